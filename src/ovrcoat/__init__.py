@@ -1,0 +1,1 @@
+"""Open-vocabulary panoptic segmentation: a photo and any words in, named segments out."""

@@ -1,0 +1,139 @@
+"""Settings of a model and of inference, as frozen, strictly validated data.
+
+The published values are the defaults; no value has a second default elsewhere. A config stops at the builder
+(`model/network.py`): parts receive plain numbers.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# The prompts of the published protocol, byte for byte (FC-CLIP's list, Apache-2.0); some end without a stop.
+PUBLISHED_TEMPLATES: tuple[str, ...] = (
+    "a photo of a {}.",
+    "This is a photo of a {}",
+    "There is a {} in the scene",
+    "There is the {} in the scene",
+    "a photo of a {} in the scene",
+    "a photo of a small {}.",
+    "a photo of a medium {}.",
+    "a photo of a large {}.",
+    "This is a photo of a small {}.",
+    "This is a photo of a medium {}.",
+    "This is a photo of a large {}.",
+    "There is a small {} in the scene.",
+    "There is a medium {} in the scene.",
+    "There is a large {} in the scene.",
+)
+
+Count = Annotated[int, Field(ge=1, le=100_000)]  # the upper end keeps a hostile file from asking for terabytes
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Settings(BaseModel):
+    """Base: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ClipTextConfig(Settings):
+    """CLIP's text tower."""
+
+    width: Count
+    heads: Count
+    layers: Count
+    context_length: Count = 77
+    vocabulary_size: Count = 49_408
+    activation: Literal["gelu", "quick_gelu"] = "gelu"  # OpenAI's weights need quick_gelu
+
+
+class ConvNextConfig(Settings):
+    """An OpenCLIP ConvNeXt: depth and width of the four stages, and the head that projects pooled features."""
+
+    family: Literal["convnext"] = "convnext"
+    depths: tuple[Count, Count, Count, Count]
+    widths: tuple[Count, Count, Count, Count]
+    head_hidden: Count | None = None  # width of the projection's hidden layer; None: a single linear map
+    norm_epsilon: float = 1e-6  # timm's convnext_xxlarge has 1e-5
+    drop_path: Fraction = 0.1  # stochastic depth while its trunk trains (OpenCLIP's configuration files)
+    embedding_dim: Count
+    text: ClipTextConfig
+
+
+class ResNetConfig(Settings):
+    """A CLIP ResNet (OpenAI): blocks of the four stages, width of the first, grid of the attention pooling."""
+
+    family: Literal["resnet"] = "resnet"
+    blocks: tuple[Count, Count, Count, Count]
+    width: Count
+    heads: Count
+    pooling_grid: Count = 7  # side of the attention pooling's position grid: training size / 32
+    embedding_dim: Count
+    text: ClipTextConfig
+
+
+class NanoTextConfig(Settings):
+    """nano's text tower: a BERT-like sentence encoder (MiniLM)."""
+
+    width: Count = 384
+    heads: Count = 12
+    layers: Count = 6
+    feed_forward: Count = 1536
+    positions: Count = 64
+    vocabulary_size: Count = 30_522
+
+
+class NanoConfig(Settings):
+    """The embedded encoder: EfficientNet-Lite2 joined to MiniLM."""
+
+    family: Literal["nano"] = "nano"
+    embedding_dim: Count = 384
+    text: NanoTextConfig = NanoTextConfig()
+
+
+EncoderConfig = Annotated[ConvNextConfig | ResNetConfig | NanoConfig, Field(discriminator="family")]
+
+
+class PixelDecoderConfig(Settings):
+    """Multi-scale deformable pixel decoder (Mask2Former's values)."""
+
+    channels: Count = 256
+    mask_channels: Count = 256
+    layers: Count = 6
+    heads: Count = 8
+    points: Count = 4
+    feed_forward: Count = 1024  # the released code has 1024 whatever its configuration file says
+
+
+class MaskDecoderConfig(Settings):
+    """Masked transformer decoder (FC-CLIP's values)."""
+
+    channels: Count = 256
+    queries: Count = 250
+    layers: Count = 9
+    heads: Count = 8
+    feed_forward: Count = 2048
+
+
+class InferenceConfig(Settings):
+    """What happens to predictions at test time (FC-CLIP's and OVRCOAT's released values)."""
+
+    alpha: Fraction = 0.4  # weight of CLIP for seen categories (FC-CLIP's released configuration)
+    beta: Fraction = 0.8  # weight of CLIP for unseen categories (same source)
+    trust: Fraction = 0.5  # COAT's γ (OVRCOAT's released configuration); 0 is plain FC-CLIP
+    ensemble_on_valid_mask: bool = False  # True for CLIP ResNets: no CLIP vote for masks lost on its map
+    object_mask_threshold: Fraction = 0.0  # both open-vocabulary releases; Mask2Former has 0.8
+    overlap_threshold: Annotated[float, Field(ge=0)] = 0.7  # OVRCOAT's release; FC-CLIP has 0.8
+    instances: Count = 100  # (query, category) pairs kept for instance output (Mask2Former)
+    short_side: Count = 800  # pixels; the published test size of COCO and ADE20K
+    max_long_side: Count = 1333  # pixels
+
+
+class ModelConfig(Settings):
+    """Everything needed to rebuild a network and to use it as it was meant."""
+
+    encoder: EncoderConfig
+    pixel_decoder: PixelDecoderConfig = PixelDecoderConfig()
+    mask_decoder: MaskDecoderConfig = MaskDecoderConfig()
+    inference: InferenceConfig = InferenceConfig()
+    templates: tuple[str, ...] = PUBLISHED_TEMPLATES

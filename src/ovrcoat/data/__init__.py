@@ -1,0 +1,1 @@
+"""Files to batches of photos; knows no model."""

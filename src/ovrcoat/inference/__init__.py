@@ -1,0 +1,1 @@
+"""Mask predictions to results: no weights, no state, test time only."""

@@ -1,0 +1,1 @@
+"""Pixels and words to mask predictions: everything with weights."""

@@ -1,0 +1,1 @@
+"""Words: categories with synonyms, things and stuff, presets, hidden negatives."""
