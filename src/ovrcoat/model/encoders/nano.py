@@ -1,0 +1,210 @@
+"""nano: the encoder whose weights ship with the package, EfficientNet-Lite2 joined to MiniLM.
+
+The trunk is written out here, with every BatchNorm folded into its convolution, instead of taken from timm:
+importing timm costs several times what nano needs for a photo. A test holds it against timm's
+`tf_efficientnet_lite2`.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ovrcoat.model.encoders.encoder import Encoder
+from ovrcoat.model.mask_pooling import mask_pool
+from ovrcoat.structures import EncoderFeatures, ImageBatch, MaskEmbeddings
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+STEM_WIDTH = 32
+# EfficientNet-Lite2 (width × 1.1, depth × 1.2 of B0): (expansion, width, blocks, kernel, stride) of each stage.
+STAGES = (
+    (1, 16, 1, 3, 1),
+    (6, 24, 3, 3, 2),
+    (6, 48, 3, 5, 2),
+    (6, 88, 4, 3, 2),
+    (6, 120, 4, 5, 1),
+    (6, 208, 5, 5, 2),
+    (6, 352, 1, 3, 1),
+)
+LEVEL_STAGES = (1, 2, 4, 6)  # the last stage at stride 4, 8, 16, 32
+FEATURES = 1280  # width of the map that ImageNet's classifier pooled
+TEXTS_AT_ONCE = 256  # keeps the text tower's memory flat however many names come
+
+
+class FoldedConv(nn.Module):
+    """Convolution with its BatchNorm folded in, padded as TensorFlow pads: one more at the far side if strided."""
+
+    def __init__(  # noqa: PLR0913 - a convolution's numbers
+        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, active: bool = True
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, groups=groups)
+        self.active = active
+        total = kernel - stride  # TensorFlow's SAME for sizes that are multiples of the stride
+        self.padding = (total // 2, total - total // 2) * 2
+
+    def forward(self, pixels: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch _ _ _"]:
+        """Convolve; ReLU6 unless the block ends here."""
+        convolved = self.conv(F.pad(pixels, self.padding) if any(self.padding) else pixels)
+        return F.relu6(convolved) if self.active else convolved
+
+
+class InvertedResidual(nn.Module):
+    """Expand, filter each channel, project; the input is added where shapes agree (MobileNetV2)."""
+
+    def __init__(self, inputs: int, outputs: int, *, expansion: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        expand = [FoldedConv(inputs, hidden, 1)] if expansion > 1 else []
+        self.layers = nn.Sequential(
+            *expand,
+            FoldedConv(hidden, hidden, kernel, stride=stride, groups=hidden),
+            FoldedConv(hidden, outputs, 1, active=False),
+        )
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, pixels: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch _ _ _"]:
+        """One block."""
+        return pixels + self.layers(pixels) if self.residual else self.layers(pixels)
+
+
+class LiteTrunk(nn.Module):
+    """EfficientNet-Lite2 up to the map before pooling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = FoldedConv(3, STEM_WIDTH, 3, stride=2)
+        stages, inputs = [], STEM_WIDTH
+        for expansion, outputs, count, kernel, stride in STAGES:
+            blocks = []
+            for index in range(count):
+                first = index == 0
+                blocks.append(
+                    InvertedResidual(
+                        inputs,
+                        outputs,
+                        expansion=expansion,
+                        kernel=kernel,
+                        stride=stride if first else 1,
+                    )
+                )
+                inputs = outputs
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.ModuleList(stages)
+        self.head = FoldedConv(inputs, FEATURES, 1)
+
+    def forward(self, pixels: Float[Tensor, "batch 3 height width"]) -> EncoderFeatures:
+        """The levels at strides 4 to 32, and the classifier's map at stride 32."""
+        maps = []
+        pixels = self.stem(pixels)
+        for stage in self.stages:
+            pixels = stage(pixels)
+            maps.append(pixels)
+        stride4, stride8, stride16, stride32 = (maps[index] for index in LEVEL_STAGES)
+        return EncoderFeatures(levels=(stride4, stride8, stride16, stride32), dense=self.head(stride32))
+
+
+class SentenceTower(nn.Module):
+    """MiniLM: a BERT whose token outputs are averaged to one vector per text."""
+
+    def __init__(  # noqa: PLR0913 - the numbers of one part, received from the builder
+        self, *, vocabulary_size: int, width: int, heads: int, layers: int, feed_forward: int, positions: int
+    ) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(vocabulary_size, width)
+        self.position_embedding = nn.Embedding(positions, width)
+        self.norm = nn.LayerNorm(width, eps=1e-12)  # BERT's epsilon, here and in the layers
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width,
+                heads,
+                feed_forward,
+                dropout=0.0,
+                activation="gelu",
+                layer_norm_eps=1e-12,
+                batch_first=True,
+            )
+            for _ in range(layers)
+        )
+
+    def forward(
+        self, tokens: Int[Tensor, "text token"], lengths: Int[Tensor, " text"]
+    ) -> Float[Tensor, "text embedding"]:
+        """Encode padded token ids; only the first `lengths` tokens of each text count."""
+        place = torch.arange(tokens.shape[1], device=tokens.device)
+        padding = place >= lengths[:, None]
+        states = self.norm(self.token_embedding(tokens) + self.position_embedding(place))
+        for layer in self.layers:
+            states = layer(states, src_key_padding_mask=padding)
+        kept = (~padding).to(states.dtype)[..., None]
+        return (states * kept).sum(dim=1) / kept.sum(dim=1)
+
+
+class NanoEncoder(Encoder):
+    """EfficientNet-Lite2 whose pooled features are mapped into MiniLM's sentence space."""
+
+    mean = (127.0, 127.0, 127.0)  # of EfficientNet-Lite's training: (x - 127) / 128
+    deviation = (128.0, 128.0, 128.0)
+
+    def __init__(self, *, embedding_dim: int, text_tower: SentenceTower) -> None:
+        super().__init__()
+        self.channels = tuple(STAGES[stage][1] for stage in LEVEL_STAGES)  # type: ignore[assignment]
+        self.embedding_dim = embedding_dim
+        self.visual_trunk = LiteTrunk()
+        self.projection = nn.Linear(FEATURES, embedding_dim)
+        self.text_tower = text_tower
+        self.logit_scale = nn.Parameter(torch.zeros(()))
+
+    def forward(self, images: ImageBatch) -> EncoderFeatures:
+        """Normalise, then encode."""
+        return self.visual_trunk(self.normalise(images))
+
+    def embed_masks(
+        self, features: EncoderFeatures, mask_logits: Float[Tensor, "batch query height width"]
+    ) -> MaskEmbeddings:
+        """Average the dense map with the share of each cell that the mask covers, then project.
+
+        Unlike CLIP's rule (the mask resized to the coarse map, then binarised) this loses no small mask.
+        """
+        inside = (mask_logits.detach() > 0).to(features.dense.dtype)
+        coverage = F.adaptive_avg_pool2d(inside, features.dense.shape[-2:])
+        embeddings = self.projection(mask_pool(features.dense, coverage))
+        return MaskEmbeddings(embeddings=embeddings, on_map=inside.flatten(2).any(dim=-1))
+
+    def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
+        """Embed sentences; each distinct one once, texts of like length together."""
+        encoded = {text: self.tokenizer.encode(text).ids for text in dict.fromkeys(texts)}
+        by_length = sorted(encoded, key=lambda text: len(encoded[text]))
+        embedded: dict[str, Tensor] = {}
+        for start in range(0, len(by_length), TEXTS_AT_ONCE):
+            chunk = by_length[start : start + TEXTS_AT_ONCE]
+            lengths = torch.tensor([len(encoded[text]) for text in chunk], device=self.device)
+            rows = [torch.tensor(encoded[text], device=self.device) for text in chunk]
+            tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+            embedded.update(zip(chunk, self.text_tower(tokens, lengths), strict=True))
+        if not embedded:
+            return self.logit_scale.new_zeros((0, self.embedding_dim))
+        return torch.stack([embedded[text] for text in texts])
+
+    def text_length(self, text: str) -> tuple[int, int]:
+        """Word pieces of `text`, and how many fit (start and end take two places)."""
+        ids = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return len(ids), self.text_tower.position_embedding.num_embeddings - 2
+
+    @cached_property
+    def tokenizer(self) -> "Tokenizer":
+        """MiniLM's word-piece tokenizer, cut to Latin script (see tools/make_nano)."""
+        from tokenizers import Tokenizer
+
+        data = resources.files("ovrcoat").joinpath("weights/nano-tokenizer.json").read_bytes()
+        tokenizer = Tokenizer.from_buffer(data)
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(self.text_tower.position_embedding.num_embeddings)
+        return tokenizer

@@ -1,0 +1,127 @@
+"""Pixel decoder: encoder features to per-pixel features at stride 4 and three levels of memory.
+
+Deformable attention mixes strides 32, 16 and 8; one feature-pyramid step adds stride 4 (Mask2Former, section 3.2).
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ovrcoat.model.deformable_attention import DeformableAttention
+from ovrcoat.model.transformer import NORM_EPSILON, FeedForwardLayer, sine_positions
+from ovrcoat.structures import EncoderFeatures, PixelFeatures, Size
+
+GROUPS = 32  # of every GroupNorm in the pixel decoder (Mask2Former)
+
+
+class DeformableLayer(nn.Module):
+    """Deformable self-attention over all levels, then a feed-forward layer (post-norm)."""
+
+    def __init__(self, channels: int, *, heads: int, levels: int, points: int, feed_forward: int) -> None:
+        super().__init__()
+        self.attention = DeformableAttention(channels, heads=heads, levels=levels, points=points)
+        self.norm = nn.LayerNorm(channels, eps=NORM_EPSILON)
+        self.feed_forward = FeedForwardLayer(channels, hidden=feed_forward)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch token channel"],
+        *,
+        positions: Float[Tensor, "1 token channel"],
+        reference_points: Float[Tensor, "token 2"],
+        sizes: tuple[Size, ...],
+    ) -> Float[Tensor, "batch token channel"]:
+        """Positions steer where a token looks; they do not enter the values."""
+        attended = self.attention(
+            tokens + positions, tokens, reference_points=reference_points, sizes=sizes
+        )
+        return self.feed_forward(self.norm(tokens + attended))
+
+
+class PixelDecoder(nn.Module):
+    """Encoder levels at strides 4, 8, 16, 32 to `PixelFeatures`."""
+
+    def __init__(  # noqa: PLR0913 - the numbers of one part, received from the builder
+        self,
+        encoder_channels: tuple[int, int, int, int],
+        *,
+        channels: int,
+        mask_channels: int,
+        layers: int,
+        heads: int,
+        points: int,
+        feed_forward: int,
+    ) -> None:
+        super().__init__()
+        stride4, *coarser = encoder_channels
+        coarse_first = coarser[::-1]
+        self.input_projections = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(width, channels, 1), nn.GroupNorm(GROUPS, channels)) for width in coarse_first
+        )
+        self.level_embedding = nn.Parameter(torch.empty(len(coarse_first), channels))
+        self.layers = nn.ModuleList(
+            DeformableLayer(
+                channels, heads=heads, levels=len(coarse_first), points=points, feed_forward=feed_forward
+            )
+            for _ in range(layers)
+        )
+        self.lateral = nn.Sequential(
+            nn.Conv2d(stride4, channels, 1, bias=False), nn.GroupNorm(GROUPS, channels)
+        )
+        self.output = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.GroupNorm(GROUPS, channels), nn.ReLU()
+        )
+        self.mask_projection = nn.Conv2d(channels, mask_channels, 1)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        nn.init.normal_(self.level_embedding)
+        for projection in self.input_projections:
+            nn.init.xavier_uniform_(projection[0].weight)
+            nn.init.zeros_(projection[0].bias)
+        for convolution in (self.lateral[0], self.output[0], self.mask_projection):
+            nn.init.kaiming_uniform_(convolution.weight, a=1)
+        nn.init.zeros_(self.mask_projection.bias)
+
+    def forward(self, features: EncoderFeatures) -> PixelFeatures:
+        """Mix the levels, then add stride 4."""
+        stride4, *coarser = features.levels
+        maps = [
+            projection(level)
+            for projection, level in zip(self.input_projections, coarser[::-1], strict=True)
+        ]
+        memory = self.mix(maps)
+        finest = memory[-1]
+        upsampled = F.interpolate(finest, size=stride4.shape[-2:], mode="bilinear", align_corners=False)
+        per_pixel = self.mask_projection(self.output(self.lateral(stride4) + upsampled))
+        return PixelFeatures(per_pixel=per_pixel, memory=memory)
+
+    def mix(self, maps: list[Float[Tensor, "batch channel _ _"]]) -> tuple[Float[Tensor, "batch channel _ _"], ...]:
+        """Run the deformable layers over the tokens of all levels, coarse first; sizes stay."""
+        sizes = tuple((level.shape[-2], level.shape[-1]) for level in maps)
+        tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
+        channels = tokens.shape[-1]
+        positions = torch.cat(
+            [
+                sine_positions(*size, channels=channels, like=tokens).flatten(2).transpose(1, 2) + embedding
+                for size, embedding in zip(sizes, self.level_embedding, strict=True)
+            ],
+            dim=1,
+        )
+        centres = torch.cat([pixel_centres(size, like=tokens) for size in sizes])
+        for layer in self.layers:
+            tokens = layer(tokens, positions=positions, reference_points=centres, sizes=sizes)
+        counts = [height * width for height, width in sizes]
+        return tuple(
+            level.transpose(1, 2).unflatten(2, size)
+            for level, size in zip(tokens.split(counts, dim=1), sizes, strict=True)
+        )
+
+
+def pixel_centres(size: Size, *, like: Tensor) -> Float[Tensor, "token 2"]:
+    """(x, y) of every pixel's centre as fractions of width and height, row-major."""
+    height, width = size
+    y = (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5) / height
+    x = (torch.arange(width, device=like.device, dtype=like.dtype) + 0.5) / width
+    return torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1).flatten(0, 1)

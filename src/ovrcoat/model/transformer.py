@@ -1,0 +1,136 @@
+"""Parts that both decoders share: sine positions, post-norm attention and feed-forward layers, the MLP."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NORM_EPSILON = 1e-5  # of every LayerNorm in the decoders (PyTorch's default, used by Mask2Former)
+TEMPERATURE = 10_000  # of the sine position encoding (DETR)
+
+
+def sine_positions(
+    height: int, width: int, *, channels: int, like: Tensor
+) -> Float[Tensor, "1 channel height width"]:
+    """DETR's two-dimensional sine encoding: the first half of the channels tells y, the second x.
+
+    Row and column indices count from 1 and are scaled to 0..2π by the last one. `like` gives dtype and device.
+    """
+    half = channels // 2
+    channel = torch.arange(half, device=like.device, dtype=torch.float32)
+    wavelength = TEMPERATURE ** (2 * torch.div(channel, 2, rounding_mode="floor") / half)
+
+    def encode(count: int) -> Float[Tensor, "position channel"]:
+        index = torch.arange(1, count + 1, device=like.device, dtype=torch.float32)
+        angle = (index / (count + 1e-6) * (2 * math.pi))[:, None] / wavelength
+        return torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=-1).flatten(1)
+
+    y = encode(height).T[:, :, None].expand(-1, height, width)
+    x = encode(width).T[:, None, :].expand(-1, height, width)
+    return torch.cat((y, x))[None].to(like.dtype)
+
+
+class MultiLayerPerceptron(nn.Module):
+    """Three linear layers with ReLU after the first two."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Linear(*widths) for widths in ((inputs, hidden), (hidden, hidden), (hidden, outputs))
+        )
+
+    def forward(self, values: Float[Tensor, "*shape inputs"]) -> Float[Tensor, "*shape outputs"]:
+        """Map the last axis."""
+        for layer in self.layers[:-1]:
+            values = F.relu(layer(values))
+        return self.layers[-1](values)
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose parameters are packed as in `nn.MultiheadAttention` (rows: query, key, value)."""
+
+    def __init__(self, channels: int, *, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * channels, channels))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * channels))
+        self.out_proj = nn.Linear(channels, channels)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.xavier_uniform_(self.out_proj.weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(
+        self,
+        query: Float[Tensor, "batch query channel"],
+        key: Float[Tensor, "batch key channel"],
+        value: Float[Tensor, "batch key channel"],
+        allowed: Bool[Tensor, "batch query key"] | None = None,
+    ) -> Float[Tensor, "batch query channel"]:
+        """Attend; `allowed` (True = may look) holds for all heads."""
+        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        heads = [
+            F.linear(tokens, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for tokens, weight, bias in zip((query, key, value), weights, biases, strict=True)
+        ]
+        mask = None if allowed is None else allowed[:, None]
+        attended = F.scaled_dot_product_attention(*heads, attn_mask=mask)
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+
+class CrossAttentionLayer(nn.Module):
+    """Queries look at one level of the memory, where their mask allows it (post-norm)."""
+
+    def __init__(self, channels: int, *, heads: int) -> None:
+        super().__init__()
+        self.attention = Attention(channels, heads=heads)
+        self.norm = nn.LayerNorm(channels, eps=NORM_EPSILON)
+
+    def forward(
+        self,
+        queries: Float[Tensor, "batch query channel"],
+        memory: Float[Tensor, "batch key channel"],
+        *,
+        query_positions: Float[Tensor, "query channel"],
+        memory_positions: Float[Tensor, "1 key channel"],
+        allowed: Bool[Tensor, "batch query key"],
+    ) -> Float[Tensor, "batch query channel"]:
+        """Positions enter queries and keys, never values."""
+        attended = self.attention(queries + query_positions, memory + memory_positions, memory, allowed)
+        return self.norm(queries + attended)
+
+
+class SelfAttentionLayer(nn.Module):
+    """Queries look at each other (post-norm)."""
+
+    def __init__(self, channels: int, *, heads: int) -> None:
+        super().__init__()
+        self.attention = Attention(channels, heads=heads)
+        self.norm = nn.LayerNorm(channels, eps=NORM_EPSILON)
+
+    def forward(
+        self,
+        queries: Float[Tensor, "batch query channel"],
+        *,
+        query_positions: Float[Tensor, "query channel"],
+    ) -> Float[Tensor, "batch query channel"]:
+        """Positions enter queries and keys, never values."""
+        positioned = queries + query_positions
+        return self.norm(queries + self.attention(positioned, positioned, queries))
+
+
+class FeedForwardLayer(nn.Module):
+    """Two linear layers with ReLU between (post-norm)."""
+
+    def __init__(self, channels: int, *, hidden: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(channels, hidden)
+        self.linear2 = nn.Linear(hidden, channels)
+        self.norm = nn.LayerNorm(channels, eps=NORM_EPSILON)
+        for linear in (self.linear1, self.linear2):
+            nn.init.xavier_uniform_(linear.weight)
+
+    def forward(self, tokens: Float[Tensor, "batch token channel"]) -> Float[Tensor, "batch token channel"]:
+        """Map each token by itself."""
+        return self.norm(tokens + self.linear2(F.relu(self.linear1(tokens))))
