@@ -1,1 +1,7 @@
 """Words: categories with synonyms, things and stuff, presets, hidden negatives."""
+
+from ovrcoat.vocabulary.catalog import list_presets
+from ovrcoat.vocabulary.category import Category
+from ovrcoat.vocabulary.vocabulary import Vocabulary
+
+__all__ = ["Category", "Vocabulary", "list_presets"]

@@ -1,0 +1,126 @@
+"""Presets: the category lists of the published evaluation protocol, and what they know of a word.
+
+Names and their order are those of the released FC-CLIP code (Apache License 2.0); the files in `presets/`
+carry the notice. Repeats inside a category are kept as published.
+"""
+
+import difflib
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+from ovrcoat.errors import VocabularyError
+from ovrcoat.vocabulary.category import Category, ThingSource
+from ovrcoat.vocabulary.entries import Entry
+from ovrcoat.vocabulary.records import read_entries
+
+PRESETS = (
+    "coco",
+    "ade20k",
+    "ade20k-847",
+    "cityscapes",
+    "mapillary",
+    "lvis",
+    "pascal-voc",
+    "pascal-voc-21",
+    "pascal-context-59",
+    "pascal-context-459",
+    "coco-stuff",
+)
+# Who is asked whether a word is a thing or stuff, in this order: all lists that say it themselves.
+THING_ORDER = ("coco", "ade20k", "cityscapes", "mapillary", "coco-stuff", "lvis")
+
+
+def list_presets() -> tuple[str, ...]:
+    """Give the names that `Vocabulary.named` takes."""
+    return PRESETS
+
+
+def closest_preset(name: str) -> str | None:
+    """Give the preset that `name` probably means, if any."""
+    found = difflib.get_close_matches(name.strip().lower(), PRESETS, n=1, cutoff=0.75)
+    return found[0] if found else None
+
+
+@cache
+def preset_categories(name: str) -> tuple[Category, ...]:
+    """Give the categories of a preset, as published.
+
+    Raises:
+        VocabularyError: there is no such preset.
+    """
+    if name not in PRESETS:
+        close = closest_preset(name)
+        hint = f"Did you mean {close!r}? " if close else ""
+        raise VocabularyError(f"unknown preset {name!r}. {hint}There are: {', '.join(PRESETS)}")
+    return complete(_preset_entries(name))
+
+
+def is_published(categories: Sequence[Category]) -> bool:
+    """Tell whether these are the names of a preset, also if read from a published file with other ids."""
+    return tuple(tuple(dict.fromkeys(category.names)) for category in categories) in _published_names()
+
+
+def complete(entries: Sequence[Entry]) -> tuple[Category, ...]:
+    """Turn entries into categories: number them if they have no ids, and decide things and stuff.
+
+    Raises:
+        VocabularyError: some entries have an id and some have none.
+    """
+    with_id = sum(entry.id is not None for entry in entries)
+    if with_id not in (0, len(entries)):
+        raise VocabularyError(
+            f"{with_id} of {len(entries)} categories have an id; give an id to all of them or to none"
+        )
+    return tuple(_complete_one(entry, position) for position, entry in enumerate(entries, start=1))
+
+
+def look_up(names: Sequence[str]) -> tuple[bool, ThingSource]:
+    """Ask the presets whether these names are a thing; the first name that one of them knows decides.
+
+    Case and a plural "s" do not matter here. What no preset knows is a thing.
+    """
+    known = _things()
+    for name in names:
+        if (key := match_key(name)) in known:
+            return known[key], "preset"
+    return True, "default"
+
+
+def match_key(name: str) -> str:
+    """Give the form in which names are compared loosely: lower case, plain blanks, without a plural "s"."""
+    key = " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+    return key[:-1] if key.endswith("s") and not key.endswith("ss") else key
+
+
+def _complete_one(entry: Entry, position: int) -> Category:
+    id = position if entry.id is None else entry.id
+    if entry.is_thing is not None:
+        return Category(entry.names, entry.is_thing, id, color=entry.color, thing_from="given")
+    is_thing, thing_from = look_up(entry.names)
+    return Category(entry.names, is_thing, id, color=entry.color, thing_from=thing_from)
+
+
+@cache
+def _things() -> dict[str, bool]:
+    things: dict[str, bool] = {}
+    for preset in THING_ORDER:
+        for entry in _preset_entries(preset):
+            for name in entry.names:
+                things.setdefault(match_key(name), entry.is_thing is not False)
+    return things
+
+
+@cache
+def _published_names() -> frozenset[tuple[tuple[str, ...], ...]]:
+    return frozenset(
+        tuple(tuple(dict.fromkeys(category.names)) for category in preset_categories(name))
+        for name in PRESETS
+    )
+
+
+@cache
+def _preset_entries(name: str) -> tuple[Entry, ...]:
+    text = (files("ovrcoat.vocabulary") / "presets" / f"{name}.json").read_text(encoding="utf-8")
+    return read_entries(json.loads(text), origin=f"preset {name}")[0]

@@ -1,0 +1,96 @@
+"""Vocabulary files."""
+
+from pathlib import Path
+
+import pytest
+
+from ovrcoat.errors import VocabularyError
+from ovrcoat.vocabulary.entries import Entry
+from ovrcoat.vocabulary.loading import SIZE_LIMITS, read_file
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_text_has_one_category_per_line(tmp_path: Path):
+    path = write(tmp_path, "words.txt", "# my words\ncat, kitty\n\nwall#stuff\r\n  sofa \n")
+    assert read_file(path) == (
+        (Entry(("cat", "kitty")), Entry(("wall",), is_thing=False), Entry(("sofa",))),
+        (),
+    )
+
+
+def test_the_files_of_the_published_protocol(tmp_path: Path):
+    path = write(
+        tmp_path, "ade20k.txt", "0:invalid_class_id\n1:wall,walls,brick wall\n3:sky, skies\n# x\n12:x:y"
+    )
+    assert read_file(path)[0] == (
+        Entry(("wall", "walls", "brick wall"), id=1),
+        Entry(("sky", "skies"), id=3),
+        Entry(("x:y",), id=12),
+    )
+
+
+def test_numbers_are_ids_only_if_every_line_has_one(tmp_path: Path):
+    path = write(tmp_path, "words.txt", "1:cat\n16:9 screen, tv\nsofa")
+    assert [entry.names[0] for entry in read_file(path)[0]] == ["1:cat", "16:9 screen", "sofa"]
+
+
+def test_the_mark_of_windows_editors_is_no_letter(tmp_path: Path):
+    assert read_file(write(tmp_path, "words.txt", "\ufeffcat"))[0] == (Entry(("cat",)),)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("words.json", '["cat, kitty", {"name": "wall", "isthing": false}]'),
+        ("words.JSON", '{"categories": ["cat, kitty", "wall#stuff"]}'),
+        ("words.yaml", "- cat, kitty\n- name: wall\n  isthing: false\n"),
+        ("words.yml", "categories:\n  - name: cat\n    synonyms: [kitty]\n  - 'wall#stuff'\n"),
+    ],
+)
+def test_json_and_yaml(tmp_path: Path, name: str, content: str):
+    entries = (Entry(("cat", "kitty")), Entry(("wall",), is_thing=False))
+    assert read_file(write(tmp_path, name, content)) == (entries, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("words.csv", "cat", r"ends in \.txt, \.yaml, \.yml, \.json, this one in '\.csv'"),
+        ("words", "cat", "this one in 'nothing'"),
+        ("words.json", "[", "this is no valid JSON"),
+        ("words.json", "", "this is no valid JSON"),
+        ("words.json", "[" * 100_000, "this is no valid JSON"),
+        ("words.yaml", "a: [", "this is no valid YAML"),
+        ("words.yaml", "!!python/object/apply:os.system [echo]", "this is no valid YAML"),
+        ("words.yaml", "- 2020-99-99", "this is no valid YAML"),
+        ("words.yaml", "", "Input should be a valid dictionary"),
+        ("words.yaml", "- no", r"categories\.0\.object"),
+        ("words.txt", b"caf\xe9", "this file is not UTF-8 text"),
+        ("words.txt", "cat#stuf", "only #thing or #stuff"),
+        ("words.txt", "x" * (SIZE_LIMITS[".txt"] + 1), "larger than 1 MiB"),
+    ],
+)
+def test_bad_files_are_refused_by_name(tmp_path: Path, name: str, content: str | bytes, message: str):
+    with pytest.raises(VocabularyError, match=rf"(?s){name}: .*{message}"):
+        read_file(write(tmp_path, name, content))
+
+
+def test_no_such_file(tmp_path: Path):
+    with pytest.raises(VocabularyError, match=r"words\.txt: .*cannot be read \(No such file"):
+        read_file(tmp_path / "words.txt")
+
+
+def test_a_folder_is_no_file(tmp_path: Path):
+    (tmp_path / "words.txt").mkdir()
+    with pytest.raises(VocabularyError, match="cannot be read"):
+        read_file(tmp_path / "words.txt")
+
+
+def test_a_path_that_no_system_takes():
+    with pytest.raises(VocabularyError, match="cannot be read"):
+        read_file(Path("a\0b.txt"))

@@ -1,0 +1,206 @@
+"""From whatever a user has to a vocabulary."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovrcoat.errors import VocabularyError
+from ovrcoat.vocabulary import Category, Vocabulary, list_presets
+from ovrcoat.vocabulary.background import SHORT
+
+
+def shown(vocabulary: Vocabulary) -> list[str]:
+    return [category.name for category in vocabulary.categories]
+
+
+class TestForms:
+    def test_text(self):
+        vocabulary = Vocabulary.parse("cat, kitty; sofa, couch; wall#stuff; dog#thing")
+        assert vocabulary.categories == (
+            Category(("cat", "kitty"), True, 1, thing_from="preset"),
+            Category(("sofa", "couch"), True, 2, thing_from="preset"),
+            Category(("wall",), False, 3, thing_from="given"),
+            Category(("dog",), True, 4, thing_from="given"),
+        )
+        assert len(vocabulary) == 4
+        assert vocabulary.name is None
+
+    def test_a_list_is_the_same_as_text(self):
+        assert Vocabulary.of("cat, kitty", "wall#stuff") == Vocabulary.parse("cat, kitty; wall#stuff")
+
+    def test_repeats_inside_a_category_are_dropped(self):
+        vocabulary = Vocabulary.parse("cat, kitty, cat")
+        assert vocabulary.categories[0].names == ("cat", "kitty")
+        assert vocabulary.repeats == ("cat",)
+        assert vocabulary == Vocabulary.parse("cat, kitty")
+
+    @pytest.mark.parametrize("text", ["cat; dog", "cat\ndog"])
+    def test_an_item_of_a_list_is_one_category(self, text: str):
+        with pytest.raises(
+            VocabularyError, match="holds several categories, but in a list each string is one"
+        ):
+            Vocabulary.of("sofa", text)
+
+    def test_an_item_of_a_list_is_not_empty(self):
+        with pytest.raises(VocabularyError, match="'' holds no name"):
+            Vocabulary.of("cat", "")
+
+    @pytest.mark.parametrize("name", ["ade20k-847", "ADE20K-847", " ade20k_847 "])
+    def test_presets_by_name(self, name: str):
+        assert len(Vocabulary.named(name)) == 847
+        assert Vocabulary.named(name).name == "ade20k-847"
+
+    def test_a_file_gives_its_name(self, tmp_path: Path):
+        path = tmp_path / "pets.txt"
+        path.write_text("cat, kitty\ndog\n")
+        assert Vocabulary.load(path).name == "pets"
+        assert Vocabulary.load(str(path)) == dataclasses.replace(
+            Vocabulary.parse("cat, kitty; dog"), name="pets"
+        )
+
+    def test_a_file_of_the_protocol_keeps_its_ids(self, tmp_path: Path):
+        path = tmp_path / "list.txt"
+        path.write_text("0:invalid_class_id\n1:wall,walls\n7:cat\n")
+        assert [category.id for category in Vocabulary.load(path).categories] == [1, 7]
+
+    def test_faults_of_a_file_name_it(self, tmp_path: Path):
+        path = tmp_path / "pets.json"
+        path.write_text('[{"name": "cat", "id": 1}, "dog"]')
+        with pytest.raises(VocabularyError, match=r"pets\.json: 1 of 2 categories have an id"):
+            Vocabulary.load(path)
+
+    def test_a_published_list_as_a_file_may_share_names_too(self, tmp_path: Path):
+        published = Vocabulary.named("ade20k-847")
+        lines = [
+            f"{n}:{','.join(category.names)}" for n, category in enumerate(published.categories, start=1)
+        ]
+        path = tmp_path / "list.txt"
+        path.write_text("\n".join(["0:invalid_class_id", *lines]))
+        vocabulary = Vocabulary.load(path)
+        vocabulary.check()
+        assert vocabulary.categories[846].id == 847
+
+
+class TestRead:
+    def test_a_vocabulary_is_taken_as_it_is(self):
+        vocabulary = Vocabulary.parse("cat")
+        assert Vocabulary.read(vocabulary) is vocabulary
+
+    @pytest.mark.parametrize("preset", list_presets())
+    def test_a_presets_name_is_the_preset(self, preset: str):
+        assert Vocabulary.read(preset) == Vocabulary.named(preset)
+
+    def test_a_presets_name_in_a_list_is_a_word(self):
+        assert shown(Vocabulary.read(["coco"])) == ["coco"]
+
+    def test_text_and_lists(self):
+        assert shown(Vocabulary.read("cat; dog")) == ["cat", "dog"]
+        assert shown(Vocabulary.read(("cat", "dog"))) == ["cat", "dog"]
+        assert len(Vocabulary.read("")) == 0
+
+    def test_files_by_path_or_text(self, tmp_path: Path):
+        path = tmp_path / "words.YAML"
+        path.write_text("- cat\n- dog\n")
+        assert shown(Vocabulary.read(path)) == ["cat", "dog"]
+        assert shown(Vocabulary.read(f" {path}\n")) == ["cat", "dog"]
+
+    def test_a_file_that_is_missing_is_not_taken_for_a_word(self):
+        with pytest.raises(VocabularyError, match=r"words\.txt: .*cannot be read.*is taken for a file"):
+            Vocabulary.read("words.txt")
+
+    def test_words_that_end_like_files(self):
+        assert shown(Vocabulary.read("cat; readme.txt")) == ["cat", "readme.txt"]
+
+    @pytest.mark.parametrize("source", [None, 5, {"cat": 1}, ["cat", 5], {"cat"}])
+    def test_anything_else_is_refused(self, source: object):
+        with pytest.raises(VocabularyError, match=f"this is {type(source).__name__}"):
+            Vocabulary.read(source)
+
+
+class TestSeen:
+    def test_the_rule_is_exact(self):
+        words = Vocabulary.of("sofa, couch", "Couch", "couches", "settee")
+        assert words.seen_in(Vocabulary.of("couch, lounge")) == (True, False, False, False)
+
+    def test_names_will_do(self):
+        assert Vocabulary.parse("cat; dog").seen_in(["dog"]) == (False, True)
+        assert Vocabulary.parse("cat; dog").seen_in(()) == (False, False)
+
+    def test_hidden_words_are_told_and_never_train(self):
+        words = Vocabulary.parse("cat").with_background("sky; wall")
+        assert words.seen_in({"sky"}) == (False, True, False)
+        assert Vocabulary.parse("sky; cat").seen_in(words) == (False, True)
+
+
+class TestBackground:
+    def test_short_lists_get_one(self):
+        words = Vocabulary.parse("kitty").with_background()
+        assert len(words) == 1
+        assert len(words.all_categories) > 200
+        assert words.all_categories[0].name == "kitty"
+        words.check()
+
+    def test_long_lists_get_none_unless_told(self):
+        names = [f"word {number}" for number in range(SHORT)]
+        assert Vocabulary.of(*names).with_background().hidden == ()
+        assert Vocabulary.of(*names[1:]).with_background().hidden != ()
+        assert Vocabulary.of(*names).with_background("on").hidden != ()
+
+    @pytest.mark.parametrize("preset", list_presets())
+    def test_presets_get_none(self, preset: str):
+        assert Vocabulary.named(preset).with_background().hidden == ()
+
+    def test_own_hidden_words_stay(self):
+        words = Vocabulary.parse("cat").with_background("sky")
+        assert words.with_background() is words
+        assert words.with_background("none").hidden == ()
+
+    def test_own_words_are_taken_as_they_are(self):
+        words = Vocabulary.parse("black dog").with_background("dog, hound; sky#stuff")
+        assert [category.names for category in words.hidden] == [("dog", "hound"), ("sky",)]
+
+    def test_of_a_preset_rivals_are_left_out(self):
+        words = Vocabulary.parse("cars").with_background("cityscapes")
+        hidden = [category.name for category in words.hidden]
+        assert "person" in hidden
+        assert "car" not in hidden
+        assert len(hidden) < 19
+
+    def test_a_file_or_a_vocabulary(self, tmp_path: Path):
+        path = tmp_path / "back.txt"
+        path.write_text("sky\n")
+        cat = Vocabulary.parse("cat")
+        assert cat.with_background(path) == cat.with_background(Vocabulary.parse("sky"))
+
+    def test_no_words_are_no_background(self):
+        with pytest.raises(VocabularyError, match=r"the background holds no words; .* give 'none'"):
+            Vocabulary.parse("cat").with_background(" ")
+
+
+class TestSaving:
+    @given(st.lists(st.text(min_size=1).map(lambda text: text[:50]), min_size=1, max_size=5), st.booleans())
+    def test_what_is_saved_comes_back(self, names: list[str], is_thing: bool):
+        category = Category(tuple(names), is_thing, 3, color=(0, 1, 2), thing_from="default")
+        vocabulary = Vocabulary((category,), hidden=(category,), name="x")
+        assert Vocabulary.from_dict(json.loads(json.dumps(vocabulary.to_dict()))) == vocabulary
+
+    @pytest.mark.parametrize("preset", list_presets())
+    def test_presets_come_back_repeats_included(self, preset: str):
+        vocabulary = Vocabulary.named(preset)
+        assert Vocabulary.from_dict(vocabulary.to_dict()) == vocabulary
+
+    def test_saved_as_a_file_it_can_be_loaded(self, tmp_path: Path):
+        vocabulary = Vocabulary.parse("cat, kitty; wall").with_background("sky")
+        path = tmp_path / "saved.json"
+        path.write_text(json.dumps(vocabulary.to_dict()))
+        loaded = Vocabulary.load(path)
+        assert shown(loaded) == ["cat", "wall"]
+        assert [category.is_thing for category in loaded.all_categories] == [True, False, False]
+
+    def test_strangers_data_are_refused(self):
+        with pytest.raises(VocabularyError, match="this is no saved vocabulary"):
+            Vocabulary.from_dict({"categories": ["cat"]})
