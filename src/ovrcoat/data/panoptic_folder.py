@@ -31,14 +31,19 @@ class LabelledPhoto:
 
 
 class PanopticFolder:
-    """Labelled photos by index, read when asked for."""
+    """Labelled photos by index, read when asked for.
+
+    Raises:
+        DatasetError: there is no `panoptic.json`.
+    """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         path = self.root / "panoptic.json"
         if not path.is_file():
             raise DatasetError(
-                f"{path} not found; a data set folder holds images/, panoptic/ and panoptic.json (COCO panoptic)"
+                f"{path} not found; a data set folder holds images/, panoptic/ and panoptic.json "
+                "(COCO's panoptic format)"
             )
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         self.category_names = {category["id"]: category["name"] for category in data["categories"]}
@@ -49,12 +54,21 @@ class PanopticFolder:
         return len(self.records)
 
     def __getitem__(self, index: int) -> LabelledPhoto:
-        """Read one photo with its labels."""
+        """Read one photo with its labels.
+
+        Raises:
+            DatasetError: the labels have another size than the photo.
+        """
         file_name, record = self.records[index]
         with Image.open(self.root / "images" / file_name) as image:
             pixels = np.asarray(image.convert("RGB"))
         with Image.open(self.root / "panoptic" / record["file_name"]) as image:
             rgb = np.asarray(image.convert("RGB")).astype(np.int32)
+        if rgb.shape != pixels.shape:
+            raise DatasetError(
+                f"{self.root}: {record['file_name']} has {rgb.shape[1]} × {rgb.shape[0]} pixels, its photo "
+                f"{file_name} {pixels.shape[1]} × {pixels.shape[0]}; labels must have their photo's size"
+            )
         segments = [segment for segment in record["segments_info"] if not segment.get("iscrowd", 0)]
         return LabelledPhoto(
             file_name=file_name,

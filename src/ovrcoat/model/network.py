@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovrcoat.config import ConvNextConfig, EncoderConfig, ModelConfig, NanoConfig, ResNetConfig
+from ovrcoat.config import EncoderConfig, ModelConfig, NanoConfig, ResNetConfig
 from ovrcoat.model.encoders.encoder import Encoder
 from ovrcoat.model.mask_decoder import MaskDecoder
 from ovrcoat.model.pixel_decoder import PixelDecoder
@@ -52,32 +53,32 @@ class SegmentationNetwork(nn.Module):
             on_map=encoding.clip.on_map,
         )
 
-    def embed_names(
-        self, names: Sequence[str], templates: Sequence[str]
-    ) -> Float[Tensor, "row embedding"]:
+    def embed_names(self, names: Sequence[str], templates: Sequence[str]) -> Float[Tensor, "row embedding"]:
         """One unit row per name: the mean over `templates` (with "{}") of the normalised text features."""
         texts = [template.replace("{}", name) for name in names for template in templates]
         features = F.normalize(self.encoder.embed_texts(texts), dim=-1, eps=NORM_FLOOR)
-        means = features.unflatten(0, (len(names), len(templates))).mean(dim=1)
+        means = torch.unflatten(features, 0, (len(names), len(templates))).mean(dim=1)
         return F.normalize(means, dim=-1, eps=NORM_FLOOR)
 
 
 def build_encoder(config: EncoderConfig) -> Encoder:
     """An encoder with random weights; only the chosen family's libraries are imported."""
-    match config:
-        case ConvNextConfig():
-            from ovrcoat.model.encoders.convnext import ConvNextEncoder
+    numbers = config.model_dump(exclude={"family", "text"})
+    words = config.text.model_dump()
+    if isinstance(config, NanoConfig):
+        from ovrcoat.model.encoders.nano import NanoEncoder, SentenceTower
 
-            return ConvNextEncoder(config)
-        case ResNetConfig():
-            from ovrcoat.model.encoders.resnet import ResNetEncoder
+        return NanoEncoder(**numbers, text_tower=SentenceTower(**words))
+    from ovrcoat.model.encoders.clip_text import ClipTextTower
 
-            return ResNetEncoder(config)
-        case NanoConfig():
-            from ovrcoat.model.encoders.nano import NanoEncoder, SentenceTower
+    text_tower = ClipTextTower(**words, embedding_dim=config.embedding_dim)
+    if isinstance(config, ResNetConfig):
+        from ovrcoat.model.encoders.resnet import ResNetEncoder
 
-            tower = SentenceTower(**config.text.model_dump())
-            return NanoEncoder(embedding_dim=config.embedding_dim, text_tower=tower)
+        return ResNetEncoder(**numbers, text_tower=text_tower)
+    from ovrcoat.model.encoders.convnext import ConvNextEncoder
+
+    return ConvNextEncoder(**numbers, text_tower=text_tower)
 
 
 def build_network(config: ModelConfig) -> SegmentationNetwork:

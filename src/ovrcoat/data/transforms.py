@@ -1,0 +1,83 @@
+"""From photos to batches: the test size, Pillow's resize, and batches of one padded size.
+
+Photos of different padded sizes never share a batch: the padding takes part in attention, as in the released
+code, so in a common one each photo's result would depend on its neighbours.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+from torch.nn import functional as F
+
+from ovrcoat.structures import ImageBatch, Size
+
+STRIDE = 32  # of the coarsest feature map: padded sides are multiples of it
+
+
+def test_size(size: Size, *, short_side: int, max_long_side: int) -> Size:
+    """At which size the network sees a photo: short side `short_side`, long side at most `max_long_side`.
+
+    Sides are rounded half up and at least 1. In whole numbers, so that no rounding of a float decides a half.
+    """
+    numerator, denominator = short_side, min(size)
+    if max(size) * numerator > max_long_side * denominator:
+        numerator, denominator = max_long_side, max(size)
+    height, width = (max(1, (2 * side * numerator + denominator) // (2 * denominator)) for side in size)
+    return height, width
+
+
+def resize(pixels: UInt8[np.ndarray, "height width 3"], size: Size) -> UInt8[np.ndarray, "_ _ 3"]:
+    """Pillow's bilinear filter (antialiased when shrinking) on 8-bit values: the published protocol's."""
+    if pixels.shape[:2] == size:
+        return pixels
+    height, width = size
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def padded_size(size: Size) -> Size:
+    """The next multiples of 32."""
+    height, width = size
+    return -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE
+
+
+def group_by_padded_size(sizes: Sequence[Size]) -> tuple[tuple[int, ...], ...]:
+    """Positions of `sizes`, grouped by the padded size; groups in order of their first member."""
+    groups: dict[Size, list[int]] = {}
+    for position, size in enumerate(sizes):
+        groups.setdefault(padded_size(size), []).append(position)
+    return tuple(tuple(group) for group in groups.values())
+
+
+def batch_images(
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"]], *, device: torch.device | str = "cpu"
+) -> ImageBatch:
+    """Pad photos of ONE padded size right and bottom, and stack them.
+
+    Raises:
+        ValueError: no photo, or several padded sizes: see `group_by_padded_size`.
+    """
+    sizes = tuple((image.shape[0], image.shape[1]) for image in images)
+    padded = {padded_size(size) for size in sizes}
+    if len(padded) != 1:
+        raise ValueError(f"a batch holds photos of one padded size, but {len(padded)} came: {sorted(padded)}")
+    pixels = np.zeros((len(images), 3, *padded.pop()), dtype=np.float32)
+    for row, image, (height, width) in zip(pixels, images, sizes, strict=True):
+        row[:, :height, :width] = image.transpose(2, 0, 1)
+    return ImageBatch(pixels=torch.from_numpy(pixels).to(device), valid_sizes=sizes)
+
+
+def mask_coverage(
+    mask: Bool[np.ndarray, "height width"], *, valid: Size, padded: Size, grid: Size
+) -> Float[torch.Tensor, "_ _"]:
+    """How much of each cell of `grid`, laid over the padded photo, a mask of the photo covers: 0..1.
+
+    The mask goes the way of its photo: resized to `valid`, padded to `padded`.
+    """
+    height, width = valid
+    image = Image.fromarray(mask.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    canvas = torch.zeros(padded)
+    canvas[:height, :width] = torch.tensor(np.asarray(image))
+    return F.adaptive_avg_pool2d(canvas[None], grid)[0]

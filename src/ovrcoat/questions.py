@@ -1,0 +1,136 @@
+"""The words' half of a segmentation: vocabulary and options, checked, and every name in text space.
+
+Needs no photo. `segmenter.py` answers the question for as many photos as there are.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ovrcoat.config import ModelConfig
+from ovrcoat.errors import ConfigError
+from ovrcoat.model.network import SegmentationNetwork
+from ovrcoat.structures import CategoryEmbeddings
+from ovrcoat.vocabulary import Vocabulary
+
+Task = Literal["panoptic", "semantic", "instance"]
+Number = float | int  # both are said, for the run-time type check of the tests knows no numeric tower
+TASKS: tuple[Task, ...] = ("panoptic", "semantic", "instance")
+
+
+class SegmentOptions(TypedDict, total=False):
+    """What `Segmenter.segment` takes beside photo, words and task."""
+
+    trust: Number | None
+    background: object
+    object_mask_threshold: Number | None
+    overlap_threshold: Number | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """A checked vocabulary in text space, and how to answer it."""
+
+    vocabulary: Vocabulary
+    embeddings: CategoryEmbeddings
+    seen: Bool[Tensor, " category"]
+    task: Task
+    trust: float
+    object_mask_threshold: float
+    overlap_threshold: float
+
+
+class QuestionBuilder:
+    """Checks words and options; embeds each name once and keeps its row."""
+
+    def __init__(
+        self, network: SegmentationNetwork, *, config: ModelConfig, training_vocabulary: Vocabulary
+    ) -> None:
+        self._network = network
+        self._config = config
+        self._training_vocabulary = training_vocabulary
+        self._row_of_name: dict[str, Float[Tensor, " embedding"]] = {}
+
+    def build(
+        self,
+        words: object,
+        *,
+        task: Task = "panoptic",
+        trust: Number | None = None,
+        background: object = "auto",
+        object_mask_threshold: Number | None = None,
+        overlap_threshold: Number | None = None,
+    ) -> Question:
+        """Check words and options and embed the words; what they mean: `Segmenter.segment`.
+
+        Raises:
+            VocabularyError: the words cannot be used.
+            ConfigError: an option does not exist, is out of range, or does not belong to the task.
+        """
+        if task not in TASKS:
+            raise ConfigError(f"unknown task {task!r}; choose one of {', '.join(TASKS)}")
+        if task != "panoptic" and (object_mask_threshold is not None or overlap_threshold is not None):
+            raise ConfigError(f"thresholds belong to task 'panoptic', not to {task!r}; leave them out")
+        usual = self._config.inference
+        # semantic output throws no mask away that COAT could save; the paper finds that it hurts a little
+        trust = _in_range("trust", trust, default=0.0 if task == "semantic" else usual.trust)
+        object_mask_threshold = _in_range(
+            "object_mask_threshold", object_mask_threshold, default=usual.object_mask_threshold
+        )
+        overlap_threshold = _in_range(  # a mask can win more pixels than it covers: shares above 1 exist
+            "overlap_threshold", overlap_threshold, default=usual.overlap_threshold, most=math.inf
+        )
+        vocabulary = Vocabulary.read(words).with_background(background)
+        self._check(vocabulary)
+        seen = vocabulary.seen_in(self._training_vocabulary)
+        return Question(
+            vocabulary=vocabulary,
+            embeddings=self._embed(vocabulary),
+            seen=torch.tensor(seen, device=self._network.encoder.device),
+            task=task,
+            trust=trust,
+            object_mask_threshold=object_mask_threshold,
+            overlap_threshold=overlap_threshold,
+        )
+
+    def _check(self, vocabulary: Vocabulary) -> None:
+        """Raise what is wrong with the words, warn of what is doubtful."""
+        measure = self._network.encoder.text_length
+        prompt_length = max(measure(template.replace("{}", ""))[0] for template in self._config.templates)
+
+        def name_length(name: str) -> tuple[int, int]:
+            tokens, limit = measure(name)
+            return tokens, limit - prompt_length
+
+        vocabulary.check(name_length)
+        for problem in vocabulary.lint():
+            warnings.warn(problem.message, UserWarning, stacklevel=4)  # at whoever called the segmenter
+
+    @torch.inference_mode()
+    def _embed(self, vocabulary: Vocabulary) -> CategoryEmbeddings:
+        groups = [category.names for category in vocabulary.all_categories]
+        names = [name for group in groups for name in group]
+        rows = self._row_of_name
+        if new := [name for name in dict.fromkeys(names) if name not in rows]:
+            rows.update(zip(new, self._network.embed_names(new, self._config.templates), strict=True))
+        owners = [position for position, group in enumerate(groups) for _ in group]
+        return CategoryEmbeddings(
+            rows=torch.stack([rows[name] for name in names]),
+            category_of_row=torch.tensor(owners, device=self._network.encoder.device),
+            category_count=len(groups),
+        )
+
+
+def _in_range(name: str, value: Number | None, *, default: float, most: float = 1.0) -> float:
+    """An option within 0..`most`; `default` if it was not given."""
+    if value is None:
+        return default
+    if not 0 <= value <= most:  # written so that NaN fails too
+        bounds = "0 or more" if most == math.inf else f"0 to {most:g}"
+        raise ConfigError(f"{name} is {value}, expected {bounds}")
+    return float(value)

@@ -1,0 +1,363 @@
+"""Segmenter: a photo and words in, a result out. THE inference path of API, command line and evaluation.
+
+Pixels first (`encode`: the network, once per photo), words second (`segment`: a matrix product per
+vocabulary).
+"""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from os import PathLike
+from typing import Literal, Unpack, overload
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from ovrcoat.checkpoints import native
+from ovrcoat.checkpoints.catalog import find_model
+from ovrcoat.config import ModelConfig
+from ovrcoat.data import transforms
+from ovrcoat.data.images import Photo, read_image
+from ovrcoat.devices import choose_device
+from ovrcoat.errors import ConfigError, ImageError
+from ovrcoat.inference.instance import instances
+from ovrcoat.inference.panoptic import panoptic
+from ovrcoat.inference.scoring import score_masks
+from ovrcoat.inference.semantic import semantic
+from ovrcoat.inference.upsampling import PhotoSizes
+from ovrcoat.mask_labels import MaskLabel, check_masks, embed_masks, label_mask
+from ovrcoat.model.network import SegmentationNetwork
+from ovrcoat.model.text_classifier import category_logits
+from ovrcoat.questions import Number, Question, QuestionBuilder, SegmentOptions, Task
+from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
+from ovrcoat.structures import Encoding, ImageBatch, MaskEmbeddings, MaskProposals, Size
+from ovrcoat.vocabulary import Vocabulary
+
+AnyResult = PanopticResult | SemanticResult | InstanceResult
+OnError = Literal["raise", "skip"] | Callable[[object, ImageError], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedImage:
+    """A photo after the network, ready for any number of vocabularies.
+
+    It keeps the mask logits of all queries on the segmenter's device (4:3: some 20 MB with nano, 55 MB with
+    250 queries) and the photo itself: let go of it when done.
+    """
+
+    segmenter: "Segmenter"
+    encoding: Encoding  # a batch of one
+    sizes: PhotoSizes
+    photo: Photo
+
+    @property
+    def pixels(self) -> UInt8[np.ndarray, "height width 3"]:
+        """The upright RGB photo."""
+        return self.photo.pixels
+
+    @property
+    def name(self) -> str | None:
+        """The photo's file name, if it has one."""
+        return self.photo.name
+
+    def segment(
+        self, vocabulary: object, *, task: Task = "panoptic", **options: Unpack[SegmentOptions]
+    ) -> AnyResult:
+        """The same as `Segmenter.segment` of this photo."""
+        return self.segmenter.segment(self, vocabulary, task=task, **options)
+
+
+class Segmenter:
+    """A network, and the text embeddings of the names that it was asked for so far.
+
+    `network` is put on `device` and into eval mode. Use one segmenter from one thread at a time.
+    """
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        *,
+        config: ModelConfig,
+        training_vocabulary: Vocabulary,
+        provenance: Mapping[str, str],
+        device: str | int | torch.device | None = None,
+    ) -> None:
+        self.device = choose_device(device)
+        self.network = network.to(self.device).eval()
+        self.config = config
+        self.training_vocabulary = training_vocabulary
+        self.provenance = dict(provenance)
+        self._questions = QuestionBuilder(network, config=config, training_vocabulary=training_vocabulary)
+
+    @classmethod
+    def load(
+        cls, model: str | PathLike[str] = "nano", *, device: str | int | torch.device | None = None
+    ) -> "Segmenter":
+        """Load a model by name (`ovrcoat models` lists them) or from its file.
+
+        `device` is "cpu", "cuda", "cuda:1", 1 or "mps"; None takes the best there is.
+
+        Raises:
+            ConfigError: no such model or device.
+            CheckpointError: the file is damaged, foreign or does not fit.
+        """
+        chosen = choose_device(device)
+        loaded = native.load(find_model(model), device=chosen)
+        return cls(
+            loaded.network,
+            config=loaded.config,
+            training_vocabulary=loaded.training_vocabulary,
+            provenance=loaded.provenance,
+            device=chosen,
+        )
+
+    def encode(self, image: object) -> EncodedImage:
+        """Run the network on a photo, once for all vocabularies.
+
+        `image` is a path, bytes, an open file, a PIL.Image, an array or a tensor: `data.images.read_image`
+        says what of each.
+
+        Raises:
+            ImageError: the photo cannot be read.
+        """
+        (encoded,) = self._encode([read_image(image)])
+        return encoded
+
+    def encode_many(
+        self, images: Iterable[object], *, batch_size: int = 1, on_error: OnError = "raise"
+    ) -> Iterator[EncodedImage]:
+        """Run the network on photos, in order, at most `batch_size` at a time.
+
+        Of these only photos of one padded size go through together, so a result never depends on its batch
+        mates. At most `batch_size` encoded photos live here at once. A photo that cannot be read raises its
+        `ImageError`, with "skip" it is left out with a warning, else `on_error(image, error)` is called.
+
+        Raises:
+            ConfigError: `images` is a single photo, or `batch_size` is below 1.
+            ImageError: a photo cannot be read (on reaching it).
+        """
+        if isinstance(images, str | bytes | PathLike):
+            raise ConfigError(
+                "several photos were expected, but one came: put it in a list, or use encode or segment"
+            )
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}, expected 1 or more")
+        photos = _readable(images, on_error)
+        chunks = iter(lambda: list(islice(photos, batch_size)), [])
+        return (encoded for chunk in chunks for encoded in self._encode(chunk))
+
+    @overload
+    def segment(
+        self,
+        image: object,
+        vocabulary: object,
+        *,
+        task: Literal["panoptic"] = ...,
+        **options: Unpack[SegmentOptions],
+    ) -> PanopticResult: ...
+    @overload
+    def segment(
+        self,
+        image: object,
+        vocabulary: object,
+        *,
+        task: Literal["semantic"],
+        **options: Unpack[SegmentOptions],
+    ) -> SemanticResult: ...
+    @overload
+    def segment(
+        self,
+        image: object,
+        vocabulary: object,
+        *,
+        task: Literal["instance"],
+        **options: Unpack[SegmentOptions],
+    ) -> InstanceResult: ...
+    @overload
+    def segment(
+        self, image: object, vocabulary: object, *, task: Task, **options: Unpack[SegmentOptions]
+    ) -> AnyResult: ...
+    def segment(
+        self,
+        image: object,
+        vocabulary: object,
+        *,
+        task: Task = "panoptic",
+        trust: Number | None = None,
+        background: object = "auto",
+        object_mask_threshold: Number | None = None,
+        overlap_threshold: Number | None = None,
+    ) -> AnyResult:
+        """Segment a photo into the categories of `vocabulary`.
+
+        Args:
+            image: anything that `read_image` reads, or an `EncodedImage` of this segmenter.
+            vocabulary: anything that `Vocabulary.read` takes: "cat, kitty; sofa; wall#stuff", a preset, a
+                file.
+            task: "panoptic" (each pixel one segment), "semantic" (each pixel a category) or "instance".
+            trust: COAT's γ from 0 (plain FC-CLIP) to 1; None is the model's own, and 0 for semantic output,
+                where nothing is discarded that COAT could save.
+            background: hidden words that keep a short list honest: "auto", "none", "on", or words.
+            object_mask_threshold: least score of a mask, 0..1 (panoptic only); None is the model's own.
+            overlap_threshold: least share of itself that a mask must win (panoptic only); likewise.
+
+        Doubts about the words (a name given twice, say) come as `UserWarning`.
+
+        Raises:
+            ImageError: the photo cannot be read.
+            VocabularyError: the words cannot be used.
+            ConfigError: an option does not exist or is out of range.
+        """
+        question = self._questions.build(
+            vocabulary,
+            task=task,
+            trust=trust,
+            background=background,
+            object_mask_threshold=object_mask_threshold,
+            overlap_threshold=overlap_threshold,
+        )
+        return self._answer(self._encoded(image), question)
+
+    def segment_many(
+        self,
+        images: Iterable[object],
+        vocabulary: object,
+        *,
+        batch_size: int = 1,
+        on_error: OnError = "raise",
+        task: Task = "panoptic",
+        **options: Unpack[SegmentOptions],
+    ) -> Iterator[AnyResult]:
+        """Segment photos one after the other: `encode_many`, then `segment` of each.
+
+        Words and options are checked before the first photo is read.
+
+        Raises:
+            ConfigError, VocabularyError: at once, as for `segment` and `encode_many`.
+            ImageError: a photo cannot be read (on reaching it, unless `on_error` says otherwise).
+        """
+        question = self._questions.build(vocabulary, task=task, **options)
+        encoded_images = self.encode_many(images, batch_size=batch_size, on_error=on_error)
+        return (self._answer(encoded, question) for encoded in encoded_images)
+
+    @torch.inference_mode()
+    def classify_masks(
+        self, image: object, masks: object, vocabulary: object, *, background: object = "auto"
+    ) -> tuple[MaskLabel, ...]:
+        """Name masks that you bring, by CLIP alone (the out-of-vocabulary classifier), one label per mask.
+
+        `masks` are (N, height, width) at the size of the upright photo, as array or tensor of bool, or of
+        integers where all but 0 is inside. The image encoder runs at each call, also for an `EncodedImage`,
+        which does not keep its maps.
+
+        Raises:
+            ImageError: the photo cannot be read; masks have the wrong shape or type; a mask is empty.
+            VocabularyError: the words cannot be used.
+        """
+        question = self._questions.build(vocabulary, background=background)
+        photo = image.photo if isinstance(image, EncodedImage) else read_image(image)
+        own_masks = check_masks(masks, photo.pixels.shape[:2])
+        if len(own_masks) == 0:
+            return ()
+        embeddings = embed_masks(self.network.encoder, self._batch([photo]), masks=own_masks)
+        logits = category_logits(
+            embeddings, question.embeddings, logit_scale=self.network.encoder.logit_scale
+        )
+        return tuple(label_mask(probs, question.vocabulary) for probs in logits.softmax(-1).cpu())
+
+    def _encoded(self, image: object) -> EncodedImage:
+        if not isinstance(image, EncodedImage):
+            return self.encode(image)
+        if image.segmenter is not self:
+            raise ConfigError("this photo was encoded by another segmenter; encode it with this one")
+        return image
+
+    @torch.inference_mode()
+    def _encode(self, photos: Sequence[Photo]) -> list[EncodedImage]:
+        """Encode photos of any sizes in as few batches as their padded sizes allow; order is kept."""
+        sizes = [self._network_size(photo) for photo in photos]
+        encoded: dict[int, EncodedImage] = {}
+        for places in transforms.group_by_padded_size(sizes):
+            batch = self._batch([photos[place] for place in places])
+            encoding = self.network(batch)
+            for row, place in enumerate(places):
+                height, width, _ = photos[place].pixels.shape
+                encoded[place] = EncodedImage(
+                    segmenter=self,
+                    encoding=_one_of(encoding, row),
+                    sizes=PhotoSizes(
+                        padded=batch.padded_size, valid=batch.valid_sizes[row], output=(height, width)
+                    ),
+                    photo=photos[place],
+                )
+        return [encoded[place] for place in range(len(photos))]
+
+    def _batch(self, photos: Sequence[Photo]) -> ImageBatch:
+        """Photos of one padded size as the network sees them."""
+        resized = [transforms.resize(photo.pixels, self._network_size(photo)) for photo in photos]
+        return transforms.batch_images(resized, device=self.device)
+
+    def _network_size(self, photo: Photo) -> Size:
+        settings = self.config.inference
+        return transforms.test_size(
+            photo.pixels.shape[:2], short_side=settings.short_side, max_long_side=settings.max_long_side
+        )
+
+    @torch.inference_mode()
+    def _answer(self, encoded: EncodedImage, question: Question) -> AnyResult:
+        """Words meet masks, and masks become a result."""
+        settings = self.config.inference
+        scored = score_masks(
+            self.network.classify(encoded.encoding, question.embeddings),
+            0,
+            seen=question.seen,
+            alpha=settings.alpha,
+            beta=settings.beta,
+            trust=question.trust,
+            ensemble_on_valid_mask=settings.ensemble_on_valid_mask,
+        )
+        sizes, categories = encoded.sizes, question.vocabulary.categories
+        if question.task == "semantic":
+            category_map, segments = semantic(scored, sizes, categories=categories)
+            return SemanticResult(category_map, segments, categories, encoded.pixels, encoded.name)
+        if question.task == "instance":
+            segments, masks = instances(scored, sizes, categories=categories, limit=settings.instances)
+            return InstanceResult(sizes.output, segments, masks, categories, encoded.pixels, encoded.name)
+        id_map, segments = panoptic(
+            scored,
+            sizes,
+            categories=categories,
+            object_mask_threshold=question.object_mask_threshold,
+            overlap_threshold=question.overlap_threshold,
+        )
+        return PanopticResult(id_map, segments, categories, encoded.pixels, encoded.name)
+
+
+def _readable(images: Iterable[object], on_error: OnError) -> Iterator[Photo]:
+    """Read photo after photo; what happens to those that cannot be read is the caller's choice."""
+    for image in images:
+        try:
+            photo = read_image(image)
+        except ImageError as error:
+            if on_error == "raise":
+                raise
+            if on_error == "skip":
+                warnings.warn(f"skipped: {error}", UserWarning, stacklevel=2)
+            else:
+                on_error(image, error)
+            continue
+        yield photo
+
+
+def _one_of(encoding: Encoding, row: int) -> Encoding:
+    """One photo of a batch, in memory of its own, so that it does not keep its batch mates alive."""
+    proposals, clip = encoding.proposals, encoding.clip
+    place = slice(row, row + 1)
+    if len(proposals.mask_logits) == 1:
+        return encoding
+    return Encoding(
+        proposals=MaskProposals(proposals.mask_logits[place].clone(), proposals.embeddings[place].clone()),
+        clip=MaskEmbeddings(clip.embeddings[place].clone(), clip.on_map[place].clone()),
+    )

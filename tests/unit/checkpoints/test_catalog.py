@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import pytest
+
+from ovrcoat.checkpoints import catalog
+from ovrcoat.checkpoints.catalog import PUBLISHED, embedded_path, find_model, list_models, model_folders
+from ovrcoat.errors import ConfigError
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and no folder of one's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("OVRCOAT_MODELS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "cache" / "ovrcoat" / "models"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def nano(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for the file in the package."""
+    path = tmp_path / "package" / "nano.safetensors"
+    path.parent.mkdir()
+    path.touch()
+    monkeypatch.setattr(catalog, "embedded_path", lambda: path)
+    return path
+
+
+def test_nano_lies_in_the_package() -> None:
+    assert embedded_path().name == "nano.safetensors"
+    assert embedded_path().parent.name == "weights"
+
+
+def test_the_table_says_what_is_there_and_how_to_get_the_rest(nano: Path, cache: Path) -> None:
+    (cache / "fcclip-rn50.safetensors").touch()
+    (cache / "mine.safetensors").touch()
+    models = {entry.name: entry for entry in list_models()}
+    assert list(models) == ["nano", *PUBLISHED, "mine"]
+    assert models["nano"].path == nano
+    assert models["fcclip-rn50"].path == cache / "fcclip-rn50.safetensors"
+    assert models["fcclip-rn50"].remedy == ""
+    assert models["mine"].path == cache / "mine.safetensors"
+    missing = models["ovrcoat-convnext-large"]
+    assert missing.path is None
+    assert "OVRCOAT project" in missing.remedy
+    assert f"ovrcoat convert FILE.pth {cache / 'ovrcoat-convnext-large.safetensors'}" in missing.remedy
+
+
+def test_a_package_without_weights_says_so(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "embedded_path", lambda: cache / "gone.safetensors")
+    assert list_models()[0].remedy == "its file is missing: reinstall ovrcoat"
+    with pytest.raises(
+        ConfigError, match="the model 'nano' is not installed; its file is missing: reinstall"
+    ):
+        find_model("nano")
+
+
+def test_a_name_is_looked_up(nano: Path, cache: Path) -> None:
+    (cache / "mine.safetensors").touch()
+    assert find_model("nano") == nano
+    assert find_model("mine") == cache / "mine.safetensors"
+
+
+def test_ones_own_folder_comes_before_the_cache(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    monkeypatch.setenv("OVRCOAT_MODELS", str(own))
+    for folder in (own, cache):
+        (folder / "mine.safetensors").touch()
+    assert model_folders() == (own, cache)
+    assert find_model("mine") == own / "mine.safetensors"
+    assert f"{own / 'fcclip-rn50.safetensors'}" in {e.name: e for e in list_models()}["fcclip-rn50"].remedy
+
+
+def test_a_path_is_taken_as_it_is(nano: Path, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.touch()
+    assert find_model(path) == path
+    assert find_model("weights.safetensors") == Path("weights.safetensors")
+
+
+def test_a_name_wins_over_a_file_of_that_name(nano: Path, tmp_path: Path) -> None:
+    (tmp_path / "nano").touch()
+    assert find_model("nano") == nano
+    assert find_model("./nano") == Path("nano")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("nanno", r"unknown model 'nanno'; there are nano, .* the path of a file; did you mean 'nano'\?"),
+        ("zebra", r"unknown model 'zebra'; there are nano, fcclip-convnext-large.*the path of a file$"),
+        (
+            "fcclip-rn50",
+            "the model 'fcclip-rn50' is not installed; download its .pth file from .*ovrcoat convert",
+        ),
+        (
+            "gone.safetensors",
+            r"there is no file gone\.safetensors; give the path of a .safetensors file or one of",
+        ),
+        ("./gone", r"there is no file \./gone"),
+        ("cache", r"cache is a folder; give the \.safetensors file in it"),
+    ],
+)
+def test_models_that_are_not_there(nano: Path, model: str, message: str) -> None:
+    assert nano.is_file()
+    with pytest.raises(ConfigError, match=message):
+        find_model(model)
