@@ -1,0 +1,168 @@
+"""`ovrcoat doctor`: what is installed, what works, what is missing and how to get it."""
+
+import importlib
+import os
+import platform
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from packaging.requirements import Requirement
+
+from ovrcoat._version import __version__
+from ovrcoat.cli.terminal import say_json, say_table
+from ovrcoat.errors import OvrcoatError
+
+# Extras for the makers of the package, of no use to its users.
+MAKERS_EXTRAS = {"dev", "nano"}
+# Modules that are not called like their distribution.
+MODULES = {"open_clip_torch": "open_clip", "pillow": "PIL", "pyyaml": "yaml"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report. A finding that is needed and not ok makes the exit status 1."""
+
+    subject: str
+    status: Literal["ok", "missing", "broken"]
+    detail: str
+    needed: bool = True
+    remedy: str = ""
+
+
+def doctor(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Check the installation: versions, devices, models, folders, and what to do about what is missing.
+
+    The exit status is 1 if something that is needed does not work.
+
+    Parameters
+    ----------
+    json
+        Print one JSON document instead of a table.
+    """
+    findings = [*_python(), *_libraries(), *_devices(), *_models(), *_folders()]
+    if json:
+        say_json([asdict(finding) for finding in findings])
+    else:
+        say_table(
+            ("what", "status", "detail", "what to do"),
+            [
+                (
+                    finding.subject,
+                    finding.status
+                    if finding.needed or finding.status == "ok"
+                    else f"{finding.status} (optional)",
+                    finding.detail,
+                    finding.remedy,
+                )
+                for finding in findings
+            ],
+        )
+    return int(any(finding.needed and finding.status != "ok" for finding in findings))
+
+
+def _python() -> Iterator[Finding]:
+    yield Finding("ovrcoat", "ok", __version__)
+    yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")
+
+
+def _libraries() -> Iterator[Finding]:
+    """Every dependency: there, new enough, and importable; every extra: there and new enough."""
+    try:
+        declared = metadata.requires("ovrcoat") or []
+    except metadata.PackageNotFoundError:
+        yield Finding(
+            "libraries",
+            "missing",
+            "ovrcoat runs from a folder, not installed",
+            False,
+            "Run: pip install -e .",
+        )
+        return
+    for requirement in map(Requirement, declared):
+        extra = _extra(requirement)
+        if extra not in MAKERS_EXTRAS:
+            yield _library(requirement, extra=extra)
+
+
+def _extra(requirement: Requirement) -> str | None:
+    """The extra that asks for `requirement`, None for a plain dependency."""
+    names = metadata.metadata("ovrcoat").get_all("Provides-Extra") or []
+    if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+        return None
+    return next(name for name in names if requirement.marker.evaluate({"extra": name}))
+
+
+def _library(requirement: Requirement, *, extra: str | None) -> Finding:
+    subject = requirement.name if extra is None else f"{requirement.name} (extra {extra})"
+    remedy = f"Run: pip install '{requirement.name}{requirement.specifier}'"
+    if extra is not None:
+        remedy = f"Run: pip install 'ovrcoat[{extra}]'"
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return Finding(subject, "missing", f"needs {requirement.specifier}", extra is None, remedy)
+    if not requirement.specifier.contains(version, prereleases=True):
+        return Finding(subject, "broken", f"{version}, needs {requirement.specifier}", extra is None, remedy)
+    reason = _import_error(requirement.name) if extra is None else None
+    if reason is not None:
+        return Finding(subject, "broken", f"{version} does not import: {reason}", True, remedy)
+    return Finding(subject, "ok", version, extra is None)
+
+
+def _import_error(distribution: str) -> str | None:
+    """Why the distribution's module does not import (made for another torch, say); None if it does."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(MODULES.get(distribution.lower(), distribution.replace("-", "_")))
+    except Exception as error:  # a broken library can raise anything; telling it is this verb's work
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return None
+
+
+def _devices() -> Iterator[Finding]:
+    import torch
+
+    yield Finding("device cpu", "ok", f"{torch.get_num_threads()} threads")
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        yield Finding(
+            f"device cuda:{index}", "ok", f"{properties.name}, {properties.total_memory / 2**30:.1f} GiB"
+        )
+    if torch.backends.mps.is_available():
+        yield Finding("device mps", "ok", platform.machine())
+
+
+def _models() -> Iterator[Finding]:
+    """Every model that is installed is read in full: hashes of its parts, names, shapes, no NaN."""
+    from ovrcoat.checkpoints import native
+    from ovrcoat.checkpoints.catalog import EMBEDDED, list_models
+
+    for model in list_models():
+        subject, needed = f"model {model.name}", model.name == EMBEDDED
+        if model.path is None:
+            yield Finding(subject, "missing", "not installed", needed, model.remedy)
+            continue
+        try:
+            native.load(model.path)
+        except OvrcoatError as error:
+            yield Finding(subject, "broken", str(error), needed, model.remedy or f"Replace {model.path}")
+        else:
+            yield Finding(subject, "ok", str(model.path), needed)
+
+
+def _folders() -> Iterator[Finding]:
+    """Folders of models are not needed for `nano`, and made when first written to."""
+    from ovrcoat.checkpoints.catalog import model_folders
+
+    for folder in model_folders():
+        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        if existing.is_dir() and os.access(existing, os.W_OK):
+            yield Finding(f"folder {folder}", "ok", "can be written", False)
+        else:
+            remedy = "Set OVRCOAT_MODELS to a folder that you may write to"
+            yield Finding(f"folder {folder}", "broken", f"cannot be written ({existing})", False, remedy)

@@ -1,0 +1,45 @@
+"""`ovrcoat models`: the models that have a name."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ovrcoat.cli.terminal import say_json, say_table
+
+
+def models(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """List the models that `segment --model` takes by name, and how to get those that are not installed.
+
+    Parameters
+    ----------
+    json
+        Print one JSON document instead of a table.
+    """
+    from ovrcoat.checkpoints.catalog import list_models
+
+    entries = list_models()
+    if json:
+        say_json(
+            [
+                {
+                    "name": entry.name,
+                    "description": entry.description,
+                    "path": None if entry.path is None else str(entry.path),
+                    "remedy": entry.remedy,
+                }
+                for entry in entries
+            ]
+        )
+    else:
+        say_table(
+            ("name", "what", "where, or how to get it"),
+            [
+                (
+                    entry.name,
+                    entry.description,
+                    str(entry.path) if entry.path else f"not installed: {entry.remedy}",
+                )
+                for entry in entries
+            ],
+        )
+    return 0

@@ -1,0 +1,67 @@
+"""`ovrcoat vocabularies`: the presets, or the categories of one vocabulary."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ovrcoat.cli.terminal import complain, note, say_json, say_table
+from ovrcoat.vocabulary import Category, Vocabulary, list_presets
+
+
+def vocabularies(name: str | None = None, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """List the vocabularies that come with the package, or show the categories of one.
+
+    Parameters
+    ----------
+    name
+        A preset, a vocabulary file, or words as for `segment --vocabulary`: shows how they are understood.
+    json
+        Print one JSON document; saved as a .json file, that of a single vocabulary can be edited and used.
+    """
+    return _list(json=json) if name is None else _show(name, json=json)
+
+
+def report_problems(vocabulary: Vocabulary) -> bool:
+    """Say on stderr what `lint` finds; returns whether the vocabulary can be used."""
+    problems = vocabulary.lint()
+    for problem in problems:
+        say = complain if problem.level == "error" else note
+        say(problem.message if problem.level == "error" else f"warning: {problem.message}")
+    return all(problem.level != "error" for problem in problems)
+
+
+def _list(*, json: bool) -> int:
+    presets = [Vocabulary.named(preset) for preset in list_presets()]
+    things = [sum(category.is_thing for category in preset.categories) for preset in presets]
+    if json:
+        say_json(
+            [
+                {"name": preset.name, "categories": len(preset), "things": count}
+                for preset, count in zip(presets, things, strict=True)
+            ]
+        )
+    else:
+        say_table(
+            ("name", "categories", "things", "stuff"),
+            [
+                (preset.name or "", str(len(preset)), str(count), str(len(preset) - count))
+                for preset, count in zip(presets, things, strict=True)
+            ],
+        )
+    return 0
+
+
+def _show(name: str, *, json: bool) -> int:
+    vocabulary = Vocabulary.read(name)
+    usable = report_problems(vocabulary)
+    if json:
+        say_json(vocabulary.to_dict())
+    else:
+        say_table(("id", "name", "kind", "synonyms"), [_row(category) for category in vocabulary.categories])
+    return 0 if usable else 2
+
+
+def _row(category: Category) -> tuple[str, str, str, str]:
+    guess = " (by default)" if category.thing_from == "default" else ""
+    kind = "thing" if category.is_thing else "stuff"
+    return str(category.id), category.name, kind + guess, ", ".join(category.names[1:])

@@ -1,0 +1,103 @@
+"""What ./demo runs: real photos from installed packages, each with words of its own, segmented by nano.
+
+`python tools/demo.py FOLDER` writes to FOLDER the photos, ATTRIBUTION.txt, and for each photo a folder with
+its overlay, its id map and the segments as JSON (apart, since each photo has its own vocabulary). Nothing is
+downloaded: the photos lie inside the packages scikit-image (public domain, CC0) and scikit-learn (CC BY 2.0).
+"""
+
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from ovrcoat import Segmenter
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A photo, where it lies, whose it is, and the words to ask it for."""
+
+    package: str
+    file: str
+    credit: str
+    vocabulary: str
+
+
+EXAMPLES = (
+    Example(
+        "skimage",
+        "data/astronaut.png",
+        "Eileen Collins, NASA (Great Images in NASA). Public domain.",
+        "astronaut, person; flag; space shuttle, rocket; helmet; wall#stuff",
+    ),
+    Example(
+        "skimage",
+        "data/chelsea.png",
+        "Chelsea the cat, by Stefan van der Walt. CC0.",
+        "cat; dog; person; sofa; blanket#stuff",
+    ),
+    Example(
+        "skimage",
+        "data/coffee.png",
+        "A cup of espresso, by Rachel Michetti, courtesy of Pikolo Espresso Bar. CC0.",
+        "cup, coffee cup; spoon; saucer, plate; wooden table, table#stuff",
+    ),
+    Example(
+        "skimage",
+        "data/rocket.jpg",
+        "Falcon 9 before the launch of DSCOVR, SpaceX. Public domain.",
+        "rocket; tower; sky#stuff; ground#stuff",
+    ),
+    Example(
+        "sklearn",
+        "datasets/images/china.jpg",
+        "By danielbuechele, https://www.flickr.com/photos/danielbuechele/6061409035/. "
+        "CC BY 2.0 (https://creativecommons.org/licenses/by/2.0/); the overlay is a changed version.",
+        "temple, pagoda; tree; sky#stuff; water, lake#stuff; mountain#stuff",
+    ),
+    Example(
+        "sklearn",
+        "datasets/images/flower.jpg",
+        "By vultilion, https://www.flickr.com/photos/vultilion/6056698931/. "
+        "CC BY 2.0 (https://creativecommons.org/licenses/by/2.0/); the overlay is a changed version.",
+        "flower; leaf, leaves#stuff; insect; fruit",
+    ),
+)
+
+
+def main(folder: Path) -> None:
+    """Copy the photos to `folder`, segment each, say what was found and where."""
+    photos = folder / "photos"
+    photos.mkdir(parents=True, exist_ok=True)
+    credits = "\n".join(f"{Path(example.file).name}: {example.credit}" for example in EXAMPLES)
+    (folder / "ATTRIBUTION.txt").write_text(credits + "\n", encoding="utf-8")
+
+    start = time.perf_counter()
+    segmenter = Segmenter.load("nano")
+    overlays: list[Path] = []
+    for example in EXAMPLES:
+        photo = photos / Path(example.file).name
+        shutil.copyfile(_inside(example.package) / example.file, photo)
+        print(f'\novrcoat segment {photo.name} --vocabulary "{example.vocabulary}"')
+        result = segmenter.segment(photo, example.vocabulary)
+        print(result.summary())
+        overlays += [
+            path for path in result.save(folder / photo.stem, overwrite=True) if path.suffix == ".jpg"
+        ]
+    print(f"\n{len(EXAMPLES)} photos in {time.perf_counter() - start:.1f} s. The segments drawn on them:")
+    for overlay in overlays:
+        print(f"  {overlay}")
+
+
+def _inside(package: str) -> Path:
+    """The folder of an installed package, found without importing it."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        sys.exit(f"error: the demo takes photos from {package}. Run: pip install 'ovrcoat[demo]'")
+    return Path(spec.origin).parent
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "demo-output"))
