@@ -1,1 +1,8 @@
-"""What a user gets: segments, maps, files."""
+"""What a photo becomes: segments, maps, files."""
+
+from ovrcoat.results.instance import InstanceResult
+from ovrcoat.results.panoptic import PanopticResult
+from ovrcoat.results.segment import Segment
+from ovrcoat.results.semantic import SemanticResult
+
+__all__ = ["InstanceResult", "PanopticResult", "Segment", "SemanticResult"]

@@ -1,0 +1,94 @@
+"""Mask logits at stride 4 → the photo's own size, tile by tile, so that memory stays bounded.
+
+Two chained bilinear resizes without corner alignment, as in the released code: to the padded size, cropped to
+the photo inside it, then to the size that was asked for. A tile holds some rows of the output of all queries.
+Equal to the plain `F.interpolate` chain; the height of a tile changes no bit.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovrcoat.structures import Size
+
+TILE_BYTES = 16 * 2**20  # of one tile in float32: small enough for caches; a few of it live at a time
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoSizes:
+    """Sizes of one photo: `padded` is the network's input, `valid` the photo in it, `output` the result."""
+
+    padded: Size
+    valid: Size
+    output: Size
+
+
+@dataclass(frozen=True, slots=True)
+class _RowTaps:
+    """For each row of a resized image: the two rows it is mixed from, and the lower one's weight."""
+
+    above: Int[Tensor, " row"]
+    below: Int[Tensor, " row"]
+    weight: Float[Tensor, " row"]
+
+
+def upsample_tiles(
+    mask_logits: Float[Tensor, "query height width"],
+    sizes: PhotoSizes,
+    *,
+    channels: int = 0,
+    tile_bytes: int = TILE_BYTES,
+) -> Iterator[tuple[slice, Float[Tensor, "query row column"]]]:
+    """Yield (rows, logits of these output rows for all queries in float32) from top to bottom.
+
+    `channels` is how many maps the caller makes of a tile, if more than there are queries: tiles become
+    smaller for it.
+    """
+    (output_height, output_width), (valid_height, valid_width) = sizes.output, sizes.valid
+    shrink = -(-valid_height // output_height)  # rows of the photo that one output row skips over
+    row_bytes = 4 * max(len(mask_logits), channels, 1) * max(output_width, valid_width * shrink)
+    tile_height = max(1, tile_bytes // row_bytes)
+    to_padded = _row_taps(mask_logits.shape[1], sizes.padded[0], device=mask_logits.device)
+    to_output = _row_taps(valid_height, output_height, device=mask_logits.device)
+    for start in range(0, output_height, tile_height):
+        rows = slice(start, min(start + tile_height, output_height))
+        needed = slice(int(to_output.above[rows.start]), int(to_output.below[rows.stop - 1]) + 1)
+        valid = _resize(mask_logits, to_padded, rows=needed, width=sizes.padded[1])[..., :valid_width]
+        shifted = _RowTaps(to_output.above - needed.start, to_output.below - needed.start, to_output.weight)
+        yield rows, _resize(valid, shifted, rows=rows, width=output_width)
+
+
+def _resize(
+    maps: Float[Tensor, "query height width"], taps: _RowTaps, *, rows: slice, width: int
+) -> Float[Tensor, "query row column"]:
+    """Bilinear resize to `width` columns and to `rows` of the target that `taps` describe."""
+    above, below, weight = taps.above[rows], taps.below[rows], taps.weight[rows, None]
+    first = int(above[0])
+    source = maps[:, first : int(below[-1]) + 1].float()
+    if source.shape[-1] != width:
+        source = F.interpolate(source, size=width, mode="linear", align_corners=False)
+    # product and sum apart: a fused operation would round differently at the end of a tile than inside it
+    upper = source.index_select(1, above - first).mul_(1 - weight)
+    return upper.add_(source.index_select(1, below - first).mul_(weight))
+
+
+def _row_taps(source: int, target: int, *, device: torch.device) -> _RowTaps:
+    """Where the rows of a bilinear resize come from, with PyTorch's float32 arithmetic.
+
+    Its compiled code fuses `scale * (row + 0.5) - 0.5` to one rounding; the same comes out when float64 holds
+    the exact product. Computed on the CPU because MPS has no float64.
+    """
+    scale = np.float32(source) / np.float32(target)
+    exact = np.float64(scale) * (np.arange(target) + 0.5) - 0.5
+    position = np.maximum(exact.astype(np.float32), np.float32(0))
+    above = np.minimum(position.astype(np.int64), source - 1)
+    return _RowTaps(
+        above=torch.from_numpy(above).to(device),
+        below=torch.from_numpy(np.minimum(above + 1, source - 1)).to(device),
+        weight=torch.from_numpy(np.minimum(position - above.astype(np.float32), np.float32(1))).to(device),
+    )

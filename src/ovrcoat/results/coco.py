@@ -1,0 +1,100 @@
+"""COCO's formats: annotations, categories, the id PNG and masks as run lengths."""
+
+from collections.abc import Container, Sequence
+from itertools import chain, count
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32
+from PIL import Image
+
+from ovrcoat._version import __version__
+from ovrcoat.extras import require
+from ovrcoat.results.mask import PackedMask
+from ovrcoat.results.result import Result
+from ovrcoat.results.segment import Segment
+from ovrcoat.structures import Size
+from ovrcoat.visualization import category_color
+from ovrcoat.vocabulary import Category
+
+DESCRIPTION = "ovrcoat segments"  # stands first in every document that this package writes
+UNNAMED = "photo"
+
+
+def file_stem(name: str | None, *, taken: Container[str] = ()) -> str:
+    """What a photo's output files are called: its name without folder and suffix, numbered if `taken`.
+
+    `taken` holds names as `str.casefold` makes them: on many disks A.png and a.png are one file.
+    """
+    stem = PurePath(name or UNNAMED).stem or UNNAMED
+    numbered = (f"{stem}-{number}" for number in count(2))
+    return next(candidate for candidate in chain([stem], numbered) if candidate.casefold() not in taken)
+
+
+def panoptic_annotation(segments: Sequence[Segment], *, name: str | None, image_id: int) -> dict[str, Any]:
+    """Entry of `annotations` in COCO's panoptic format, with extra keys per segment."""
+    return {
+        "image_id": image_id,
+        "file_name": f"{file_stem(name)}.png",
+        "segments_info": [segment.to_coco() for segment in segments],
+    }
+
+
+def instance_annotation(segment: Segment, mask: PackedMask, *, image_id: int) -> dict[str, Any]:
+    """Entry of COCO's results format, with extra keys.
+
+    Raises:
+        MissingExtraError: pycocotools is not installed.
+    """
+    codec = require("pycocotools.mask", extra="coco")
+    runs = codec.encode(np.asfortranarray(mask.unpack().view(np.uint8)))
+    segmentation = {"size": list(runs["size"]), "counts": runs["counts"].decode("ascii")}
+    return segment.to_coco() | {"image_id": image_id, "segmentation": segmentation}
+
+
+def image_entry(name: str | None, *, image_id: int, size: Size) -> dict[str, Any]:
+    """Entry of `images`."""
+    height, width = size
+    return {"id": image_id, "file_name": PurePath(name or UNNAMED).name, "height": height, "width": width}
+
+
+def document_head(categories: Sequence[Category]) -> dict[str, Any]:
+    """The beginning of a run's document: what wrote it, and the vocabulary."""
+    return {
+        "info": {"description": DESCRIPTION, "version": __version__},
+        "categories": [
+            {
+                "id": category.id,
+                "name": category.name,
+                "supercategory": category.name,
+                "synonyms": list(category.names[1:]),
+                "isthing": int(category.is_thing),
+                "thing_from": category.thing_from,
+                "color": list(category_color(category)),
+            }
+            for category in categories
+        ],
+    }
+
+
+def panoptic_document(results: Sequence[Result], categories: Sequence[Category]) -> dict[str, Any]:
+    """The document of a run over panoptic (or semantic) results: categories, annotations and images.
+
+    `RunWriter` writes the same without keeping all results in memory.
+    """
+    document = document_head(categories) | {"annotations": [], "images": []}
+    taken: set[str] = set()
+    for image_id, result in enumerate(results, start=1):
+        stem = file_stem(result.name, taken=taken)
+        taken.add(stem.casefold())
+        document["annotations"].append(result.to_coco(image_id=image_id) | {"file_name": f"{stem}.png"})
+        document["images"].append(image_entry(result.name, image_id=image_id, size=result.size))
+    return document
+
+
+def id_image(id_map: Int32[np.ndarray, "height width"]) -> Image.Image:
+    """COCO's panoptic PNG: id = R + 256 G + 65536 B, 0 is void."""
+    return Image.fromarray(
+        np.stack([id_map & 255, id_map >> 8 & 255, id_map >> 16], axis=-1).astype(np.uint8)
+    )

@@ -1,0 +1,216 @@
+"""Results → files: id PNG, overlay, and one JSON document for the whole run.
+
+Every file appears whole or not at all: it is written beside its place under another name, then moved there.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePath
+from types import TracebackType
+from typing import IO, Any
+from uuid import uuid4
+
+from PIL import Image, PngImagePlugin
+
+from ovrcoat.errors import OutputError
+from ovrcoat.results.coco import DESCRIPTION, UNNAMED, document_head, file_stem, id_image, image_entry
+from ovrcoat.results.result import Result
+from ovrcoat.vocabulary import Category
+
+DOCUMENTS = {"panoptic": "panoptic.json", "semantic": "semantic.json", "instance": "instances.json"}
+SIGNATURE = ("Software", "ovrcoat")  # text chunk of our PNGs: tells them from the user's own pictures
+JPEG_QUALITY = 90
+JPEG_SIDE = 65_500  # pixels, the most that the JPEG library takes
+LOSS_ADVICE = "Choose another output folder, or allow overwriting if it may be lost."
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a new file, then put it at `path`.
+
+    Raises:
+        OutputError: the place cannot be written; says why.
+    """
+    part = path.with_name(f".{uuid4().hex}.part")
+    try:
+        with part.open("xb") as file:
+            try:
+                write(file)
+                file.close()
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+class RunWriter:
+    """Writes the results of a run into a folder, one by one, in bounded memory.
+
+    Per photo NAME.png (panoptic and semantic ids, R + 256 G + 65536 B) and, if the result has its photo,
+    NAME.overlay.jpg; for the run one of `DOCUMENTS` in COCO's format, complete when the writer is closed, by
+    an exception too. A second photo of the same name becomes NAME-2. With `resume` the photos of an earlier
+    run stay in the document, except that a photo of the same name replaces itself.
+
+    Attributes:
+        document_path: where the run's JSON will be.
+
+    Raises:
+        OutputError: the folder cannot be made or written; a document or picture of others lies in the way and
+            `overwrite` is False; with `resume`, the folder's document has other categories.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        task: str,
+        categories: Sequence[Category],
+        overwrite: bool = False,
+        resume: bool = False,
+    ) -> None:
+        self.folder = Path(folder)
+        self.document_path = self.folder / DOCUMENTS[task]
+        self._overwrite = overwrite
+        self._head = document_head(categories)
+        _make_folder(self.folder)
+        self._earlier: dict[str, Any] = {"images": [], "annotations": []}
+        if self.document_path.exists() and not overwrite:
+            self._earlier |= self._read_document(resume=resume)
+        self._images: list[dict[str, Any]] = []
+        self._stems = {entry["output"].casefold() for entry in self._earlier["images"]}
+        self._earlier_stems = {entry["file_name"]: entry["output"] for entry in self._earlier["images"]}
+        self._next_id = 1 + max((entry["id"] for entry in self._earlier["images"]), default=0)
+        # annotations go to disk at once: a run may have more of them than memory
+        self._part_path = self.folder / f".{uuid4().hex}.part"
+        try:
+            self._part = self._part_path.open("x", encoding="utf-8")
+        except OSError as error:
+            raise _cannot_write(self.document_path, error) from error
+        self._append(json.dumps(self._head, ensure_ascii=False)[:-1] + ', "annotations": [')
+        self._separator = "\n"
+
+    def __enter__(self) -> "RunWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def add(self, result: Result) -> tuple[Path, ...]:
+        """Write the files of one photo and return their paths.
+
+        Raises:
+            OutputError: a file cannot be written, or a picture of the user's would be lost.
+            MissingExtraError: instances need pycocotools, which is not installed.
+        """
+        name = PurePath(result.name or UNNAMED).name
+        # the photo replaces itself if it is in an earlier run's document, and nothing else
+        stem = self._earlier_stems.pop(name, None) or file_stem(name, taken=self._stems)
+        image_id = self._next_id
+        written = []
+        if result.task == "instance":
+            annotations = result.to_coco(image_id=image_id)
+        else:
+            annotations = [result.to_coco(image_id=image_id) | {"file_name": f"{stem}.png"}]
+            written.append(self._write_ids(result, self.folder / f"{stem}.png"))
+        if result.image is not None:
+            overlay = self.folder / f"{stem}.overlay.jpg"
+            write_atomically(overlay, lambda file: _save_overlay(result, file))
+            written.append(overlay)
+        self._append_annotations(annotations)
+        self._images.append(image_entry(name, image_id=image_id, size=result.size) | {"output": stem})
+        self._stems.add(stem.casefold())
+        self._next_id += 1
+        return tuple(written)
+
+    def close(self) -> None:
+        """Complete the run's document; what was added so far is in it.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        if self._part.closed:
+            return
+        outputs = {entry["output"] for entry in self._images}
+        kept = [entry for entry in self._earlier["images"] if entry["output"] not in outputs]
+        kept_ids = {entry["id"] for entry in kept}
+        try:
+            self._append_annotations(
+                [entry for entry in self._earlier["annotations"] if entry["image_id"] in kept_ids]
+            )
+            self._append('\n], "images": ' + json.dumps(kept + self._images, ensure_ascii=False) + "}\n")
+            self._part.close()
+            self._part_path.replace(self.document_path)
+        except OSError as error:
+            raise _cannot_write(self.document_path, error) from error
+        finally:
+            self._part.close()
+            self._part_path.unlink(missing_ok=True)
+
+    def _append_annotations(self, annotations: Sequence[dict[str, Any]]) -> None:
+        for annotation in annotations:
+            self._append(self._separator + json.dumps(annotation, ensure_ascii=False))
+            self._separator = ",\n"
+
+    def _append(self, text: str) -> None:
+        try:
+            self._part.write(text)
+        except OSError as error:
+            raise _cannot_write(self.document_path, error) from error
+
+    def _write_ids(self, result: Result, path: Path) -> Path:
+        if path.exists() and not self._overwrite and not _is_ours(path):
+            raise OutputError(f"{path} exists and was not written by ovrcoat. {LOSS_ADVICE}")
+        text = PngImagePlugin.PngInfo()
+        text.add_text(*SIGNATURE)
+        write_atomically(path, lambda file: id_image(result.painted()).save(file, format="PNG", pnginfo=text))
+        return path
+
+    def _read_document(self, *, resume: bool) -> dict[str, Any]:
+        """Look at the document that is there; return what it holds if the run goes on with it."""
+        path = self.document_path
+        try:
+            with path.open(encoding="utf-8") as file:
+                ours = DESCRIPTION in file.read(len(DESCRIPTION) + 100)
+            document = json.loads(path.read_text(encoding="utf-8")) if ours and resume else {}
+        except (OSError, ValueError) as error:
+            raise OutputError(f"cannot read {path}, which is in the way: {error}. {LOSS_ADVICE}") from error
+        if not ours:
+            raise OutputError(f"{path} exists and was not written by ovrcoat. {LOSS_ADVICE}")
+        if resume and document.get("categories") != self._head["categories"]:
+            raise OutputError(f"{path} belongs to another vocabulary. {LOSS_ADVICE}")
+        return document
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot write {path}: {error.strerror or error}. Choose another output folder.")
+
+
+def _save_overlay(result: Result, file: IO[bytes]) -> None:
+    drawing = result.draw()
+    drawing.thumbnail((JPEG_SIDE, JPEG_SIDE))  # changes nothing but endless strips
+    drawing.save(file, format="JPEG", quality=JPEG_QUALITY, subsampling=0)  # 0: crisp borders
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(
+            f"cannot write into {folder}: it is a file. Choose another output folder."
+        ) from error
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
+def _is_ours(path: Path) -> bool:
+    key, value = SIGNATURE
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get(key) == value
+    except (OSError, Image.DecompressionBombError):
+        return False
