@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 STEM_WIDTH = 32
-# EfficientNet-Lite2 (width × 1.1, depth × 1.2 of B0): (expansion, width, blocks, kernel, stride) of each stage.
+# Expansion, width, blocks, kernel and stride of each stage of EfficientNet-Lite2 (that is B0 with
+# width × 1.1 and depth × 1.2).
 STAGES = (
     (1, 16, 1, 3, 1),
     (6, 24, 3, 3, 2),
@@ -39,9 +40,9 @@ TEXTS_AT_ONCE = 256  # keeps the text tower's memory flat however many names com
 
 
 class FoldedConv(nn.Module):
-    """Convolution with its BatchNorm folded in, padded as TensorFlow pads: one more at the far side if strided."""
+    """Convolution with BatchNorm folded in, padded as TensorFlow does: more at the far side if strided."""
 
-    def __init__(  # noqa: PLR0913 - a convolution's numbers
+    def __init__(
         self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, active: bool = True
     ) -> None:
         super().__init__()
@@ -114,7 +115,7 @@ class LiteTrunk(nn.Module):
 class SentenceTower(nn.Module):
     """MiniLM: a BERT whose token outputs are averaged to one vector per text."""
 
-    def __init__(  # noqa: PLR0913 - the numbers of one part, received from the builder
+    def __init__(
         self, *, vocabulary_size: int, width: int, heads: int, layers: int, feed_forward: int, positions: int
     ) -> None:
         super().__init__()
@@ -169,18 +170,20 @@ class NanoEncoder(Encoder):
     def embed_masks(
         self, features: EncoderFeatures, mask_logits: Float[Tensor, "batch query height width"]
     ) -> MaskEmbeddings:
-        """Average the dense map with the share of each cell that the mask covers, then project.
+        """Average the dense map with the share of each cell that the mask covers; scale to one; project.
 
         Unlike CLIP's rule (the mask resized to the coarse map, then binarised) this loses no small mask.
         """
         inside = (mask_logits.detach() > 0).to(features.dense.dtype)
-        coverage = F.adaptive_avg_pool2d(inside, features.dense.shape[-2:])
-        embeddings = self.projection(mask_pool(features.dense, coverage))
+        height, width = features.dense.shape[-2:]
+        coverage = F.adaptive_avg_pool2d(inside, (height, width))
+        pooled = F.normalize(mask_pool(features.dense, coverage), dim=-1)
+        embeddings = self.projection(pooled)
         return MaskEmbeddings(embeddings=embeddings, on_map=inside.flatten(2).any(dim=-1))
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
-        """Embed sentences; each distinct one once, texts of like length together."""
-        encoded = {text: self.tokenizer.encode(text).ids for text in dict.fromkeys(texts)}
+        """Embed sentences; each distinct one once, texts of like length together, too long ones cut."""
+        encoded = {text: self._token_ids(text) for text in dict.fromkeys(texts)}
         by_length = sorted(encoded, key=lambda text: len(encoded[text]))
         embedded: dict[str, Tensor] = {}
         for start in range(0, len(by_length), TEXTS_AT_ONCE):
@@ -198,6 +201,12 @@ class NanoEncoder(Encoder):
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         return len(ids), self.text_tower.position_embedding.num_embeddings - 2
 
+    def _token_ids(self, text: str) -> list[int]:
+        """Ids with start and end, at most as many as there are positions."""
+        ids = self.tokenizer.encode(text).ids
+        most = self.text_tower.position_embedding.num_embeddings
+        return ids if len(ids) <= most else [*ids[: most - 1], ids[-1]]
+
     @cached_property
     def tokenizer(self) -> "Tokenizer":
         """MiniLM's word-piece tokenizer, cut to Latin script (see tools/make_nano)."""
@@ -206,5 +215,5 @@ class NanoEncoder(Encoder):
         data = resources.files("ovrcoat").joinpath("weights/nano-tokenizer.json").read_bytes()
         tokenizer = Tokenizer.from_buffer(data)
         tokenizer.no_padding()
-        tokenizer.enable_truncation(self.text_tower.position_embedding.num_embeddings)
+        tokenizer.no_truncation()  # `text_length` tells the whole length
         return tokenizer

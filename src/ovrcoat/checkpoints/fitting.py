@@ -1,0 +1,85 @@
+"""Weights into a network, strictly: every unknown, missing, mis-shaped or broken weight is named."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ovrcoat.errors import CheckpointError
+
+NAMES_SHOWN = 20  # of each kind; a wrong file would otherwise list a thousand
+
+
+def assign(
+    network: nn.Module, state: Mapping[str, Tensor], *, source: str, names: Mapping[str, str] | None = None
+) -> None:
+    """Make `state` the weights of `network` (which may lie on the meta device), floating point as float32.
+
+    `source` is the file's name; `names` gives the key that a weight has in that file, where it differs.
+
+    Raises:
+        CheckpointError: a weight is unknown, missing, of another shape, NaN or infinite.
+    """
+    check_fit(network, state, source=source, names=names)
+    check_finite(state, source)
+    converted = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    network.load_state_dict(converted, strict=True, assign=True)
+    # a buffer that no file holds would stay without values
+    assert {name for name, _ in network.named_buffers()} <= state.keys()
+
+
+def check_fit(
+    network: nn.Module, state: Mapping[str, Tensor], *, source: str, names: Mapping[str, str] | None = None
+) -> None:
+    """Compare keys and shapes with the network's.
+
+    Raises:
+        CheckpointError: it names what is unknown, missing or mis-shaped.
+    """
+    names = names or {}
+    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    unknown = [names.get(key, key) for key in state if key not in expected]
+    missing = [key for key in expected if key not in state]
+    misshaped = [
+        f"{names.get(key, key)} is {tuple(value.shape)}, expected {expected[key]}"
+        for key, value in state.items()
+        if key in expected and tuple(value.shape) != expected[key]
+    ]
+    complaints = [
+        f"{len(found)} {what}: {listing(found)}"
+        for what, found in (("unknown", unknown), ("missing", missing), ("of another shape", misshaped))
+        if found
+    ]
+    if complaints:
+        raise CheckpointError(
+            f"{source} does not fit the network it describes. Weights {'; '.join(complaints)}. "
+            "Take a file made for this network, or convert the original again with: ovrcoat convert"
+        )
+
+
+def check_finite(state: Mapping[str, Tensor], source: str) -> None:
+    """Look for NaN and infinity.
+
+    Raises:
+        CheckpointError: it names the weights that hold some.
+    """
+    broken = [key for key, value in state.items() if not _is_finite(value)]
+    if broken:
+        raise CheckpointError(
+            f"{source}: NaN or infinite values in {len(broken)} weights: {listing(broken)}. "
+            "A training that diverged, a damaged file, or a type too small for them; use another checkpoint"
+        )
+
+
+def listing(names: Sequence[str]) -> str:
+    """Names for a message, the first twenty of them."""
+    shown = ", ".join(names[:NAMES_SHOWN])
+    return shown if len(names) <= NAMES_SHOWN else f"{shown} and {len(names) - NAMES_SHOWN} more"
+
+
+def _is_finite(value: Tensor) -> bool:
+    """Both ends of the values are finite; one pass and no copy, unlike `isfinite().all()`."""
+    if value.is_meta or not value.is_floating_point() or value.numel() == 0:
+        return True
+    low, high = torch.aminmax(value)  # NaN wins in both
+    return bool(torch.isfinite(low) & torch.isfinite(high))

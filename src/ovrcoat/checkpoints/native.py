@@ -1,0 +1,226 @@
+"""Our own checkpoints: one .safetensors file with the weights and all that is needed to use them.
+
+The file's metadata holds, as JSON under the key "ovrcoat": format version, model configuration, training
+vocabulary, provenance. Tensors may lie in further files beside it ("parts", named with their SHA-256), so
+that retraining one half of a network leaves the file of the other half as it is.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ovrcoat.checkpoints.fitting import assign, check_finite
+from ovrcoat.config import ModelConfig
+from ovrcoat.errors import CheckpointError, OutputError, VocabularyError
+from ovrcoat.model.network import SegmentationNetwork, build_network
+from ovrcoat.vocabulary import Vocabulary
+
+FORMAT_VERSION = 1
+METADATA_KEY = "ovrcoat"
+PART_METADATA = {"ovrcoat-part": str(FORMAT_VERSION)}  # one key: a part with equal tensors has equal bytes
+PICKLES = (".pth", ".pt", ".pkl", ".bin")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a checkpoint says of itself. `parts`: name of a file beside it → SHA-256 of its bytes."""
+
+    config: ModelConfig
+    training_vocabulary: Vocabulary
+    provenance: dict[str, str]
+    parts: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A network in eval mode with its weights in float32, and what its checkpoint says of it."""
+
+    network: SegmentationNetwork
+    config: ModelConfig
+    training_vocabulary: Vocabulary
+    provenance: dict[str, str]
+
+
+def save(
+    path: str | Path,
+    network: SegmentationNetwork,
+    *,
+    config: ModelConfig,
+    training_vocabulary: Vocabulary,
+    provenance: Mapping[str, str],
+    dtype: torch.dtype | None = None,
+    parts: Mapping[str, tuple[str, ...]] | None = None,
+) -> None:
+    """Write a checkpoint; a file of that name is replaced at once or not at all.
+
+    `dtype` (say `torch.float16`) stores floating-point tensors in it. `parts` maps the name of a further file
+    to the beginnings of the keys that go there; an equal part that lies there already is left untouched.
+
+    Raises:
+        CheckpointError: a weight is NaN or infinite (perhaps only in `dtype`), or `parts` does not fit.
+        OutputError: the place cannot be written.
+    """
+    path = Path(path)
+    main = {key: _stored(tensor, dtype) for key, tensor in network.state_dict().items()}
+    check_finite(main, path.name)
+    hashes = {}
+    for name, prefixes in (parts or {}).items():
+        _check_part_name(name, path.name)
+        part = {key: main.pop(key) for key in list(main) if key.startswith(prefixes)}
+        if not part:
+            raise CheckpointError(
+                f"{name}: no weight is called like one of {prefixes}; nothing to store there"
+            )
+        hashes[name] = _write(path.with_name(name), part, PART_METADATA)
+    description = {
+        "format_version": FORMAT_VERSION,
+        "config": config.model_dump(mode="json"),
+        "training_vocabulary": training_vocabulary.to_dict(),
+        "provenance": dict(provenance),
+        "parts": hashes,
+    }
+    _write(path, main, {METADATA_KEY: json.dumps(description, ensure_ascii=False)})
+
+
+def load(path: str | Path, *, device: str | torch.device = "cpu") -> LoadedModel:
+    """Rebuild a network from its checkpoint, strictly.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, foreign or does not fit the network that it describes.
+    """
+    path = Path(path)
+    header = read_header(path)
+    state = _tensors(path)
+    for name, expected in header.parts.items():
+        state.update(_part(path.with_name(name), expected, path.name))
+    try:
+        with torch.device("meta"):
+            network = build_network(header.config)
+    except (ValueError, AssertionError, RuntimeError) as error:
+        raise CheckpointError(f"{path.name}: its configuration describes no network: {error}") from error
+    assign(network, state, source=path.name)
+    return LoadedModel(
+        network=network.to(device).eval(),
+        config=header.config,
+        training_vocabulary=header.training_vocabulary,
+        provenance=header.provenance,
+    )
+
+
+def read_header(path: str | Path) -> Header:
+    """What a checkpoint says of itself, without reading its weights.
+
+    Raises:
+        CheckpointError: as for `load`.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+    if METADATA_KEY not in metadata:
+        raise CheckpointError(
+            f"{path.name} is a safetensors file, but not one of ours (its metadata has no {METADATA_KEY!r}). "
+            f"If it holds published weights, run: ovrcoat convert {path} OUT.safetensors"
+        )
+    try:
+        description: dict[str, Any] = json.loads(metadata[METADATA_KEY])
+        version = description["format_version"]
+        if version != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{path.name} has format version {version!r}, this ovrcoat reads {FORMAT_VERSION}. "
+                "Update with: pip install --upgrade ovrcoat"
+            )
+        header = Header(
+            config=ModelConfig.model_validate(description["config"]),
+            training_vocabulary=Vocabulary.from_dict(description["training_vocabulary"]),
+            provenance={str(key): str(value) for key, value in description["provenance"].items()},
+            parts={str(key): str(value) for key, value in description.get("parts", {}).items()},
+        )
+    except (ValidationError, VocabularyError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path.name}: its description cannot be read ({type(error).__name__}: {error}). "
+            "The file is damaged, or was not written by ovrcoat"
+        ) from error
+    for name in header.parts:
+        _check_part_name(name, path.name)
+    return header
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _opened(path: Path) -> Any:
+    """Open a safetensors file; the library checks header and length."""
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {path}; give the path of a checkpoint (.safetensors)")
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        if path.suffix in PICKLES:
+            remedy = f"It looks like published weights; run: ovrcoat convert {path} OUT.safetensors"
+        else:
+            remedy = "It is truncated or something else; fetch it again"
+        raise CheckpointError(f"{path.name} cannot be read as safetensors ({error}). {remedy}") from error
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    with _opened(path) as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no mapping
+
+
+def _part(path: Path, expected: str, owner: str) -> dict[str, Tensor]:
+    """The tensors of a part, after its hash is checked."""
+    if not path.is_file():
+        raise CheckpointError(f"{owner} needs {path.name} beside it, which is not there; copy both files")
+    found = sha256(path)
+    if found != expected:
+        raise CheckpointError(
+            f"{path.name} is not the file that {owner} was saved with (SHA-256 {found[:12]}…, expected "
+            f"{expected[:12]}…); take both files from the same place"
+        )
+    return _tensors(path)
+
+
+def _check_part_name(name: str, owner: str) -> None:
+    """A part lies beside its owner: a name that could point elsewhere is refused."""
+    if not name.endswith(".safetensors") or name.startswith(".") or any(sign in name for sign in "/\\:\0"):
+        raise CheckpointError(
+            f"{owner}: {name!r} cannot be a part; expected a plain file name such as 'text.safetensors'"
+        )
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """A tensor as it goes to the file."""
+    wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to(device="cpu", dtype=wanted).contiguous()
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> str:
+    """Write under another name, then move into place unless an equal file is there; return the SHA-256."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(dict(tensors), temporary, metadata=metadata)
+        temporary.chmod(0o644)  # safetensors leaves files that nobody but their owner can read
+        written = sha256(temporary)
+        if not (path.is_file() and sha256(path) == written):
+            temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"cannot write {path}: {error}. Choose a folder that you may write to") from error
+    finally:
+        with contextlib.suppress(OSError):  # moved already, or never made
+            temporary.unlink()
+    return written

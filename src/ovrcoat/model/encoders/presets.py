@@ -1,0 +1,75 @@
+"""The CLIP models by name, as data: OpenCLIP's configuration files and OpenAI's ResNets.
+
+Head counts are width / 64 in both towers, as everywhere in CLIP.
+"""
+
+from ovrcoat.config import ClipTextConfig, ConvNextConfig, ResNetConfig
+
+Stages = tuple[int, int, int, int]
+
+BASE: tuple[Stages, Stages] = (3, 3, 27, 3), (128, 256, 512, 1024)  # depths and widths of the stages (timm)
+LARGE: tuple[Stages, Stages] = (3, 3, 27, 3), (192, 384, 768, 1536)
+XXLARGE: tuple[Stages, Stages] = (3, 4, 30, 3), (384, 768, 1536, 3072)
+
+
+def _convnext(
+    trunk: tuple[Stages, Stages],
+    *,
+    embedding_dim: int,
+    text_layers: int = 12,
+    head_hidden: int | None = None,
+    norm_epsilon: float = 1e-6,
+) -> ConvNextConfig:
+    """The text tower of an OpenCLIP ConvNeXt is as wide as the common space."""
+    depths, widths = trunk
+    return ConvNextConfig(
+        depths=depths,
+        widths=widths,
+        head_hidden=head_hidden,
+        norm_epsilon=norm_epsilon,
+        embedding_dim=embedding_dim,
+        text=ClipTextConfig(width=embedding_dim, heads=embedding_dim // 64, layers=text_layers),
+    )
+
+
+def _resnet(blocks: Stages, *, width: int, grid: int, embedding_dim: int, text_width: int) -> ResNetConfig:
+    """`grid` is OpenAI's training size / 32. OpenAI's weights were trained with the quick GELU."""
+    return ResNetConfig(
+        blocks=blocks,
+        width=width,
+        heads=width // 2,  # the pooling is 32 × width wide
+        pooling_grid=grid,
+        embedding_dim=embedding_dim,
+        text=ClipTextConfig(width=text_width, heads=text_width // 64, layers=12, activation="quick_gelu"),
+    )
+
+
+# Where several fit a file of weights, the first is meant: the published one leads.
+CLIP_ENCODERS: dict[str, ConvNextConfig | ResNetConfig] = {
+    "convnext_large_d_320": _convnext(LARGE, embedding_dim=768, text_layers=16, head_hidden=1536),
+    "convnext_large_d": _convnext(LARGE, embedding_dim=768, text_layers=16, head_hidden=1536),
+    "convnext_large": _convnext(LARGE, embedding_dim=768),
+    "convnext_base": _convnext(BASE, embedding_dim=512),
+    "convnext_base_w": _convnext(BASE, embedding_dim=640),
+    # timm gives convnext_xxlarge a larger epsilon than the others
+    "convnext_xxlarge": _convnext(XXLARGE, embedding_dim=1024, text_layers=24, norm_epsilon=1e-5),
+    "RN50": _resnet((3, 4, 6, 3), width=64, grid=7, embedding_dim=1024, text_width=512),
+    "RN101": _resnet((3, 4, 23, 3), width=64, grid=7, embedding_dim=512, text_width=512),
+    "RN50x4": _resnet((4, 6, 10, 6), width=80, grid=9, embedding_dim=640, text_width=640),
+    "RN50x16": _resnet((6, 8, 18, 8), width=96, grid=12, embedding_dim=768, text_width=768),
+    "RN50x64": _resnet((3, 15, 36, 10), width=128, grid=14, embedding_dim=1024, text_width=1024),
+}
+
+# OpenCLIP's tag of the weights to take; OpenCLIP offers none for `convnext_large`.
+PRETRAINED_TAGS: dict[str, str] = {
+    "convnext_large_d_320": "laion2b_s29b_b131k_ft_soup",
+    "convnext_large_d": "laion2b_s26b_b102k_augreg",
+    "convnext_base": "laion400m_s13b_b51k",
+    "convnext_base_w": "laion2b_s13b_b82k_augreg",
+    "convnext_xxlarge": "laion2b_s34b_b82k_augreg_soup",
+    "RN50": "openai",
+    "RN101": "openai",
+    "RN50x4": "openai",
+    "RN50x16": "openai",
+    "RN50x64": "openai",
+}

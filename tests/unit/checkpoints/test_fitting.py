@@ -1,0 +1,59 @@
+"""Weights into a network, strictly."""
+
+import pytest
+import torch
+from torch import nn
+
+from ovrcoat.checkpoints.fitting import assign, check_finite, check_fit, listing
+from ovrcoat.errors import CheckpointError
+
+
+def test_weights_become_float32_and_integers_stay():
+    with torch.device("meta"):
+        network = nn.BatchNorm1d(2)
+    state = {
+        key: value.half() if value.is_floating_point() else value
+        for key, value in nn.BatchNorm1d(2).state_dict().items()
+    }
+    assign(network, state, source="file")
+    assert {value.dtype for value in network.state_dict().values()} == {torch.float32, torch.int64}
+    assert not any(value.is_meta for value in network.state_dict().values())
+
+
+def test_names_of_the_file_are_used():
+    with pytest.raises(
+        CheckpointError, match=r"published\.pth does not fit.*theirs\.weight is \(3,\), expected \(2, 2\)"
+    ):
+        check_fit(
+            nn.Linear(2, 2, bias=False),
+            {"weight": torch.zeros(3)},
+            source="published.pth",
+            names={"weight": "theirs.weight"},
+        )
+
+
+def test_all_kinds_of_misfit_are_told_at_once():
+    with pytest.raises(CheckpointError, match=r"1 unknown: odd; 1 missing: bias; 1 of another shape: weight"):
+        check_fit(nn.Linear(2, 2), {"weight": torch.zeros(3), "odd": torch.zeros(1)}, source="file")
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_broken_values_are_named(value):
+    weights = {
+        "good": torch.ones(3),
+        "bad": torch.tensor([1, value]),
+        "empty": torch.ones(0),
+        "count": torch.ones(2).int(),
+    }
+    with pytest.raises(CheckpointError, match="in 1 weights: bad"):
+        check_finite(weights, "file")
+
+
+def test_large_but_finite_values_pass():
+    check_finite({"large": torch.full((10,), torch.finfo(torch.float32).max)}, "file")
+    assert torch.isfinite(torch.tensor(torch.finfo(torch.float32).max))
+
+
+def test_long_lists_are_cut():
+    assert listing(["a", "b"]) == "a, b"
+    assert listing([str(number) for number in range(25)]).endswith("18, 19 and 5 more")

@@ -1,0 +1,270 @@
+"""Published weights: renamed back and forth they are the same, and nothing is left unsaid."""
+
+import contextlib
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ovrcoat.checkpoints import foreign, native
+from ovrcoat.config import ModelConfig
+from ovrcoat.errors import CheckpointError
+from ovrcoat.model.encoders.presets import CLIP_ENCODERS
+from ovrcoat.model.network import build_network
+from tiny_clip import FAMILIES, OPENCLIP, make_config, make_network, released_state
+
+STATES = {}
+
+
+def published(family: str) -> dict[str, Tensor]:
+    """A released file's state dict, as FC-CLIP has it."""
+    if family not in STATES:
+        STATES[family] = released_state(make_network(family).state_dict())
+    return STATES[family] | {"criterion.empty_weight": torch.ones(134)}
+
+
+def write(path: Path, state: dict[str, Tensor]) -> Path:
+    torch.save({"model": state, "iteration": 3}, path)
+    return path
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_published_file_becomes_ours(tmp_path, family):
+    source = write(tmp_path / "published.pth", published(family))
+    report = foreign.convert(source, tmp_path / "ours.safetensors")
+    assert report.source == "published.pth"
+    assert report.sha256 == native.sha256(source)
+    assert report.dropped == {"criterion.empty_weight": "class weights of the training loss"}
+    assert report.filled == ()
+
+    loaded = native.load(tmp_path / "ours.safetensors")
+    expected = make_network(family).state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in loaded.network.state_dict().items())
+    assert loaded.config.model_copy(update={"inference": make_config(family).inference}) == make_config(
+        family
+    )
+    assert loaded.training_vocabulary.name == "coco"
+    assert loaded.provenance["source_sha256"] == report.sha256
+    assert loaded.provenance["source"] == "published.pth"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_released_settings_come_along(family):
+    settings = foreign.import_state(published(family), source="file").config.inference
+    assert settings.overlap_threshold == 0.8  # FC-CLIP's
+    assert settings.trust == 0.5
+    assert settings.ensemble_on_valid_mask == (family == "resnet")
+
+
+def test_ovrcoats_second_encoder_is_dropped_and_its_threshold_kept():
+    state = published("convnext")
+    frozen = {f"frozen_{key}": value for key, value in state.items() if key.startswith("backbone.")}
+    model = foreign.import_state(state | frozen, source="file")
+    assert set(model.dropped) == {*frozen, "criterion.empty_weight"}
+    assert "second copy" in model.dropped[next(iter(frozen))]
+    assert model.config.inference.overlap_threshold == 0.7
+
+
+def test_an_explicit_configuration_wins():
+    config = make_config("convnext").model_copy(update={"templates": ("a {}",)})
+    assert foreign.import_state(published("convnext"), source="file", config=config).config == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda s: s | {"sem_seg_head.new.weight": torch.zeros(1)},
+            r"1 unknown weights: sem_seg_head\.new\.weight",
+        ),
+        (
+            lambda s: s | {f"{OPENCLIP}visual.trunk.norm_pre.weight": torch.zeros(1)},
+            r"1 unknown: backbone\.clip_model\.visual\.trunk\.norm_pre\.weight",
+        ),
+        (
+            lambda s: {k: v for k, v in s.items() if k != "sem_seg_head.predictor.decoder_norm.bias"},
+            r"1 missing: mask_decoder\.norm\.bias",
+        ),
+        (
+            lambda s: s | {"sem_seg_head.predictor.decoder_norm.bias": torch.zeros(3)},
+            r"sem_seg_head\.predictor\.decoder_norm\.bias is \(3,\), expected \(32,\)",
+        ),
+        (
+            lambda s: {k: v for k, v in s.items() if "query_feat" not in k},
+            r"the weight that becomes mask_decoder\.query_features is not there",
+        ),
+        (
+            lambda s: s | {"sem_seg_head.predictor.query_feat.weight": torch.zeros(5)},
+            r"mask_decoder\.query_features has shape \(5,\)",
+        ),
+        (
+            lambda s: s | {f"{OPENCLIP}logit_scale": torch.tensor(torch.nan)},
+            r"NaN or infinite values in 1 weights: encoder\.logit_scale",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(change, message):
+    with pytest.raises(CheckpointError, match=message):
+        foreign.import_state(change(published("convnext")), source="file")
+
+
+def without_text(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """FC-CLIP's file is reported to carry no text tower."""
+    kept = (OPENCLIP + "visual.", OPENCLIP + "logit_scale")
+    return {
+        key: value for key, value in state.items() if not key.startswith(OPENCLIP) or key.startswith(kept)
+    }
+
+
+def openclip_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """OpenCLIP's own names; OpenAI's files have sizes beside the weights."""
+    ours = {key.removeprefix(OPENCLIP): value for key, value in state.items() if key.startswith(OPENCLIP)}
+    return ours | {"context_length": torch.tensor(77)}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_file_lacks_comes_from_openclips(tmp_path, family):
+    source = write(tmp_path / "published.pth", without_text(published(family)))
+    other = {
+        key: value + 1 if "visual" in key else value
+        for key, value in openclip_state(published(family)).items()
+    }
+    save_file(other, tmp_path / "clip.safetensors")
+    report = foreign.convert(source, tmp_path / "ours.safetensors", clip=tmp_path / "clip.safetensors")
+    assert all(name.startswith("encoder.text_tower.") for name in report.filled)
+    loaded = native.load(tmp_path / "ours.safetensors")
+    expected = make_network(family).state_dict()  # the trunk is the published file's, not the other's
+    assert all(torch.equal(value, expected[key]) for key, value in loaded.network.state_dict().items())
+    assert set(report.filled) == {key for key in expected if key.startswith("encoder.text_tower.")}
+    assert loaded.provenance["filled_from_openclip"] == str(len(report.filled))
+
+
+def test_without_a_clip_file_the_fitting_one_is_downloaded(monkeypatch):
+    with torch.device("meta"):
+        network = build_network(ModelConfig(encoder=CLIP_ENCODERS["RN50"]))
+    state = released_state(network.state_dict())
+    asked = []
+
+    def download(name, *, wanted_by):
+        asked.append((name, wanted_by))
+        return openclip_state(state)
+
+    monkeypatch.setattr(foreign, "download_clip", download)
+    model = foreign.import_state(without_text(state), source="file")
+    assert asked == [("RN50", "file")]
+    assert len(model.filled) == 149
+    assert model.config.encoder == CLIP_ENCODERS["RN50"]
+
+
+def test_an_unknown_clip_model_must_be_given():
+    with pytest.raises(CheckpointError, match=r"file lacks CLIP weights.*\(8, 8, 16, 16\).*--clip FILE"):
+        foreign.import_state(without_text(published("convnext")), source="file")
+
+
+def test_a_clip_file_that_lacks_the_weights_too():
+    with pytest.raises(CheckpointError, match=r"missing: encoder\.text_tower"):
+        foreign.import_state(
+            without_text(published("convnext")),
+            source="file",
+            config=make_config("convnext"),
+            clip_state={"logit_scale": torch.zeros(())},
+        )
+
+
+def test_offline_is_an_error_with_a_remedy(monkeypatch):
+    def fail(config):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("open_clip.pretrained.download_pretrained", fail)
+    with pytest.raises(
+        CheckpointError, match=r"RN50 \(openai\) could not be downloaded: no route.*--clip FILE"
+    ):
+        foreign.download_clip("RN50", wanted_by="file")
+
+
+def test_downloaded_weights_are_read(monkeypatch, tmp_path):
+    save_file({"logit_scale": torch.ones(())}, tmp_path / "clip.safetensors")
+    monkeypatch.setattr(
+        "open_clip.pretrained.download_pretrained", lambda config: str(tmp_path / "clip.safetensors")
+    )
+    assert foreign.download_clip("RN50", wanted_by="file") == {"logit_scale": torch.ones(())}
+
+
+def test_a_model_that_openclip_does_not_publish():
+    with pytest.raises(CheckpointError, match="OpenCLIP publishes none of convnext_large"):
+        foreign.download_clip("convnext_large", wanted_by="file")
+
+
+class Trap:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("form", ["torch", "pickle"])
+def test_a_file_that_would_run_code_is_refused_and_not_run(tmp_path, form):
+    sprung = tmp_path / "sprung"
+    payload = {"model": {"weight": Trap(sprung)}}
+    path = tmp_path / "trap.pth"
+    if form == "torch":
+        torch.save(payload, path)
+    else:
+        path.write_bytes(pickle.dumps(payload))
+    with pytest.raises(
+        CheckpointError, match=r"trap\.pth is refused and nothing in it was run.*Ask its author"
+    ):
+        foreign.convert(path, tmp_path / "ours.safetensors")
+    assert not sprung.exists()
+    with contextlib.suppress(RuntimeError):
+        torch.load(path, weights_only=False)  # it is a real trap
+    assert sprung.exists()
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.99])
+def test_a_truncated_file(tmp_path, share):
+    path = write(tmp_path / "cut.pth", {"weight": torch.zeros(1000)})
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(CheckpointError, match=r"cut\.pth cannot be read.*fetch it again"):
+        foreign.read_state(path)
+
+
+def test_something_else(tmp_path):
+    path = tmp_path / "page.pth"
+    path.write_text("<html>not found</html>")
+    with pytest.raises(CheckpointError, match=r"page\.pth is refused"):
+        foreign.read_state(path)
+    path = tmp_path / "page.safetensors"
+    path.write_text("<html>not found</html>")
+    with pytest.raises(CheckpointError, match=r"page\.safetensors cannot be read .*fetch it again"):
+        foreign.read_state(path)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(CheckpointError, match="there is no file"):
+        foreign.read_state(tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize("payload", [[1, 2], {}, {"model": []}, {"model": {}}])
+def test_no_state_dict(tmp_path, payload):
+    torch.save(payload, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError, match="holds no state dict"):
+        foreign.read_state(tmp_path / "odd.pth")
+
+
+def test_something_beside_tensors(tmp_path):
+    torch.save({"model": {"weight": torch.zeros(1), "epoch": 3}}, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError, match="no tensors but something else under epoch"):
+        foreign.read_state(tmp_path / "odd.pth")
+
+
+def test_a_bare_state_dict_is_read_too(tmp_path):
+    torch.save({"weight": torch.ones(2)}, tmp_path / "bare.pth")
+    assert torch.equal(foreign.read_state(tmp_path / "bare.pth")["weight"], torch.ones(2))

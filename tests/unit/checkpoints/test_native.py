@@ -1,0 +1,319 @@
+"""Our own checkpoints: what is saved comes back, and nothing else is accepted."""
+
+import hashlib
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from ovrcoat.checkpoints import native
+from ovrcoat.config import ModelConfig
+from ovrcoat.errors import CheckpointError, OutputError
+from ovrcoat.model.network import SegmentationNetwork
+from ovrcoat.vocabulary import Vocabulary
+from tiny_clip import make_config, make_network
+
+WORDS = Vocabulary.parse("cat, kitty; sky#stuff")
+PROVENANCE = {"source": "random weights", "licence": "none"}
+TEXT_PART = {"text.safetensors": ("encoder.text_tower.",)}
+
+
+@pytest.fixture(scope="module")
+def network() -> SegmentationNetwork:
+    return make_network("convnext")
+
+
+def save(path: Path, network: SegmentationNetwork, **options) -> Path:
+    settings = {"config": make_config("convnext"), "training_vocabulary": WORDS, "provenance": PROVENANCE}
+    native.save(path, network, **(settings | options))
+    return path
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, network: SegmentationNetwork) -> Path:
+    return save(tmp_path / "tiny.safetensors", network)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, network: SegmentationNetwork) -> bytes:
+    return save(tmp_path_factory.mktemp("whole") / "tiny.safetensors", network).read_bytes()
+
+
+def rewrite(path: Path, *, weights=None, description=None) -> Path:
+    """The same file with other weights or another description."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    if description is not None:
+        metadata = {"ovrcoat": json.dumps(json.loads(metadata["ovrcoat"]) | description)}
+    save_file(load_file(path) if weights is None else weights, path, metadata=metadata)
+    return path
+
+
+def test_what_is_saved_comes_back(checkpoint, network):
+    loaded = native.load(checkpoint)
+    assert loaded.config == make_config("convnext")
+    assert loaded.training_vocabulary == WORDS
+    assert loaded.provenance == PROVENANCE
+    assert not loaded.network.training
+    state = network.state_dict()
+    assert loaded.network.state_dict().keys() == state.keys()
+    assert all(torch.equal(value, state[key]) for key, value in loaded.network.state_dict().items())
+    assert not any(value.is_meta for value in (*loaded.network.parameters(), *loaded.network.buffers()))
+
+
+def test_saving_again_gives_the_same_bytes(checkpoint, network, tmp_path):
+    again = save(tmp_path / "again.safetensors", network)
+    assert again.read_bytes() == checkpoint.read_bytes()
+
+
+def test_everybody_may_read_the_file(checkpoint):
+    assert checkpoint.stat().st_mode & 0o777 == 0o644
+
+
+def test_half_precision_is_stored_and_comes_back_as_float32(tmp_path, network):
+    path = save(tmp_path / "half.safetensors", network, dtype=torch.float16)
+    assert {value.dtype for value in load_file(path).values()} == {torch.float16}
+    loaded = native.load(path).network.state_dict()
+    assert all(torch.equal(loaded[key], value.half().float()) for key, value in network.state_dict().items())
+
+
+def test_counters_keep_their_type_in_half_precision(tmp_path):
+    path = tmp_path / "half.safetensors"
+    save(path, make_network("resnet"), config=make_config("resnet"), dtype=torch.float16)
+    counter = "encoder.visual_trunk.bn1.num_batches_tracked"
+    assert native.load(path).network.state_dict()[counter].dtype == torch.int64
+
+
+def test_the_header_can_be_read_alone(checkpoint):
+    header = native.read_header(checkpoint)
+    assert (header.config, header.training_vocabulary) == (make_config("convnext"), WORDS)
+    assert (header.provenance, header.parts) == (PROVENANCE, {})
+
+
+def test_parts_lie_beside_the_file(tmp_path, network):
+    path = save(tmp_path / "tiny.safetensors", network, parts=TEXT_PART)
+    part = path.with_name("text.safetensors")
+    assert all(key.startswith("encoder.text_tower.") for key in load_file(part))
+    assert not any(key.startswith("encoder.text_tower.") for key in load_file(path))
+    assert native.read_header(path).parts == {part.name: hashlib.sha256(part.read_bytes()).hexdigest()}
+    loaded = native.load(path).network.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in network.state_dict().items())
+
+
+def test_an_unchanged_part_is_left_untouched(tmp_path):
+    network = make_network("convnext")
+    path = save(tmp_path / "tiny.safetensors", network, parts=TEXT_PART)
+    part = path.with_name("text.safetensors")
+    before = part.stat().st_ino, part.stat().st_mtime_ns
+    with torch.no_grad():
+        network.text_classifier.void_embedding.add_(1)
+    save(path, network, parts=TEXT_PART)
+    assert (part.stat().st_ino, part.stat().st_mtime_ns) == before
+    expected = network.text_classifier.void_embedding
+    assert torch.equal(native.load(path).network.text_classifier.void_embedding, expected)
+
+
+def test_a_missing_part_is_named(tmp_path, network):
+    path = save(tmp_path / "tiny.safetensors", network, parts=TEXT_PART)
+    path.with_name("text.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"tiny\.safetensors needs text\.safetensors beside it"):
+        native.load(path)
+
+
+def test_another_part_is_refused(tmp_path, network):
+    path = save(tmp_path / "tiny.safetensors", network, parts=TEXT_PART)
+    part = path.with_name("text.safetensors")
+    save_file({key: value + 1 for key, value in load_file(part).items()}, part)
+    with pytest.raises(
+        CheckpointError, match=r"text\.safetensors is not the file that tiny.* was saved with"
+    ):
+        native.load(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../text.safetensors",
+        "a/b.safetensors",
+        "a\\b.safetensors",
+        "C:b.safetensors",
+        ".hidden.safetensors",
+        "b",
+    ],
+)
+def test_a_part_cannot_point_elsewhere(tmp_path, network, name):
+    with pytest.raises(CheckpointError, match="cannot be a part; expected a plain file name"):
+        save(tmp_path / "tiny.safetensors", network, parts={name: ("encoder.",)})
+    path = save(tmp_path / "tiny.safetensors", network)
+    with pytest.raises(CheckpointError, match="cannot be a part"):
+        native.load(rewrite(path, description={"parts": {name: "0" * 64}}))
+
+
+def test_a_part_without_weights_is_an_error(tmp_path, network):
+    with pytest.raises(CheckpointError, match="no weight is called like one of"):
+        save(tmp_path / "tiny.safetensors", network, parts={"text.safetensors": ("encoder.words.",)})
+
+
+def test_nan_is_not_saved(tmp_path):
+    network = make_network("convnext")
+    with torch.no_grad():
+        network.encoder.head_norm.weight[0] = torch.nan
+    with pytest.raises(
+        CheckpointError, match=r"NaN or infinite values in 1 weights: encoder\.head_norm\.weight"
+    ):
+        save(tmp_path / "tiny.safetensors", network)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_half_precision_cannot_hold_is_not_saved(tmp_path):
+    network = make_network("convnext")
+    with torch.no_grad():
+        network.encoder.head_norm.weight[0] = 1e6
+    with pytest.raises(CheckpointError, match="a type too small"):
+        save(tmp_path / "tiny.safetensors", network, dtype=torch.float16)
+
+
+def test_a_place_that_cannot_be_written(tmp_path, network):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OutputError, match=r"cannot write .*tiny\.safetensors.*Choose a folder"):
+        save(tmp_path / "file" / "tiny.safetensors", network)
+
+
+def test_a_failed_save_leaves_the_old_file(checkpoint, network, monkeypatch):
+    before = checkpoint.read_bytes()
+
+    def fail(tensors, path, metadata):
+        Path(path).write_bytes(b"half a file")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(native, "save_file", fail)
+    with pytest.raises(OutputError, match="disk full"):
+        save(checkpoint, network)
+    assert checkpoint.read_bytes() == before
+    assert list(checkpoint.parent.iterdir()) == [checkpoint]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w | {"mask_decoder.extra": torch.zeros(1)}, r"1 unknown: mask_decoder\.extra"),
+        (
+            lambda w: {k: v for k, v in w.items() if k != "encoder.logit_scale"},
+            r"1 missing: encoder\.logit_scale",
+        ),
+        (
+            lambda w: w | {"encoder.head_norm.bias": torch.zeros(3)},
+            r"1 of another shape: encoder\.head_norm\.bias is \(3,\), expected \(16,\)",
+        ),
+        (
+            lambda w: w | {"encoder.head_norm.bias": torch.full((16,), torch.inf)},
+            r"NaN or infinite values in 1 weights: encoder\.head_norm\.bias",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(checkpoint, change, message):
+    with pytest.raises(CheckpointError, match=message):
+        native.load(rewrite(checkpoint, weights=change(load_file(checkpoint))))
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        ({"format_version": 2}, "has format version 2, this ovrcoat reads 1"),
+        ({"config": {"encoder": {"family": "vit"}}}, "its description cannot be read"),
+        ({"config": make_config("convnext").model_dump(mode="json") | {"colour": 3}}, "colour"),
+        ({"training_vocabulary": {"categories": "cat"}}, "its description cannot be read"),
+        ({"provenance": 3}, "its description cannot be read"),
+        ({"parts": ["text.safetensors"]}, "its description cannot be read"),
+    ],
+)
+def test_a_description_that_says_nonsense(checkpoint, description, message):
+    with pytest.raises(CheckpointError, match=message):
+        native.load(rewrite(checkpoint, description=description))
+
+
+def test_a_configuration_that_describes_no_network(checkpoint):
+    config = make_config("convnext").model_dump(mode="json")
+    config["pixel_decoder"]["channels"] = 33  # its GroupNorm has 32 groups
+    with pytest.raises(CheckpointError, match="its configuration describes no network"):
+        native.load(rewrite(checkpoint, description={"config": config}))
+
+
+def test_a_description_that_is_no_json(checkpoint):
+    save_file(load_file(checkpoint), checkpoint, metadata={"ovrcoat": "{"})
+    with pytest.raises(CheckpointError, match="its description cannot be read"):
+        native.load(checkpoint)
+
+
+def test_a_foreign_safetensors_file_is_told_apart(tmp_path):
+    save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match=r"not one of ours.*ovrcoat convert"):
+        native.load(tmp_path / "other.safetensors")
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(CheckpointError, match="there is no file"):
+        native.load(tmp_path / "none.safetensors")
+    with pytest.raises(CheckpointError, match="there is no file"):
+        native.load(tmp_path)
+
+
+def test_a_pth_file_is_sent_to_convert(tmp_path):
+    torch.save({"model": {}}, tmp_path / "published.pth")
+    with pytest.raises(
+        CheckpointError, match=r"looks like published weights; run: ovrcoat convert .*published\.pth"
+    ):
+        native.load(tmp_path / "published.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", struct.pack("<Q", 2**60) + b"{}"])
+def test_something_else(tmp_path, content):
+    path = tmp_path / "odd.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
+        native.load(path)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_a_truncated_file_is_refused(tmp_path, whole, share):
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
+        native.load(path)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
+def test_a_damaged_head_is_no_other_error(tmp_path, whole, place, byte):
+    head = 8 + struct.unpack("<Q", whole[:8])[0]
+    damaged = bytearray(whole)
+    damaged[int(place * head)] = byte
+    path = tmp_path / "damaged.safetensors"
+    path.write_bytes(damaged)
+    try:
+        loaded = native.load(path)
+    except CheckpointError:
+        return
+    assert isinstance(loaded.config, ModelConfig)  # the byte stood where it does not matter, or was the same
+
+
+def test_reading_checkpoints_imports_no_model_library():
+    """nano must start fast: timm, torchvision and open_clip take seconds."""
+    script = (
+        "import sys, torch, ovrcoat.checkpoints.native\n"
+        "from ovrcoat.config import ModelConfig, NanoConfig\n"
+        "from ovrcoat.model.network import build_network\n"
+        "with torch.device('meta'): build_network(ModelConfig(encoder=NanoConfig()))\n"
+        "print(sorted({'timm', 'torchvision', 'open_clip'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,74 @@
+from collections.abc import Sequence
+
+import pytest
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ovrcoat.model.encoders.encoder import CLIP_DEVIATION, CLIP_MEAN, Encoder
+from ovrcoat.structures import EncoderFeatures, ImageBatch, MaskEmbeddings
+
+
+class Normed(Encoder):
+    """The least that fulfils the contract, with a BatchNorm deep inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logit_scale = nn.Parameter(torch.zeros(()))
+        self.block = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), nn.Dropout())
+
+    def forward(self, images: ImageBatch) -> EncoderFeatures:
+        dense = self.block(self.normalise(images))
+        return EncoderFeatures(levels=(dense, dense, dense, dense), dense=dense)
+
+    def embed_masks(
+        self, features: EncoderFeatures, mask_logits: Float[Tensor, "batch query height width"]
+    ) -> MaskEmbeddings:
+        raise NotImplementedError
+
+    def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
+        raise NotImplementedError
+
+    def text_length(self, text: str) -> tuple[int, int]:
+        raise NotImplementedError
+
+
+def test_the_contract_must_be_fulfilled():
+    with pytest.raises(TypeError, match="abstract"):
+        Encoder()  # type: ignore[abstract]
+
+
+def test_normalising_uses_clips_numbers_and_zeroes_the_padding():
+    pixels = torch.rand(2, 3, 32, 64) * 255
+    original = pixels.clone()
+    normalised = Normed().normalise(ImageBatch(pixels=pixels, valid_sizes=((20, 64), (32, 50))))
+    expected = torch.stack(
+        [(pixels[:, band] - CLIP_MEAN[band]) / CLIP_DEVIATION[band] for band in range(3)], dim=1
+    )
+    expected[0, :, 20:] = 0
+    expected[1, :, :, 50:] = 0
+    torch.testing.assert_close(normalised, expected)
+    torch.testing.assert_close(pixels, original, atol=0, rtol=0)  # the batch stays as it was
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_batch_norm_stays_in_eval_mode(mode: bool):
+    encoder = Normed()
+    assert encoder.train(mode) is encoder
+    norm, dropout = encoder.block[0][1], encoder.block[1]
+    assert not norm.training
+    assert dropout.training == encoder.training == mode
+
+
+def test_statistics_do_not_drift_while_a_network_around_it_trains():
+    encoder = Normed()
+    network = nn.Sequential(encoder).train()
+    before = encoder.block[0][1].running_mean.clone()
+    network(ImageBatch(pixels=torch.rand(2, 3, 32, 32) * 255, valid_sizes=((32, 32), (32, 32))))
+    torch.testing.assert_close(encoder.block[0][1].running_mean, before, atol=0, rtol=0)
+    assert encoder.block[0][1].num_batches_tracked == 0
+
+
+def test_device_is_where_the_weights_lie():
+    assert Normed().device == torch.device("cpu")
+    assert Normed().to("meta").device == torch.device("meta")
