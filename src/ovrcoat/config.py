@@ -6,7 +6,7 @@ The published values are the defaults; no value has a second default elsewhere. 
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # The prompts of the published protocol, byte for byte (FC-CLIP's list, Apache-2.0); some end without a stop.
 PUBLISHED_TEMPLATES: tuple[str, ...] = (
@@ -26,7 +26,10 @@ PUBLISHED_TEMPLATES: tuple[str, ...] = (
     "There is a large {} in the scene.",
 )
 
-Count = Annotated[int, Field(ge=1, le=100_000)]  # the upper end keeps a hostile file from asking for terabytes
+Count = Annotated[
+    int, Field(ge=1, le=100_000)
+]  # the upper end keeps a hostile file from asking for terabytes
+Depth = Annotated[int, Field(ge=1, le=256)]  # likewise: building that many layers takes no time
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -36,22 +39,33 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def divisible(what: str, number: int, *, by: int) -> None:
+    """Raise what pydantic reports if `number` cannot be shared out evenly."""
+    if number % by:
+        raise ValueError(f"{what} is {number}, expected a multiple of {by}")
+
+
 class ClipTextConfig(Settings):
     """CLIP's text tower."""
 
     width: Count
     heads: Count
-    layers: Count
+    layers: Depth
     context_length: Count = 77
     vocabulary_size: Count = 49_408
     activation: Literal["gelu", "quick_gelu"] = "gelu"  # OpenAI's weights need quick_gelu
 
+    @model_validator(mode="after")
+    def _fits(self) -> "ClipTextConfig":
+        divisible("width of the text tower", self.width, by=self.heads)
+        return self
+
 
 class ConvNextConfig(Settings):
-    """An OpenCLIP ConvNeXt: depth and width of the four stages, and the head that projects pooled features."""
+    """An OpenCLIP ConvNeXt: depth and width of its four stages, and the head behind the pooling."""
 
     family: Literal["convnext"] = "convnext"
-    depths: tuple[Count, Count, Count, Count]
+    depths: tuple[Depth, Depth, Depth, Depth]
     widths: tuple[Count, Count, Count, Count]
     head_hidden: Count | None = None  # width of the projection's hidden layer; None: a single linear map
     norm_epsilon: float = 1e-6  # timm's convnext_xxlarge has 1e-5
@@ -61,15 +75,21 @@ class ConvNextConfig(Settings):
 
 
 class ResNetConfig(Settings):
-    """A CLIP ResNet (OpenAI): blocks of the four stages, width of the first, grid of the attention pooling."""
+    """A CLIP ResNet (OpenAI): blocks of the four stages, width of the first, grid of its pooling."""
 
     family: Literal["resnet"] = "resnet"
-    blocks: tuple[Count, Count, Count, Count]
+    blocks: tuple[Depth, Depth, Depth, Depth]
     width: Count
     heads: Count
     pooling_grid: Count = 7  # side of the attention pooling's position grid: training size / 32
     embedding_dim: Count
     text: ClipTextConfig
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ResNetConfig":
+        divisible("width of the first stage", self.width, by=2)  # of its stem's first two convolutions
+        divisible("width of the attention pooling", 32 * self.width, by=self.heads)
+        return self
 
 
 class NanoTextConfig(Settings):
@@ -77,10 +97,15 @@ class NanoTextConfig(Settings):
 
     width: Count = 384
     heads: Count = 12
-    layers: Count = 6
+    layers: Depth = 6
     feed_forward: Count = 1536
     positions: Count = 64
     vocabulary_size: Count = 30_522
+
+    @model_validator(mode="after")
+    def _fits(self) -> "NanoTextConfig":
+        divisible("width of the text tower", self.width, by=self.heads)
+        return self
 
 
 class NanoConfig(Settings):
@@ -89,6 +114,15 @@ class NanoConfig(Settings):
     family: Literal["nano"] = "nano"
     embedding_dim: Count = 384
     text: NanoTextConfig = NanoTextConfig()
+
+    @model_validator(mode="after")
+    def _fits(self) -> "NanoConfig":
+        if self.embedding_dim != self.text.width:
+            raise ValueError(
+                f"embedding_dim is {self.embedding_dim}, expected the text tower's width ({self.text.width}): "
+                "images are mapped into its space as it is"
+            )
+        return self
 
 
 EncoderConfig = Annotated[ConvNextConfig | ResNetConfig | NanoConfig, Field(discriminator="family")]
@@ -99,10 +133,16 @@ class PixelDecoderConfig(Settings):
 
     channels: Count = 256
     mask_channels: Count = 256
-    layers: Count = 6
+    layers: Depth = 6
     heads: Count = 8
     points: Count = 4
     feed_forward: Count = 1024  # the released code has 1024 whatever its configuration file says
+
+    @model_validator(mode="after")
+    def _fits(self) -> "PixelDecoderConfig":
+        divisible("channels of the pixel decoder", self.channels, by=self.heads)
+        divisible("channels of the pixel decoder", self.channels, by=32)  # groups of its GroupNorm
+        return self
 
 
 class MaskDecoderConfig(Settings):
@@ -110,9 +150,14 @@ class MaskDecoderConfig(Settings):
 
     channels: Count = 256
     queries: Count = 250
-    layers: Count = 9
+    layers: Depth = 9
     heads: Count = 8
     feed_forward: Count = 2048
+
+    @model_validator(mode="after")
+    def _fits(self) -> "MaskDecoderConfig":
+        divisible("channels of the mask decoder", self.channels, by=self.heads)
+        return self
 
 
 class InferenceConfig(Settings):
@@ -137,3 +182,12 @@ class ModelConfig(Settings):
     mask_decoder: MaskDecoderConfig = MaskDecoderConfig()
     inference: InferenceConfig = InferenceConfig()
     templates: tuple[str, ...] = PUBLISHED_TEMPLATES
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ModelConfig":
+        if self.pixel_decoder.channels != self.mask_decoder.channels:
+            raise ValueError(
+                f"the pixel decoder has {self.pixel_decoder.channels} channels and the mask decoder "
+                f"{self.mask_decoder.channels}, expected the same number: one reads what the other writes"
+            )
+        return self

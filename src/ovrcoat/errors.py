@@ -4,6 +4,8 @@ OvrcoatError
 ├── ConfigError       a setting, a model name, a device
 ├── VocabularyError   the words
 ├── ImageError        a photo that cannot be read or used
+├── DatasetError      labelled photos: missing, incomplete, contradicting
+├── TrainingError     a training that cannot go on
 ├── CheckpointError   a file of weights
 ├── OutputError       a place that cannot be written
 └── MissingExtraError an optional library that is not installed; the message holds the install command
@@ -24,6 +26,14 @@ class VocabularyError(OvrcoatError):
 
 class ImageError(OvrcoatError):
     """A photo cannot be read or used."""
+
+
+class DatasetError(OvrcoatError):
+    """A data set is missing, incomplete or contradicts itself."""
+
+
+class TrainingError(OvrcoatError):
+    """Training cannot go on."""
 
 
 class CheckpointError(OvrcoatError):

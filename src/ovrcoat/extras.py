@@ -15,7 +15,7 @@ def require(module: str, *, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+        if error.name is None or error.name.split(".")[0] != module.split(".", maxsplit=1)[0]:
             raise  # a broken installation of the library itself: its own message says more than ours
         raise MissingExtraError(
             f"this needs the library {module!r}, which is not installed. Run: pip install 'ovrcoat[{extra}]'"

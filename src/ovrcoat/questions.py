@@ -5,6 +5,7 @@ Needs no photo. `segmenter.py` answers the question for as many photos as there 
 
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
@@ -49,12 +50,17 @@ class QuestionBuilder:
     """Checks words and options; embeds each name once and keeps its row."""
 
     def __init__(
-        self, network: SegmentationNetwork, *, config: ModelConfig, training_vocabulary: Vocabulary
+        self,
+        network: SegmentationNetwork,
+        *,
+        config: ModelConfig,
+        training_vocabulary: Vocabulary,
+        text_rows: Mapping[str, Float[Tensor, " embedding"]] | None = None,
     ) -> None:
         self._network = network
         self._config = config
         self._training_vocabulary = training_vocabulary
-        self._row_of_name: dict[str, Float[Tensor, " embedding"]] = {}
+        self._row_of_name = dict(text_rows or {})
 
     def build(
         self,

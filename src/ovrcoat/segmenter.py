@@ -13,7 +13,8 @@ from typing import Literal, Unpack, overload
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
 from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.catalog import find_model
@@ -72,7 +73,8 @@ class EncodedImage:
 class Segmenter:
     """A network, and the text embeddings of the names that it was asked for so far.
 
-    `network` is put on `device` and into eval mode. Use one segmenter from one thread at a time.
+    `network` is put on `device` and into eval mode; `text_rows` are the rows of names known from before, on
+    that device. Use one segmenter from one thread at a time.
     """
 
     def __init__(
@@ -83,13 +85,16 @@ class Segmenter:
         training_vocabulary: Vocabulary,
         provenance: Mapping[str, str],
         device: str | int | torch.device | None = None,
+        text_rows: Mapping[str, Float[Tensor, " embedding"]] | None = None,
     ) -> None:
         self.device = choose_device(device)
         self.network = network.to(self.device).eval()
         self.config = config
         self.training_vocabulary = training_vocabulary
         self.provenance = dict(provenance)
-        self._questions = QuestionBuilder(network, config=config, training_vocabulary=training_vocabulary)
+        self._questions = QuestionBuilder(
+            network, config=config, training_vocabulary=training_vocabulary, text_rows=text_rows
+        )
 
     @classmethod
     def load(
@@ -111,6 +116,7 @@ class Segmenter:
             training_vocabulary=loaded.training_vocabulary,
             provenance=loaded.provenance,
             device=chosen,
+            text_rows=loaded.text_rows,
         )
 
     def encode(self, image: object) -> EncodedImage:

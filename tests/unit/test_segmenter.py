@@ -288,6 +288,9 @@ class TestLoad:
                 config=tiny_segmenter.config,
                 training_vocabulary=tiny_segmenter.training_vocabulary,
                 provenance={"source": "here"},
+                text_rows={
+                    "cat": tiny_segmenter.network.embed_names(["cat"], tiny_segmenter.config.templates)[0]
+                },
             )
 
         monkeypatch.setattr(segmenter_module.native, "load", load)

@@ -1,4 +1,4 @@
-"""The numbers of nano: architecture, words, data, split and schedule. Everything the recipe decides stands here."""
+"""The numbers of nano: architecture, words, data, split and schedule; all that the recipe decides."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -17,11 +17,12 @@ from ovrcoat.training.trainer import Source, TrainingSettings
 
 # How often a data set is drawn. BSDS's regions are finer than objects: a little of them teaches boundaries.
 WEIGHTS = {"coco_things": 0.38, "voc_objects": 0.22, "msrc_dev": 0.32, "bsds_regions": 0.08}
-HELD_OUT_SHARE = 0.1  # of every data set's photos, chosen by a hash of the file name, for the model card's figures
+# Of every data set's photos, chosen by a hash of the file name, kept for the model card's figures.
+HELD_OUT_SHARE = 0.1
 TEMPLATES = ("{}", "a photo of a {}.")
 CROP_SIZE = 320  # pixels
 CROP_SCALES = (0.85, 1.8)  # short side of the resized photo over the crop size
-SETTINGS = TrainingSettings(steps=2600, batch_size=4, learning_rate=5e-4, points=1024)
+SETTINGS = TrainingSettings(steps=2400, batch_size=4, learning_rate=5e-4, points=1024)
 
 # Words of the data sets' files that the published list of COCO's names lacks, and the category they mean.
 SAME_AS_COCO = {
@@ -51,9 +52,11 @@ def model_config(vocabulary_size: int) -> ModelConfig:
     """nano's architecture; `vocabulary_size` is that of the cut tokenizer."""
     return ModelConfig(
         encoder=NanoConfig(embedding_dim=384, text=NanoTextConfig(vocabulary_size=vocabulary_size)),
-        pixel_decoder=PixelDecoderConfig(channels=128, mask_channels=128, layers=3, heads=8, feed_forward=512),
+        pixel_decoder=PixelDecoderConfig(
+            channels=128, mask_channels=128, layers=3, heads=8, feed_forward=512
+        ),
         mask_decoder=MaskDecoderConfig(channels=128, queries=100, layers=6, heads=8, feed_forward=512),
-        inference=InferenceConfig(short_side=448, max_long_side=768),
+        inference=InferenceConfig(short_side=448, max_long_side=768, ensemble_on_valid_mask=True),
         templates=TEMPLATES,
     )
 
@@ -92,7 +95,5 @@ def coco_things() -> dict[str, tuple[str, ...]]:
     from ovrcoat.vocabulary import Vocabulary
 
     return {
-        category.name: category.names
-        for category in Vocabulary.named("coco").categories
-        if category.is_thing
+        category.name: category.names for category in Vocabulary.named("coco").categories if category.is_thing
     }

@@ -6,13 +6,14 @@ import re
 import zipfile
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from ovrcoat.model.encoders.nano import LiteTrunk, SentenceTower
 from ovrcoat.config import NanoTextConfig
+from ovrcoat.model.encoders.nano import FoldedConv, LiteTrunk, SentenceTower
 
 TOKENIZER = Path(__file__).parents[2] / "src/ovrcoat/weights/nano-tokenizer.json"
 BATCH_NORM_EPSILON = 1e-3  # of EfficientNet's TensorFlow training
@@ -36,7 +37,7 @@ def lite_trunk() -> tuple[LiteTrunk, Tensor, Tensor]:
     return trunk, state["_fc.weight"], state["_fc.bias"]
 
 
-def fold(layer, state: dict[str, Tensor], conv: str, norm: str) -> None:
+def fold(layer: FoldedConv, state: dict[str, Tensor], conv: str, norm: str) -> None:
     """Fold BatchNorm `norm` into convolution `conv`: y = (x*w - mean) / sqrt(var + eps) * weight + bias."""
     scale = state[f"{norm}.weight"] / torch.sqrt(state[f"{norm}.running_var"] + BATCH_NORM_EPSILON)
     with torch.no_grad():
@@ -92,7 +93,7 @@ def latin_tokens(vocabulary: dict[str, int]) -> dict[str, int]:
     return {token: vocabulary[token] for token in kept}
 
 
-def write_tokenizer(tokenizer: dict, kept: dict[str, int]) -> None:
+def write_tokenizer(tokenizer: dict[str, Any], kept: dict[str, int]) -> None:
     """Write the tokenizer with ids counted anew over `kept`."""
     own = {token: index for index, token in enumerate(kept)}
     tokenizer["model"]["vocab"] = own

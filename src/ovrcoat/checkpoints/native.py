@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from ovrcoat.checkpoints.fitting import assign, check_finite
 from ovrcoat.config import ModelConfig
@@ -28,28 +30,37 @@ from ovrcoat.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
 METADATA_KEY = "ovrcoat"
+TEXT_ROWS = "text_rows"  # key of the rows' tensor; no weight is called so
 PART_METADATA = {"ovrcoat-part": str(FORMAT_VERSION)}  # one key: a part with equal tensors has equal bytes
 PICKLES = (".pth", ".pt", ".pkl", ".bin")
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a checkpoint says of itself. `parts`: name of a file beside it → SHA-256 of its bytes."""
+    """What a checkpoint says of itself.
+
+    `parts`: name of a file beside it → SHA-256 of its bytes; `known_names`: those whose text rows it holds.
+    """
 
     config: ModelConfig
     training_vocabulary: Vocabulary
     provenance: dict[str, str]
     parts: dict[str, str]
+    known_names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A network in eval mode with its weights in float32, and what its checkpoint says of it."""
+    """A network in eval mode with its weights in float32, and what its checkpoint says of it.
+
+    `text_rows` are the unit text rows of names that need not be embedded again.
+    """
 
     network: SegmentationNetwork
     config: ModelConfig
     training_vocabulary: Vocabulary
     provenance: dict[str, str]
+    text_rows: dict[str, Float[Tensor, " embedding"]]
 
 
 def save(
@@ -61,11 +72,14 @@ def save(
     provenance: Mapping[str, str],
     dtype: torch.dtype | None = None,
     parts: Mapping[str, tuple[str, ...]] | None = None,
+    text_rows: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a checkpoint; a file of that name is replaced at once or not at all.
 
-    `dtype` (say `torch.float16`) stores floating-point tensors in it. `parts` maps the name of a further file
+    `dtype` (say `torch.float16`) stores floating-point weights in it. `parts` maps the name of a further file
     to the beginnings of the keys that go there; an equal part that lies there already is left untouched.
+    `text_rows` are rows of `network.embed_names` with the config's templates, by name, kept in float32 for
+    names that will be asked often.
 
     Raises:
         CheckpointError: a weight is NaN or infinite (perhaps only in `dtype`), or `parts` does not fit.
@@ -89,7 +103,10 @@ def save(
         "training_vocabulary": training_vocabulary.to_dict(),
         "provenance": dict(provenance),
         "parts": hashes,
+        "known_names": list(text_rows or ()),
     }
+    if text_rows:
+        main[TEXT_ROWS] = torch.stack(list(text_rows.values())).detach().cpu()
     _write(path, main, {METADATA_KEY: json.dumps(description, ensure_ascii=False)})
 
 
@@ -104,18 +121,30 @@ def load(path: str | Path, *, device: str | torch.device = "cpu") -> LoadedModel
     state = _tensors(path)
     for name, expected in header.parts.items():
         state.update(_part(path.with_name(name), expected, path.name))
-    try:
-        with torch.device("meta"):
-            network = build_network(header.config)
-    except (ValueError, AssertionError, RuntimeError) as error:
-        raise CheckpointError(f"{path.name}: its configuration describes no network: {error}") from error
+    text_rows = _text_rows(state, header, source=path.name)
+    with torch.device("meta"), _WithoutInitialValues():
+        network = build_network(header.config)
     assign(network, state, source=path.name)
     return LoadedModel(
         network=network.to(device).eval(),
         config=header.config,
         training_vocabulary=header.training_vocabulary,
         provenance=header.provenance,
+        text_rows={name: row.to(device) for name, row in text_rows.items()},
     )
+
+
+def _text_rows(state: dict[str, Tensor], header: Header, *, source: str) -> dict[str, Tensor]:
+    """Take the text rows out of `state`."""
+    rows = state.pop(TEXT_ROWS, torch.zeros(0, header.config.encoder.embedding_dim))
+    expected = (len(header.known_names), header.config.encoder.embedding_dim)
+    if rows.shape != expected:
+        raise CheckpointError(
+            f"{source}: its text rows are {tuple(rows.shape)}, expected {expected}. The file is damaged, or "
+            "was not written by ovrcoat"
+        )
+    check_finite({TEXT_ROWS: rows}, source)
+    return dict(zip(header.known_names, rows.float(), strict=True))
 
 
 def read_header(path: str | Path) -> Header:
@@ -145,6 +174,7 @@ def read_header(path: str | Path) -> Header:
             training_vocabulary=Vocabulary.from_dict(description["training_vocabulary"]),
             provenance={str(key): str(value) for key, value in description["provenance"].items()},
             parts={str(key): str(value) for key, value in description.get("parts", {}).items()},
+            known_names=tuple(str(name) for name in description.get("known_names", ())),
         )
     except (ValidationError, VocabularyError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
@@ -154,6 +184,23 @@ def read_header(path: str | Path) -> Header:
     for name in header.parts:
         _check_part_name(name, path.name)
     return header
+
+
+class _WithoutInitialValues(TorchFunctionMode):
+    """Skips `torch.nn.init`: the values come from the file.
+
+    It is for speed alone: drawing normal values on the meta device imports torch's compiler, which takes
+    longer than all the rest of loading nano.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call `func`, unless it only fills its first argument with initial values."""
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def sha256(path: Path) -> str:

@@ -9,11 +9,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
-from ovrcoat.errors import OvrcoatError
-
-
-class DatasetError(OvrcoatError):
-    """A data set is missing, incomplete or contradicts itself."""
+from ovrcoat.errors import DatasetError
 
 
 @dataclass(frozen=True, slots=True)

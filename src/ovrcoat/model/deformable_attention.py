@@ -26,15 +26,18 @@ class DeformableAttention(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Deformable DETR's start: head h looks in direction 2πh/heads, point p lies p+1 steps away."""
-        angle = torch.arange(self.heads, dtype=torch.float32) * (2 * math.pi / self.heads)
-        direction = torch.stack((angle.cos(), angle.sin()), dim=-1)
-        direction = direction / direction.abs().amax(dim=-1, keepdim=True)
-        steps = torch.arange(1, self.points + 1, dtype=torch.float32)
-        offsets = direction[:, None, None] * steps[:, None]  # head, level, point, xy
+        """Deformable DETR's start: head h looks in direction 2πh/heads, point p lies p + 1 steps away."""
+        offsets = []  # in Python's numbers: tensors on the meta device would import torch's compiler for this
+        for head in range(self.heads):
+            angle = 2 * math.pi * head / self.heads
+            direction = math.cos(angle), math.sin(angle)
+            longest = max(map(abs, direction))
+            for _ in range(self.levels):
+                for steps in range(1, self.points + 1):
+                    offsets += [coordinate / longest * steps for coordinate in direction]
         nn.init.zeros_(self.sampling_offsets.weight)
         with torch.no_grad():
-            self.sampling_offsets.bias.copy_(offsets.expand(-1, self.levels, -1, -1).flatten())
+            self.sampling_offsets.bias.copy_(torch.tensor(offsets))
         nn.init.zeros_(self.attention_weights.weight)
         nn.init.zeros_(self.attention_weights.bias)
         for linear in (self.value_proj, self.output_proj):
@@ -57,7 +60,8 @@ class DeformableAttention(nn.Module):
         batch, count, _ = queries.shape
         shape = (batch, count, self.heads, self.levels, self.points)
         offsets = self.sampling_offsets(queries).view(*shape, 2)
-        weights = self.attention_weights(queries).view(batch, count, self.heads, -1).softmax(dim=-1).view(shape)
+        weights = self.attention_weights(queries).view(batch, count, self.heads, -1)
+        weights = weights.softmax(dim=-1).view(shape)  # over all points of all levels
         projected = self.value_proj(values)
         sampled = None
         starts = [0]
@@ -71,7 +75,8 @@ class DeformableAttention(nn.Module):
             places = reference_points[:, None, None] + offsets[:, :, :, level] / scale
             grid = (2 * places - 1).transpose(1, 2).flatten(0, 1)  # batch * head, query, point, xy
             samples = F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-            weight = weights[:, :, :, level].transpose(1, 2).flatten(0, 1)[:, None]  # batch * head, 1, query, point
+            # batch * head, 1, query, point
+            weight = weights[:, :, :, level].transpose(1, 2).flatten(0, 1)[:, None]
             summed = (samples * weight).sum(dim=-1)  # batch * head, channel of the head, query
             sampled = summed if sampled is None else sampled + summed
         assert sampled is not None  # there is at least one level

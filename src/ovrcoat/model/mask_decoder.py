@@ -1,7 +1,7 @@
 """Mask decoder: learned queries become masks and their embeddings in text space.
 
-Mask2Former's masked transformer decoder with FC-CLIP's category head. It never sees a word: the head ends in an
-embedding, and `text_classifier.py` compares it with any vocabulary afterwards.
+Mask2Former's masked transformer decoder with FC-CLIP's category head. It never sees a word: the head ends in
+an embedding, and `text_classifier.py` compares it with any vocabulary afterwards.
 """
 
 import torch
@@ -22,9 +22,9 @@ from ovrcoat.structures import MaskProposals, PixelFeatures
 
 
 class MaskDecoder(nn.Module):
-    """A prediction before the first layer and after each; layer i looks at memory level i mod 3, coarse first."""
+    """Predicts before the first layer and after each; layer i looks at memory level i mod 3, coarse first."""
 
-    def __init__(  # noqa: PLR0913 - the numbers of one part, received from the builder
+    def __init__(
         self,
         *,
         channels: int,
@@ -37,9 +37,11 @@ class MaskDecoder(nn.Module):
         levels: int = 3,
     ) -> None:
         super().__init__()
-        self.query_features = nn.Parameter(torch.randn(queries, channels))
-        self.query_positions = nn.Parameter(torch.randn(queries, channels))
-        self.level_embedding = nn.Parameter(torch.randn(levels, channels))
+        self.query_features = nn.Parameter(torch.empty(queries, channels))
+        self.query_positions = nn.Parameter(torch.empty(queries, channels))
+        self.level_embedding = nn.Parameter(torch.empty(levels, channels))
+        for embedding in (self.query_features, self.query_positions, self.level_embedding):
+            nn.init.normal_(embedding)
         self.cross_attention = nn.ModuleList(
             CrossAttentionLayer(channels, heads=heads) for _ in range(layers)
         )
@@ -57,8 +59,8 @@ class MaskDecoder(nn.Module):
     def forward(self, pixels: PixelFeatures, *, every_layer: bool = False) -> tuple[MaskProposals, ...]:
         """Predict; the last proposals are the final ones.
 
-        With `every_layer` (training) all `layers + 1` predictions come back; without it only the last, and the
-        category head, which no later layer needs, runs once.
+        With `every_layer` (training) all `layers + 1` predictions come back; without it only the last, and
+        the category head, which no later layer needs, runs once.
         """
         keys, key_positions = self._memory_tokens(pixels)
         queries = self.query_features.expand(pixels.per_pixel.shape[0], -1, -1)

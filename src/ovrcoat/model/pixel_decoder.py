@@ -1,6 +1,7 @@
 """Pixel decoder: encoder features to per-pixel features at stride 4 and three levels of memory.
 
-Deformable attention mixes strides 32, 16 and 8; one feature-pyramid step adds stride 4 (Mask2Former, section 3.2).
+Deformable attention mixes strides 32, 16 and 8; one feature-pyramid step adds stride 4 (Mask2Former, section
+3.2).
 """
 
 import torch
@@ -33,16 +34,14 @@ class DeformableLayer(nn.Module):
         sizes: tuple[Size, ...],
     ) -> Float[Tensor, "batch token channel"]:
         """Positions steer where a token looks; they do not enter the values."""
-        attended = self.attention(
-            tokens + positions, tokens, reference_points=reference_points, sizes=sizes
-        )
+        attended = self.attention(tokens + positions, tokens, reference_points=reference_points, sizes=sizes)
         return self.feed_forward(self.norm(tokens + attended))
 
 
 class PixelDecoder(nn.Module):
     """Encoder levels at strides 4, 8, 16, 32 to `PixelFeatures`."""
 
-    def __init__(  # noqa: PLR0913 - the numbers of one part, received from the builder
+    def __init__(
         self,
         encoder_channels: tuple[int, int, int, int],
         *,
@@ -57,7 +56,8 @@ class PixelDecoder(nn.Module):
         stride4, *coarser = encoder_channels
         coarse_first = coarser[::-1]
         self.input_projections = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(width, channels, 1), nn.GroupNorm(GROUPS, channels)) for width in coarse_first
+            nn.Sequential(nn.Conv2d(width, channels, 1), nn.GroupNorm(GROUPS, channels))
+            for width in coarse_first
         )
         self.level_embedding = nn.Parameter(torch.empty(len(coarse_first), channels))
         self.layers = nn.ModuleList(
@@ -77,19 +77,21 @@ class PixelDecoder(nn.Module):
 
     def _initialise(self) -> None:
         nn.init.normal_(self.level_embedding)
-        for projection in self.input_projections:
-            nn.init.xavier_uniform_(projection[0].weight)
-            nn.init.zeros_(projection[0].bias)
-        for convolution in (self.lateral[0], self.output[0], self.mask_projection):
+        convolutions = [part for part in self.modules() if isinstance(part, nn.Conv2d)]
+        *inputs, lateral, output, mask_projection = convolutions
+        for convolution in inputs:
+            nn.init.xavier_uniform_(convolution.weight)
+        for convolution in (lateral, output, mask_projection):
             nn.init.kaiming_uniform_(convolution.weight, a=1)
-        nn.init.zeros_(self.mask_projection.bias)
+        for convolution in convolutions:
+            if convolution.bias is not None:
+                nn.init.zeros_(convolution.bias)
 
     def forward(self, features: EncoderFeatures) -> PixelFeatures:
         """Mix the levels, then add stride 4."""
         stride4, *coarser = features.levels
         maps = [
-            projection(level)
-            for projection, level in zip(self.input_projections, coarser[::-1], strict=True)
+            projection(level) for projection, level in zip(self.input_projections, coarser[::-1], strict=True)
         ]
         memory = self.mix(maps)
         finest = memory[-1]
@@ -97,7 +99,9 @@ class PixelDecoder(nn.Module):
         per_pixel = self.mask_projection(self.output(self.lateral(stride4) + upsampled))
         return PixelFeatures(per_pixel=per_pixel, memory=memory)
 
-    def mix(self, maps: list[Float[Tensor, "batch channel _ _"]]) -> tuple[Float[Tensor, "batch channel _ _"], ...]:
+    def mix(
+        self, maps: list[Float[Tensor, "batch channel _ _"]]
+    ) -> tuple[Float[Tensor, "batch channel _ _"], ...]:
         """Run the deformable layers over the tokens of all levels, coarse first; sizes stay."""
         sizes = tuple((level.shape[-2], level.shape[-1]) for level in maps)
         tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
@@ -114,8 +118,8 @@ class PixelDecoder(nn.Module):
             tokens = layer(tokens, positions=positions, reference_points=centres, sizes=sizes)
         counts = [height * width for height, width in sizes]
         return tuple(
-            level.transpose(1, 2).unflatten(2, size)
-            for level, size in zip(tokens.split(counts, dim=1), sizes, strict=True)
+            torch.unflatten(level.transpose(1, 2), 2, size)
+            for level, size in zip(tokens.split_with_sizes(counts, dim=1), sizes, strict=True)
         )
 
 

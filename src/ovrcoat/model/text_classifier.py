@@ -1,4 +1,4 @@
-"""Embeddings against words: the learned (in-vocabulary) classifier and the cosine that both classifiers use."""
+"""Embeddings against words: the learned (in-vocabulary) classifier, and the cosine of both classifiers."""
 
 import math
 

@@ -16,7 +16,8 @@ def sine_positions(
 ) -> Float[Tensor, "1 channel height width"]:
     """DETR's two-dimensional sine encoding: the first half of the channels tells y, the second x.
 
-    Row and column indices count from 1 and are scaled to 0..2π by the last one. `like` gives dtype and device.
+    Row and column indices count from 1 and are scaled to 0..2π by the last one. `channels` is a multiple of
+    4; `like` gives dtype and device.
     """
     half = channels // 2
     channel = torch.arange(half, device=like.device, dtype=torch.float32)
@@ -49,7 +50,7 @@ class MultiLayerPerceptron(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention whose parameters are packed as in `nn.MultiheadAttention` (rows: query, key, value)."""
+    """Multi-head attention, its parameters packed as in `nn.MultiheadAttention` (rows: query, key, value)."""
 
     def __init__(self, channels: int, *, heads: int) -> None:
         super().__init__()
@@ -70,12 +71,12 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "batch query channel"]:
         """Attend; `allowed` (True = may look) holds for all heads."""
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
-        heads = [
-            F.linear(tokens, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        queries, keys, values = (
+            torch.unflatten(F.linear(tokens, weight, bias), -1, (self.heads, -1)).transpose(1, 2)
             for tokens, weight, bias in zip((query, key, value), weights, biases, strict=True)
-        ]
+        )
         mask = None if allowed is None else allowed[:, None]
-        attended = F.scaled_dot_product_attention(*heads, attn_mask=mask)
+        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
 

@@ -113,7 +113,8 @@ def labelled_share(
     """How much of each mask lies on labelled pixels, 0..1; exactly 1 where all pixels are labelled."""
     if bool(labelled.all()):
         return mask_logits.new_ones(len(mask_logits))
-    known = F.adaptive_avg_pool2d(labelled[None].to(mask_logits.dtype), mask_logits.shape[-2:])[0]
+    height, width = mask_logits.shape[-2:]
+    known = F.adaptive_avg_pool2d(labelled[None].to(mask_logits.dtype), (height, width))[0]
     inside = mask_logits.sigmoid().flatten(1)
     return (inside @ known.flatten()) / inside.sum(dim=-1).clamp(min=1e-6)
 
@@ -129,7 +130,9 @@ def mask_losses(
     predicted = torch.cat(
         [logits[pairs.queries] for logits, pairs in zip(mask_logits, assignments, strict=True)]
     )
-    wanted = torch.cat([target.masks[pairs.targets] for target, pairs in zip(targets, assignments, strict=True)])
+    wanted = torch.cat(
+        [target.masks[pairs.targets] for target, pairs in zip(targets, assignments, strict=True)]
+    )
     if len(predicted) == 0:
         zero = mask_logits.sum() * 0
         return zero, zero

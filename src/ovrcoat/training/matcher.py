@@ -1,4 +1,4 @@
-"""Which query answers for which target: a Hungarian assignment on sampled points (Mask2Former, section 3.3)."""
+"""Which query answers for which target: Hungarian assignment on sampled points (Mask2Former, section 3.3)."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,8 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
+
+UNUSABLE = 1e6  # cost of a pair that is not a finite number: far above any real one
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ def match(
         - weights.category * probabilities
         + weights.dice * pairwise_dice(logits, truths)
     )
+    # an assignment over NaN is an error of scipy's; let it reach the loss, whose check names the photos
+    cost = cost.nan_to_num(nan=UNUSABLE, posinf=UNUSABLE, neginf=UNUSABLE)
     queries, targets = linear_sum_assignment(cost.cpu().numpy())
     device = mask_logits.device
     return Assignment(

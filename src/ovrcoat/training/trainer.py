@@ -6,7 +6,6 @@ Samples depend on seed and step alone, so a run that was interrupted goes on exa
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,7 +15,7 @@ import torch
 from torch import nn
 
 from ovrcoat.data.panoptic_folder import PanopticFolder
-from ovrcoat.errors import OvrcoatError
+from ovrcoat.errors import TrainingError
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.structures import CategoryEmbeddings, ImageBatch
 from ovrcoat.training.crops import Crop, Cropper, collate
@@ -24,10 +23,6 @@ from ovrcoat.training.losses import LayerPrediction, segmentation_loss
 from ovrcoat.training.matcher import LossWeights
 
 log = logging.getLogger(__name__)
-
-
-class TrainingError(OvrcoatError):
-    """Training cannot go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +63,20 @@ def train_stage1(
     """Train `network` in place; `folder` receives the log and the state to resume from.
 
     Raises:
-        TrainingError: the loss is not finite; the message holds step, terms and photos.
+        TrainingError: the loss or its gradient is not finite (the message holds step, terms and photos), or
+            `folder` holds the state of another network.
     """
     folder.mkdir(parents=True, exist_ok=True)
     trained = freeze_encoder(network)
-    optimiser = torch.optim.AdamW(
-        parameter_groups(trained, settings.weight_decay), lr=settings.learning_rate
-    )
+    optimiser = torch.optim.AdamW(parameter_groups(trained, settings.weight_decay), lr=settings.learning_rate)
     start = resume(folder / "state.pt", trained, optimiser)
     with (folder / "log.jsonl").open("a", encoding="utf-8") as journal:
         for step in range(start, settings.steps):
             began = time.monotonic()
-            crops, names = draw(sources, cropper, settings=settings, step=step)
-            terms = train_step(network, crops, categories=categories, optimiser=optimiser, settings=settings, step=step)
-            if not math.isfinite(sum(terms.values())):
-                raise TrainingError(f"the loss is not finite at step {step}: {terms}; photos: {', '.join(names)}")
+            crops = draw(sources, cropper, settings=settings, step=step)
+            terms = train_step(
+                network, crops, categories=categories, optimiser=optimiser, settings=settings, step=step
+            )
             record = {"step": step, "seconds": round(time.monotonic() - began, 3), **terms}
             journal.write(json.dumps(record) + "\n")
             journal.flush()
@@ -92,29 +86,43 @@ def train_stage1(
     network.eval()
 
 
-def train_step(  # noqa: PLR0913 - the loop's parts
+def train_step(
     network: SegmentationNetwork,
-    crops: list[Crop],
+    crops: Sequence[Crop],
     *,
     categories: CategoryEmbeddings,
     optimiser: torch.optim.Optimizer,
     settings: TrainingSettings,
     step: int,
 ) -> dict[str, float]:
-    """Forward, loss, backward, clip, step; returns the weighted terms."""
+    """Forward, loss, backward, clip, step; returns the weighted terms.
+
+    Raises:
+        TrainingError: the loss or its gradient is not finite; the parameters stay as they were.
+    """
     for group in optimiser.param_groups:
         group["lr"] = settings.learning_rate * rate_factor(step, settings)
-    images, targets = collate(crops)
-    with torch.autocast(images.pixels.device.type, dtype=torch.bfloat16, enabled=settings.bfloat16):
+    torch.manual_seed(step_seed(settings, step))  # of the loss's random points
+    device = network.encoder.device
+    images, targets = collate(crops, device=device)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.bfloat16):
         predictions = predict_layers(network, images, categories)
     terms = segmentation_loss(predictions, targets, weights=settings.weights, points=settings.points)
     optimiser.zero_grad(set_to_none=True)
-    torch.stack(list(terms.values())).sum().backward()
-    nn.utils.clip_grad_norm_(
+    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+    gradient_norm = nn.utils.clip_grad_norm_(
         [parameter for group in optimiser.param_groups for parameter in group["params"]], settings.clip_norm
     )
+    values = {name: round(term.item(), 5) for name, term in terms.items()}
+    if not math.isfinite(sum(values.values()) + gradient_norm.item()):
+        photos = ", ".join(crop.file_name for crop in crops)
+        raise TrainingError(
+            f"the loss or its gradient is not finite at step {step}: {values}, gradient's norm "
+            f"{gradient_norm.item()}; photos: {photos}. Nothing of this step was kept; a smaller learning "
+            "rate may help"
+        )
     optimiser.step()
-    return {name: round(term.item(), 5) for name, term in terms.items()}
+    return values
 
 
 def predict_layers(
@@ -136,22 +144,22 @@ def predict_layers(
     return predictions
 
 
-def draw(
-    sources: Sequence[Source], cropper: Cropper, *, settings: TrainingSettings, step: int
-) -> tuple[list[Crop], list[str]]:
-    """The batch of `step`: a function of the seed and the step, so that resuming needs no sampler state."""
-    crops, names = [], []
+def step_seed(settings: TrainingSettings, step: int) -> int:
+    """The seed of everything random in `step`, so that resuming needs no random state."""
+    return settings.seed * 1_000_003 + step  # more than a run has steps: no two seeds share one
+
+
+def draw(sources: Sequence[Source], cropper: Cropper, *, settings: TrainingSettings, step: int) -> list[Crop]:
+    """The batch of `step`; the caller's random state stays as it was."""
+    crops = []
     weights = torch.tensor([source.weight for source in sources])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed * 1_000_003 + step)
+        torch.manual_seed(step_seed(settings, step))
         for _ in range(settings.batch_size):
             source = sources[int(torch.multinomial(weights, 1))]
             photo = source.photos[source.indices[int(torch.randint(len(source.indices), ()))]]
             crops.append(cropper(photo))
-            names.append(photo.file_name)
-    # points of the loss are drawn outside: seed them by the step too
-    torch.manual_seed(settings.seed * 1_000_003 + step)
-    return crops, names
+    return crops
 
 
 def freeze_encoder(network: SegmentationNetwork) -> dict[str, nn.Parameter]:
@@ -164,7 +172,7 @@ def freeze_encoder(network: SegmentationNetwork) -> dict[str, nn.Parameter]:
 
 
 def parameter_groups(trained: dict[str, nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
-    """No weight decay on norms, embeddings and single numbers (Mask2Former's rule)."""
+    """No weight decay on what is named a norm, an embedding or a query, nor on single numbers."""
     plain = [
         name
         for name, parameter in trained.items()
@@ -204,16 +212,23 @@ def save_state(
     }
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def resume(path: Path, trained: dict[str, nn.Parameter], optimiser: torch.optim.Optimizer) -> int:
-    """Load the state in place, if there is one; returns the step to go on with."""
+    """Load the state in place, if there is one; returns the step to go on with.
+
+    Raises:
+        TrainingError: the state is not of these parameters.
+    """
     if not path.is_file():
         return 0
-    state = torch.load(path, weights_only=True)
-    if state["parameters"].keys() != trained.keys():
-        raise TrainingError(f"{path} belongs to another network; choose another folder or delete it to start anew")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    saved = {name: parameter.shape for name, parameter in state["parameters"].items()}
+    if saved != {name: parameter.shape for name, parameter in trained.items()}:
+        raise TrainingError(
+            f"{path} belongs to another network; choose another folder, or delete it to start anew"
+        )
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(state["parameters"][name])

@@ -240,11 +240,31 @@ def test_a_description_that_says_nonsense(checkpoint, description, message):
         native.load(rewrite(checkpoint, description=description))
 
 
-def test_a_configuration_that_describes_no_network(checkpoint):
+def test_a_configuration_whose_numbers_do_not_fit(checkpoint):
     config = make_config("convnext").model_dump(mode="json")
-    config["pixel_decoder"]["channels"] = 33  # its GroupNorm has 32 groups
-    with pytest.raises(CheckpointError, match="its configuration describes no network"):
+    config["pixel_decoder"]["channels"] = 40  # its GroupNorm has 32 groups
+    with pytest.raises(
+        CheckpointError, match=r"channels of the pixel decoder is 40, expected a multiple of 32"
+    ):
         native.load(rewrite(checkpoint, description={"config": config}))
+
+
+def test_text_rows_come_back_as_they_were(tmp_path, network):
+    rows = {
+        "cat": torch.rand(network.encoder.embedding_dim),
+        "sky": torch.rand(network.encoder.embedding_dim),
+    }
+    path = save(tmp_path / "rows.safetensors", network, text_rows=rows, dtype=torch.float16)
+    loaded = native.load(path)
+    assert list(loaded.text_rows) == ["cat", "sky"]
+    assert all(torch.equal(loaded.text_rows[name], row) for name, row in rows.items())
+
+
+def test_text_rows_that_do_not_match_their_names(tmp_path, network):
+    rows = {"cat": torch.rand(network.encoder.embedding_dim)}
+    path = save(tmp_path / "rows.safetensors", network, text_rows=rows)
+    with pytest.raises(CheckpointError, match=r"its text rows are \(1, \d+\), expected \(2, \d+\)"):
+        native.load(rewrite(path, description={"known_names": ["cat", "dog"]}))
 
 
 def test_a_description_that_is_no_json(checkpoint):

@@ -1,7 +1,7 @@
 """The contract of an encoder: CLIP as the network sees it.
 
-One image tower, one text tower, one common space. Everything that differs between CLIP families (normalisation,
-how the features under a mask are pooled, the tokenizer) stays behind these four calls.
+One image tower, one text tower, one common space. Everything that differs between CLIP families
+(normalisation, how the features under a mask are pooled, the tokenizer) stays behind these four calls.
 """
 
 from abc import ABC, abstractmethod
@@ -23,7 +23,7 @@ class Encoder(nn.Module, ABC):
 
     channels: tuple[int, int, int, int]  # of the levels at strides 4, 8, 16, 32
     embedding_dim: int
-    logit_scale: nn.Parameter  # logarithm of CLIP's temperature; the classifier clamps exp(logit_scale) at 100
+    logit_scale: nn.Parameter  # CLIP's, as a logarithm; the classifier clamps exp(logit_scale) at 100
     mean: tuple[float, float, float] = CLIP_MEAN
     deviation: tuple[float, float, float] = CLIP_DEVIATION
 

@@ -46,14 +46,15 @@ class FoldedConv(nn.Module):
         self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, active: bool = True
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, groups=groups)
+        own_padding = kernel // 2 if stride == 1 else 0
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=own_padding, groups=groups)
         self.active = active
         total = kernel - stride  # TensorFlow's SAME for sizes that are multiples of the stride
-        self.padding = (total // 2, total - total // 2) * 2
+        self.padding = (total // 2, total - total // 2) * 2 if stride > 1 else None
 
     def forward(self, pixels: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch _ _ _"]:
         """Convolve; ReLU6 unless the block ends here."""
-        convolved = self.conv(F.pad(pixels, self.padding) if any(self.padding) else pixels)
+        convolved = self.conv(pixels if self.padding is None else F.pad(pixels, self.padding))
         return F.relu6(convolved) if self.active else convolved
 
 

@@ -1,0 +1,138 @@
+import inspect
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ovrcoat.model.mask_decoder import MaskDecoder, attention_mask
+from ovrcoat.structures import PixelFeatures
+
+
+def decoder(*, layers: int = 4, queries: int = 5) -> MaskDecoder:
+    torch.manual_seed(0)
+    return MaskDecoder(
+        channels=32,
+        mask_channels=8,
+        queries=queries,
+        layers=layers,
+        heads=2,
+        feed_forward=16,
+        embedding_dim=6,
+    ).eval()
+
+
+def pixel_features(batch: int = 1) -> PixelFeatures:
+    """What the pixel decoder gives for 64 × 96 pixels."""
+    memory = tuple(torch.randn(batch, 32, 2 * scale, 3 * scale) for scale in (1, 2, 4))
+    return PixelFeatures(per_pixel=torch.randn(batch, 8, 16, 24), memory=memory)
+
+
+def test_it_never_sees_a_word():
+    assert list(inspect.signature(MaskDecoder.forward).parameters) == ["self", "pixels", "every_layer"]
+
+
+@torch.no_grad()
+def test_every_layer_predicts_and_the_last_one_is_the_final():
+    module, pixels = decoder(), pixel_features(2)
+    (final,) = module(pixels)
+    every = module(pixels, every_layer=True)
+    assert len(every) == 5
+    for proposals in every:
+        assert proposals.mask_logits.shape == (2, 5, 16, 24)
+        assert proposals.embeddings.shape == (2, 5, 6)
+    torch.testing.assert_close(every[-1].mask_logits, final.mask_logits, atol=0, rtol=0)
+    torch.testing.assert_close(every[-1].embeddings, final.embeddings, atol=0, rtol=0)
+    assert not torch.allclose(every[0].mask_logits, final.mask_logits)
+
+
+@torch.no_grad()
+def test_the_first_prediction_is_of_the_learned_queries():
+    module, pixels = decoder(), pixel_features()
+    first = module(pixels, every_layer=True)[0]
+    normed = module.norm(module.query_features)[None]
+    expected = torch.einsum("bqc,bchw->bqhw", module.mask_head(normed), pixels.per_pixel)
+    torch.testing.assert_close(first.mask_logits, expected)
+
+
+@torch.no_grad()
+def test_photos_of_a_batch_do_not_meet():
+    module, both = decoder(), pixel_features(2)
+    (together,) = module(both)
+    for index in range(2):
+        memory = tuple(level[index, None] for level in both.memory)
+        (alone,) = module(PixelFeatures(per_pixel=both.per_pixel[index, None], memory=memory))
+        close = {"atol": 1e-4, "rtol": 1e-4}
+        torch.testing.assert_close(together.mask_logits[index, None], alone.mask_logits, **close)
+        torch.testing.assert_close(together.embeddings[index, None], alone.embeddings, **close)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("layers", "seen"), [(1, {0}), (2, {0, 1}), (3, {0, 1, 2}), (4, {0, 1, 2})])
+def test_layers_look_at_the_levels_in_turn_coarse_first(layers: int, seen: set[int]):
+    module, pixels = decoder(layers=layers), pixel_features()
+    (before,) = module(pixels)
+    for level in range(3):
+        memory = list(pixels.memory)
+        memory[level] = memory[level] + 1
+        (after,) = module(PixelFeatures(per_pixel=pixels.per_pixel, memory=tuple(memory)))
+        assert torch.allclose(before.mask_logits, after.mask_logits) == (level not in seen)
+
+
+@torch.no_grad()
+def test_the_category_head_adds_what_lies_under_the_mask():
+    module, pixels = decoder(), pixel_features()
+    normed, mask_logits = torch.randn(1, 5, 32), torch.randn(1, 5, 16, 24)
+    mask_logits[0, 0] = -1  # an empty mask
+    result = module.embed(normed, mask_logits, pixels)
+    for query in range(5):
+        inside = mask_logits[0, query] > 0
+        under = pixels.per_pixel[0][:, inside].mean(dim=1) if inside.any() else torch.zeros(8)
+        expected = module.embedding_head(module.pooled_projection(under) + normed[0, query])
+        torch.testing.assert_close(result[0, query], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_no_gradient_flows_through_pooling_masks():
+    module, pixels = decoder(), pixel_features()
+    mask_logits = torch.randn(1, 5, 16, 24, requires_grad=True)
+    normed = torch.randn(1, 5, 32, requires_grad=True)
+    module.embed(normed, mask_logits, pixels).sum().backward()
+    assert mask_logits.grad is None
+    assert normed.grad is not None
+
+
+def test_no_gradient_flows_through_attention_masks():
+    """The embeddings depend on the mask head only through masks: where to look and what to pool."""
+    module = decoder(layers=2)
+    (proposals,) = module(pixel_features())
+    proposals.embeddings.sum().backward()
+    assert all(parameter.grad is None for parameter in module.mask_head.parameters())
+    assert all(parameter.grad is not None for parameter in module.embedding_head.parameters())
+
+
+def test_a_query_looks_inside_its_mask():
+    mask_logits, level = torch.randn(2, 3, 16, 24), torch.zeros(2, 1, 5, 7)
+    allowed = attention_mask(mask_logits, level)
+    resized = F.interpolate(mask_logits, size=(5, 7), mode="bilinear", align_corners=False)
+    assert allowed.shape == (2, 3, 35)
+    assert torch.equal(allowed, (resized >= 0).flatten(2))
+    assert 0 < allowed.float().mean() < 1
+
+
+def test_a_query_with_an_empty_mask_looks_everywhere():
+    mask_logits, level = torch.full((1, 2, 8, 8), -1.0), torch.zeros(1, 1, 2, 2)
+    mask_logits[0, 1, :4, :4] = 1
+    assert attention_mask(mask_logits, level).tolist() == [
+        [[True, True, True, True], [True, False, False, False]]
+    ]
+
+
+def test_a_logit_of_zero_is_inside():
+    mask_logits, level = torch.full((1, 1, 2, 2), -1.0), torch.zeros(1, 1, 2, 2)
+    mask_logits[0, 0, 0, 1] = 0
+    assert attention_mask(mask_logits, level).tolist() == [[[False, True, False, False]]]
+
+
+def test_a_mask_that_is_lost_on_a_coarse_level_looks_everywhere():
+    mask_logits, level = torch.full((1, 1, 8, 8), -1.0), torch.zeros(1, 1, 2, 2)
+    mask_logits[0, 0, 0, 0] = 1
+    assert attention_mask(mask_logits, level).all()

@@ -1,0 +1,40 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ovrcoat.model.mask_pooling import mask_pool
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 1000))
+def test_equals_loops(height: int, width: int, seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(2, 3, height, width, generator=generator)
+    masks = torch.rand(2, 2, height, width, generator=generator)
+    pooled = mask_pool(features, masks)
+    for photo in range(2):
+        for query in range(2):
+            total, weight = torch.zeros(3), 0.0
+            for row in range(height):
+                for column in range(width):
+                    share = masks[photo, query, row, column]
+                    total += share * features[photo, :, row, column]
+                    weight += share.item()
+            torch.testing.assert_close(pooled[photo, query], total / (weight + 1e-8), atol=1e-5, rtol=1e-4)
+
+
+def test_an_empty_mask_gives_zeros():
+    features = torch.randn(1, 3, 4, 4)
+    masks = torch.zeros(1, 2, 4, 4)
+    masks[0, 1] = 1
+    pooled = mask_pool(features, masks)
+    assert pooled[0, 0].tolist() == [0, 0, 0]
+    torch.testing.assert_close(pooled[0, 1], features[0].mean(dim=(1, 2)))
+
+
+@pytest.mark.parametrize("pixel", [(0, 0), (2, 3)])
+def test_a_mask_of_one_pixel_gives_that_pixel(pixel: tuple[int, int]):
+    features, masks = torch.randn(1, 3, 4, 4), torch.zeros(1, 1, 4, 4)
+    masks[0, 0, pixel[0], pixel[1]] = 1
+    torch.testing.assert_close(mask_pool(features, masks)[0, 0], features[0, :, pixel[0], pixel[1]])

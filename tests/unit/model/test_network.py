@@ -1,0 +1,113 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ovrcoat.config import MaskDecoderConfig, ModelConfig, NanoConfig, NanoTextConfig, PixelDecoderConfig
+from ovrcoat.model.encoders.nano import NanoEncoder
+from ovrcoat.model.network import SegmentationNetwork, build_encoder, build_network
+from ovrcoat.model.text_classifier import category_logits
+from ovrcoat.structures import CategoryEmbeddings, ImageBatch
+
+TEMPLATES = ("a photo of a {}.", "There is a {} in the scene", "{}")
+
+
+def photos(count: int = 1) -> ImageBatch:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand(count, 3, 64, 96, generator=generator) * 255
+    return ImageBatch(pixels=pixels, valid_sizes=((60, 96),) * count)
+
+
+@torch.no_grad()
+def test_pixels_alone_give_the_encoding(tiny_network: SegmentationNetwork):
+    encoding = tiny_network(photos(2))
+    assert encoding.proposals.mask_logits.shape == (2, 10, 16, 24)
+    assert encoding.proposals.embeddings.shape == (2, 10, 16)
+    assert encoding.clip.embeddings.shape == (2, 10, 16)
+    assert encoding.clip.on_map.shape == (2, 10)
+    assert tiny_network.encoder.texts == []
+
+
+@torch.no_grad()
+def test_a_batch_of_equal_sizes_equals_one_by_one(tiny_network: SegmentationNetwork):
+    both = photos(2)
+    together = tiny_network(both)
+    for index in range(2):
+        alone = tiny_network(ImageBatch(both.pixels[index, None], both.valid_sizes[index : index + 1]))
+        for ours, theirs in (
+            (together.proposals.mask_logits, alone.proposals.mask_logits),
+            (together.proposals.embeddings, alone.proposals.embeddings),
+            (together.clip.embeddings, alone.clip.embeddings),
+        ):
+            torch.testing.assert_close(ours[index, None], theirs, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_both_classifiers_ask_the_same_words(tiny_network: SegmentationNetwork):
+    encoding = tiny_network(photos())
+    words = CategoryEmbeddings(
+        tiny_network.embed_names(["cat", "kitty", "sky"], TEMPLATES), torch.tensor([0, 0, 1]), 2
+    )
+    predictions = tiny_network.classify(encoding, words)
+    learned, void = tiny_network.text_classifier(encoding.proposals.embeddings, words)
+    clip = category_logits(encoding.clip.embeddings, words, logit_scale=tiny_network.encoder.logit_scale)
+    torch.testing.assert_close(predictions.in_vocab_logits, learned)
+    torch.testing.assert_close(predictions.void_logits, void)
+    torch.testing.assert_close(predictions.out_vocab_logits, clip)
+    assert predictions.mask_logits is encoding.proposals.mask_logits
+    assert predictions.on_map is encoding.clip.on_map
+
+
+@torch.no_grad()
+def test_a_name_is_the_mean_of_its_sentences(tiny_network: SegmentationNetwork):
+    rows = tiny_network.embed_names(["cat", "traffic light"], TEMPLATES)
+    torch.testing.assert_close(rows.norm(dim=-1), torch.ones(2))
+    for name, row in zip(["cat", "traffic light"], rows, strict=True):
+        sentences = [f"a photo of a {name}.", f"There is a {name} in the scene", name]
+        texts = F.normalize(tiny_network.encoder.embed_texts(sentences), dim=-1)
+        torch.testing.assert_close(row, F.normalize(texts.mean(dim=0), dim=-1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["{}", "a {} b", "{0}", "{name}", "100% \\1"])
+def test_a_name_with_braces_is_taken_as_it_is(tiny_network: SegmentationNetwork, name: str):
+    rows = tiny_network.embed_names([name], ["the {} of {x}"])
+    assert tiny_network.encoder.texts == [f"the {name} of {{x}}"]
+    assert torch.isfinite(rows).all()
+
+
+def test_the_builder_makes_the_network_of_the_settings():
+    text = NanoTextConfig(vocabulary_size=50, width=24, heads=2, layers=1, feed_forward=32)
+    network = build_network(
+        ModelConfig(
+            encoder=NanoConfig(embedding_dim=24, text=text),
+            pixel_decoder=PixelDecoderConfig(
+                channels=32, mask_channels=16, layers=1, heads=4, points=2, feed_forward=48
+            ),
+            mask_decoder=MaskDecoderConfig(channels=32, queries=7, layers=2, heads=4, feed_forward=40),
+        )
+    )
+    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    assert {name.split(".")[0] for name in shapes} == {
+        "encoder",
+        "pixel_decoder",
+        "mask_decoder",
+        "text_classifier",
+    }
+    assert shapes["encoder.text_tower.token_embedding.weight"] == (50, 24)
+    assert shapes["pixel_decoder.mask_projection.weight"] == (16, 32, 1, 1)
+    assert shapes["pixel_decoder.layers.0.attention.attention_weights.bias"] == (4 * 3 * 2,)
+    assert shapes["pixel_decoder.layers.0.feed_forward.linear1.weight"] == (48, 32)
+    assert shapes["mask_decoder.query_features"] == (7, 32)
+    assert shapes["mask_decoder.feed_forward.1.linear1.weight"] == (40, 32)
+    assert "mask_decoder.feed_forward.2.linear1.weight" not in shapes
+    assert shapes["mask_decoder.embedding_head.layers.2.weight"] == (24, 32)
+    assert shapes["text_classifier.void_embedding"] == (24,)
+    with torch.no_grad():
+        encoding = network.eval()(photos())
+    assert encoding.proposals.mask_logits.shape == (1, 7, 16, 24)
+    assert encoding.clip.embeddings.shape == (1, 7, 24)
+
+
+def test_the_encoder_follows_the_family():
+    text = NanoTextConfig(vocabulary_size=50, width=24, heads=2, layers=1, feed_forward=32)
+    assert isinstance(build_encoder(NanoConfig(embedding_dim=24, text=text)), NanoEncoder)

@@ -1,0 +1,106 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ovrcoat.model.pixel_decoder import DeformableLayer, PixelDecoder, pixel_centres
+from ovrcoat.structures import EncoderFeatures
+
+CHANNELS = (3, 4, 5, 6)  # of the encoder's levels
+
+
+def decoder(layers: int = 2) -> PixelDecoder:
+    torch.manual_seed(0)
+    return PixelDecoder(
+        CHANNELS, channels=32, mask_channels=8, layers=layers, heads=2, points=2, feed_forward=16
+    ).eval()
+
+
+def encoder_features(batch: int = 1, *, height: int = 2, width: int = 3) -> EncoderFeatures:
+    """Random features of a photo of 32·height × 32·width pixels."""
+    maps = [
+        torch.randn(batch, channels, height * scale, width * scale)
+        for channels, scale in zip(CHANNELS, (8, 4, 2, 1), strict=True)
+    ]
+    stride4, stride8, stride16, stride32 = maps
+    return EncoderFeatures(levels=(stride4, stride8, stride16, stride32), dense=stride32)
+
+
+def test_pixel_centres_are_x_then_y_row_by_row():
+    centres = pixel_centres((2, 4), like=torch.zeros(()))
+    assert centres.tolist() == [[x, y] for y in (0.25, 0.75) for x in (0.125, 0.375, 0.625, 0.875)]
+
+
+@torch.no_grad()
+def test_memory_is_coarse_first_and_pixels_have_stride_4():
+    result = decoder()(encoder_features(2))
+    assert [level.shape for level in result.memory] == [(2, 32, 2, 3), (2, 32, 4, 6), (2, 32, 8, 12)]
+    assert result.per_pixel.shape == (2, 8, 16, 24)
+
+
+@torch.no_grad()
+def test_without_layers_memory_is_the_projected_levels():
+    """Splitting the tokens into levels again puts every pixel back to its place."""
+    module, features = decoder(layers=0), encoder_features()
+    memory = module(features).memory
+    for index, level in enumerate(memory):
+        torch.testing.assert_close(level, module.input_projections[index](features.levels[3 - index]))
+
+
+@torch.no_grad()
+def test_stride_4_joins_by_one_pyramid_step():
+    module, features = decoder(), encoder_features()
+    result = module(features)
+    upsampled = F.interpolate(result.memory[-1], scale_factor=2, mode="bilinear", align_corners=False)
+    joined = module.output(module.lateral(features.levels[0]) + upsampled)
+    torch.testing.assert_close(result.per_pixel, module.mask_projection(joined))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_every_coarser_level_reaches_the_whole_memory(level: int):
+    module, features = decoder(), encoder_features()
+    before = module(features)
+    features.levels[level].mul_(-1)
+    after = module(features)
+    for old, new in zip(before.memory, after.memory, strict=True):
+        assert not torch.allclose(old, new)
+
+
+@torch.no_grad()
+def test_stride_4_stays_out_of_the_memory():
+    module, features = decoder(), encoder_features()
+    before = module(features)
+    features.levels[0].mul_(-1)
+    after = module(features)
+    for old, new in zip(before.memory, after.memory, strict=True):
+        torch.testing.assert_close(new, old)
+    assert not torch.allclose(before.per_pixel, after.per_pixel)
+
+
+@torch.no_grad()
+def test_photos_of_a_batch_do_not_meet():
+    module, both = decoder(), encoder_features(2)
+    together = module(both)
+    for index in range(2):
+        stride4, stride8, stride16, stride32 = (level[index, None] for level in both.levels)
+        alone = module(EncoderFeatures(levels=(stride4, stride8, stride16, stride32), dense=stride32))
+        torch.testing.assert_close(together.per_pixel[index, None], alone.per_pixel, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_positions_only_steer():
+    """At the start every token looks at fixed places with equal weights: positions then change nothing."""
+    layer = DeformableLayer(32, heads=2, levels=1, points=2, feed_forward=16)
+    tokens, centres = torch.randn(1, 6, 32), pixel_centres((2, 3), like=torch.zeros(()))
+    results = [
+        layer(tokens, positions=positions, reference_points=centres, sizes=((2, 3),))
+        for positions in (torch.zeros(1, 6, 32), torch.randn(1, 6, 32))
+    ]
+    torch.testing.assert_close(results[0], results[1])
+
+
+def test_biases_begin_at_zero():
+    module = decoder()
+    for name, parameter in module.named_parameters():
+        if (name.endswith("0.bias") and "input_projections" in name) or name == "mask_projection.bias":
+            assert parameter.abs().max() == 0, name

@@ -1,0 +1,163 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from ovrcoat.data.panoptic_folder import LabelledPhoto
+from ovrcoat.training.crops import SMALLEST_MASK, Crop, Cropper, collate
+from ovrcoat.training.losses import UNNAMED
+
+IDS = {"cat": 0, "kitty": 0, "sky": 1}
+COLOURS = {0: 0, 3: 80, 700: 160, 70_000: 240}  # grey value of each segment id
+
+
+def photo(height: int = 40, width: int = 60, *, listed: tuple[int, ...] = (3, 700, 70_000)) -> LabelledPhoto:
+    """A corner without label, three segments; the colour of a pixel tells its segment."""
+    id_map = np.full((height, width), 3, dtype=np.int32)
+    id_map[: height // 2, width // 3 :] = 700
+    id_map[height // 3 :, width // 2 :] = 70_000
+    id_map[: height // 4, : width // 4] = 0
+    grey = np.vectorize(COLOURS.__getitem__)(id_map).astype(np.uint8)
+    names = {3: "cat", 700: "sky", 70_000: "zebra"}
+    return LabelledPhoto(
+        file_name="photo.jpg",
+        pixels=np.stack([grey] * 3, axis=-1),
+        id_map=id_map,
+        segment_ids=listed,
+        names=tuple(names[segment_id] for segment_id in listed),
+    )
+
+
+def cropper(size: int = 32, *, scales: tuple[float, float] = (0.8, 1.8)) -> Cropper:
+    """Without colour jitter, so that the colours go on telling the segments."""
+    plain = Cropper(size, scales=scales, category_ids=IDS)
+    plain.colour = torch.nn.Identity()
+    return plain
+
+
+def cut(maker: Cropper, source: LabelledPhoto, *, seed: int) -> Crop:
+    torch.manual_seed(seed)
+    return maker(source)
+
+
+def colours_of(crop: Crop, source: LabelledPhoto, *, border: int = 0) -> list[tuple[int, torch.Tensor]]:
+    """For each mask of `crop`, the grey value of its segment and the values of its pixels.
+
+    Pixels nearer than `border` to the mask's edge are left out.
+    """
+    present = {source.names.index(name): name for name in source.names}
+    found = []
+    for mask, category in zip(crop.targets.masks, crop.targets.category_ids.tolist(), strict=True):
+        owner = next(i for i, name in present.items() if IDS.get(name, UNNAMED) == category)
+        outside = F.pad(1 - mask, [border] * 4, value=1)
+        inner = F.max_pool2d(outside[None], 2 * border + 1, stride=1)[0] == 0
+        found.append((COLOURS[source.segment_ids[owner]], crop.pixels[0][inner]))
+    return found
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.integers(20, 60), st.integers(20, 60))
+def test_masks_and_pixels_stay_together(seed: int, height: int, width: int):
+    source = photo(height, width)
+    crop = cut(cropper(), source, seed=seed)
+    for grey, values in colours_of(crop, source, border=2):  # where resizing blends colours
+        assert values.numel() == 0 or (values - grey).abs().max() <= 2
+    valid_height, valid_width = crop.valid_size
+    outside = torch.ones(32, 32, dtype=torch.bool)
+    outside[:valid_height, :valid_width] = False
+    assert not crop.targets.labelled[outside].any()
+    assert crop.targets.masks[:, outside].sum() == 0
+    assert crop.pixels[:, outside].abs().sum() == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_without_resizing_every_pixel_keeps_its_segment(seed: int):
+    source = photo()
+    crop = cut(cropper(40, scales=(1.0, 1.0)), source, seed=seed)  # crops and flips only
+    assert crop.valid_size == (40, 40)
+    for grey, values in colours_of(crop, source):
+        assert values.unique().tolist() == [grey]
+    assert crop.pixels[0][~crop.targets.labelled].unique().tolist() in ([0], [])
+    assert crop.targets.labelled.sum() == crop.targets.masks.sum()
+
+
+def test_crops_move_and_flip():
+    crops = [cut(cropper(40, scales=(1.0, 1.0)), photo(), seed=seed).pixels[0] for seed in range(12)]
+    assert len({crop.numpy().tobytes() for crop in crops}) > 6
+    unlabelled_left = [bool(crop[0, 0] == 0) for crop in crops]
+    unlabelled_right = [bool(crop[0, -1] == 0) for crop in crops]
+    assert any(unlabelled_left)
+    assert any(unlabelled_right)
+
+
+def test_the_same_seed_gives_the_same_crop_with_colour_jitter():
+    maker = Cropper(32, scales=(0.8, 1.8), category_ids=IDS)
+    first, second, other = (cut(maker, photo(), seed=seed) for seed in (5, 5, 6))
+    assert torch.equal(first.pixels, second.pixels)
+    assert torch.equal(first.targets.masks, second.targets.masks)
+    assert not torch.equal(first.pixels, other.pixels)
+    assert first.pixels.min() >= 0
+    assert first.pixels.max() <= 255
+    assert not torch.equal(first.pixels, cut(cropper(), photo(), seed=5).pixels)
+
+
+def test_padding_is_right_and_bottom():
+    crop = cut(cropper(64, scales=(0.5, 0.5)), photo(40, 40), seed=0)  # the short side becomes 32
+    assert crop.valid_size == (32, 32)
+    assert crop.pixels.shape == (3, 64, 64)
+    assert crop.pixels[:, 32:].abs().sum() == 0
+    assert crop.pixels[:, :, 32:].abs().sum() == 0
+    assert crop.targets.labelled[:32, :32].float().mean() > 0.8
+    assert not crop.targets.labelled[32:].any()
+    assert not crop.targets.labelled[:, 32:].any()
+
+
+def test_names_become_categories():
+    crop = cut(cropper(40, scales=(1.0, 1.0)), photo(40, 40), seed=0)
+    assert crop.targets.category_ids.tolist() == [0, 1, UNNAMED]
+    assert crop.targets.category_ids.dtype == torch.long
+    assert set(crop.targets.masks.unique().tolist()) == {0.0, 1.0}
+    assert crop.file_name == "photo.jpg"
+
+
+def test_a_crowd_is_neither_target_nor_known():
+    """Its pixels show something, but nobody has said which objects: a query there is not told void."""
+    source = photo(40, 40, listed=(3, 70_000))
+    crop = cut(cropper(40, scales=(1.0, 1.0)), source, seed=0)
+    assert len(crop.targets.masks) == 2
+    crowd = crop.pixels[0] == COLOURS[700]
+    assert crowd.any()
+    assert not crop.targets.labelled[crowd].any()
+    assert crop.targets.labelled[crop.pixels[0] == COLOURS[3]].all()
+
+
+def test_what_is_left_of_an_object_must_be_visible_at_stride_4():
+    for area in (SMALLEST_MASK - 1, SMALLEST_MASK):
+        id_map = np.full((40, 40), 3, dtype=np.int32)
+        id_map[0, :area] = 700
+        pixels = np.zeros((40, 40, 3), dtype=np.uint8)
+        source = LabelledPhoto("photo.jpg", pixels, id_map, (3, 700), ("cat", "sky"))
+        crop = cut(cropper(40, scales=(1.0, 1.0)), source, seed=0)
+        assert len(crop.targets.masks) == (2 if area >= SMALLEST_MASK else 1)
+        assert crop.targets.labelled.all()
+
+
+def test_a_photo_without_labels_gives_no_target():
+    crop = cut(cropper(), photo(listed=()), seed=0)
+    assert crop.targets.masks.shape == (0, 32, 32)
+    assert crop.targets.category_ids.shape == (0,)
+    assert not crop.targets.labelled.any()
+
+
+def test_a_batch_stacks_the_crops():
+    crops = [cut(cropper(), photo(), seed=seed) for seed in range(2)]
+    images, targets = collate(crops)
+    assert images.pixels.shape == (2, 3, 32, 32)
+    assert images.valid_sizes == (crops[0].valid_size, crops[1].valid_size)
+    assert [len(target.masks) for target in targets] == [len(crop.targets.masks) for crop in crops]
+    images, targets = collate(crops, device="meta")
+    assert {images.pixels.device.type, targets[0].masks.device.type, targets[1].labelled.device.type} == {
+        "meta"
+    }

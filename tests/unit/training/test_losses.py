@@ -1,0 +1,224 @@
+import pytest
+import torch
+from torch import Tensor
+
+from ovrcoat.training import losses
+from ovrcoat.training.losses import (
+    UNNAMED,
+    LayerPrediction,
+    Targets,
+    assign,
+    category_loss,
+    labelled_share,
+    mask_losses,
+    segmentation_loss,
+    uncertain_points,
+)
+from ovrcoat.training.matcher import Assignment, LossWeights
+
+WEIGHTS = LossWeights()
+QUERIES, CATEGORIES = 4, 3
+
+
+def halves(category_ids: tuple[int, int] = (2, 0)) -> Targets:
+    """A photo of 32 × 32 pixels whose left and right half are one target each."""
+    masks = torch.zeros(2, 32, 32)
+    masks[0, :, :16] = 1
+    masks[1, :, 16:] = 1
+    return Targets(masks, torch.tensor(category_ids), torch.ones(32, 32, dtype=torch.bool))
+
+
+def nothing(*, labelled: bool) -> Targets:
+    """A photo without targets."""
+    known = torch.full((32, 32), labelled)
+    return Targets(torch.zeros(0, 32, 32), torch.zeros(0, dtype=torch.long), known)
+
+
+def perfect(targets: Targets, *, sharpness: float = 8.0) -> LayerPrediction:
+    """Query i answers for target i, the others say void; masks at stride 4."""
+    count = len(targets.category_ids)
+    mask_logits = torch.full((1, QUERIES, 8, 8), -sharpness)
+    category_logits = torch.zeros(1, QUERIES, CATEGORIES)
+    void_logits = torch.full((1, QUERIES), sharpness)
+    mask_logits[0, :count] = sharpness * (2 * targets.masks[:, ::4, ::4] - 1)
+    void_logits[0, :count] = -sharpness
+    for query, category in enumerate(targets.category_ids.tolist()):
+        category_logits[0, query, category] = sharpness
+    return LayerPrediction(mask_logits, category_logits, void_logits)
+
+
+def undecided(batch: int = 1) -> LayerPrediction:
+    """Random predictions that learn."""
+    torch.manual_seed(0)
+    return LayerPrediction(
+        torch.randn(batch, QUERIES, 8, 8).requires_grad_(),
+        torch.randn(batch, QUERIES, CATEGORIES).requires_grad_(),
+        torch.randn(batch, QUERIES).requires_grad_(),
+    )
+
+
+def log_probs_of(prediction: LayerPrediction) -> Tensor:
+    joined = torch.cat((prediction.category_logits, prediction.void_logits[..., None]), dim=-1)
+    return joined.log_softmax(dim=-1)
+
+
+def pairs(queries: list[int], targets: list[int]) -> Assignment:
+    return Assignment(torch.tensor(queries, dtype=torch.long), torch.tensor(targets, dtype=torch.long))
+
+
+def loss_of(prediction: LayerPrediction, *targets: Targets) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    return segmentation_loss([prediction], targets, weights=WEIGHTS, points=200)
+
+
+def test_a_perfect_prediction_costs_almost_nothing():
+    terms = loss_of(perfect(halves()), halves())
+    assert set(terms) == {"category", "mask", "dice"}
+    assert terms["category"] < 0.01
+    assert terms["mask"] < 1.0  # points on the border between stride 4 and the truth
+    assert terms["dice"] < 0.5
+    worse = loss_of(undecided(), halves())
+    assert all(worse[name] > 3 * terms[name] for name in terms)
+
+
+def test_a_wrong_category_costs_only_in_its_term():
+    right, wrong = loss_of(perfect(halves()), halves()), loss_of(perfect(halves((1, 0))), halves((2, 0)))
+    assert wrong["category"] > 5
+    torch.testing.assert_close(wrong["mask"], right["mask"])
+    torch.testing.assert_close(wrong["dice"], right["dice"])
+
+
+def test_every_prediction_counts():
+    """Terms are sums over the decoder's layers; matching is anew at random points for each."""
+    once = segmentation_loss([perfect(halves())], [halves()], weights=WEIGHTS, points=200)
+    thrice = segmentation_loss([perfect(halves())] * 3, [halves()], weights=WEIGHTS, points=200)
+    assert thrice["dice"].item() == pytest.approx(3 * once["dice"].item(), rel=0.5)
+    worse = segmentation_loss([perfect(halves()), undecided()], [halves()], weights=WEIGHTS, points=200)
+    assert all(worse[name] > thrice[name] for name in thrice)
+
+
+def test_weights_scale_their_terms():
+    double = LossWeights(category=4.0, mask=12.0, dice=10.0)
+    torch.manual_seed(0)
+    doubled = segmentation_loss([perfect(halves())], [halves()], weights=double, points=200)
+    for name, term in loss_of(perfect(halves()), halves()).items():
+        torch.testing.assert_close(doubled[name], 2 * term)
+
+
+def test_without_targets_masks_cost_nothing_and_everything_stays_finite():
+    prediction = undecided(2)
+    terms = loss_of(prediction, nothing(labelled=True), nothing(labelled=True))
+    assert terms["mask"] == terms["dice"] == 0
+    expected = -log_probs_of(prediction)[..., -1].mean()  # every query should say void
+    torch.testing.assert_close(terms["category"], WEIGHTS.category * expected)
+    sum(terms.values()).backward()  # type: ignore[union-attr]
+    for tensor in (prediction.mask_logits, prediction.category_logits, prediction.void_logits):
+        assert tensor.grad is not None
+        assert torch.isfinite(tensor.grad).all()
+    assert prediction.mask_logits.grad is not None
+    assert prediction.mask_logits.grad.abs().max() == 0
+
+
+def test_a_photo_without_targets_beside_one_with():
+    terms = loss_of(undecided(2), nothing(labelled=True), halves())
+    assert all(torch.isfinite(term) and term > 0 for term in terms.values())
+
+
+def test_unlabelled_pixels_punish_nothing():
+    terms = loss_of(undecided(), nothing(labelled=False))
+    assert [term.item() for term in terms.values()] == [0, 0, 0]
+
+
+def test_void_counts_by_how_much_of_a_mask_is_labelled():
+    labelled = torch.zeros(32, 32, dtype=torch.bool)
+    labelled[:, :16] = True
+    masks = torch.full((4, 8, 8), -30.0)
+    masks[0, :, :4] = 30  # on labelled pixels
+    masks[1, :, 4:] = 30  # on unlabelled ones
+    masks[2] = 30  # on both
+    share = labelled_share(masks, labelled)
+    torch.testing.assert_close(share[:3], torch.tensor([1.0, 0.0, 0.5]))
+    assert 0 <= share[3] <= 1
+    assert labelled_share(masks, torch.ones(32, 32, dtype=torch.bool)).tolist() == [1, 1, 1, 1]
+
+
+def test_the_category_term_is_a_weighted_mean():
+    prediction = undecided()
+    log_probs = log_probs_of(prediction)
+    loss = category_loss(
+        log_probs,
+        prediction.mask_logits,
+        [halves((2, 0))],
+        assignments=[pairs([1, 3], [1, 0])],
+        void_weight=0.1,
+    )
+    wanted = -(log_probs[0, 1, 0] + log_probs[0, 3, 2])
+    void = -(log_probs[0, 0, -1] + log_probs[0, 2, -1])
+    torch.testing.assert_close(loss, (wanted + 0.1 * void) / 2.2)
+
+
+def test_a_target_without_a_name_asks_only_for_not_void():
+    prediction = undecided()
+    log_probs = log_probs_of(prediction)
+    loss = category_loss(
+        log_probs,
+        prediction.mask_logits,
+        [halves((UNNAMED, 0))],
+        assignments=[pairs([1], [0])],
+        void_weight=0.0,
+    )
+    torch.testing.assert_close(loss, -(1 - log_probs[0, 1, -1].exp()).log())
+    loss.backward()
+    gradient = prediction.category_logits.grad
+    assert gradient is not None
+    probs = prediction.category_logits[0, 1].detach().softmax(dim=0)
+    torch.testing.assert_close(gradient[0, 1] / gradient[0, 1].sum(), probs)  # no category is preferred
+
+
+def test_a_target_without_a_name_goes_to_the_query_that_is_least_void():
+    targets, prediction = halves((UNNAMED, UNNAMED)), perfect(halves())
+    same_masks = prediction.mask_logits[0].clone()
+    same_masks[2:] = same_masks[:2]
+    log_probs = log_probs_of(prediction)[0].roll(2, dims=0)  # now queries 2 and 3 are sure of something
+    found = assign(log_probs, same_masks, targets, weights=WEIGHTS, points=100)
+    assert found.queries.tolist() == [2, 3]
+    assert found.targets.tolist() == [0, 1]
+
+
+def test_mask_losses_are_their_formulas(monkeypatch: pytest.MonkeyPatch):
+    """Read at two pixels' centres, one inside the first target and one outside."""
+    centres = torch.tensor([[0.3125, 0.4375], [0.6875, 0.1875]])  # row 3, column 2 and row 1, column 5 of 8
+    monkeypatch.setattr(losses, "uncertain_points", lambda maps, points: centres.expand(len(maps), -1, -1))
+    mask_logits = undecided().mask_logits.detach()
+    cross_entropy, dice = mask_losses(mask_logits, [halves()], [pairs([2], [0])], points=2)
+    inside, outside = mask_logits[0, 2, 3, 2].sigmoid(), mask_logits[0, 2, 1, 5].sigmoid()
+    torch.testing.assert_close(cross_entropy, -(inside.log() + (1 - outside).log()) / 2)
+    torch.testing.assert_close(dice, 1 - (2 * inside + 1) / (inside + outside + 1 + 1))
+
+
+def test_only_matched_queries_learn_masks():
+    prediction = undecided()
+    cross_entropy, dice = mask_losses(prediction.mask_logits, [halves()], [pairs([0, 2], [1, 0])], points=100)
+    (cross_entropy + dice).backward()
+    gradient = prediction.mask_logits.grad
+    assert gradient is not None
+    assert (gradient[0].abs().sum(dim=(1, 2)) > 0).tolist() == [True, False, True, False]
+
+
+def test_three_quarters_of_the_points_lie_where_a_mask_is_uncertain():
+    columns = torch.linspace(-8, 8, 16).expand(2, 16, 16)  # certain at both sides, uncertain in the middle
+    torch.manual_seed(0)
+    points = uncertain_points(columns, points=100)
+    assert points.shape == (2, 100, 2)
+    assert points.min() >= 0
+    assert points.max() <= 1
+    # 75 of 300 candidates, the least certain quarter, lie in the middle quarter; 25 anywhere
+    distance = (points[..., 0] - 0.5).abs()
+    assert distance[:, :75].max() < 0.2
+    assert distance[:, 75:].max() > 0.3
+
+
+def test_the_same_seed_gives_the_same_loss():
+    first, second = loss_of(undecided(), halves()), loss_of(undecided(), halves())
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], atol=0, rtol=0)

@@ -1,0 +1,135 @@
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovrcoat.training.matcher import (
+    LossWeights,
+    match,
+    pairwise_cross_entropy,
+    pairwise_dice,
+    sample_points,
+)
+
+WEIGHTS = LossWeights()
+
+
+def test_weights_are_the_released_ones():
+    assert (WEIGHTS.category, WEIGHTS.mask, WEIGHTS.dice, WEIGHTS.void) == (2.0, 6.0, 5.0, 0.1)
+
+
+def test_points_are_x_and_y_fractions():
+    maps = torch.arange(6.0).reshape(1, 2, 3)
+    centres = torch.tensor([[[1 / 6, 0.25], [0.5, 0.25], [5 / 6, 0.75]]])
+    torch.testing.assert_close(sample_points(maps, centres), torch.tensor([[0.0, 1.0, 5.0]]))
+    between = torch.tensor([[[1 / 3, 0.25], [0.5, 0.5], [0.0, 0.25], [2.0, 2.0]]])
+    expected = torch.tensor([[0.5, 2.5, 0.0, 0.0]])  # at the border half of the sample lies outside
+    torch.testing.assert_close(sample_points(maps, between), expected, atol=1e-5, rtol=0)
+
+
+def test_pairwise_costs_equal_loops():
+    torch.manual_seed(0)
+    logits, truths = torch.randn(4, 7), torch.rand(3, 7)
+    cross_entropy, dice = pairwise_cross_entropy(logits, truths), pairwise_dice(logits, truths)
+    for query, target in itertools.product(range(4), range(3)):
+        total, overlap, sizes = 0.0, 0.0, 0.0
+        for point in range(7):
+            inside, truth = torch.sigmoid(logits[query, point]).item(), truths[target, point].item()
+            total -= truth * math.log(inside) + (1 - truth) * math.log(1 - inside)
+            overlap += inside * truth
+            sizes += inside + truth
+        assert cross_entropy[query, target].item() == pytest.approx(total / 7, abs=1e-5)
+        assert dice[query, target].item() == pytest.approx(1 - (2 * overlap + 1) / (sizes + 1), abs=1e-5)
+
+
+def test_extreme_logits_cost_a_finite_price():
+    logits, truths = torch.tensor([[1e4, -1e4]]), torch.tensor([[0.0, 1.0]])
+    assert torch.isfinite(pairwise_cross_entropy(logits, truths)).all()
+    assert torch.isfinite(pairwise_dice(logits, truths)).all()
+
+
+def total_cost(probabilities: Tensor, logits: Tensor, truths: Tensor, queries: tuple[int, ...]) -> float:
+    """What it costs that query `queries[i]` answers for target i; both read at the same points."""
+    total = 0.0
+    for target, query in enumerate(queries):
+        inside = logits[query].sigmoid()
+        overlap = 2 * (inside * truths[target]).sum() + 1
+        total += (
+            WEIGHTS.mask * F.binary_cross_entropy_with_logits(logits[query], truths[target]).item()
+            + WEIGHTS.dice * (1 - overlap / (inside.sum() + truths[target].sum() + 1)).item()
+            - WEIGHTS.category * probabilities[query, target].item()
+        )
+    return total
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000))
+def test_no_permutation_is_cheaper(seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    probabilities = torch.rand(5, 3, generator=generator)
+    mask_logits = torch.randn(5, 4, 4, generator=generator) * 2
+    target_masks = (torch.rand(3, 8, 8, generator=generator) > 0.5).float()
+    points = torch.rand(20, 2, generator=generator)
+    pairs = match(probabilities, mask_logits, target_masks, points=points, weights=WEIGHTS)
+    assert pairs.queries.tolist() == sorted(set(pairs.queries.tolist()))
+    assert sorted(pairs.targets.tolist()) == [0, 1, 2]
+
+    logits = sample_points(mask_logits, points.expand(5, -1, -1))
+    truths = sample_points(target_masks, points.expand(3, -1, -1))
+    costs = {
+        queries: total_cost(probabilities, logits, truths, queries)
+        for queries in itertools.permutations(range(5), 3)
+    }
+    of_target = dict(zip(pairs.targets.tolist(), pairs.queries.tolist(), strict=True))
+    chosen = (of_target[0], of_target[1], of_target[2])
+    assert costs[chosen] == pytest.approx(min(costs.values()), abs=1e-4)
+
+
+def squares(count: int) -> Tensor:
+    """Masks of 8 × 8 pixels: row `index` of each."""
+    masks = torch.zeros(count, 8, 8)
+    for index in range(count):
+        masks[index, index] = 1
+    return masks
+
+
+def test_right_masks_find_their_targets():
+    masks = squares(3)
+    logits = torch.cat((torch.zeros(1, 8, 8), 20 * masks.flip(0) - 10))
+    points = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
+    pairs = match(torch.zeros(4, 3), logits, masks, points=points, weights=WEIGHTS)
+    assert pairs.queries.tolist() == [1, 2, 3]
+    assert pairs.targets.tolist() == [2, 1, 0]
+
+
+def test_more_targets_than_queries_leaves_targets_without_an_answer():
+    masks = squares(3)
+    points = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
+    pairs = match(torch.zeros(1, 3), 20 * masks[1:2] - 10, masks, points=points, weights=WEIGHTS)
+    assert (pairs.queries.tolist(), pairs.targets.tolist()) == ([0], [1])
+
+
+def test_no_target_gives_no_pair():
+    pairs = match(
+        torch.zeros(4, 0),
+        torch.zeros(4, 8, 8),
+        torch.zeros(0, 8, 8),
+        points=torch.rand(5, 2),
+        weights=WEIGHTS,
+    )
+    assert pairs.queries.tolist() == pairs.targets.tolist() == []
+    assert pairs.queries.dtype == torch.long
+
+
+def test_a_prediction_that_is_no_number_is_matched_last():
+    masks = squares(2)
+    logits = torch.cat((torch.full((1, 8, 8), torch.nan), torch.zeros(2, 8, 8)))
+    pairs = match(torch.zeros(3, 2), logits, masks, points=torch.rand(5, 2), weights=WEIGHTS)
+    assert pairs.queries.tolist() == [1, 2]
+    broken = logits.fill_(torch.nan)
+    assert len(match(torch.zeros(3, 2), broken, masks, points=torch.rand(5, 2), weights=WEIGHTS).queries) == 2
