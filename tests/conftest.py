@@ -25,10 +25,10 @@ sys.path.append(
 @pytest.fixture
 def tiny_config() -> "ModelConfig":
     """The settings of `tiny_segmenter`: small photos, two templates."""
-    from ovrcoat.config import InferenceConfig, ModelConfig, NanoConfig
+    from ovrcoat.config import InferenceConfig, ModelConfig, NanoConfig, NanoTextConfig
 
     return ModelConfig(
-        encoder=NanoConfig(embedding_dim=16),
+        encoder=NanoConfig(embedding_dim=16, text=NanoTextConfig(width=16, heads=2)),
         inference=InferenceConfig(short_side=64, max_long_side=128, overlap_threshold=0.2),
         templates=("a photo of a {}.", "There is a {} in the scene"),
     )

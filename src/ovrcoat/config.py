@@ -119,7 +119,7 @@ class NanoConfig(Settings):
     def _fits(self) -> "NanoConfig":
         if self.embedding_dim != self.text.width:
             raise ValueError(
-                f"embedding_dim is {self.embedding_dim}, expected the text tower's width ({self.text.width}): "
+                f"embedding_dim is {self.embedding_dim}, expected {self.text.width}, the text tower's width: "
                 "images are mapped into its space as it is"
             )
         return self
