@@ -30,6 +30,8 @@ from ovrcoat.vocabulary import Category, Vocabulary
 
 WEIGHTS = Path(__file__).parents[1] / "src/ovrcoat/weights"
 SEED = 0
+# Who teaches the projection beside ImageNet. The last one is used; the others show what unseen names get.
+TEACHERS = {"ImageNet only": (), "COCO and VOC": align.NAMED_SETS[:2], "all": align.NAMED_SETS}
 log = logging.getLogger("make_nano")
 
 
@@ -64,39 +66,42 @@ def untrained_network() -> tuple[SegmentationNetwork, ModelConfig, torch.Tensor]
 
 
 def align_towers(network: SegmentationNetwork, classifier: torch.Tensor, data: Path, folder: Path) -> None:
-    """Set the projection and CLIP-side temperature; prints how well true segments are named."""
-    file = folder / "samples.pt"
+    """Set the projection and the temperature; how well true segments are named goes to alignment.json."""
+    file = folder / "alignment.pt"
+    if not file.is_file():
+        samples = cached_samples(network, data, folder / "samples.pt")
+        with torch.no_grad():
+            rows = {
+                name: network.embed_names(samples[name].names, recipe.TEMPLATES) for name in align.NAMED_SETS
+            }
+            rows["imagenet_names"] = align.imagenet_texts(
+                lambda names: network.embed_names(names, recipe.TEMPLATES), samples["imagenet_names"].names
+            )
+        figures = {}
+        for title, sets in TEACHERS.items():
+            torch.manual_seed(SEED)
+            weight, bias = align.fit_projection(classifier, samples, rows, sets=sets)
+            figures[title] = {
+                name: align.accuracy(samples[name], rows[name], weight, bias) for name in align.NAMED_SETS
+            }
+            log.info("alignment taught by %s: (held out, all) named right: %s", title, figures[title])
+        scale = align.calibrate(samples, rows, weight, bias)
+        (folder / "alignment.json").write_text(json.dumps({"scale": scale, "named_right": figures}, indent=1))
+        torch.save({"weight": weight, "bias": bias, "scale": scale}, file)
+    alignment = torch.load(file, weights_only=True)
+    with torch.no_grad():
+        network.encoder.projection.weight.copy_(alignment["weight"])
+        network.encoder.projection.bias.copy_(alignment["bias"])
+        network.encoder.logit_scale.fill_(math.log(alignment["scale"]))
+
+
+def cached_samples(network: SegmentationNetwork, data: Path, file: Path) -> dict[str, align.Samples]:
+    """Features under true masks, collected once."""
     if not file.is_file():
         log.info("pooling features under true masks (some ten minutes on one core)")
-        samples = align.collect_samples(network.encoder, data)
-        torch.save({name: vars_of(value) for name, value in samples.items()}, file)
-    samples = {name: align.Samples(**value) for name, value in torch.load(file, weights_only=True).items()}
-    with torch.no_grad():
-        rows = {name: network.embed_names(samples[name].names, recipe.TEMPLATES) for name in align.NAMED_SETS}
-        rows["imagenet_names"] = align.imagenet_texts(
-            lambda names: network.embed_names(names, recipe.TEMPLATES), samples["imagenet_names"].names
-        )
-    figures = {}
-    for title, sets in (
-        ("all", align.NAMED_SETS),
-        ("without MSRC", align.NAMED_SETS[:2]),
-        ("ImageNet only", ()),
-    ):
-        torch.manual_seed(SEED)
-        weight, bias = align.fit_projection(classifier, samples, rows, sets=sets)
-        figures[title] = {
-            name: align.accuracy(samples[name], rows[name], weight, bias) for name in align.NAMED_SETS
-        }
-        log.info("alignment taught by %s: (held out, all) named right: %s", title, figures[title])
-        if title == "all":
-            chosen = weight, bias
-    scale = align.calibrate(samples, rows, *chosen)
-    log.info("calibrated inverse temperature: %.0f", scale)
-    (folder / "alignment.json").write_text(json.dumps({"scale": scale, "named_right": figures}, indent=1))
-    with torch.no_grad():
-        network.encoder.projection.weight.copy_(chosen[0])
-        network.encoder.projection.bias.copy_(chosen[1])
-        network.encoder.logit_scale.fill_(math.log(scale))
+        collected = align.collect_samples(network.encoder, data)
+        torch.save({name: vars_of(value) for name, value in collected.items()}, file)
+    return {name: align.Samples(**value) for name, value in torch.load(file, weights_only=True).items()}
 
 
 def vars_of(samples: align.Samples) -> dict[str, object]:

@@ -169,6 +169,9 @@ class InferenceConfig(Settings):
     ensemble_on_valid_mask: bool = False  # True for CLIP ResNets: no CLIP vote for masks lost on its map
     object_mask_threshold: Fraction = 0.0  # both open-vocabulary releases; Mask2Former has 0.8
     overlap_threshold: Annotated[float, Field(ge=0)] = 0.7  # OVRCOAT's release; FC-CLIP has 0.8
+    duplicate_iou: Annotated[float, Field(gt=0, le=1)] | None = (
+        None  # ours (inference/duplicates.py); None: off
+    )
     instances: Count = 100  # (query, category) pairs kept for instance output (Mask2Former)
     short_side: Count = 800  # pixels; the published test size of COCO and ADE20K
     max_long_side: Count = 1333  # pixels

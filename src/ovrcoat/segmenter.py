@@ -337,6 +337,7 @@ class Segmenter:
             categories=categories,
             object_mask_threshold=question.object_mask_threshold,
             overlap_threshold=question.overlap_threshold,
+            duplicate_iou=settings.duplicate_iou,
         )
         return PanopticResult(id_map, segments, categories, encoded.pixels, encoded.name)
 

@@ -19,7 +19,7 @@ from ovrcoat.errors import OvrcoatError
 # Extras for the makers of the package, of no use to its users.
 MAKERS_EXTRAS = {"dev", "nano"}
 # Modules that are not called like their distribution.
-MODULES = {"open_clip_torch": "open_clip", "pillow": "PIL", "pyyaml": "yaml"}
+MODULES = {"open-clip-torch": "open_clip", "pillow": "PIL", "pyyaml": "yaml"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +115,11 @@ def _library(requirement: Requirement, *, extra: str | None) -> Finding:
 
 def _import_error(distribution: str) -> str | None:
     """Why the distribution's module does not import (made for another torch, say); None if it does."""
+    name = distribution.lower().replace("_", "-")  # build tools write it either way
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            importlib.import_module(MODULES.get(distribution.lower(), distribution.replace("-", "_")))
+            importlib.import_module(MODULES.get(name, name.replace("-", "_")))
     except Exception as error:  # a broken library can raise anything; telling it is this verb's work
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return None

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int32
 from torch import Tensor
 
+from ovrcoat.inference.duplicates import distinct
 from ovrcoat.inference.scoring import class_probs
 from ovrcoat.inference.segments import boxes, describe
 from ovrcoat.inference.upsampling import PhotoSizes, upsample_tiles
@@ -39,15 +40,19 @@ def panoptic(
     categories: Sequence[Category],
     object_mask_threshold: float,
     overlap_threshold: float,
+    duplicate_iou: float | None = None,
 ) -> tuple[Int32[np.ndarray, "height width"], tuple[Segment, ...]]:
     """Return the id map at `sizes.output` (0 void, segments 1..n) and its segments in the order of their ids.
 
     `categories` are the visible ones, in the order of the category axis; what comes after them on that axis
-    is hidden: such a mask competes for pixels like any other, and what it wins is void.
+    is hidden: such a mask competes for pixels like any other, and what it wins is void. With `duplicate_iou`
+    (not in the paper) only the best of several masks that overlap that much takes part.
     """
     probs, void_probs = class_probs(scored)
     scores, labels = probs.max(-1)
     kept = ((scores >= void_probs) & (scores > object_mask_threshold)).nonzero()[:, 0]
+    if duplicate_iou is not None:
+        kept = kept[distinct(scored.mask_logits[kept], scores[kept], duplicate_iou=duplicate_iou)]
     if len(kept) == 0:
         return np.zeros(sizes.output, dtype=np.int32), ()
 
