@@ -2,6 +2,7 @@
 
 from ovrcoat._version import __version__
 from ovrcoat.cli.options import Machine, Question, Report
+from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import complain, note, say_json
 from ovrcoat.extras import require
 from ovrcoat.vocabulary import Vocabulary
@@ -28,9 +29,10 @@ def segment(
     if question.task == "instance":
         require("pycocotools.mask", extra="coco")  # its file needs it: better said now than after the work
 
-    from ovrcoat.cli.run import Run
-    from ovrcoat.data.images import find_images
-    from ovrcoat.results.writers import RunWriter
+    with heavy_imports():
+        from ovrcoat.cli.run import Run
+        from ovrcoat.data.images import find_images
+        from ovrcoat.results.writers import RunWriter
 
     run = Run(find_images(sources), report)
     if not report.quiet:
