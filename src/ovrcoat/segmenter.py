@@ -23,6 +23,7 @@ from ovrcoat.data import transforms
 from ovrcoat.data.images import Photo, read_image
 from ovrcoat.devices import choose_device
 from ovrcoat.errors import ConfigError, ImageError
+from ovrcoat.inference.hidden import take_sides
 from ovrcoat.inference.instance import instances
 from ovrcoat.inference.panoptic import panoptic
 from ovrcoat.inference.scoring import score_masks
@@ -325,6 +326,7 @@ class Segmenter:
             ensemble_on_valid_mask=settings.ensemble_on_valid_mask,
         )
         sizes, categories = encoded.sizes, question.vocabulary.categories
+        scored = take_sides(scored, visible=len(categories))
         if question.task == "semantic":
             category_map, segments = semantic(scored, sizes, categories=categories)
             return SemanticResult(category_map, segments, categories, encoded.pixels, encoded.name)
