@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypedDict
 
 import torch
@@ -106,16 +107,22 @@ class QuestionBuilder:
 
     def _check(self, vocabulary: Vocabulary) -> None:
         """Raise what is wrong with the words, warn of what is doubtful."""
-        measure = self._network.encoder.text_length
-        prompt_length = max(measure(template.replace("{}", ""))[0] for template in self._config.templates)
 
         def name_length(name: str) -> tuple[int, int]:
-            tokens, limit = measure(name)
-            return tokens, limit - prompt_length
+            if name in self._row_of_name:  # it fitted before; the tokenizer need not even be loaded
+                return 0, 0
+            tokens, limit = self._network.encoder.text_length(name)
+            return tokens, limit - self._prompt_length
 
         vocabulary.check(name_length)
         for problem in vocabulary.lint():
             warnings.warn(problem.message, UserWarning, stacklevel=4)  # at whoever called the segmenter
+
+    @cached_property
+    def _prompt_length(self) -> int:
+        """Tokens that the longest prompt adds to a name."""
+        measure = self._network.encoder.text_length
+        return max(measure(template.replace("{}", ""))[0] for template in self._config.templates)
 
     @torch.inference_mode()
     def _embed(self, vocabulary: Vocabulary) -> CategoryEmbeddings:
