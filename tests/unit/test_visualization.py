@@ -8,6 +8,7 @@ from ovrcoat.visualization import (
     FILL_OPACITY,
     LEGEND_BACKGROUND,
     SHADES,
+    _distance_to_edge,
     _overlap,
     _place_labels,
     category_color,
@@ -73,6 +74,14 @@ def test_large_segments_carry_their_name_and_tiny_ones_do_not():
     assert 0 <= top < bottom <= 200
     label = drawn(id_map, Region(1, WALL.id), Region(2, CAT.id))[top:bottom, left:right]
     assert (label == 255).all(-1).any()
+
+
+def test_room_is_the_distance_to_the_nearest_edge_of_four():
+    mask = np.zeros((5, 7), dtype=bool)
+    mask[1:, 1:6] = True  # reaches down to the photo's edge, which counts
+    room = _distance_to_edge(mask, aspect=2.0)
+    assert room[3].tolist() == [0, 0.5, 1, 1.5, 1, 0.5, 0]
+    assert room[:, 3].tolist() == [0, 1, 1.5, 1.5, 1]
 
 
 def test_labels_do_not_lie_on_each_other():
