@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from ovrcoat.segmenter import Segmenter
     from ovrcoat.vocabulary import Vocabulary
 
-sys.path.append(
-    str(Path(__file__).parent)
-)  # for tiny_network.py: pytest's importlib mode leaves the path alone
+# for tiny_network.py: pytest's importlib mode leaves the path alone
+sys.path.append(str(Path(__file__).parent))
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ovrcoat.data.transforms import mask_coverage
 from ovrcoat.errors import ImageError
+from ovrcoat.inference.segments import top_categories
 from ovrcoat.model.encoders.encoder import Encoder
-from ovrcoat.results.segment import TOP_CATEGORIES
 from ovrcoat.structures import ImageBatch, Size
 from ovrcoat.vocabulary import Vocabulary
 
@@ -79,11 +79,7 @@ def embed_masks(
 def label_mask(probs: Float[Tensor, " category"], vocabulary: Vocabulary) -> MaskLabel:
     """Name a mask by its probabilities over `vocabulary.all_categories`."""
     categories = vocabulary.categories
-    best = probs[: len(categories)].topk(min(TOP_CATEGORIES, len(categories)))
-    top = tuple(
-        (categories[index].name, score)
-        for index, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    )
+    top = top_categories(probs, categories)
     winner = int(probs.argmax())
     is_visible = winner < len(categories)
     return MaskLabel(
@@ -107,9 +103,8 @@ def _logits(
     """
     (valid,) = batch.valid_sizes
     logits = []
-    for (
-        mask
-    ) in masks:  # one after the other: a hundred masks of a large photo as floats would fill the memory
+    # one after the other: a hundred masks of a large photo as floats would fill the memory
+    for mask in masks:
         coverage = mask_coverage(mask, valid=valid, padded=batch.padded_size, grid=grid)
         logits.append(coverage - min(0.5, float(coverage.max()) / 2))
     return torch.stack(logits)[None].to(batch.pixels.device)

@@ -150,9 +150,14 @@ def fit_projection(
     return weight.detach().T.contiguous(), bias.detach()
 
 
+def embed(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Pooled features as unit rows of text space, as the encoder maps them."""
+    return F.normalize(F.normalize(features, dim=-1) @ weight.T + bias, dim=-1)
+
+
 def accuracy(samples: Samples, rows: Tensor, weight: Tensor, bias: Tensor) -> tuple[float, float]:
     """Share of segments named right among the set's names: on photos held out, and on all."""
-    embeddings = F.normalize(F.normalize(samples.features, dim=-1) @ weight.T + bias, dim=-1)
+    embeddings = embed(samples.features, weight, bias)
     right = (embeddings @ rows.T).argmax(dim=-1) == samples.labels
     held_out = right[samples.held_out] if samples.held_out.any() else right
     return float(held_out.float().mean()), float(right.float().mean())
@@ -168,8 +173,7 @@ def calibrate(samples: dict[str, Samples], rows: dict[str, Tensor], weight: Tens
     cosines, labels = [], []
     for name in NAMED_SETS:
         chosen = samples[name].held_out
-        features = F.normalize(samples[name].features[chosen], dim=-1)
-        embeddings = F.normalize(features @ weight.T + bias, dim=-1)
+        embeddings = embed(samples[name].features[chosen], weight, bias)
         cosines.append(embeddings @ every_row[distinct].T)
         labels.extend(place[column[samples[name].names[label]]] for label in samples[name].labels[chosen])
     scales = torch.linspace(5, 100, 96)

@@ -26,7 +26,6 @@ def ensemble(
     clip_weight = torch.where(seen, alpha, beta).to(in_vocab_logits.dtype)
     if on_map is not None:
         clip_weight = clip_weight * on_map[:, None]
-    mixed = (1 - clip_weight) * in_vocab_logits.log_softmax(-1) + clip_weight * out_vocab_logits.log_softmax(
-        -1
-    )
+    in_vocab, out_vocab = in_vocab_logits.log_softmax(-1), out_vocab_logits.log_softmax(-1)
+    mixed = (1 - clip_weight) * in_vocab + clip_weight * out_vocab
     return mixed.softmax(-1)

@@ -70,9 +70,8 @@ def panoptic(
     segments = []
     for id, places in enumerate(owners, start=1):
         area = sum(claims.held[place] for place in places)
-        query = int(
-            kept[max(places, key=claims.held.__getitem__)]
-        )  # of merged stuff, the largest part speaks
+        largest = max(places, key=claims.held.__getitem__)  # of merged stuff, the largest part speaks
+        query = int(kept[largest])
         segments.append(
             describe(
                 scored,

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Float, Int32
+from torch import Tensor
 
 from ovrcoat.results.segment import TOP_CATEGORIES, Box, Segment
 from ovrcoat.structures import ScoredMasks
@@ -23,8 +24,6 @@ def describe(
     region: tuple[int, Box],
 ) -> Segment:
     """Make the segment `id` of `category` from `query`; `region` is its area and box in pixels."""
-    visible = scored.category_probs[query, : len(categories)]
-    top = visible.topk(min(TOP_CATEGORIES, len(categories)))
     area, box = region
     return Segment(
         id=id,
@@ -37,11 +36,19 @@ def describe(
         objectness=float(scored.objectness[query]),
         objectness_before=float(scored.objectness_before[query]),
         certainty=float(scored.certainty[query]),
-        top=tuple(
-            (categories[index].name, probability)
-            for index, probability in zip(top.indices.tolist(), top.values.tolist(), strict=True)
-        ),
+        top=top_categories(scored.category_probs[query], categories),
         query=query,
+    )
+
+
+def top_categories(
+    probs: Float[Tensor, " category"], categories: Sequence[Category]
+) -> tuple[tuple[str, float], ...]:
+    """Name and probability of the best of the visible `categories`, which come first in `probs`."""
+    best = probs[: len(categories)].topk(min(TOP_CATEGORIES, len(categories)))
+    return tuple(
+        (categories[index].name, probability)
+        for index, probability in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     )
 
 

@@ -13,10 +13,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ovrcoat.model.encoders.text_batches import embed_in_batches
+
 if TYPE_CHECKING:
     from open_clip.tokenizer import SimpleTokenizer
 
-TEXTS_AT_ONCE = 256  # keeps memory flat however many names come
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)  # where CLIP starts the temperature that both towers share
 
 
@@ -64,17 +65,12 @@ class ClipTextTower(nn.Module):
 
     def embed(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
         """Embed sentences, not normalised; each distinct one once, texts of like length together."""
-        ids = {text: self.token_ids(text) for text in dict.fromkeys(texts)}
-        by_length = sorted(ids, key=lambda text: len(ids[text]))
-        embedded: dict[str, Tensor] = {}
-        for start in range(0, len(by_length), TEXTS_AT_ONCE):
-            chunk = by_length[start : start + TEXTS_AT_ONCE]
-            rows = [torch.tensor(ids[text]) for text in chunk]
-            tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.positional_embedding.device)
-            embedded.update(zip(chunk, self(tokens), strict=True))
-        if not embedded:
-            return self.text_projection.new_zeros((0, self.text_projection.shape[1]))
-        return torch.stack([embedded[text] for text in texts])
+        return embed_in_batches(
+            texts,
+            token_ids=self.token_ids,
+            tower=lambda tokens, _: self(tokens),  # the end-of-text token tells where a text ends
+            empty=self.text_projection.new_zeros((0, self.text_projection.shape[1])),
+        )
 
     def token_ids(self, text: str) -> list[int]:
         """Start token, the text's byte pairs (cut to fit), end token."""

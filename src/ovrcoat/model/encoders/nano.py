@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovrcoat.model.encoders.encoder import Encoder
+from ovrcoat.model.encoders.text_batches import embed_in_batches
 from ovrcoat.model.mask_pooling import mask_pool
 from ovrcoat.structures import EncoderFeatures, ImageBatch, MaskEmbeddings
 
@@ -36,7 +37,6 @@ STAGES = (
 )
 LEVEL_STAGES = (1, 2, 4, 6)  # the last stage at stride 4, 8, 16, 32
 FEATURES = 1280  # width of the map that ImageNet's classifier pooled
-TEXTS_AT_ONCE = 256  # keeps the text tower's memory flat however many names come
 
 
 class FoldedConv(nn.Module):
@@ -184,18 +184,12 @@ class NanoEncoder(Encoder):
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
         """Embed sentences; each distinct one once, texts of like length together, too long ones cut."""
-        encoded = {text: self._token_ids(text) for text in dict.fromkeys(texts)}
-        by_length = sorted(encoded, key=lambda text: len(encoded[text]))
-        embedded: dict[str, Tensor] = {}
-        for start in range(0, len(by_length), TEXTS_AT_ONCE):
-            chunk = by_length[start : start + TEXTS_AT_ONCE]
-            lengths = torch.tensor([len(encoded[text]) for text in chunk], device=self.device)
-            rows = [torch.tensor(encoded[text], device=self.device) for text in chunk]
-            tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-            embedded.update(zip(chunk, self.text_tower(tokens, lengths), strict=True))
-        if not embedded:
-            return self.logit_scale.new_zeros((0, self.embedding_dim))
-        return torch.stack([embedded[text] for text in texts])
+        return embed_in_batches(
+            texts,
+            token_ids=self._token_ids,
+            tower=self.text_tower,
+            empty=self.logit_scale.new_zeros((0, self.embedding_dim)),
+        )
 
     def text_length(self, text: str) -> tuple[int, int]:
         """Word pieces of `text`, and how many fit (start and end take two places)."""

@@ -62,7 +62,7 @@ def test_each_distinct_text_is_encoded_once_and_order_stays(tower, monkeypatch):
     rows = []
     forward = tower.forward
     monkeypatch.setattr(tower, "forward", lambda tokens: rows.append(len(tokens)) or forward(tokens))
-    monkeypatch.setattr("ovrcoat.model.encoders.clip_text.TEXTS_AT_ONCE", 2)
+    monkeypatch.setattr("ovrcoat.model.encoders.text_batches.TEXTS_AT_ONCE", 2)
     embedded = tower.embed(TEXTS)
     assert rows == [2, 1]
     assert torch.equal(embedded[1], embedded[3])
