@@ -67,7 +67,7 @@ def _panoptic(
 ) -> tuple[Tensor, list[dict[str, Any]]]:
     """The id map and the segments as the released code describes them."""
     scored, sizes = _scored(run, gamma)
-    id_map, segments = panoptic(
+    output = panoptic(
         scored,
         sizes,
         categories=run.subject.vocabulary.categories,
@@ -76,9 +76,9 @@ def _panoptic(
     )
     described = [
         {"id": part.id, "isthing": part.is_thing, "category_id": part.category_id, "area": part.area}
-        for part in segments
+        for part in output.segments
     ]
-    return torch.from_numpy(id_map), described
+    return torch.from_numpy(output.id_map), described
 
 
 def _panoptic_map(

@@ -4,9 +4,12 @@ The published values are the defaults; no value has a second default elsewhere. 
 (`model/network.py`): parts receive plain numbers.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ovrcoat.errors import ConfigError
 
 # The prompts of the published protocol, byte for byte (FC-CLIP's list, Apache-2.0); some end without a stop.
 PUBLISHED_TEMPLATES: tuple[str, ...] = (
@@ -194,3 +197,20 @@ class ModelConfig(Settings):
                 f"{self.mask_decoder.channels}, expected the same number: one reads what the other writes"
             )
         return self
+
+
+def adjusted(config: ModelConfig, settings: Mapping[str, object]) -> ModelConfig:
+    """The same model with other inference `settings`, validated.
+
+    Raises:
+        ConfigError: a setting does not exist or is out of range; names it.
+    """
+    try:
+        inference = InferenceConfig.model_validate(config.inference.model_dump() | dict(settings))
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(
+            f"inference settings cannot be used: {problems}. "
+            f"There are: {', '.join(InferenceConfig.model_fields)}"
+        ) from error
+    return config.model_copy(update={"inference": inference})

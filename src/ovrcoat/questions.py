@@ -63,6 +63,11 @@ class QuestionBuilder:
         self._training_vocabulary = training_vocabulary
         self._row_of_name = dict(text_rows or {})
 
+    @property
+    def known_rows(self) -> Mapping[str, Float[Tensor, " embedding"]]:
+        """The rows of all names met so far."""
+        return self._row_of_name
+
     def build(
         self,
         words: object,

@@ -4,8 +4,7 @@ Pixels first (`encode`: the network, once per photo), words second (`segment`: a
 vocabulary).
 """
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
@@ -13,32 +12,26 @@ from typing import Literal, Unpack, overload
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int32, UInt8
 from torch import Tensor
 
+from ovrcoat.answers import AnyResult, Explanation, answer, explain, score
 from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.catalog import find_model
-from ovrcoat.config import ModelConfig
+from ovrcoat.config import ModelConfig, adjusted
 from ovrcoat.data import transforms
-from ovrcoat.data.images import Photo, read_image
+from ovrcoat.data.images import OnError, Photo, read_image, read_images
 from ovrcoat.devices import choose_device
 from ovrcoat.errors import ConfigError, ImageError
-from ovrcoat.inference.hidden import take_sides
-from ovrcoat.inference.instance import instances
-from ovrcoat.inference.panoptic import panoptic
-from ovrcoat.inference.scoring import score_masks
-from ovrcoat.inference.semantic import semantic
+from ovrcoat.inference.overlaps import Overlaps, mask_overlaps
 from ovrcoat.inference.upsampling import PhotoSizes
 from ovrcoat.mask_labels import MaskLabel, check_masks, embed_masks, label_mask
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.text_classifier import category_logits
 from ovrcoat.questions import Number, Question, QuestionBuilder, SegmentOptions, Task
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
-from ovrcoat.structures import Encoding, ImageBatch, MaskEmbeddings, MaskProposals, Size
+from ovrcoat.structures import Encoding, ImageBatch, MaskEmbeddings, MaskProposals, ScoredMasks, Size
 from ovrcoat.vocabulary import Vocabulary
-
-AnyResult = PanopticResult | SemanticResult | InstanceResult
-OnError = Literal["raise", "skip"] | Callable[[object, ImageError], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +62,28 @@ class EncodedImage:
     ) -> AnyResult:
         """The same as `Segmenter.segment` of this photo."""
         return self.segmenter.segment(self, vocabulary, task=task, **options)
+
+    def explain(self, vocabulary: object, **options: Unpack[SegmentOptions]) -> Explanation:
+        """The same as `Segmenter.explain` of this photo."""
+        return self.segmenter.explain(self, vocabulary, **options)
+
+    @torch.inference_mode()
+    def overlaps(self, region_map: Int32[np.ndarray, "height width"], *, region_count: int) -> Overlaps:
+        """How each mask of the decoder overlaps regions of yours, before any word or rule.
+
+        `region_map` has the photo's size and holds 0..`region_count` - 1, or -1 where no region is.
+
+        Raises:
+            ImageError: it has another size.
+        """
+        if region_map.shape != self.sizes.output:
+            raise ImageError(
+                f"the region map has shape {region_map.shape}, expected {self.sizes.output}: the height and "
+                "width of the upright photo"
+            )
+        return mask_overlaps(
+            self.encoding.proposals.mask_logits[0], self.sizes, region_map, region_count=region_count
+        )
 
 
 class Segmenter:
@@ -120,6 +135,23 @@ class Segmenter:
             text_rows=loaded.text_rows,
         )
 
+    def with_settings(self, **settings: object) -> "Segmenter":
+        """A segmenter of the same network (not copied) with other inference settings.
+
+        `settings` are fields of `InferenceConfig`, such as `short_side=1024, max_long_side=2560`.
+
+        Raises:
+            ConfigError: there is no such setting, or a value is out of range.
+        """
+        return Segmenter(
+            self.network,
+            config=adjusted(self.config, settings),
+            training_vocabulary=self.training_vocabulary,
+            provenance=self.provenance,
+            device=self.device,
+            text_rows=self._questions.known_rows,
+        )
+
     def encode(self, image: object) -> EncodedImage:
         """Run the network on a photo, once for all vocabularies.
 
@@ -151,7 +183,7 @@ class Segmenter:
             )
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}, expected 1 or more")
-        photos = _readable(images, on_error)
+        photos = read_images(images, on_error)
         chunks = iter(lambda: list(islice(photos, batch_size)), [])
         return (encoded for chunk in chunks for encoded in self._encode(chunk))
 
@@ -226,6 +258,22 @@ class Segmenter:
             overlap_threshold=overlap_threshold,
         )
         return self._answer(self._encoded(image), question)
+
+    @torch.inference_mode()
+    def explain(self, image: object, vocabulary: object, **options: Unpack[SegmentOptions]) -> Explanation:
+        """Segment a photo (panoptic), and tell what became of every mask of the decoder.
+
+        Arguments and errors are those of `segment`.
+        """
+        question = self._questions.build(vocabulary, **options)
+        encoded = self._encoded(image)
+        return explain(
+            self._score(encoded, question),
+            encoded.sizes,
+            encoded.photo,
+            question=question,
+            settings=self.config.inference,
+        )
 
     def segment_many(
         self,
@@ -314,50 +362,17 @@ class Segmenter:
 
     @torch.inference_mode()
     def _answer(self, encoded: EncodedImage, question: Question) -> AnyResult:
-        """Words meet masks, and masks become a result."""
-        settings = self.config.inference
-        scored = score_masks(
-            self.network.classify(encoded.encoding, question.embeddings),
-            0,
-            seen=question.seen,
-            alpha=settings.alpha,
-            beta=settings.beta,
-            trust=question.trust,
-            ensemble_on_valid_mask=settings.ensemble_on_valid_mask,
+        return answer(
+            self._score(encoded, question),
+            encoded.sizes,
+            encoded.photo,
+            question=question,
+            settings=self.config.inference,
         )
-        sizes, categories = encoded.sizes, question.vocabulary.categories
-        scored = take_sides(scored, visible=len(categories))
-        if question.task == "semantic":
-            category_map, segments = semantic(scored, sizes, categories=categories)
-            return SemanticResult(category_map, segments, categories, encoded.pixels, encoded.name)
-        if question.task == "instance":
-            segments, masks = instances(scored, sizes, categories=categories, limit=settings.instances)
-            return InstanceResult(sizes.output, segments, masks, categories, encoded.pixels, encoded.name)
-        id_map, segments = panoptic(
-            scored,
-            sizes,
-            categories=categories,
-            object_mask_threshold=question.object_mask_threshold,
-            overlap_threshold=question.overlap_threshold,
-            duplicate_iou=settings.duplicate_iou,
-        )
-        return PanopticResult(id_map, segments, categories, encoded.pixels, encoded.name)
 
-
-def _readable(images: Iterable[object], on_error: OnError) -> Iterator[Photo]:
-    """Read photo after photo; what happens to those that cannot be read is the caller's choice."""
-    for image in images:
-        try:
-            photo = read_image(image)
-        except ImageError as error:
-            if on_error == "raise":
-                raise
-            if on_error == "skip":
-                warnings.warn(f"skipped: {error}", UserWarning, stacklevel=2)
-            else:
-                on_error(image, error)
-            continue
-        yield photo
+    def _score(self, encoded: EncodedImage, question: Question) -> ScoredMasks:
+        predictions = self.network.classify(encoded.encoding, question.embeddings)
+        return score(predictions, question, self.config.inference)
 
 
 def _one_of(encoding: Encoding, row: int) -> Encoding:

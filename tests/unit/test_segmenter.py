@@ -428,3 +428,43 @@ def test_nothing_warns_in_ordinary_use(tiny_segmenter: Segmenter, photo_pixels: 
         warnings.simplefilter("always")
         tiny_segmenter.segment(photo_pixels, "cat; dog")
     assert caught == []
+
+
+class TestExplain:
+    def test_the_result_is_that_of_segment_and_every_mask_has_a_fate(
+        self, tiny_segmenter: Segmenter, tiny_vocabulary: Vocabulary, photo_pixels: np.ndarray
+    ) -> None:
+        encoded = tiny_segmenter.encode(photo_pixels)
+        explanation = encoded.explain(tiny_vocabulary, trust=0.3, background="none")
+        assert_same(explanation.result, encoded.segment(tiny_vocabulary, trust=0.3, background="none"))
+        assert len(explanation.fates) == encoded.encoding.proposals.mask_logits.shape[1]
+        assert {mask.segment_id for mask in explanation.fates} - {None} == {
+            segment.id for segment in explanation.result.segments
+        }
+
+    def test_overlaps_are_counted_at_the_size_of_the_photo(
+        self, tiny_segmenter: Segmenter, photo_pixels: np.ndarray
+    ) -> None:
+        encoded = tiny_segmenter.encode(photo_pixels)
+        everywhere = np.zeros((40, 56), dtype=np.int32)
+        overlaps = encoded.overlaps(everywhere, region_count=1)
+        assert overlaps.regions.tolist() == [40 * 56]
+        assert 0 < overlaps.shared.max() <= 40 * 56
+        with pytest.raises(ImageError, match=r"shape \(56, 40\), expected \(40, 56\)"):
+            encoded.overlaps(everywhere.T, region_count=1)
+
+
+class TestWithSettings:
+    def test_another_size_shares_the_network(
+        self, tiny_segmenter: Segmenter, photo_pixels: np.ndarray
+    ) -> None:
+        small = tiny_segmenter.with_settings(short_side=32)
+        assert small.network is tiny_segmenter.network
+        assert min(small.encode(photo_pixels).sizes.valid) == 32
+        assert min(tiny_segmenter.encode(photo_pixels).sizes.valid) != 32
+
+    def test_a_wrong_setting_is_named(self, tiny_segmenter: Segmenter) -> None:
+        with pytest.raises(ConfigError, match=r"shrot_side: Extra inputs.*There are: alpha"):
+            tiny_segmenter.with_settings(shrot_side=32)
+        with pytest.raises(ConfigError, match="overlap_threshold"):
+            tiny_segmenter.with_settings(overlap_threshold=-1)

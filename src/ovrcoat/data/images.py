@@ -6,11 +6,11 @@ First step of the path of an image. Knows no network and does not import torch.
 import glob
 import io
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -26,6 +26,8 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".gif"),
     *(".tif", ".tiff", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2"),
 )
+
+OnError = Literal["raise", "skip"] | Callable[[object, ImageError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,26 @@ def read_image(source: object) -> Photo:
         f"a photo was expected, but a {type(source).__name__} came: give a path, bytes, an open file, "
         "a PIL.Image, a NumPy array or a torch tensor"
     )
+
+
+def read_images(images: Iterable[object], on_error: OnError) -> Iterator[Photo]:
+    """Read photo after photo.
+
+    One that cannot be read raises its `ImageError`, with "skip" it is left out with a warning, else
+    `on_error(image, error)` is called.
+    """
+    for image in images:
+        try:
+            photo = read_image(image)
+        except ImageError as error:
+            if on_error == "raise":
+                raise
+            if on_error == "skip":
+                warnings.warn(f"skipped: {error}", UserWarning, stacklevel=2)
+            else:
+                on_error(image, error)
+            continue
+        yield photo
 
 
 def find_images(sources: str | PathLike[str] | Iterable[str | PathLike[str]]) -> tuple[Path, ...]:

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int32
 from torch import Tensor
 
 from ovrcoat.inference.duplicates import distinct
+from ovrcoat.inference.fates import Fate, MaskFate
 from ovrcoat.inference.scoring import class_probs
 from ovrcoat.inference.segments import boxes, describe
 from ovrcoat.inference.upsampling import PhotoSizes, upsample_tiles
@@ -21,6 +22,15 @@ from ovrcoat.structures import ScoredMasks
 from ovrcoat.vocabulary import Category
 
 NOBODY = -1  # in a claims map: the pixel is void
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PanopticOutput:
+    """Id map (0 void, segments 1..n), segments in the order of their ids, and the fate of each query."""
+
+    id_map: Int32[np.ndarray, "height width"]
+    segments: tuple[Segment, ...]
+    fates: tuple[MaskFate, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +51,8 @@ def panoptic(
     object_mask_threshold: float,
     overlap_threshold: float,
     duplicate_iou: float | None = None,
-) -> tuple[Int32[np.ndarray, "height width"], tuple[Segment, ...]]:
-    """Return the id map at `sizes.output` (0 void, segments 1..n) and its segments in the order of their ids.
+) -> PanopticOutput:
+    """Let the masks compete for the pixels of a map of `sizes.output`.
 
     `categories` are the visible ones, in the order of the category axis; what comes after them on that axis
     is hidden: such a mask competes for pixels like any other, and what it wins is void. With `duplicate_iou`
@@ -50,40 +60,47 @@ def panoptic(
     """
     probs, void_probs = class_probs(scored)
     scores, labels = probs.max(-1)
-    kept = ((scores >= void_probs) & (scores > object_mask_threshold)).nonzero()[:, 0]
+    is_something = scores >= void_probs
+    fates = [Fate.BELOW_THRESHOLD if something else Fate.VOID for something in is_something.tolist()]
+    kept = (is_something & (scores > object_mask_threshold)).nonzero()[:, 0]
     if duplicate_iou is not None:
+        for query in kept.tolist():
+            fates[query] = Fate.DUPLICATE  # those that stay get another fate below
         kept = kept[distinct(scored.mask_logits[kept], scores[kept], duplicate_iou=duplicate_iou)]
-    if len(kept) == 0:
-        return np.zeros(sizes.output, dtype=np.int32), ()
 
     claims = _claim_pixels(scored.mask_logits[kept], scores[kept], sizes=sizes)
-    owners = _settle(
-        claims, labels[kept].tolist(), categories=categories, overlap_threshold=overlap_threshold
-    )
-
-    id_of_place = np.zeros(len(kept) + 1, dtype=np.int32)  # its last entry serves NOBODY
-    for id, places in enumerate(owners, start=1):
-        id_of_place[places] = id
-    id_map = id_of_place[claims.holder]
+    queries, kept_labels = kept.tolist(), labels[kept].tolist()
+    ends = _end_of_each(claims, kept_labels, visible=len(categories), overlap_threshold=overlap_threshold)
+    for query, end in zip(queries, ends, strict=True):
+        fates[query] = end
+    owners = _merge_stuff(ends, kept_labels, categories=categories)
+    id_map = _id_map(claims, owners)
 
     box_of = boxes(id_map)
     segments = []
+    segment_of_query: dict[int, int] = {}
     for id, places in enumerate(owners, start=1):
+        segment_of_query |= dict.fromkeys((queries[place] for place in places), id)
         area = sum(claims.held[place] for place in places)
         largest = max(places, key=claims.held.__getitem__)  # of merged stuff, the largest part speaks
-        query = int(kept[largest])
         segments.append(
             describe(
                 scored,
-                query,
+                queries[largest],
                 id=id,
-                category=categories[int(labels[query])],
+                category=categories[kept_labels[largest]],
                 categories=categories,
-                score=float(scores[query]),
+                score=float(scores[queries[largest]]),
                 region=(area, box_of[id]),
             )
         )
-    return id_map, tuple(segments)
+    names = [categories[label].id if label < len(categories) else None for label in labels.tolist()]
+    numbers = zip(fates, names, scores.tolist(), void_probs.tolist(), strict=True)
+    tale = (
+        MaskFate(query, *values, segment_id=segment_of_query.get(query))
+        for query, values in enumerate(numbers)
+    )
+    return PanopticOutput(id_map=id_map, segments=tuple(segments), fates=tuple(tale))
 
 
 def _claim_pixels(
@@ -91,6 +108,8 @@ def _claim_pixels(
 ) -> _Claims:
     """Give each pixel to the query with the largest score × mask probability, and count."""
     count = len(scores)
+    if count == 0:
+        return _Claims(np.full(sizes.output, NOBODY, dtype=np.int32), [], [], [])
     holder = np.empty(sizes.output, dtype=np.int32)
     won, covered, held = torch.zeros((3, count), dtype=torch.int64, device=scores.device)
     for rows, logits in upsample_tiles(mask_logits, sizes):
@@ -105,15 +124,31 @@ def _claim_pixels(
     return _Claims(holder=holder, won=won.tolist(), covered=covered.tolist(), held=held.tolist())
 
 
-def _settle(
-    claims: _Claims, labels: Sequence[int], *, categories: Sequence[Category], overlap_threshold: float
+def _end_of_each(
+    claims: _Claims, labels: Sequence[int], *, visible: int, overlap_threshold: float
+) -> list[Fate]:
+    """Decide for each of the kept queries whether it lives, and if not, why."""
+
+    def end(label: int, won: int, covered: int, held: int) -> Fate:
+        if label >= visible:
+            return Fate.HIDDEN
+        if covered == 0:
+            return Fate.EMPTY
+        if 0 in (won, held) or won / covered < overlap_threshold:
+            return Fate.OVERLAP
+        return Fate.SEGMENT
+
+    return [end(*numbers) for numbers in zip(labels, claims.won, claims.covered, claims.held, strict=True)]
+
+
+def _merge_stuff(
+    ends: Sequence[Fate], labels: Sequence[int], *, categories: Sequence[Category]
 ) -> list[list[int]]:
-    """Decide which queries live. Entry i holds the places (among the kept) that make segment i + 1."""
+    """Entry i holds the places (among the kept) that make segment i + 1."""
     owners: list[list[int]] = []
     stuff: dict[int, list[int]] = {}
-    for place, label in enumerate(labels):
-        won, covered, held = claims.won[place], claims.covered[place], claims.held[place]
-        if label >= len(categories) or 0 in (won, covered, held) or won / covered < overlap_threshold:
+    for place, (end, label) in enumerate(zip(ends, labels, strict=True)):
+        if end is not Fate.SEGMENT:
             continue
         if label in stuff:
             stuff[label].append(place)
@@ -122,3 +157,11 @@ def _settle(
         if not categories[label].is_thing:
             stuff[label] = owners[-1]
     return owners
+
+
+def _id_map(claims: _Claims, owners: Sequence[Sequence[int]]) -> Int32[np.ndarray, "height width"]:
+    """Pixels that their holder could keep get its segment's id."""
+    id_of_place = np.zeros(len(claims.won) + 1, dtype=np.int32)  # its last entry serves NOBODY
+    for id, owned in enumerate(owners, start=1):
+        id_of_place[owned] = id
+    return id_of_place[claims.holder]

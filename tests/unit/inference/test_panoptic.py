@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ovrcoat.inference.fates import Fate
 from ovrcoat.inference.panoptic import panoptic
 from ovrcoat.inference.upsampling import PhotoSizes
 from ovrcoat.results import Segment
@@ -21,13 +22,14 @@ from .scenes import Scene, make_categories, make_scene, plain_class_probs, plain
 def run(
     scene: Scene, *, objects: float = 0.0, overlap: float = 0.7
 ) -> tuple[np.ndarray, tuple[Segment, ...]]:
-    return panoptic(
+    output = panoptic(
         scene.scored,
         scene.sizes,
         categories=scene.categories,
         object_mask_threshold=objects,
         overlap_threshold=overlap,
     )
+    return output.id_map, output.segments
 
 
 Arguments = dict[str, Any]
@@ -176,6 +178,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from inference.scenes import make_scene
 from dataclasses import replace
+from ovrcoat.inference.fates import Fate
 from ovrcoat.inference.panoptic import panoptic
 from ovrcoat.inference.upsampling import PhotoSizes
 
@@ -199,3 +202,31 @@ def test_twelve_megapixels_take_less_than_600_megabytes():
     command = [sys.executable, "-c", MEASURE, str(Path(__file__).parents[1])]
     added = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
     assert 0 < int(added) < 600
+
+
+@settings(deadline=None, max_examples=30)
+@given(arguments, st.sampled_from([0.0, 0.3, 0.8]), st.sampled_from([None, 0.5]))
+def test_every_query_has_a_fate(chosen: Arguments, objects: float, duplicate_iou: float | None):
+    scene = make_scene(**chosen)
+    output = panoptic(
+        scene.scored,
+        scene.sizes,
+        categories=scene.categories,
+        object_mask_threshold=objects,
+        overlap_threshold=0.7,
+        duplicate_iou=duplicate_iou,
+    )
+    assert [fate.query for fate in output.fates] == list(range(chosen["queries"]))
+    for mask in output.fates:
+        assert (mask.fate is Fate.SEGMENT) == (mask.segment_id is not None)
+        assert (mask.fate is Fate.VOID) == (mask.void > mask.score)
+        if mask.fate is Fate.BELOW_THRESHOLD:
+            assert mask.score <= objects
+        if mask.segment_id is not None:
+            segment = output.segments[mask.segment_id - 1]
+            assert (segment.id, segment.category_id) == (mask.segment_id, mask.category_id)
+    assert {segment.query for segment in output.segments} <= {
+        mask.query for mask in output.fates if mask.fate is Fate.SEGMENT
+    }
+    if duplicate_iou is None:
+        assert Fate.DUPLICATE not in {mask.fate for mask in output.fates}
