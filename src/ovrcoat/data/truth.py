@@ -1,0 +1,45 @@
+"""What is known of a labelled photo: its segments, pixel by pixel. Light: needs no torch."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int32
+
+IGNORED = -1  # in a semantic map: nobody knows, or nobody asks
+
+
+@dataclass(frozen=True, slots=True)
+class TrueSegment:
+    """A labelled region.
+
+    Attributes:
+        id: its value in the id map, 1..2²⁴ - 1.
+        category_id: the data set's own number of its category.
+        area: pixels as the JSON says, which need not be true (ADE20K's conversion).
+        is_crowd: a group of things that nobody took apart: neither to be found nor to be missed.
+    """
+
+    id: int
+    category_id: int
+    area: int
+    is_crowd: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PanopticTruth:
+    """The segments of one photo, in the order of their JSON; 0 in `id_map` is void."""
+
+    id_map: Int32[np.ndarray, "height width"]
+    segments: tuple[TrueSegment, ...]
+
+
+def semantic_from_panoptic(
+    truth: PanopticTruth, category_ids: Iterable[int]
+) -> Int32[np.ndarray, "height width"]:
+    """Positions in `category_ids` per pixel, `IGNORED` without segment; a crowd counts as its category."""
+    position = {category_id: place for place, category_id in enumerate(category_ids)}
+    ids, inverse = np.unique(truth.id_map, return_inverse=True)
+    category_of = {segment.id: position[segment.category_id] for segment in truth.segments}
+    values = np.array([category_of.get(id, IGNORED) for id in ids.tolist()], dtype=np.int32)
+    return values[inverse].reshape(truth.id_map.shape)
