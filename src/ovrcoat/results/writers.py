@@ -4,7 +4,7 @@ Every file appears whole or not at all: it is written beside its place under ano
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from types import TracebackType
 from typing import IO, Any
@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from PIL import Image, PngImagePlugin
 
+from ovrcoat.atomic import cannot_write, write_atomically
 from ovrcoat.errors import OutputError
 from ovrcoat.results.coco import DESCRIPTION, UNNAMED, document_head, file_stem, id_image, image_entry
 from ovrcoat.results.result import Result
@@ -22,25 +23,6 @@ SIGNATURE = ("Software", "ovrcoat")  # text chunk of our PNGs: tells them from t
 JPEG_QUALITY = 90
 JPEG_SIDE = 65_500  # pixels, the most that the JPEG library takes
 LOSS_ADVICE = "Choose another output folder, or allow overwriting if it may be lost."
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let `write` fill a new file, then put it at `path`.
-
-    Raises:
-        OutputError: the place cannot be written; says why.
-    """
-    part = path.with_name(f".{uuid4().hex}.part")
-    try:
-        with part.open("xb") as file:
-            try:
-                write(file)
-                file.close()
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
 
 
 class RunWriter:
@@ -85,7 +67,7 @@ class RunWriter:
         try:
             self._part = self._part_path.open("x", encoding="utf-8")
         except OSError as error:
-            raise _cannot_write(self.document_path, error) from error
+            raise cannot_write(self.document_path, error) from error
         self._append(json.dumps(self._head, ensure_ascii=False)[:-1] + ', "annotations": [')
         self._separator = "\n"
 
@@ -146,7 +128,7 @@ class RunWriter:
             self._part.close()
             self._part_path.replace(self.document_path)
         except OSError as error:
-            raise _cannot_write(self.document_path, error) from error
+            raise cannot_write(self.document_path, error) from error
         finally:
             self._part.close()
             self._part_path.unlink(missing_ok=True)
@@ -160,7 +142,7 @@ class RunWriter:
         try:
             self._part.write(text)
         except OSError as error:
-            raise _cannot_write(self.document_path, error) from error
+            raise cannot_write(self.document_path, error) from error
 
     def _write_ids(self, result: Result, path: Path) -> Path:
         if path.exists() and not self._overwrite and not _is_ours(path):
@@ -186,10 +168,6 @@ class RunWriter:
         return document
 
 
-def _cannot_write(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write {path}: {error.strerror or error}. Choose another output folder.")
-
-
 def _save_overlay(result: Result, file: IO[bytes]) -> None:
     drawing = result.draw()
     drawing.thumbnail((JPEG_SIDE, JPEG_SIDE))  # changes nothing but endless strips
@@ -204,7 +182,7 @@ def _make_folder(folder: Path) -> None:
             f"cannot write into {folder}: it is a file. Choose another output folder."
         ) from error
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error) from error
 
 
 def _is_ours(path: Path) -> bool:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ovrcoat.atomic import write_atomically
 from ovrcoat.errors import OutputError
 from ovrcoat.results import PanopticResult
 from ovrcoat.results.coco import panoptic_document
-from ovrcoat.results.writers import RunWriter, write_atomically
+from ovrcoat.results.writers import RunWriter
 
 from .samples import CATEGORIES, ID_MAP, SEGMENTS, instance_result, panoptic_result, semantic_result
 
