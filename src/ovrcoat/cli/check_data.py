@@ -1,0 +1,205 @@
+"""`ovrcoat check-data`: every fault of labels, predictions and results at once, before any number."""
+
+import json as json_format
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from ovrcoat._version import __version__
+from ovrcoat.cli.terminal import note, say, say_json
+from ovrcoat.data.findings import MOST_EXAMPLES, Finding, Findings
+from ovrcoat.errors import ConfigError
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Files to check instead of a data set, or beside it."""
+
+    truth: Path | None = None
+    """Panoptic truth: a JSON file in COCO's format."""
+
+    truth_dir: Path | None = None
+    """The folder of its PNGs."""
+
+    prediction: Path | None = None
+    """Panoptic prediction for that truth: a JSON file in COCO's format."""
+
+    prediction_dir: Path | None = None
+    """The folder of its PNGs."""
+
+    instances: Path | None = None
+    """Ground truth of mask AP: a JSON file in COCO's instances format."""
+
+    results: Path | None = None
+    """Results for it: a JSON file in COCO's results format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was looked at, what was found, and in how many photos."""
+
+    subject: str
+    findings: Findings
+    photo_count: int
+
+
+def check_data(
+    data: str | None = None,
+    /,
+    *,
+    root: Path | None = None,
+    split: str | None = None,
+    files: Files = Files(),
+    json: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Check labelled data, predictions and results for faults that would make numbers mean nothing.
+
+    The exit status is 1 if there are errors.
+
+    Parameters
+    ----------
+    data
+        A data set (coco, ade20k, cityscapes, mapillary), or a folder or zip file of your own.
+    root
+        Where the data sets lie. [default: $OVRCOAT_DATASETS, $DETECTRON2_DATASETS, ./datasets]
+    split
+        val or train. [default: val]
+    json
+        Also write the findings to this file; - prints them instead of the text.
+    limit
+        Look into the pictures of the first so many photos only; lists are checked whole.
+    quiet
+        Only the last line, and no progress bar.
+    """
+    _check_usage(data, files)
+    checks = [
+        *_dataset(data, root=root, split=split, limit=limit, progress=not quiet),
+        *_panoptic(files, limit=limit, progress=not quiet),
+        *_instances(files),
+    ]
+    if json == Path("-"):
+        say_json(_document(checks))
+    else:
+        _tell(checks, quiet=quiet)
+        if json is not None:
+            _write(json, _document(checks))
+    return int(any(check.findings.of("error") for check in checks))
+
+
+def _check_usage(data: str | None, files: Files) -> None:
+    """Refuse halves of pairs, and nothing at all.
+
+    Raises:
+        ConfigError: says what is missing.
+    """
+    needs = (
+        ("truth", files.truth, "truth-dir", files.truth_dir),
+        ("truth-dir", files.truth_dir, "truth", files.truth),
+        ("prediction", files.prediction, "prediction-dir", files.prediction_dir),
+        ("prediction-dir", files.prediction_dir, "prediction", files.prediction),
+        ("prediction", files.prediction, "truth", files.truth),
+        ("results", files.results, "instances", files.instances),
+    )
+    for given, path, needed, other in needs:
+        if path is not None and other is None:
+            raise ConfigError(f"--{given} was given without --{needed}; give both")
+    if data is None and files.truth is None and files.instances is None:
+        raise ConfigError("nothing to check; name a data set or a folder, or give --truth or --instances")
+
+
+def _dataset(
+    data: str | None, *, root: Path | None, split: str | None, limit: int | None, progress: bool
+) -> list[Check]:
+    if data is None:
+        return []
+    from ovrcoat.evaluation.dataset_checks import check_dataset
+
+    check = check_dataset(data, root=root, split=split, limit=limit, progress=progress)
+    return [Check(data, check.findings, check.photo_count)]
+
+
+def _panoptic(files: Files, *, limit: int | None, progress: bool) -> list[Check]:
+    if files.truth is None or files.truth_dir is None:
+        return []
+    from ovrcoat.evaluation.panoptic_files import PanopticSource, check_panoptic
+    from ovrcoat.evaluation.truth_checks import check_truth
+
+    truth = PanopticSource(files.truth, files.truth_dir)
+    if files.prediction is None or files.prediction_dir is None:
+        return [Check(str(files.truth), *check_truth(truth, limit=limit, progress=progress))]
+    prediction = PanopticSource(files.prediction, files.prediction_dir)
+    found = check_panoptic(truth, prediction, progress=progress)
+    return [Check(f"{files.prediction} against {files.truth}", *found)]
+
+
+def _instances(files: Files) -> list[Check]:
+    if files.instances is None:
+        return []
+    from ovrcoat.evaluation.instance_checks import check_instances
+    from ovrcoat.evaluation.truth_checks import read_list, read_object
+
+    truth = read_object(files.instances)
+    results = None if files.results is None else read_list(files.results)
+    subject = str(files.instances) if results is None else f"{files.results} against {files.instances}"
+    images = truth.get("images")
+    return [Check(subject, check_instances(truth, results), len(images) if isinstance(images, list) else 0)]
+
+
+def _tell(checks: list[Check], *, quiet: bool) -> None:
+    """Errors first, then warnings, then notes; the last line sums up."""
+    for check in checks if not quiet else ():
+        say(f"{check.subject}: {_count(check.photo_count, 'photo')}")
+        for finding in _sorted(check.findings):
+            say(f"\n{finding.level} {finding.code}, {finding.count} ×")
+            say(f"  {finding.message}")
+            for example in finding.examples:
+                say(f"  - {example}")
+            if finding.count > MOST_EXAMPLES:
+                say(f"  - … and {finding.count - MOST_EXAMPLES} more")
+        say("")
+    errors, warnings = (
+        sum(len(check.findings.of(level)) for check in checks) for level in ("error", "warning")
+    )
+    photos = _count(sum(check.photo_count for check in checks), "photo")
+    if errors or warnings:
+        say(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}")
+    else:
+        say(f"no faults found in {photos}")
+
+
+def _sorted(findings: Findings) -> list[Finding]:
+    return [*findings.of("error"), *findings.of("warning"), *findings.of("note")]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _document(checks: list[Check]) -> dict[str, Any]:
+    return {
+        "ovrcoat": __version__,
+        "errors": sum(len(check.findings.of("error")) for check in checks),
+        "warnings": sum(len(check.findings.of("warning")) for check in checks),
+        "checks": [
+            {
+                "subject": check.subject,
+                "photos": check.photo_count,
+                "findings": [finding.to_dict() for finding in _sorted(check.findings)],
+            }
+            for check in checks
+        ],
+    }
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    from ovrcoat.atomic import write_atomically
+
+    content = json_format.dumps(document, indent=2, ensure_ascii=False).encode()
+    write_atomically(path, lambda file: file.write(content))
+    note(f"→ {path}")

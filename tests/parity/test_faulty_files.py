@@ -1,0 +1,127 @@
+"""Faulty files with known faults: each is told; the little real data sets have no faults but known ones."""
+
+import json
+from pathlib import Path
+
+import pytest
+from cyclopts import App
+
+from ovrcoat.cli.check_data import check_data
+from ovrcoat.evaluation.dataset_checks import check_dataset
+from ovrcoat.evaluation.instance_checks import check_instances
+
+# case → a code that must be found; those without a level are errors
+PANOPTIC = {
+    "01_pred_json_segment_absent_in_png": "prediction-segment-without-pixels",
+    "02_pred_png_id_absent_in_json": "prediction-pixels-without-segment",
+    "03_pred_unknown_category": "prediction-category-unknown",
+    "04_gt_unknown_category": "truth-category-unknown",
+    "05_gt_area_doubled": "areas-differ",
+    "06_gt_area_third": "area-impossible",
+    "07_gt_area_missing": "area-missing",
+    "08_size_mismatch": "size-mismatch",
+    "09_size_mismatch_one_row": "size-mismatch",
+    "10_size_transposed": "size-mismatch",
+    "11_missing_prediction": "prediction-missing",
+    "12_image_id_type_differs": "image-id-type",
+    "13_duplicate_prediction": "prediction-image-twice",
+    "14_duplicate_ground_truth": "truth-image-twice",
+    "15_pred_png_greyscale": "png-not-rgb",
+    "16_pred_png_palette": "png-not-rgb",
+    "17_pred_png_rgba": "png-with-alpha",
+    "18_pred_png_missing": "png-missing",
+    "19_pred_png_truncated": "png-damaged",
+    "20_pred_duplicate_segment_id": "segment-id-twice",
+    "21_pred_segment_id_zero": "segment-id-zero",
+    "22_pred_id_beyond_24_bits": "segment-id-too-large",
+    "23_gt_iscrowd_missing": "iscrowd-missing",
+    "24_gt_isthing_missing": "isthing-missing",
+    "25_gt_json_segment_absent_in_png": "truth-segment-without-pixels",
+    "26_gt_png_id_absent_in_json": "truth-pixels-without-segment",
+    "27_no_predictions_at_all": "no-predictions",
+    "28_no_ground_truth_at_all": "no-truth",
+    "29_category_id_as_text": "category-id-invalid",
+    "30_pred_json_truncated": "json-unreadable",
+}
+DOUBTFUL = {  # warnings and notes: a number still means something
+    *("05_gt_area_doubled", "07_gt_area_missing", "17_pred_png_rgba", "23_gt_iscrowd_missing"),
+    *("25_gt_json_segment_absent_in_png", "26_gt_png_id_absent_in_json"),
+}
+INSTANCES: dict[str, set[str]] = {
+    "ade_like_string_ids_score_ties": {"image-id-text", "result-twice"},
+    "annotation_id_zero": {"annotation-id-zero"},
+    "class_without_gt_is_left_out": set(),
+    "more_than_100_detections": {"more-than-100-detections"},
+    "no_detections": {"results-empty"},
+    "real_coco_10": {"result-twice"},
+    "thresholds_of_iou": set(),
+}
+# name, folder below mini/, split → codes
+DATASETS = {
+    ("coco", "", "val"): {"photo-without-labels"},  # two of its photos have COCO-Stuff labels only
+    ("ade20k", "ade20k", "val"): {"areas-differ", "areas-cost"},
+    ("cityscapes", "", "train"): set(),
+    ("cityscapes", "", "val"): set(),
+    ("mapillary", "mapillary", "train"): set(),
+    ("mapillary", "mapillary", "val"): set(),
+}
+
+
+def run(*arguments: object) -> int:
+    app = App(result_action="return_value", exit_on_error=False, print_error=False)
+    app.command(check_data)
+    return app(["check-data", *map(str, arguments)])
+
+
+def check_case(case: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, str]]:
+    """The exit status, and the level of each code found."""
+    truth = ("--truth", case / "gt.json", "--truth-dir", case / "gt")
+    prediction = ("--prediction", case / "pred.json", "--prediction-dir", case / "pred")
+    status = run(*truth, *prediction, "--json", "-")
+    (check,) = json.loads(capsys.readouterr().out)["checks"]
+    return status, {finding["code"]: finding["level"] for finding in check["findings"]}
+
+
+def test_every_case_is_known(shared_fixtures: Path) -> None:
+    folder = shared_fixtures / "evaluation/pq_A/invalid"
+    cases = {path.name for path in folder.iterdir() if path.is_dir()}
+    assert cases == {"00_valid_base", *PANOPTIC}
+    assert {path.name for path in (shared_fixtures / "evaluation/ap_A").iterdir() if path.is_dir()} == set(
+        INSTANCES
+    )
+
+
+@pytest.mark.parametrize("case", PANOPTIC)
+def test_fault_is_told(case: str, shared_fixtures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, levels = check_case(shared_fixtures / "evaluation/pq_A/invalid" / case, capsys)
+    assert PANOPTIC[case] in levels
+    assert (levels[PANOPTIC[case]] == "error") is (case not in DOUBTFUL)
+    assert status == int("error" in levels.values())
+
+
+def test_the_valid_base_has_no_faults(shared_fixtures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check_case(shared_fixtures / "evaluation/pq_A/invalid/00_valid_base", capsys) == (0, {})
+
+
+@pytest.mark.parametrize("case", INSTANCES)
+def test_instances_have_the_known_findings_only(case: str, shared_fixtures: Path) -> None:
+    folder = shared_fixtures / "evaluation/ap_A" / case
+    truth, results = (json.loads((folder / name).read_text()) for name in ("gt.json", "pred.json"))
+    findings = check_instances(truth, results)
+    assert {finding.code for finding in findings} == INSTANCES[case]
+    assert findings.of("error") == ()
+
+
+@pytest.mark.parametrize(("name", "root", "split"), DATASETS)
+def test_a_real_data_set_has_the_known_findings_only(
+    name: str, root: str, split: str, shared_fixtures: Path
+) -> None:
+    found = check_dataset(name, root=shared_fixtures / "mini" / root, split=split)
+    assert {finding.code for finding in found.findings} == DATASETS[name, root, split]
+    assert found.photo_count > 0
+
+
+def test_the_cost_of_published_areas_is_told(shared_fixtures: Path) -> None:
+    findings = check_dataset("ade20k", root=shared_fixtures / "mini/ade20k").findings
+    (cost,) = findings.of("note")
+    assert cost.examples == ["PQ of the truth against itself is 99.92"]  # as the public code has it
