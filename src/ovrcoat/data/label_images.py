@@ -12,6 +12,7 @@ from ovrcoat.errors import DatasetError
 
 # One channel of whole numbers; for P the palette's index. Which I 16 bits have depends on Pillow's version.
 VALUE_MODES = ("L", "P", "1", "I;16", "I;16B", "I;16L", "I")
+STRETCHED = {"L;2": 85, "L;4": 17}  # Pillow spreads grey of 2 and 4 bits over 0..255: by this factor
 
 
 def decode_ids(content: bytes, *, place: str) -> Int32[np.ndarray, "height width"]:
@@ -52,7 +53,7 @@ def decode_values(content: bytes, *, place: str) -> Int32[np.ndarray, "height wi
             f"{place}: this picture is of mode {image.mode}, expected one channel of 8 or 16 bits with a "
             "category's id per pixel; a coloured picture has to be turned into ids first"
         )
-    return np.asarray(image).astype(np.int32)
+    return np.asarray(image).astype(np.int32) // STRETCHED.get(image.info["raw mode"], 1)
 
 
 def positions_of(
@@ -81,7 +82,9 @@ def _decode(content: bytes, *, place: str) -> Image.Image:
                 raise DatasetError(
                     f"{place}: {image.width:,} × {image.height:,} pixels, expected at most {MAX_PIXELS:,}"
                 )
+            raw_mode = str(image.tile[0].args) if image.tile else ""
             image.load()
+            image.info["raw mode"] = raw_mode
         except DatasetError:
             raise
         except Exception as error:  # decoders of damaged files raise anything

@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -74,3 +77,18 @@ def test_unknown_values_are_told():
     values = np.arange(8, dtype=np.int32).reshape(2, 4)
     with pytest.raises(DatasetError, match=r"a\.png: pixels hold 1, 2, 3, 4, 5 …, which is no .* Do that\."):
         positions_of(values, {0: 0}, place="a.png", advice="Do that.")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_of_few_bits_keeps_its_values(bits: int):
+    """Pillow writes such files only with a palette, so the bytes are made by hand."""
+    rows = bytes([0, 0b00011011]) if bits == 2 else bytes([0, 0b01010011])
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    width = 8 // bits
+    head = struct.pack(">IIBBBBB", width, 1, bits, 0, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows))
+    found = decode_values(content + chunk(b"IEND", b""), place="labels.png").tolist()
+    assert found == {1: [[0, 1, 0, 1, 0, 0, 1, 1]], 2: [[0, 1, 2, 3]], 4: [[5, 3]]}[bits]
