@@ -1,0 +1,98 @@
+"""Small reports for the tests of report, tables and comparison."""
+
+import numpy as np
+
+from ovrcoat.evaluation.mean_iou import MeanIou, tallies_of
+from ovrcoat.evaluation.panoptic_quality import PanopticQuality, Tally
+from ovrcoat.evaluation.report import (
+    DataFacts,
+    EvaluationReport,
+    ImageTallies,
+    InstanceScores,
+    LostMaskScores,
+    ModelFacts,
+    PanopticScores,
+    RunReport,
+    SemanticScores,
+    trust_key,
+)
+from ovrcoat.vocabulary import Category, Vocabulary
+
+CATEGORIES = (
+    Category(("cat", "kitty"), is_thing=True, id=1),
+    Category(("dog",), is_thing=True, id=7),
+    Category(("sky",), is_thing=False, id=40),
+    Category(("road",), is_thing=False, id=41),
+)
+SEEN = (1, 40)
+IDS = [category.id for category in CATEGORIES]
+
+
+def random_report(seed: int, *, photos: int = 12, trusts: tuple[float, ...] = (0.0, 0.5)) -> EvaluationReport:
+    """Random tallies, and the runs' numbers computed from them by the metrics themselves."""
+    generator = np.random.default_rng(seed)
+    panoptic = [{trust_key(trust): _counts(generator) for trust in trusts} for _ in range(photos)]
+    cells = [{trust_key(trust): _cells(generator) for trust in trusts} for _ in range(photos)]
+    return EvaluationReport(
+        model=ModelFacts(name="tiny", hash="0123456789abcdef", provenance={"source": "random"}),
+        data=DataFacts(name="toys", split="val", root="toys", photos=photos, fingerprint="feed" * 4),
+        protocol={"short_side": 64, "background": "none"},
+        vocabulary=Vocabulary(CATEGORIES, name="toys").to_dict(),
+        seen_category_ids=SEEN,
+        runs=tuple(_run(trust, panoptic, cells) for trust in trusts),
+        images=tuple(
+            ImageTallies(
+                image_id=f"photo {number}",
+                panoptic={key: counts for key, counts in panoptic[number].items()},
+                semantic={key: tallies_of(one, category_ids=IDS) for key, one in cells[number].items()},
+            )
+            for number in range(photos)
+        ),
+        timing={"seconds": 1.5},
+    )
+
+
+def _run(trust, panoptic, cells):
+    key = trust_key(trust)
+    quality, iou = PanopticQuality(), MeanIou([category.name for category in CATEGORIES])
+    for counts in panoptic:
+        quality.add({id: Tally(*one) for id, one in counts[key].items()})
+    for one in cells:
+        iou.add_cells(one[key])
+    return RunReport(
+        trust=trust,
+        panoptic=PanopticScores.model_validate(quality.report(CATEGORIES, SEEN)),
+        semantic=SemanticScores.model_validate(iou.report()),
+        instance=InstanceScores.model_validate(
+            {
+                "stats": {"AP": 12.5 + trust, "AP50": 25.0, "AP75": None},
+                "per_class": {"1": {"name": "cat", "AP": 12.5, "AP50": 25.0}},
+            }
+        ),
+        lost_masks=LostMaskScores.model_validate(
+            {
+                "rows": [
+                    {"outcome": "found", "meaning": "matched", "counts": {"All": 3, "Seen": 0}},
+                    {"outcome": "void", "meaning": "thrown away", "counts": {"All": 1, "Seen": 0}},
+                ],
+                "segments": {"All": 4, "Seen": 0},
+                "per_category": {"1": {"found": 3, "void": 1}},
+            }
+        ),
+    )
+
+
+def _counts(generator):
+    """Tallies of some of the categories; "road" is never there."""
+    tallies = {}
+    for id in IDS[:3]:
+        tp, fp, fn = generator.integers(0, 3, size=3).tolist()
+        if tp + fp + fn:
+            tallies[id] = (tp, fp, fn, float(generator.uniform(0.5, 1, tp).sum()))
+    return tallies
+
+
+def _cells(generator):
+    true, found = generator.integers(0, 3, size=(2, 6))
+    pixels = generator.integers(1, 50, size=6)
+    return tuple(zip(true.tolist(), found.tolist(), pixels.tolist(), strict=True))
