@@ -1,0 +1,125 @@
+"""`ovrcoat evaluate`: a model and labelled photos in; tables and a report in three forms out."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ovrcoat.cli.evaluate_options import Machine, Photos, Protocol, Report
+from ovrcoat.cli.startup import heavy_imports
+from ovrcoat.cli.terminal import complain, note, say
+from ovrcoat.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ovrcoat.evaluation.plan import EvaluationSettings
+    from ovrcoat.evaluation.report import EvaluationReport
+
+DEFAULT_OUTPUT = Path("ovrcoat-evaluation")
+STDOUT = Path("-")
+
+
+def evaluate(
+    *,
+    photos: Photos,
+    protocol: Protocol = Protocol(),  # noqa: B008 - frozen
+    machine: Machine = Machine(),  # noqa: B008
+    report: Report = Report(),  # noqa: B008
+) -> int:
+    """Measure a model on labelled photos: PQ, mIoU, mask AP, and where masks are lost.
+
+    Interrupted, the same command goes on where it stopped.
+    """
+    from ovrcoat.data.catalog import open_dataset
+
+    dataset = open_dataset(photos.data, root=photos.root, split=photos.split)
+    trusts = tuple(_number(text) for text in protocol.trust.split(","))
+    if not report.quiet:
+        split = f" ({dataset.split})" if dataset.split else ""
+        count = len(dataset) if photos.limit is None else min(photos.limit, len(dataset))
+        note(f"data: {dataset.name}{split}, photos: {count}, model: {machine.model}, γ: {protocol.trust}")
+    with heavy_imports():
+        from ovrcoat.evaluation import evaluator
+        from ovrcoat.segmenter import Segmenter
+
+    segmenter = Segmenter.load(machine.model, device=machine.device)
+    folder = report.output or DEFAULT_OUTPUT / dataset.name
+    journal = folder / "journal.jsonl"
+    try:
+        found = evaluator.evaluate(
+            segmenter,
+            dataset,
+            settings=_settings(photos, protocol, trusts=trusts, model=machine.model),
+            journal=journal,
+            predictions=report.save_predictions,
+            overwrite=report.overwrite,
+            progress=not report.quiet,
+        )
+    except KeyboardInterrupt:
+        complain(f"interrupted; what is done is kept in {journal}: run the same command again to go on")
+        return 130
+    _write(found, folder)
+    return _tell(found, folder, report=report)
+
+
+def _settings(
+    photos: Photos, protocol: Protocol, *, trusts: tuple[float, ...], model: str
+) -> "EvaluationSettings":
+    from ovrcoat.evaluation.plan import EvaluationSettings
+
+    return EvaluationSettings(
+        trusts=trusts,
+        tasks=tuple(task.strip() for task in protocol.task.split(",")),
+        vocabulary=protocol.vocabulary,
+        background=protocol.background,
+        oracle=protocol.oracle,
+        seen=protocol.seen,
+        areas=protocol.areas,
+        limit=photos.limit,
+        protocol=protocol.protocol,
+        short_side=protocol.short_side,
+        max_long_side=protocol.max_long_side,
+        model_name=Path(model).name,
+    )
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"--trust: {text.strip()!r} is no number; give γ from 0 to 1, several with commas: 0,0.5"
+        ) from error
+
+
+def _write(found: "EvaluationReport", folder: Path) -> None:
+    """The three files of a report."""
+    from ovrcoat.evaluation import report_tables
+
+    _put(folder / "report.json", found.to_json())
+    _put(folder / "report.md", report_tables.markdown(found))
+    _put(folder / "per_category.csv", report_tables.csv(found))
+
+
+def _put(path: Path, text: str) -> None:
+    from ovrcoat.atomic import write_atomically
+
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def _tell(found: "EvaluationReport", folder: Path, *, report: Report) -> int:
+    """Tables or JSON to stdout; the exit status."""
+    from ovrcoat.evaluation.report_tables import table
+
+    if report.json == STDOUT:
+        say(json.dumps(found.to_dict(), allow_nan=False))
+    elif report.json is not None:
+        _put(report.json, found.to_json())
+    if not report.quiet and report.json != STDOUT:
+        say(table(found))
+    if not report.quiet:
+        if resumed := found.timing["photos_of_an_earlier_run"]:
+            note(f"{resumed} of {found.data.photos} photos were done by an earlier run")
+        note(f"→ {folder / 'report.json'}, report.md, per_category.csv")
+    errors = [finding for finding in found.findings if finding.level == "error"]
+    for finding in errors:
+        complain(str(finding))
+    return int(bool(errors))

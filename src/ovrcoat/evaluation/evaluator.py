@@ -1,0 +1,204 @@
+"""A model and a data set in, a report out. The photos go the way of `segment`; each is encoded once.
+
+A photo that cannot be used never stops a run and never goes unnoticed: the report has it among its findings.
+With a journal an interrupted run goes on where it stopped.
+"""
+
+import time
+import warnings
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from ovrcoat.data.dataset import Dataset
+from ovrcoat.data.findings import Findings
+from ovrcoat.errors import ConfigError, DatasetError
+from ovrcoat.evaluation.journal import Journal
+from ovrcoat.evaluation.photo_scores import PhotoScorer
+from ovrcoat.evaluation.plan import EvaluationSettings, Plan, make_plan
+from ovrcoat.evaluation.predictions import PredictionFolder
+from ovrcoat.evaluation.reading_ahead import Unreadable, load_sample, read_ahead
+from ovrcoat.evaluation.report import DataFacts, EvaluationReport, ModelFacts, trust_key
+from ovrcoat.evaluation.totals import Totals
+from ovrcoat.extras import require
+from ovrcoat.segmenter import Segmenter
+
+
+def evaluate(
+    segmenter: Segmenter,
+    dataset: Dataset,
+    *,
+    settings: EvaluationSettings | None = None,
+    journal: Path | None = None,
+    predictions: Path | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> EvaluationReport:
+    """Evaluate a model on a data set.
+
+    Args:
+        segmenter: the model.
+        dataset: see `data.catalog.open_dataset`.
+        settings: None is the published protocol, with γ 0 and 0.5.
+        journal: file to note finished photos in; if it is there, an equal run goes on with it.
+        predictions: folder for panoptic predictions in COCO's form, see predictions.py.
+        overwrite: start anew, whatever journal and predictions are there.
+        progress: show a bar (on a terminal).
+
+    Raises:
+        ConfigError: a setting is out of range or does not fit the data set.
+        VocabularyError: the words cannot be used.
+        DatasetError: no photo could be evaluated, or the truth of instances is faulty.
+        OutputError: journal or predictions belong to another run, or cannot be written.
+        MissingExtraError: instances need pycocotools, which is not installed.
+    """
+    started = time.perf_counter()
+    plan = make_plan(segmenter, dataset, settings=settings or EvaluationSettings())
+    if "instance" in plan.settings.tasks:
+        require("pycocotools.cocoeval", extra="coco")  # better known before the work than after it
+    if predictions is not None and "panoptic" not in plan.settings.tasks:
+        raise ConfigError("predictions are saved for the task 'panoptic' only; ask for it, or save none")
+    totals = Totals(plan)
+    header = plan.header()
+    with ExitStack() as stack:
+        book = stack.enter_context(Journal(journal, header, overwrite=overwrite)) if journal else None
+        if book is not None:
+            _take_over(book, plan, totals)
+        resumed = len(totals.images)
+        folders = {}
+        if predictions is not None:
+            for trust in map(float, plan.settings.trusts):
+                folder = PredictionFolder(
+                    predictions,
+                    trust=trust,
+                    dataset=dataset,
+                    header=header,
+                    done=totals.images,
+                    overwrite=overwrite,
+                )
+                folders[trust_key(trust)] = stack.enter_context(folder)
+        _work(plan, totals, book=book, folders=folders, progress=progress)
+        if not totals.images:
+            reasons = "\n".join(f"- {finding}" for finding in totals.findings)
+            raise DatasetError(f"no photo of {dataset.name} could be evaluated:\n{reasons}")
+        for folder in folders.values():
+            folder.complete(totals.images)
+    return _report(plan, totals, resumed=resumed, seconds=time.perf_counter() - started)
+
+
+def _take_over(book: Journal, plan: Plan, totals: Totals) -> None:
+    """Count the photos that an earlier run has finished, as far as this one asks for them."""
+    wanted = {record.image_id for record in plan.records}
+    for entry in book.entries():
+        if entry["image_id"] in wanted and entry["image_id"] not in totals.images:
+            totals.add(entry)
+
+
+def _work(
+    plan: Plan,
+    totals: Totals,
+    *,
+    book: Journal | None,
+    folders: Mapping[str, PredictionFolder],
+    progress: bool,
+) -> None:
+    """Evaluate the photos that are not in `totals` yet."""
+    scorer = PhotoScorer(plan, folders)
+    tasks, truths = plan.settings.tasks, plan.dataset.tasks
+    load = partial(
+        load_sample,
+        dataset=plan.dataset,
+        panoptic="panoptic" in tasks or (plan.settings.oracle and "panoptic" in truths),
+        semantic="semantic" in tasks or (plan.settings.oracle and "panoptic" not in truths),
+    )
+    todo = [record for record in plan.records if record.image_id not in totals.images]
+    done = len(plan.records) - len(todo)
+    with (
+        warnings.catch_warnings(),
+        tqdm(
+            total=len(plan.records), initial=done, unit="photo", disable=None if progress else True
+        ) as progress_bar,
+        # closed before the warnings are as they were: its thread must not meddle with them any more
+        closing(read_ahead(todo, load)) as samples,
+    ):
+        warnings.simplefilter("ignore", UserWarning)  # doubts about the words: the report has them, once
+        for record, sample in samples:
+            try:
+                if isinstance(sample, Unreadable):
+                    raise DatasetError(sample.reason)
+                entry = scorer.score(record, sample)
+            except DatasetError as error:
+                totals.leave_out(record, str(error))
+            else:
+                if book is not None:
+                    book.append(entry)
+                totals.add(entry)
+            progress_bar.update()
+            if not progress_bar.disable:
+                running = {f"PQ γ={key}": f"{pq:.1f}" for key, pq in totals.running_pq().items()}
+                progress_bar.set_postfix(running, refresh=False)
+
+
+def _report(plan: Plan, totals: Totals, *, resumed: int, seconds: float) -> EvaluationReport:
+    """All numbers, in the order of the data set."""
+    evaluated = [record for record in plan.records if record.image_id in totals.images]
+    runs = totals.runs(evaluated)
+    dataset, settings = plan.dataset, plan.settings
+    _add_notes(plan, totals.findings)
+    return EvaluationReport(
+        model=ModelFacts(
+            name=settings.model_name, hash=plan.model_hash, provenance=dict(plan.segmenter.provenance)
+        ),
+        data=DataFacts(
+            name=dataset.name,
+            split=dataset.split,
+            photos=len(evaluated),
+            fingerprint=dataset.fingerprint(),
+        ),
+        protocol=plan.facts(),
+        vocabulary=plan.vocabulary.to_dict(),
+        seen_category_ids=tuple(sorted(plan.seen_ids)),
+        runs=runs,
+        images=tuple(totals.images[record.image_id] for record in evaluated),
+        timing={
+            "seconds": round(seconds, 2),
+            "seconds_per_photo": round(totals.seconds / len(evaluated), 4),
+            "photos_of_an_earlier_run": resumed,
+            "device": str(plan.segmenter.device),
+            "torch": torch.__version__,
+        },
+        findings=tuple(totals.findings),
+    )
+
+
+def _add_notes(plan: Plan, findings: Findings) -> None:
+    """What a reader must know before comparing the numbers with others."""
+    settings, dataset = plan.settings, plan.dataset
+    if len(plan.records) < len(dataset):
+        findings.add(
+            "first-photos-only",
+            "only the first photos were evaluated: no number here can be compared with a published one",
+            example=f"{len(plan.records)} of {len(dataset)}",
+            level="note",
+        )
+    if settings.oracle:
+        findings.add(
+            "oracle-words",
+            "each photo was asked only for the categories in its truth (oracle): not to be compared with "
+            "numbers of the whole vocabulary",
+            example=f"{len(plan.vocabulary)} categories in all",
+            level="note",
+        )
+    if plan.vocabulary.hidden:
+        findings.add(
+            "hidden-words",
+            "hidden words took part; the published protocol has none (background none)",
+            example=f"{len(plan.vocabulary.hidden)} words",
+            level="note",
+        )
+    for problem in plan.vocabulary.lint():
+        findings.add("doubtful-words", "the words are doubtful", example=problem.message, level="note")

@@ -1,0 +1,40 @@
+"""The four data sets in the layout of their release, evaluated from folder and from zip: equal reports."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ovrcoat.data.catalog import open_dataset
+from ovrcoat.evaluation.evaluator import evaluate
+from ovrcoat.evaluation.plan import EvaluationSettings
+from ovrcoat.segmenter import Segmenter
+
+FOLDERS = {  # data set → its own folder below the fixtures
+    "coco": "coco",
+    "ade20k": "ade20k/ADEChallengeData2016",
+    "cityscapes": "cityscapes",
+    "mapillary": "mapillary/mapillary_vistas",
+}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_folder_and_zip_give_the_same_report(
+    name: str, shared_fixtures: Path, tmp_path: Path, tiny_segmenter: Segmenter
+):
+    folder = shared_fixtures / "mini" / FOLDERS[name]
+    dataset = open_dataset(name, root=folder)
+    settings = EvaluationSettings(tasks=tuple(sorted(dataset.tasks)), trusts=(0.0, 0.5))
+    report = evaluate(tiny_segmenter, dataset, settings=settings)
+    assert [finding for finding in report.findings if finding.level == "error"] == []
+    assert report.data.photos == len(dataset) > 0
+    assert len(report.categories) == len(dataset.categories)
+    counted = [score for run in report.runs if run.panoptic for score in run.panoptic.per_class.values()]
+    assert sum(score.tp + score.fn for score in counted) > 0
+    archive = shutil.make_archive(
+        str(tmp_path / "release"), "zip", root_dir=folder.parent, base_dir=folder.name
+    )
+    zipped = evaluate(tiny_segmenter, open_dataset(name, root=archive), settings=settings)
+    assert zipped.runs == report.runs
+    assert zipped.images == report.images
+    assert zipped.data == report.data

@@ -1,0 +1,299 @@
+"""The whole evaluation on a tiny network; the truth is what the network itself finds with γ = 0.5."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from labelled_photos import make_labelled_folder
+from ovrcoat.data.catalog import open_dataset
+from ovrcoat.errors import ConfigError, DatasetError, OutputError
+from ovrcoat.evaluation import evaluator
+from ovrcoat.evaluation.evaluator import evaluate
+from ovrcoat.evaluation.photo_scores import PhotoScorer
+from ovrcoat.evaluation.plan import EvaluationSettings
+from ovrcoat.evaluation.report import EvaluationReport
+from ovrcoat.segmenter import Segmenter
+
+ALL_TASKS = EvaluationSettings(tasks=("panoptic", "semantic", "instance"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_segmenter: Segmenter) -> Path:
+    made = make_labelled_folder(tmp_path / "mine", tiny_segmenter)
+    tiny_segmenter.network.encoder.batch_sizes.clear()
+    return made
+
+
+def encoded_photos(segmenter: Segmenter) -> int:
+    return sum(segmenter.network.encoder.batch_sizes)
+
+
+def numbers(report: EvaluationReport) -> dict[str, Any]:
+    """All but what differs between two equal runs."""
+    return {key: value for key, value in report.to_dict().items() if key not in {"created", "timing"}}
+
+
+def change_json(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / "panoptic.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def codes(report: EvaluationReport) -> dict[str, str]:
+    return {finding.code: finding.level for finding in report.findings}
+
+
+def test_the_networks_own_prediction_is_perfect(tiny_segmenter: Segmenter, folder: Path):
+    report = evaluate(tiny_segmenter, open_dataset(folder))
+    without, with_coat = report.runs
+    assert (without.trust, with_coat.trust) == (0.0, 0.5)
+    assert with_coat.panoptic is not None
+    assert with_coat.panoptic.groups["All"].pq == 1.0
+    assert with_coat.panoptic.per_class[1].tp == 6
+    assert with_coat.lost_masks is not None
+    assert {row.outcome: row.counts["All"] for row in with_coat.lost_masks.rows if row.counts["All"]} == {
+        "found": 9
+    }
+    assert without.panoptic is not None
+    assert 0 < (without.panoptic.groups["All"].pq or 0) < 1
+    assert report.findings == ()
+    assert report.data.photos == 3
+    assert report.seen_category_ids == (1, 3)  # cat and sky: what its training knew
+
+
+def test_a_photo_is_encoded_once_for_all_trusts_and_tasks(tiny_segmenter: Segmenter, folder: Path):
+    report = evaluate(tiny_segmenter, open_dataset(folder), settings=ALL_TASKS)
+    assert encoded_photos(tiny_segmenter) == 3
+    for run in report.runs:
+        assert run.panoptic is not None
+        assert run.semantic is not None
+        assert run.instance is not None
+    assert report.images[0].semantic["0.5"]
+    pixels = [tally[1] for image in report.images for tally in image.semantic["0"].values()]
+    assert 0 < sum(pixels) <= 3 * 40 * 56
+
+
+def test_folder_and_zip_give_the_same(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):
+    archive = shutil.make_archive(str(tmp_path / "zipped" / "mine"), "zip", folder)
+    from_folder = evaluate(tiny_segmenter, open_dataset(folder), settings=ALL_TASKS)
+    from_zip = evaluate(tiny_segmenter, open_dataset(archive), settings=ALL_TASKS)
+    assert numbers(from_folder) == numbers(from_zip)
+
+
+def test_an_interrupted_run_goes_on(
+    tiny_segmenter: Segmenter, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = evaluate(tiny_segmenter, open_dataset(folder), settings=ALL_TASKS)
+    journal = tmp_path / "out" / "journal.jsonl"
+    score = PhotoScorer.score
+
+    def interrupted(scorer: PhotoScorer, record: Any, sample: Any) -> Any:
+        if record.image_id == 3:
+            raise KeyboardInterrupt
+        return score(scorer, record, sample)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PhotoScorer, "score", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(tiny_segmenter, open_dataset(folder), settings=ALL_TASKS, journal=journal)
+    journal.write_bytes(journal.read_bytes() + b'{"image_id": 3, "panop')  # killed while writing
+    tiny_segmenter.network.encoder.batch_sizes.clear()
+    resumed = evaluate(tiny_segmenter, open_dataset(folder), settings=ALL_TASKS, journal=journal)
+    assert encoded_photos(tiny_segmenter) == 1
+    assert resumed.timing["photos_of_an_earlier_run"] == 2
+    assert numbers(resumed) == numbers(whole)
+
+
+def test_a_finished_run_costs_nothing_twice(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):
+    first = evaluate(tiny_segmenter, open_dataset(folder), journal=tmp_path / "journal.jsonl")
+    tiny_segmenter.network.encoder.batch_sizes.clear()
+    again = evaluate(tiny_segmenter, open_dataset(folder), journal=tmp_path / "journal.jsonl")
+    assert encoded_photos(tiny_segmenter) == 0
+    assert numbers(again) == numbers(first)
+
+
+def test_another_run_does_not_touch_the_journal(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):
+    journal = tmp_path / "journal.jsonl"
+    evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
+    other = EvaluationSettings(trusts=(0.25,), short_side=96)
+    with pytest.raises(OutputError, match="belongs to another run") as caught:
+        evaluate(tiny_segmenter, open_dataset(folder), settings=other, journal=journal)
+    assert 'trusts: there ["0", "0.5"], now ["0.25"]' in str(caught.value)
+    assert "inference.short_side: there 64, now 96" in str(caught.value)
+    report = evaluate(tiny_segmenter, open_dataset(folder), settings=other, journal=journal, overwrite=True)
+    assert report.trusts == (0.25,)
+
+
+def test_a_limit_is_told_and_a_longer_run_goes_on(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):
+    journal = tmp_path / "journal.jsonl"
+    short = evaluate(
+        tiny_segmenter, open_dataset(folder), settings=EvaluationSettings(limit=2), journal=journal
+    )
+    assert short.data.photos == 2
+    assert [image.image_id for image in short.images] == [1, 2]
+    assert codes(short) == {"first-photos-only": "note"}
+    tiny_segmenter.network.encoder.batch_sizes.clear()
+    whole = evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
+    assert encoded_photos(tiny_segmenter) == 1
+    assert numbers(whole) == numbers(evaluate(tiny_segmenter, open_dataset(folder)))
+
+
+def test_a_photo_that_cannot_be_read_is_told_and_repaired(
+    tiny_segmenter: Segmenter, folder: Path, tmp_path: Path
+):
+    whole = evaluate(tiny_segmenter, open_dataset(folder))
+    photo = folder / "images" / "photo2.png"
+    content = photo.read_bytes()
+    photo.write_bytes(content[:100])
+    journal = tmp_path / "journal.jsonl"
+    lacking = evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
+    assert codes(lacking) == {"photo-left-out": "error"}
+    assert lacking.findings[0].examples[0].startswith("2: ")
+    assert "every number here lacks them" in lacking.findings[0].message
+    assert [image.image_id for image in lacking.images] == [1, 3]
+    photo.write_bytes(content)
+    tiny_segmenter.network.encoder.batch_sizes.clear()
+    repaired = evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
+    assert encoded_photos(tiny_segmenter) == 1
+    assert [image.image_id for image in repaired.images] == [1, 2, 3]
+    assert repaired.runs == whole.runs
+
+
+def test_labels_of_another_size_are_told(tiny_segmenter: Segmenter, folder: Path):
+    photo = folder / "images" / "photo1.png"
+    Image.open(photo).transpose(Image.Transpose.ROTATE_90).save(photo)
+    report = evaluate(tiny_segmenter, open_dataset(folder))
+    assert codes(report) == {"photo-left-out": "error"}
+    assert (
+        "has 40 × 56 pixels (upright, by its EXIF mark), its labels panoptic/photo1.png have 56 × 40"
+        in str(report.findings[0])
+    )
+
+
+def test_without_any_photo_there_is_no_report(tiny_segmenter: Segmenter, folder: Path):
+    for photo in (folder / "images").iterdir():
+        photo.unlink()
+    with pytest.raises(DatasetError, match="no photo of mine could be evaluated"):
+        evaluate(tiny_segmenter, open_dataset(folder))
+
+
+def test_areas_that_differ_are_told(tiny_segmenter: Segmenter, folder: Path):
+    def enlarge(document: dict[str, Any]) -> None:
+        document["annotations"][0]["segments_info"][0]["area"] += 100
+
+    change_json(folder, enlarge)
+    report = evaluate(tiny_segmenter, open_dataset(folder))
+    assert codes(report) == {"areas-differ": "warning"}
+    assert "--areas png recounts them" in str(report.findings[0])
+    panoptic = report.run(0.5).panoptic
+    assert panoptic is not None
+    assert (panoptic.groups["All"].pq or 1) < 1
+    recounted = evaluate(tiny_segmenter, open_dataset(folder), settings=EvaluationSettings(areas="png"))
+    assert codes(recounted) == {"areas-differ": "note"}
+    panoptic = recounted.run(0.5).panoptic
+    assert panoptic is not None
+    assert panoptic.groups["All"].pq == 1
+
+
+def test_an_iou_above_one_is_an_error(tiny_segmenter: Segmenter, folder: Path):
+    def shrink(document: dict[str, Any]) -> None:
+        document["annotations"][1]["segments_info"][0]["area"] = 5
+
+    change_json(folder, shrink)
+    report = evaluate(tiny_segmenter, open_dataset(folder))
+    assert codes(report) == {"photo-left-out": "error"}
+    assert "the IoU would exceed 1" in str(report.findings[0])
+    assert [image.image_id for image in report.images] == [1, 3]
+
+
+def test_the_oracle_asks_for_what_is_there(tiny_segmenter: Segmenter, folder: Path):
+    def empty(document: dict[str, Any]) -> None:
+        document["annotations"][2]["segments_info"] = []
+
+    change_json(folder, empty)
+    Image.fromarray(np.zeros((40, 56, 3), np.uint8)).save(folder / "panoptic" / "photo3.png")
+    tiny_segmenter.network.encoder.texts.clear()
+    settings = EvaluationSettings(tasks=("panoptic", "semantic", "instance"), oracle=True, trusts=(0.5,))
+    report = evaluate(tiny_segmenter.with_settings(), open_dataset(folder), settings=settings)
+    assert codes(report)["oracle-words"] == "note"
+    panoptic = report.runs[0].panoptic
+    assert panoptic is not None
+    found = {id: (score.tp, score.fp, score.fn) for id, score in panoptic.per_class.items()}
+    assert found.keys() == {1, 4}  # nothing else was asked, so nothing else can be found in vain
+    assert report.images[2].panoptic["0.5"] == {}  # an empty photo is asked for nothing
+    assert report.protocol["oracle"] is True
+
+
+def test_the_oracle_reads_semantic_labels_too(tiny_segmenter: Segmenter, folder: Path):
+    shutil.rmtree(folder / "panoptic")
+    (folder / "panoptic.json").unlink()
+    (folder / "labels").mkdir()
+    (folder / "names.txt").write_text("1: cat\n2: dog\n3: sky\n4: road\n")
+    labels = np.full((40, 56), 255, np.uint8)
+    labels[:20] = 1
+    labels[20:, :30] = 4
+    for number in (1, 2, 3):
+        Image.fromarray(labels).save(folder / "labels" / f"photo{number}.png")
+    settings = EvaluationSettings(tasks=("semantic",), oracle=True, trusts=(0.0,))
+    report = evaluate(tiny_segmenter, open_dataset(folder), settings=settings)
+    assert {id for image in report.images for id in image.semantic["0"]} == {1, 4}
+    assert report.images[0].semantic["0"][1][1] == 20 * 56
+    assert report.runs[0].panoptic is None
+    with pytest.raises(ConfigError, match="mine has a truth for semantic, but asked was for panoptic"):
+        evaluate(tiny_segmenter, open_dataset(folder))
+
+
+def test_seen_is_a_matter_of_the_report_alone(tiny_segmenter: Segmenter, folder: Path):
+    usual = evaluate(tiny_segmenter, open_dataset(folder))
+    other = evaluate(tiny_segmenter, open_dataset(folder), settings=EvaluationSettings(seen="road; dog"))
+    assert other.seen_category_ids == (2, 4)
+    assert other.images == usual.images
+
+
+def test_hidden_words_are_told(tiny_segmenter: Segmenter, folder: Path):
+    settings = EvaluationSettings(background="house; tree")
+    report = evaluate(tiny_segmenter, open_dataset(folder), settings=settings)
+    assert codes(report)["hidden-words"] == "note"
+    assert report.vocabulary["hidden"]
+
+
+def test_doubts_about_words_are_told_once(tiny_segmenter: Segmenter, folder: Path):
+    settings = EvaluationSettings(vocabulary="cat, kitty, kitty; dog")
+    report = evaluate(tiny_segmenter, open_dataset(folder), settings=settings)
+    doubts = [finding for finding in report.findings if finding.code == "doubtful-words"]
+    assert [finding.count for finding in doubts] == [1]
+
+
+def test_predictions_need_panoptic(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match="saved for the task 'panoptic' only"):
+        evaluate(
+            tiny_segmenter,
+            open_dataset(folder),
+            settings=EvaluationSettings(tasks=("semantic",)),
+            predictions=tmp_path / "predictions",
+        )
+
+
+def test_the_bar_tells_the_running_quality(
+    tiny_segmenter: Segmenter, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    told: list[dict[str, str]] = []
+
+    class Bar(evaluator.tqdm):  # type: ignore[type-arg]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **(options | {"disable": False}))
+
+        def set_postfix(self, *arguments: Any, **options: Any) -> None:
+            told.append(arguments[0])
+
+    monkeypatch.setattr(evaluator, "tqdm", Bar)
+    evaluate(tiny_segmenter, open_dataset(folder), progress=True)
+    assert len(told) == 3
+    assert told[-1]["PQ γ=0.5"] == "100.0"

@@ -1,0 +1,120 @@
+"""Settings are checked and completed before anything is computed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from labelled_photos import WORDS, make_labelled_folder
+from ovrcoat.data.catalog import open_dataset
+from ovrcoat.data.dataset import Dataset
+from ovrcoat.errors import ConfigError, DatasetError, VocabularyError
+from ovrcoat.evaluation.plan import EvaluationSettings, make_plan, model_hash, present_only, renamed
+from ovrcoat.segmenter import Segmenter
+from ovrcoat.vocabulary import Category, Vocabulary
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, tiny_segmenter: Segmenter) -> Dataset:
+    return open_dataset(make_labelled_folder(tmp_path / "mine", tiny_segmenter, photos=2))
+
+
+def test_the_plan_is_complete(tiny_segmenter: Segmenter, dataset: Dataset):
+    settings = EvaluationSettings(trusts=(0, 0.5, 0.0), short_side=96, seen="sky; dog")
+    plan = make_plan(tiny_segmenter, dataset, settings=settings)
+    assert plan.settings.trusts == (0.0, 0.5)
+    assert plan.segmenter.config.inference.short_side == 96
+    assert plan.segmenter.config.inference.max_long_side == 128
+    assert plan.segmenter.network is tiny_segmenter.network
+    assert plan.seen_ids == {2, 3}
+    assert len(plan.records) == 2
+    header = plan.header()
+    assert header["trusts"] == ["0", "0.5"]
+    assert "trust" not in header["inference"]
+    assert header["data"]["fingerprint"] == dataset.fingerprint()
+    assert plan.facts()["test_size"] == "chosen"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"trusts": ()}, "no γ was given"),
+        ({"trusts": (0.5, 1.5)}, "γ .trust. is 1.5, expected 0 to 1"),
+        ({"trusts": (float("nan"),)}, "γ .trust. is nan"),
+        ({"tasks": ("depth",)}, "unknown task 'depth'; choose among panoptic, semantic, instance"),
+        ({"tasks": ()}, "asked was for no task at all"),
+        ({"limit": 0}, "limit is 0, expected 1 or more"),
+        ({"protocol": "published"}, "no published test size for 'mine'"),
+        ({"short_side": -5}, "short_side"),
+    ],
+)
+def test_settings_out_of_range(
+    tiny_segmenter: Segmenter, dataset: Dataset, settings: dict[str, Any], message: str
+):
+    with pytest.raises(ConfigError, match=message):
+        make_plan(tiny_segmenter, dataset, settings=EvaluationSettings(**settings))
+
+
+def test_a_task_without_truth(tiny_segmenter: Segmenter, dataset: Dataset, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dataset, "tasks", frozenset({"instance"}))
+    with pytest.raises(ConfigError, match="mine has a truth for instance, but asked was for panoptic"):
+        make_plan(tiny_segmenter, dataset, settings=EvaluationSettings())
+    with pytest.raises(ConfigError, match="has only instances: nobody knows all categories"):
+        make_plan(tiny_segmenter, dataset, settings=EvaluationSettings(tasks=("instance",), oracle=True))
+
+
+def test_a_data_set_without_photos(
+    tiny_segmenter: Segmenter, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dataset, "records", ())
+    with pytest.raises(DatasetError, match="mine has no labelled photos"):
+        make_plan(tiny_segmenter, dataset, settings=EvaluationSettings())
+
+
+def test_own_names_by_first_name():
+    asked = renamed(WORDS, "sky, heaven#thing; cat, kitty")
+    assert [category.names for category in asked.categories] == [
+        ("cat", "kitty"),
+        ("dog",),
+        ("sky", "heaven"),
+        ("road",),
+    ]
+    assert [category.id for category in asked.categories] == [1, 2, 3, 4]
+    assert not asked.categories[2].is_thing  # what is a thing says the data set
+
+
+def test_own_names_by_id():
+    asked = renamed(WORDS, "Katze; Hund; Himmel; Straße")
+    assert [category.name for category in asked.categories] == ["Katze", "Hund", "Himmel", "Straße"]
+
+
+def test_a_data_set_with_equal_names_is_renamed_by_id():
+    twins = Vocabulary((Category(("cat",), True, 1), Category(("cat",), True, 2)))
+    assert [category.name for category in renamed(twins, "tom cat; cat").categories] == ["tom cat", "cat"]
+
+
+def test_names_of_something_else_are_refused():
+    with pytest.raises(VocabularyError, match="2 of 3 categories have a first name that is none of its 4"):
+        renamed(WORDS, "cat; unicorn; dragon")
+
+
+def test_no_words_are_the_own_words():
+    assert renamed(WORDS, None) is WORDS
+
+
+def test_present_only():
+    kept = present_only(WORDS, frozenset({4, 1, 99}))
+    assert [category.name for category in kept.categories] == ["cat", "road"]
+
+
+def test_the_hash_is_that_of_weights_network_and_training_words(tiny_segmenter: Segmenter):
+    before = model_hash(tiny_segmenter)
+    assert model_hash(tiny_segmenter.with_settings(short_side=96, trust=0.1)) == before
+    with torch.no_grad():
+        next(tiny_segmenter.network.parameters()).flatten()[0] += 1e-6
+    assert model_hash(tiny_segmenter) != before
+    with torch.no_grad():
+        next(tiny_segmenter.network.parameters()).flatten()[0] -= 1e-6
+    tiny_segmenter.training_vocabulary = Vocabulary.parse("cat")
+    assert model_hash(tiny_segmenter) != before
