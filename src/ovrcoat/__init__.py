@@ -7,12 +7,18 @@ from ovrcoat._version import __version__
 from ovrcoat.errors import OvrcoatError
 
 if TYPE_CHECKING:
+    from ovrcoat.data.catalog import open_dataset
+    from ovrcoat.evaluation.evaluator import evaluate
+    from ovrcoat.evaluation.plan import EvaluationSettings
+    from ovrcoat.evaluation.report import EvaluationReport
     from ovrcoat.results import InstanceResult, PanopticResult, Segment, SemanticResult
     from ovrcoat.segmenter import Segmenter
     from ovrcoat.vocabulary import Category, Vocabulary
 
 __all__ = [
     "Category",
+    "EvaluationReport",
+    "EvaluationSettings",
     "InstanceResult",
     "OvrcoatError",
     "PanopticResult",
@@ -21,17 +27,23 @@ __all__ = [
     "SemanticResult",
     "Vocabulary",
     "__version__",
+    "evaluate",
+    "open_dataset",
 ]
 
 # Imported when first asked for (PEP 562), so that `import ovrcoat` is instant and needs no torch.
 _HOMES = {
     "Category": "ovrcoat.vocabulary",
+    "EvaluationReport": "ovrcoat.evaluation.report",
+    "EvaluationSettings": "ovrcoat.evaluation.plan",
     "InstanceResult": "ovrcoat.results",
     "PanopticResult": "ovrcoat.results",
     "Segment": "ovrcoat.results",
     "Segmenter": "ovrcoat.segmenter",
     "SemanticResult": "ovrcoat.results",
     "Vocabulary": "ovrcoat.vocabulary",
+    "evaluate": "ovrcoat.evaluation.evaluator",
+    "open_dataset": "ovrcoat.data.catalog",
 }
 
 

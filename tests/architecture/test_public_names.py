@@ -6,6 +6,8 @@ import ovrcoat
 def test_public_names():
     assert sorted(ovrcoat.__all__) == [
         "Category",
+        "EvaluationReport",
+        "EvaluationSettings",
         "InstanceResult",
         "OvrcoatError",
         "PanopticResult",
@@ -14,6 +16,8 @@ def test_public_names():
         "SemanticResult",
         "Vocabulary",
         "__version__",
+        "evaluate",
+        "open_dataset",
     ]
 
 

@@ -13,9 +13,14 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from ovrcoat._version import __version__
+from ovrcoat.cli.check_data import check_data
+from ovrcoat.cli.compare import compare
 from ovrcoat.cli.convert import convert
 from ovrcoat.cli.doctor import doctor
+from ovrcoat.cli.evaluate import evaluate
 from ovrcoat.cli.models import models
+from ovrcoat.cli.prepare import prepare
+from ovrcoat.cli.score import score
 from ovrcoat.cli.segment import segment
 from ovrcoat.cli.terminal import complain
 from ovrcoat.cli.vocabularies import vocabularies
@@ -30,7 +35,18 @@ app = App(
     print_error=False,
     suppress_keyboard_interrupt=False,  # `run` has its own words for it
 )
-for verb in (segment, models, vocabularies, convert, doctor):
+for verb in (
+    segment,
+    evaluate,
+    score,
+    compare,
+    check_data,
+    prepare,
+    models,
+    vocabularies,
+    convert,
+    doctor,
+):
     app.command(verb)
 
 
