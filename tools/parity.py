@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 
 from parity_arrays import check_arrays
 from parity_compare import Line
 from parity_network import Subject, load_subject
 from parity_results import check_results
+from parity_training import check_training
 
 FAMILIES = ("convnext", "resnet")
 
@@ -36,8 +36,7 @@ def check(folder: Path) -> Iterator[Line]:
             f"{folder} holds no {' or '.join(f'{family}/config.json' for family in FAMILIES)}"
         )
     for family in present:
-        with torch.inference_mode():
-            yield from check_family(load_subject(folder, family))
+        yield from check_family(load_subject(folder, family))
 
 
 def check_family(subject: Subject) -> Iterator[Line]:
@@ -46,18 +45,10 @@ def check_family(subject: Subject) -> Iterator[Line]:
         if path.stem == "weights":
             continue
         if path.stem == "training":
-            yield from training_lines(path, subject.family)
-        elif path.stem == "results":
-            yield from check_results(subject, path)
-        else:
-            yield from check_arrays(subject, path)
-
-
-def training_lines(path: Path, family: str) -> Iterator[Line]:
-    """Losses and gradients are not computed by this tool yet."""
-    with safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118 - it is no mapping
-            yield Line.skipped(f"{family}/training/{name}", "not yet checked")
+            yield from check_training(subject)
+            continue
+        with torch.no_grad():
+            yield from (check_results if path.stem == "results" else check_arrays)(subject, path)
 
 
 def main(arguments: list[str]) -> int:

@@ -166,6 +166,16 @@ def download_clip(name: str, *, wanted_by: str) -> dict[str, Tensor]:
     return read_state(Path(path))
 
 
+def clip_encoder_state(name: str, *, file: Path | None = None) -> dict[str, Tensor]:
+    """The state dict of our encoder from OpenCLIP's weights: from `file`, or downloaded.
+
+    Raises:
+        CheckpointError: as for `read_state` and `download_clip`.
+    """
+    state = read_state(file) if file is not None else download_clip(name, wanted_by=name)
+    return {key.removeprefix("encoder."): value for key, value in _clip_renamed(state).items()}
+
+
 def _unpickled(path: Path) -> object:
     """Read a PyTorch file without running any code that it may hold."""
     try:

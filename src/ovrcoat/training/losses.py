@@ -2,20 +2,22 @@
 
 Partly labelled photos: a query that nothing was assigned to is told "void" only as far as its mask lies on
 labelled pixels, and a target without a name teaches its query the mask and "not void", but no category.
+
+Every term is kept as a numerator and what it is divided by, so that several processes can divide by what they
+have together: their gradients are then those of one process with all photos.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovrcoat.training.matcher import Assignment, LossWeights, match, sample_points
+from ovrcoat.training.matcher import Assignment, LossWeights, match, matching_cost
+from ovrcoat.training.points import PointSource, sample_points
 
-OVERSAMPLE = 3  # candidates per kept point (PointRend, Mask2Former)
-UNCERTAIN_SHARE = 0.75  # of the points are the least certain candidates (same source)
 UNNAMED = -1  # category id of a target without a name
 
 
@@ -37,46 +39,91 @@ class LayerPrediction:
     void_logits: Float[Tensor, "batch query"]
 
 
+@dataclass(frozen=True, slots=True)
+class LossTerm:
+    """A term of the loss, per prediction: `numerators / max(denominators, floor)`, summed, times `weight`."""
+
+    numerators: Float[Tensor, " prediction"]
+    denominators: Float[Tensor, " prediction"]  # without gradient
+    weight: float
+    floor: float = 1.0  # of the denominators: a batch without masks gives zero, not NaN
+
+    def per_prediction(self) -> Float[Tensor, " prediction"]:
+        """The quotients, without the weight."""
+        return self.numerators / self.denominators.clamp(min=self.floor)
+
+    def value(self) -> Float[Tensor, ""]:
+        """The weighted sum over the predictions."""
+        return self.weight * self.per_prediction().sum()
+
+    def divided_by(self, denominators: Float[Tensor, " prediction"]) -> "LossTerm":
+        """The same term with other denominators, such as their mean over all processes."""
+        return replace(self, denominators=denominators)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationLoss:
+    """The terms `category`, `mask` and `dice`, and the assignments of every prediction, photo by photo."""
+
+    terms: dict[str, LossTerm]
+    assignments: tuple[tuple[Assignment, ...], ...]
+
+
 def segmentation_loss(
-    predictions: Sequence[LayerPrediction], targets: Sequence[Targets], *, weights: LossWeights, points: int
-) -> dict[str, Float[Tensor, ""]]:
-    """Weighted terms summed over all predictions: `category`, `mask`, `dice`; their sum is the loss.
-
-    A batch without any target gives zero mask and dice terms. `points` are sampled per mask.
-    """
-    count = max(1, sum(len(target.category_ids) for target in targets))
-    terms = {name: predictions[0].mask_logits.new_zeros(()) for name in ("category", "mask", "dice")}
-    for prediction in predictions:
-        log_probs = torch.cat((prediction.category_logits, prediction.void_logits[..., None]), dim=-1)
-        log_probs = log_probs.log_softmax(dim=-1)
-        assignments = [
-            assign(log_probs[index], prediction.mask_logits[index], target, weights=weights, points=points)
-            for index, target in enumerate(targets)
-        ]
-        mask, dice = mask_losses(prediction.mask_logits, targets, assignments, points=points)
-        terms["category"] = terms["category"] + weights.category * category_loss(
-            log_probs, prediction.mask_logits, targets, assignments=assignments, void_weight=weights.void
-        )
-        terms["mask"] = terms["mask"] + weights.mask * mask / count
-        terms["dice"] = terms["dice"] + weights.dice * dice / count
-    return terms
-
-
-def assign(
-    log_probs: Float[Tensor, "query class"],
-    mask_logits: Float[Tensor, "query height width"],
-    target: Targets,
+    predictions: Sequence[LayerPrediction],
+    targets: Sequence[Targets],
     *,
     weights: LossWeights,
-    points: int,
-) -> Assignment:
-    """Match one photo's targets at fresh random points."""
+    points: PointSource,
+    point_count: int,
+) -> SegmentationLoss:
+    """Match and compare each prediction with the targets, at `point_count` points per mask.
+
+    A batch without any target gives zero mask and dice terms.
+    """
+    count = float(sum(len(target.category_ids) for target in targets))
+    category, mask, dice, assignments = [], [], [], []
+    for number, prediction in enumerate(predictions):
+        log_probs = torch.cat((prediction.category_logits, prediction.void_logits[..., None]), dim=-1)
+        log_probs = log_probs.log_softmax(dim=-1)
+        pairs = []
+        for photo, target in enumerate(targets):
+            places = points.for_matching(photo, prediction=number, count=point_count)
+            wanted = wanted_probabilities(log_probs[photo], target.category_ids)
+            logits = prediction.mask_logits[photo]
+            pairs.append(match(matching_cost(wanted, logits, target.masks, points=places, weights=weights)))
+        assignments.append(tuple(pairs))
+        category.append(
+            category_loss(
+                log_probs, prediction.mask_logits, targets, assignments=pairs, void_weight=weights.void
+            )
+        )
+        predicted = [logits[pair.queries] for logits, pair in zip(prediction.mask_logits, pairs, strict=True)]
+        places = points.for_losses(
+            [logits.detach() for logits in predicted], prediction=number, count=point_count
+        )
+        wanted_masks = [target.masks[pair.targets] for target, pair in zip(targets, pairs, strict=True)]
+        cross_entropy, overlap = mask_losses(torch.cat(predicted), torch.cat(wanted_masks), points=places)
+        mask.append(cross_entropy)
+        dice.append(overlap)
+    counts = log_probs.new_full((len(predictions),), count)
+    numerators, denominators = (torch.stack(parts) for parts in zip(*category, strict=True))
+    terms = {
+        "category": LossTerm(numerators, denominators, weights.category, floor=1e-6),
+        "mask": LossTerm(torch.stack(mask), counts, weights.mask),
+        "dice": LossTerm(torch.stack(dice), counts, weights.dice),
+    }
+    return SegmentationLoss(terms, tuple(assignments))
+
+
+@torch.no_grad()
+def wanted_probabilities(
+    log_probs: Float[Tensor, "query class"], category_ids: Int[Tensor, " target"]
+) -> Float[Tensor, "query target"]:
+    """What each query gives to each target's category; an unnamed target asks only for "not void"."""
     probs = log_probs.exp()
-    named = probs[:, target.category_ids.clamp(min=0)]
-    anything = 1 - probs[:, -1:]  # an unnamed target asks only for "not void"
-    wanted = torch.where(target.category_ids == UNNAMED, anything, named)
-    places = torch.rand(points, 2, device=mask_logits.device)
-    return match(wanted, mask_logits, target.masks, points=places, weights=weights)
+    named = probs[:, category_ids.clamp(min=0)]
+    return torch.where(category_ids == UNNAMED, 1 - probs[:, -1:], named)
 
 
 def category_loss(
@@ -86,8 +133,8 @@ def category_loss(
     *,
     assignments: Sequence[Assignment],
     void_weight: float,
-) -> Float[Tensor, ""]:
-    """Weighted mean cross-entropy over all queries; void is the last class."""
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Weighted sum of all queries' cross-entropy, and the sum of the weights; void is the last class."""
     loss = -log_probs[..., -1]
     weight = torch.stack(
         [
@@ -103,7 +150,7 @@ def category_loss(
         rows = torch.full_like(pairs.queries, index)
         loss = loss.index_put((rows, pairs.queries), torch.where(wanted == UNNAMED, anything, named))
         weight[index, pairs.queries] = 1.0
-    return (loss * weight).sum() / weight.sum().clamp(min=1e-6)
+    return (loss * weight).sum(), weight.sum()
 
 
 @torch.no_grad()
@@ -120,41 +167,19 @@ def labelled_share(
 
 
 def mask_losses(
-    mask_logits: Float[Tensor, "batch query height width"],
-    targets: Sequence[Targets],
-    assignments: Sequence[Assignment],
+    predicted: Float[Tensor, "mask height width"],
+    wanted: Float[Tensor, "mask full_height full_width"],
     *,
-    points: int,
+    points: Float[Tensor, "mask point 2"],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Binary cross-entropy and dice of matched masks, each summed over the masks."""
-    predicted = torch.cat(
-        [logits[pairs.queries] for logits, pairs in zip(mask_logits, assignments, strict=True)]
-    )
-    wanted = torch.cat(
-        [target.masks[pairs.targets] for target, pairs in zip(targets, assignments, strict=True)]
-    )
+    """Binary cross-entropy (mean over the points) and dice of matched masks, each summed over the masks."""
     if len(predicted) == 0:
-        zero = mask_logits.sum() * 0
+        zero = predicted.sum()
         return zero, zero
-    places = uncertain_points(predicted.detach(), points=points)
-    logits = sample_points(predicted, places)
-    truths = sample_points(wanted, places)
+    logits = sample_points(predicted, points)
+    truths = sample_points(wanted, points)
     cross_entropy = F.binary_cross_entropy_with_logits(logits, truths, reduction="none").mean(dim=-1).sum()
     inside = logits.sigmoid()
     overlap = 2 * (inside * truths).sum(dim=-1) + 1
     dice = (1 - overlap / (inside.sum(dim=-1) + truths.sum(dim=-1) + 1)).sum()
     return cross_entropy, dice
-
-
-@torch.no_grad()
-def uncertain_points(
-    mask_logits: Float[Tensor, "map height width"], *, points: int
-) -> Float[Tensor, "map point 2"]:
-    """Random points of each mask, most of them where the mask is least certain (logit near zero)."""
-    masks = len(mask_logits)
-    uncertain = int(UNCERTAIN_SHARE * points)
-    candidates = torch.rand(masks, OVERSAMPLE * points, 2, device=mask_logits.device)
-    doubt = -sample_points(mask_logits, candidates).abs()
-    chosen = doubt.topk(uncertain, dim=1).indices[..., None].expand(-1, -1, 2)
-    rest = torch.rand(masks, points - uncertain, 2, device=mask_logits.device)
-    return torch.cat((candidates.gather(1, chosen), rest), dim=1)

@@ -8,6 +8,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovrcoat.training.points import sample_points
+
 UNUSABLE = 1e6  # cost of a pair that is not a finite number: far above any real one
 
 
@@ -29,43 +31,43 @@ class Assignment:
     targets: Int[Tensor, " pair"]
 
 
-def sample_points(
-    maps: Float[Tensor, "map height width"], points: Float[Tensor, "map point 2"]
-) -> Float[Tensor, "map point"]:
-    """Read maps at (x, y) fractions of width and height: bilinear, zero outside."""
-    grid = (2 * points - 1)[:, :, None]  # map, point, 1, xy
-    sampled = F.grid_sample(maps[:, None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return sampled[:, 0, :, 0]
+@dataclass(frozen=True, slots=True)
+class MatchingCost:
+    """What every query would cost as the answer for every target: two of its parts, and the weighted sum."""
+
+    mask: Float[Tensor, "query target"]
+    dice: Float[Tensor, "query target"]
+    total: Float[Tensor, "query target"]
 
 
 @torch.no_grad()
-def match(
-    probabilities: Float[Tensor, "query pair_class"],
+def matching_cost(
+    probabilities: Float[Tensor, "query target"],
     mask_logits: Float[Tensor, "query height width"],
     target_masks: Float[Tensor, "target mask_height mask_width"],
     *,
     points: Float[Tensor, "point 2"],
     weights: LossWeights,
-) -> Assignment:
-    """Assign targets to queries at the least total cost.
+) -> MatchingCost:
+    """Compare all masks of a photo at the same `points`.
 
     `probabilities[q, n]` is what query q gives to target n's category (void takes part in the softmax).
-    All masks of the photo are compared at the same random `points`.
     """
     logits = sample_points(mask_logits, points.expand(len(mask_logits), -1, -1))
     truths = sample_points(target_masks, points.expand(len(target_masks), -1, -1))
-    cost = (
-        weights.mask * pairwise_cross_entropy(logits, truths)
-        - weights.category * probabilities
-        + weights.dice * pairwise_dice(logits, truths)
-    )
+    mask, dice = pairwise_cross_entropy(logits, truths), pairwise_dice(logits, truths)
+    total = weights.mask * mask - weights.category * probabilities + weights.dice * dice
+    return MatchingCost(mask=mask, dice=dice, total=total)
+
+
+def match(cost: MatchingCost) -> Assignment:
+    """Assign targets to queries at the least total cost."""
     # an assignment over NaN is an error of scipy's; let it reach the loss, whose check names the photos
-    cost = cost.nan_to_num(nan=UNUSABLE, posinf=UNUSABLE, neginf=UNUSABLE)
-    queries, targets = linear_sum_assignment(cost.cpu().numpy())
-    device = mask_logits.device
+    total = cost.total.nan_to_num(nan=UNUSABLE, posinf=UNUSABLE, neginf=UNUSABLE)
+    queries, targets = linear_sum_assignment(total.cpu().numpy())
     return Assignment(
-        queries=torch.as_tensor(queries, dtype=torch.long, device=device),
-        targets=torch.as_tensor(targets, dtype=torch.long, device=device),
+        queries=torch.as_tensor(queries, dtype=torch.long, device=total.device),
+        targets=torch.as_tensor(targets, dtype=torch.long, device=total.device),
     )
 
 

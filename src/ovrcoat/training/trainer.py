@@ -1,238 +1,223 @@
-"""Stage 1 on one process: the encoder is frozen, the decoders and the void embedding train.
+"""One stage: the loop from samples to weights, on one process or many (Hugging Face Accelerate).
 
-Samples depend on seed and step alone, so a run that was interrupted goes on exactly where it stopped.
+What a step sees depends on seed and step alone, and each loss term is divided by what all processes have
+together. So a run that was interrupted goes on exactly, and several processes do what one would.
 """
 
-import json
-import logging
-import math
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from tqdm import tqdm
 
-from ovrcoat.data.panoptic_folder import PanopticFolder
-from ovrcoat.errors import TrainingError
-from ovrcoat.model.network import SegmentationNetwork
-from ovrcoat.structures import CategoryEmbeddings, ImageBatch
-from ovrcoat.training.crops import Crop, Cropper, collate
-from ovrcoat.training.losses import LayerPrediction, segmentation_loss
-from ovrcoat.training.matcher import LossWeights
+from ovrcoat.errors import ConfigError, TrainingError
+from ovrcoat.training.config import ScheduleConfig
+from ovrcoat.training.crops import Crop
+from ovrcoat.training.journal import StepJournal
+from ovrcoat.training.losses import LossTerm
+from ovrcoat.training.objective import Objective
+from ovrcoat.training.samples import SampleNumbers, Samples, sample_seed
+from ovrcoat.training.schedule import rate_factor
+from ovrcoat.training.stages import Stage, parameter_groups
+from ovrcoat.training.state import RunningMean, resume, save_state
 
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingSettings:
-    """Numbers of a stage-1 run."""
-
-    steps: int
-    batch_size: int = 4
-    learning_rate: float = 4e-4
-    weight_decay: float = 0.05
-    warm_up: int = 100  # steps over which the learning rate rises
-    clip_norm: float = 1.0
-    points: int = 2048  # sampled per mask and prediction; the published 12,544 are for crops of 1024²
-    seed: int = 0
-    save_every: int = 50  # steps
-    bfloat16: bool = True  # matrix products of the network in bfloat16; losses stay in float32
-    weights: LossWeights = field(default_factory=LossWeights)
+OTHER_RANDOMNESS = 7  # keeps the seeds of stochastic depth apart from those of samples
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A data set and how often it is drawn, relative to the others."""
+class Habits:
+    """How a stage is run, beside what it learns: nothing here changes a result."""
 
-    photos: PanopticFolder
-    weight: float
-    indices: tuple[int, ...]  # of the photos that may be trained on
+    folder: Path
+    save_every: int
+    workers: int
+    fingerprint: dict[str, Any]  # settings that a resumed run must share
+    progress: bool = True
+    after_step: Callable[[int], None] = lambda step: None  # told the number of steps done
 
 
-def train_stage1(
-    network: SegmentationNetwork,
-    sources: Sequence[Source],
-    *,
-    categories: CategoryEmbeddings,
-    cropper: Cropper,
-    settings: TrainingSettings,
-    folder: Path,
-) -> None:
-    """Train `network` in place; `folder` receives the log and the state to resume from.
+class StageTrainer:
+    """Trains the network inside `objective` in place.
+
+    Args:
+        objective: network and losses.
+        stage: what trains.
+        samples: where crops come from.
+        accelerator: `accelerate.Accelerator`, which knows the other processes.
+        seed: of the whole training.
+        habits: folder, saving, progress.
 
     Raises:
-        TrainingError: the loss or its gradient is not finite (the message holds step, terms and photos), or
-            `folder` holds the state of another network.
+        ConfigError: the batch cannot be shared out to the processes.
+        TrainingError: the folder holds the state of another training.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    trained = freeze_encoder(network)
-    optimiser = torch.optim.AdamW(parameter_groups(trained, settings.weight_decay), lr=settings.learning_rate)
-    start = resume(folder / "state.pt", trained, optimiser)
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as journal:
-        for step in range(start, settings.steps):
-            began = time.monotonic()
-            crops = draw(sources, cropper, settings=settings, step=step)
-            terms = train_step(
-                network, crops, categories=categories, optimiser=optimiser, settings=settings, step=step
+
+    def __init__(
+        self,
+        objective: Objective,
+        stage: Stage,
+        samples: Samples,
+        *,
+        accelerator: Any,
+        seed: int,
+        habits: Habits,
+    ) -> None:
+        self.schedule: ScheduleConfig = objective.settings.schedule
+        if self.schedule.batch_size % accelerator.num_processes:
+            raise ConfigError(
+                f"a batch of {self.schedule.batch_size} cannot be shared by {accelerator.num_processes} "
+                "processes; choose a multiple"
             )
-            record = {"step": step, "seconds": round(time.monotonic() - began, 3), **terms}
-            journal.write(json.dumps(record) + "\n")
-            journal.flush()
-            if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
-                save_state(folder / "state.pt", trained, optimiser, step=step + 1, settings=settings)
-                log.info("step %d of %d: %s", step + 1, settings.steps, terms)
-    network.eval()
-
-
-def train_step(
-    network: SegmentationNetwork,
-    crops: Sequence[Crop],
-    *,
-    categories: CategoryEmbeddings,
-    optimiser: torch.optim.Optimizer,
-    settings: TrainingSettings,
-    step: int,
-) -> dict[str, float]:
-    """Forward, loss, backward, clip, step; returns the weighted terms.
-
-    Raises:
-        TrainingError: the loss or its gradient is not finite; the parameters stay as they were.
-    """
-    for group in optimiser.param_groups:
-        group["lr"] = settings.learning_rate * rate_factor(step, settings)
-    torch.manual_seed(step_seed(settings, step))  # of the loss's random points
-    device = network.encoder.device
-    images, targets = collate(crops, device=device)
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.bfloat16):
-        predictions = predict_layers(network, images, categories)
-    terms = segmentation_loss(predictions, targets, weights=settings.weights, points=settings.points)
-    optimiser.zero_grad(set_to_none=True)
-    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-    gradient_norm = nn.utils.clip_grad_norm_(
-        [parameter for group in optimiser.param_groups for parameter in group["params"]], settings.clip_norm
-    )
-    values = {name: round(term.item(), 5) for name, term in terms.items()}
-    if not math.isfinite(sum(values.values()) + gradient_norm.item()):
-        photos = ", ".join(crop.file_name for crop in crops)
-        raise TrainingError(
-            f"the loss or its gradient is not finite at step {step}: {values}, gradient's norm "
-            f"{gradient_norm.item()}; photos: {photos}. Nothing of this step was kept; a smaller learning "
-            "rate may help"
+        self.accelerator, self.samples, self.seed, self.habits = accelerator, samples, seed, habits
+        network = objective.network
+        self.trained = stage.prepare(network)
+        self.optimiser = torch.optim.AdamW(
+            parameter_groups(
+                network,
+                stage,
+                learning_rate=self.schedule.peak_rate,
+                weight_decay=self.schedule.weight_decay,
+            )
         )
-    optimiser.step()
-    return values
-
-
-def predict_layers(
-    network: SegmentationNetwork, images: ImageBatch, categories: CategoryEmbeddings
-) -> list[LayerPrediction]:
-    """Every prediction of the mask decoder against the training vocabulary, in float32.
-
-    The encoder stays out of the graph.
-    """
-    with torch.no_grad():
-        features = network.encoder(images)
-    proposals = network.mask_decoder(network.pixel_decoder(features), every_layer=True)
-    predictions = []
-    for proposal in proposals:
-        category_logits, void_logits = network.text_classifier(proposal.embeddings, categories)
-        predictions.append(
-            LayerPrediction(proposal.mask_logits.float(), category_logits.float(), void_logits.float())
+        self._peaks = [group["lr"] for group in self.optimiser.param_groups]
+        ema = self.schedule.ema
+        self.mean = RunningMean(self.trained, decay=ema) if ema is not None else None
+        self.first_step = resume(
+            self.state_path,
+            self.trained,
+            self.optimiser,
+            settings=habits.fingerprint,
+            mean=self.mean,
         )
-    return predictions
+        self.stage = stage
+        self.network = network
+        self.objective = accelerator.prepare_model(objective)
 
+    @property
+    def state_path(self) -> Path:
+        """The file that resuming reads."""
+        return self.habits.folder / "state.pt"
 
-def step_seed(settings: TrainingSettings, step: int) -> int:
-    """The seed of everything random in `step`, so that resuming needs no random state."""
-    return settings.seed * 1_000_003 + step  # more than a run has steps: no two seeds share one
+    def run(self) -> None:
+        """Train to the end.
 
+        Raises:
+            TrainingError: a loss or its gradient is not finite (with step, terms and photos).
+        """
+        steps = self.schedule.steps
+        shown = self.habits.progress and self.accelerator.is_main_process
+        batches = self._batches()
+        with (
+            StepJournal(self._log_path(), first_step=self.first_step) as journal,
+            tqdm(initial=self.first_step, total=steps, unit="step", disable=None if shown else True) as bar,
+        ):
+            for step in range(self.first_step, steps):
+                began = time.monotonic()
+                record = self._step(step, next(batches))
+                journal.add({"step": step, "seconds": round(time.monotonic() - began, 3)} | record)
+                self.accelerator.log(record, step=step)
+                bar.set_postfix({name: f"{value:.3f}" for name, value in record.items()}, refresh=False)
+                bar.update()
+                if (step + 1) % self.habits.save_every == 0 or step + 1 == steps:
+                    self._save(step + 1)
+                self.habits.after_step(step + 1)
+        if self.mean is not None:
+            self.mean.copy_to(self.trained)
+        self.network.eval()
 
-def draw(sources: Sequence[Source], cropper: Cropper, *, settings: TrainingSettings, step: int) -> list[Crop]:
-    """The batch of `step`; the caller's random state stays as it was."""
-    crops = []
-    weights = torch.tensor([source.weight for source in sources])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(step_seed(settings, step))
-        for _ in range(settings.batch_size):
-            source = sources[int(torch.multinomial(weights, 1))]
-            photo = source.photos[source.indices[int(torch.randint(len(source.indices), ()))]]
-            crops.append(cropper(photo))
-    return crops
+    def _log_path(self) -> Path:
+        """Every process has its log; the first one's is the one to read."""
+        rank = self.accelerator.process_index
+        return self.habits.folder / ("log.jsonl" if rank == 0 else f"log.{rank}.jsonl")
 
-
-def freeze_encoder(network: SegmentationNetwork) -> dict[str, nn.Parameter]:
-    """Set `requires_grad` of every parameter and the modes; returns what trains, by name."""
-    network.train()
-    network.encoder.eval()
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(not name.startswith("encoder."))
-    return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
-
-
-def parameter_groups(trained: dict[str, nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
-    """No weight decay on what is named a norm, an embedding or a query, nor on single numbers."""
-    plain = [
-        name
-        for name, parameter in trained.items()
-        if "norm" in name or "embedding" in name or "query" in name or parameter.ndim == 0
-    ]
-    return [
-        {"params": [trained[name] for name in plain], "weight_decay": 0.0},
-        {
-            "params": [parameter for name, parameter in trained.items() if name not in plain],
-            "weight_decay": weight_decay,
-        },
-    ]
-
-
-def rate_factor(step: int, settings: TrainingSettings) -> float:
-    """Linear warm-up, then a half cosine down to zero."""
-    if step < settings.warm_up:
-        return (step + 1) / settings.warm_up
-    progress = (step - settings.warm_up) / max(1, settings.steps - settings.warm_up)
-    return 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def save_state(
-    path: Path,
-    trained: dict[str, nn.Parameter],
-    optimiser: torch.optim.Optimizer,
-    *,
-    step: int,
-    settings: TrainingSettings,
-) -> None:
-    """Write what resuming needs, atomically."""
-    state = {
-        "step": step,
-        "parameters": {name: parameter.detach() for name, parameter in trained.items()},
-        "optimiser": optimiser.state_dict(),
-        "settings": asdict(settings),
-    }
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
-
-
-def resume(path: Path, trained: dict[str, nn.Parameter], optimiser: torch.optim.Optimizer) -> int:
-    """Load the state in place, if there is one; returns the step to go on with.
-
-    Raises:
-        TrainingError: the state is not of these parameters.
-    """
-    if not path.is_file():
-        return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    saved = {name: parameter.shape for name, parameter in state["parameters"].items()}
-    if saved != {name: parameter.shape for name, parameter in trained.items()}:
-        raise TrainingError(
-            f"{path} belongs to another network; choose another folder, or delete it to start anew"
+    def _batches(self) -> Iterator[list[Crop]]:
+        """This process's share of every step from the first one on."""
+        numbers = SampleNumbers(
+            first_step=self.first_step,
+            steps=self.schedule.steps,
+            batch_size=self.schedule.batch_size,
+            process=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
         )
-    with torch.no_grad():
-        for name, parameter in trained.items():
-            parameter.copy_(state["parameters"][name])
-    optimiser.load_state_dict(state["optimiser"])
-    step: int = state["step"]
-    log.info("resuming at step %d", step)
-    return step
+        loader = torch.utils.data.DataLoader(
+            self.samples,
+            batch_size=None,
+            sampler=numbers,
+            num_workers=self.habits.workers,
+            persistent_workers=False,
+        )
+        crops = iter(loader)
+        share = self.schedule.batch_size // self.accelerator.num_processes
+        return iter(lambda: list(islice(crops, share)), [])
+
+    def _step(self, step: int, crops: Sequence[Crop]) -> dict[str, float]:
+        """Forward, backward, clip and step; returns the weighted terms, rate and gradient norm."""
+        factor = rate_factor(step, self.schedule)
+        for group, peak in zip(self.optimiser.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * factor
+        # of what samples do not seed: stochastic depth
+        torch.manual_seed(
+            sample_seed(self.seed + OTHER_RANDOMNESS, step * self.accelerator.num_processes)
+            + self.accelerator.process_index
+        )
+        self.optimiser.zero_grad(set_to_none=True)
+        at_once = self.schedule.photos_at_once or len(crops)
+        parts = [crops[start : start + at_once] for start in range(0, len(crops), at_once)]
+        sums: dict[str, Tensor] = {}
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.objective):
+                terms = self._over_all_processes(self.objective(part))
+                values = {name: term.value() / len(parts) for name, term in terms.items()}
+                self.accelerator.backward(torch.stack(list(values.values())).sum())
+            for name, value in values.items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()
+        norm = nn.utils.clip_grad_norm_(list(self.trained.values()), self.schedule.clip_norm)
+        totals = self.accelerator.reduce(torch.stack([*sums.values()]), reduction="mean").tolist()
+        record = {name: round(value, 6) for name, value in zip(sums, totals, strict=True)} | {
+            "gradient_norm": round(float(norm), 6),
+            "rate": self.schedule.peak_rate * factor,
+        }
+        if not all(torch.isfinite(torch.tensor([*totals, float(norm)]))):
+            raise TrainingError(
+                f"the loss or its gradient is not finite at step {step}: {record}; photos: "
+                f"{', '.join(crop.name for crop in crops)}. Nothing of this step was kept; a smaller "
+                "learning rate may help"
+            )
+        self.optimiser.step()
+        if self.mean is not None:
+            self.mean.update(self.trained)
+        return record
+
+    def _over_all_processes(self, terms: dict[str, LossTerm]) -> dict[str, LossTerm]:
+        """The same terms over the mean of all processes' denominators (gradients are averaged, too)."""
+        if self.accelerator.num_processes == 1:
+            return terms
+        lengths = [len(term.denominators) for term in terms.values()]
+        together = torch.cat([term.denominators.detach().float() for term in terms.values()])
+        shares = self.accelerator.reduce(together, reduction="mean").split(lengths)
+        # a floor of 1 is meant for all processes together
+        processes = self.accelerator.num_processes
+        return {
+            name: term.divided_by(share.clamp(min=term.floor / processes))
+            for (name, term), share in zip(terms.items(), shares, strict=True)
+        }
+
+    def _save(self, step: int) -> None:
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            save_state(
+                self.state_path,
+                self.trained,
+                self.optimiser,
+                step=step,
+                settings=self.habits.fingerprint,
+                mean=self.mean,
+            )
+        self.accelerator.wait_for_everyone()

@@ -1,0 +1,68 @@
+"""Network and losses as one module: crops in, loss terms out. What a distributed wrapper is put around."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ovrcoat.model.network import SegmentationNetwork
+from ovrcoat.structures import CategoryEmbeddings
+from ovrcoat.training.config import StageConfig
+from ovrcoat.training.crops import Crop, collate
+from ovrcoat.training.forgetting import UntouchedEncoder
+from ovrcoat.training.forward import predict
+from ovrcoat.training.losses import LossTerm, segmentation_loss
+from ovrcoat.training.matcher import LossWeights
+from ovrcoat.training.ovr import ovr_loss
+from ovrcoat.training.points import RandomPoints
+
+
+class Objective(nn.Module):
+    """The losses of one stage; `categories` are the training words in text space, on the network's device."""
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        settings: StageConfig,
+        *,
+        categories: CategoryEmbeddings,
+        bfloat16: bool,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.settings = settings
+        self.categories = categories
+        self.bfloat16 = bfloat16
+        loss = settings.loss
+        self.weights = LossWeights(loss.category, loss.mask, loss.dice, loss.void)
+        keeps_memory = settings.ovr is not None and settings.ovr.distillation > 0
+        self.untouched = UntouchedEncoder(network.encoder) if keeps_memory else None
+
+    def forward(self, crops: Sequence[Crop]) -> dict[str, LossTerm]:
+        """Every term of the loss of these crops."""
+        device = self.network.encoder.device
+        images, targets = collate(crops, device=device)
+        ovr = self.settings.ovr
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
+            predictions = predict(self.network, images, self.categories, with_clip=ovr is not None)
+        loss = segmentation_loss(
+            predictions.layers,
+            targets,
+            weights=self.weights,
+            points=RandomPoints([crop.seed for crop in crops], device=device),
+            point_count=self.settings.loss.points,
+        )
+        terms = dict(loss.terms)
+        if ovr is not None and predictions.clip_logits is not None:
+            terms["ovr"] = ovr_loss(
+                predictions.clip_logits,
+                targets,
+                loss.assignments[-1],
+                weight=ovr.weight,
+                form=ovr.form,
+            )
+            if self.untouched is not None:
+                terms["distillation"] = self.untouched.distillation(
+                    images, predictions.features, weight=ovr.distillation
+                )
+        return terms

@@ -1,0 +1,224 @@
+"""A whole training: from a configuration to checkpoints, stage after stage."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ovrcoat._version import __version__
+from ovrcoat.atomic import write_atomically
+from ovrcoat.checkpoints import native
+from ovrcoat.data.catalog import open_dataset
+from ovrcoat.errors import DatasetError
+from ovrcoat.extras import require
+from ovrcoat.model.network import SegmentationNetwork
+from ovrcoat.structures import CategoryEmbeddings
+from ovrcoat.training.activations import recompute_activations
+from ovrcoat.training.config import DataConfig, StageConfig, TrainConfig
+from ovrcoat.training.crops import Cropper
+from ovrcoat.training.objective import Objective
+from ovrcoat.training.samples import Samples, Source, category_numbers, is_held_out
+from ovrcoat.training.stages import stage_of
+from ovrcoat.training.start import Start, start
+from ovrcoat.training.trainer import Habits, StageTrainer
+from ovrcoat.training.watch import Watch
+from ovrcoat.vocabulary import Vocabulary
+
+MODEL_FILE = "model.safetensors"
+NEUTRAL = {"watch"}  # settings of a stage that change no result
+
+
+def train(config: TrainConfig, *, base: Path = Path(), progress: bool = False) -> Path:
+    """Run all stages; returns the last one's checkpoint. A stage that is finished is not run again.
+
+    Every stage has a folder below `config.output`: log.jsonl, state.pt (to resume from), model.safetensors.
+    Relative paths in `config` are relative to `base`; the output folder is relative to the current one.
+
+    Raises:
+        ConfigError: something in `config` does not exist or does not fit.
+        DatasetError: a data set is missing or damaged.
+        TrainingError: a loss is not finite, or a folder holds another training.
+        MissingExtraError: accelerate is not installed.
+    """
+    accelerator = make_accelerator(config)
+    torch.manual_seed(config.seed)
+    vocabulary = Vocabulary.read(_beside(config.vocabulary, base))
+    output = Path(config.output)
+    model = start(config.start, base=base, folder=output / "start", seed=config.seed)
+    for settings in config.stages:
+        folder = output / settings.name
+        if not (folder / MODEL_FILE).is_file():
+            if config.checkpoint_activations:
+                recompute_activations(model.network)
+            run = StageRun(model, settings, config, vocabulary=vocabulary, base=base)
+            run.train(accelerator, folder=folder, progress=progress)
+            if accelerator.is_main_process:
+                run.write(folder / MODEL_FILE)
+            accelerator.wait_for_everyone()
+        loaded = native.load(folder / MODEL_FILE)
+        model = Start(loaded.network, loaded.config, loaded.provenance)
+    accelerator.end_training()
+    return output / config.stages[-1].name / MODEL_FILE
+
+
+def make_accelerator(config: TrainConfig) -> Any:
+    """Hugging Face's Accelerator: knows processes and devices. Precision and gradients are ours.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    accelerate = require("accelerate", extra="train")
+    accelerator = accelerate.Accelerator(
+        log_with=list(config.trackers) or None, project_dir=config.output, step_scheduler_with_optimizer=False
+    )
+    if config.trackers:
+        accelerator.init_trackers("ovrcoat", config={"seed": config.seed, "start": str(config.start)})
+    return accelerator
+
+
+class StageRun:
+    """One stage of a recipe: its data, its words in text space, and where its checkpoint goes."""
+
+    def __init__(
+        self,
+        model: Start,
+        settings: StageConfig,
+        config: TrainConfig,
+        *,
+        vocabulary: Vocabulary,
+        base: Path,
+    ) -> None:
+        self.model, self.settings, self.config = model, settings, config
+        self.vocabulary, self.base = vocabulary, base
+
+    def train(self, accelerator: Any, *, folder: Path, progress: bool) -> None:
+        """Train to the end, from where an earlier run stopped."""
+        folder.mkdir(parents=True, exist_ok=True)
+        network = self.model.network.to(accelerator.device, memory_format=torch.channels_last)
+        objective = Objective(
+            network,
+            self.settings,
+            categories=embed_vocabulary(network, self.vocabulary, self.model.config.templates),
+            bfloat16=self.config.precision == "bfloat16",
+        )
+        trainer = StageTrainer(
+            objective,
+            stage_of(self.settings),
+            self.samples(),
+            accelerator=accelerator,
+            seed=self.config.seed,
+            habits=Habits(
+                folder=folder,
+                save_every=self.config.save_every,
+                workers=self.config.workers,
+                fingerprint=self.fingerprint(),
+                progress=progress,
+                after_step=self.watcher(network, folder=folder) if accelerator.is_main_process else _nothing,
+            ),
+        )
+        trainer.run()
+
+    def samples(self) -> Samples:
+        """Crops of all data sets of this stage.
+
+        Raises:
+            DatasetError: a data set is missing, or no photo of it is left to train on.
+        """
+        sources = [open_source(data, base=self.base) for data in self.settings.data]
+        croppers = [
+            Cropper(
+                self.settings.crop,
+                category_numbers=category_numbers(source.dataset.categories, self.vocabulary.categories),
+            )
+            for source in sources
+        ]
+        return Samples(sources, croppers, seed=self.config.seed)
+
+    def watcher(self, network: SegmentationNetwork, *, folder: Path) -> Callable[[int], None]:
+        """What is to be done after every step: look at the model, if that was asked for."""
+        if self.settings.watch is None:
+            return _nothing
+        data = self.settings.watch.data
+        dataset = open_dataset(_beside(data.path, self.base), root=data.root, split=data.split)
+        stage = stage_of(self.settings)
+        return Watch(
+            network,
+            self.model.config,
+            dataset,
+            settings=self.settings.watch,
+            vocabulary=self.vocabulary,
+            folder=folder,
+            afterwards=lambda: stage.prepare(network),
+        )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What a resumed run must share, as plain values."""
+        settings = self.settings.model_dump(mode="json", exclude=NEUTRAL)
+        return {key: json.dumps(value) for key, value in settings.items()} | {
+            "seed": self.config.seed,
+            "precision": self.config.precision,
+            "vocabulary": json.dumps(self.vocabulary.to_dict()),
+        }
+
+    def write(self, path: Path) -> None:
+        """Save the network as a checkpoint, with the training vocabulary and where it comes from."""
+        provenance = dict(self.model.provenance)
+        provenance[f"stage_{self.settings.name}"] = json.dumps(
+            {
+                "ovrcoat": __version__,
+                "seed": self.config.seed,
+                "steps": self.settings.schedule.steps,
+                "data": [Path(data.path).name for data in self.settings.data],
+            }
+        )
+        native.save(
+            path,
+            self.model.network.cpu(),
+            config=self.model.config,
+            training_vocabulary=self.vocabulary,
+            provenance=provenance,
+        )
+        settings = self.settings.model_dump_json(indent=1)
+        write_atomically(path.with_name("settings.json"), lambda file: file.write(settings.encode()))
+
+
+def open_source(data: DataConfig, *, base: Path) -> Source:
+    """A data set that may be trained on.
+
+    Raises:
+        DatasetError: it is missing, or no photo is left.
+    """
+    dataset = open_dataset(
+        _beside(data.path, base), root=_beside(data.root, base) if data.root else None, split=data.split
+    )
+    records = tuple(record for record in dataset.records if not is_held_out(record.photo, data.held_out))
+    if not records:
+        raise DatasetError(f"{data.path}: no photo is left to train on; held_out is {data.held_out}")
+    return Source(dataset, records, weight=data.weight, unlabelled=data.unlabelled)
+
+
+def embed_vocabulary(
+    network: SegmentationNetwork, vocabulary: Vocabulary, templates: tuple[str, ...]
+) -> CategoryEmbeddings:
+    """The training words in text space, once: no stage trains the text tower."""
+    groups = [category.names for category in vocabulary.categories]
+    names = list(dict.fromkeys(name for group in groups for name in group))
+    with torch.no_grad():
+        rows = dict(zip(names, network.eval().embed_names(names, templates), strict=True))
+    owners = [position for position, group in enumerate(groups) for _ in group]
+    return CategoryEmbeddings(
+        rows=torch.stack([rows[name] for group in groups for name in group]),
+        category_of_row=torch.tensor(owners, device=network.encoder.device),
+        category_count=len(groups),
+    )
+
+
+def _nothing(step: int) -> None:
+    """Done after a step when nothing was asked for."""
+
+
+def _beside(path: str, base: Path) -> str:
+    """A relative path, if something lies there below `base`; else the text as it is: a name, or words."""
+    return str(base / path) if (base / path).exists() else path

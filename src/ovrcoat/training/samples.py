@@ -1,0 +1,101 @@
+"""Which photo is seen when: every sample is a function of the seed and its number; nothing needs saving."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+from ovrcoat.data.dataset import Dataset, Record
+from ovrcoat.data.images import read_image
+from ovrcoat.errors import DatasetError
+from ovrcoat.training.crops import Crop, Cropper, LabelledPhoto
+from ovrcoat.vocabulary import Category
+
+STRIDE_OF_SEEDS = 1_000_003  # a prime above the number of samples between which seeds could meet
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A data set, how often it is drawn relative to the others, and what a pixel without label means."""
+
+    dataset: Dataset
+    records: tuple[Record, ...]  # those that may be trained on
+    weight: float
+    unlabelled: Literal["void", "unknown"]
+
+    def photo(self, record: Record) -> LabelledPhoto:
+        """Read a photo with its labels."""
+        truth = self.dataset.panoptic(record)
+        photo = read_image(self.dataset.photo(record))
+        if photo.pixels.shape[:2] != truth.id_map.shape:
+            height, width = truth.id_map.shape
+            raise DatasetError(
+                f"{self.dataset.name}: the labels of {record.photo} have {width} × {height} pixels, it "
+                f"has {photo.pixels.shape[1]} × {photo.pixels.shape[0]}; labels must have their photo's size"
+            )
+        return LabelledPhoto(record.photo, photo.pixels, truth, all_labelled=self.unlabelled == "void")
+
+
+def is_held_out(file_name: str, share: float) -> bool:
+    """Whether a photo is kept for measuring: by a hash, so that the split needs no file and never moves."""
+    return hashlib.sha256(file_name.encode()).digest()[0] < 256 * share
+
+
+def category_numbers(
+    dataset_categories: Sequence[Category], vocabulary: Sequence[Category]
+) -> dict[int, int]:
+    """Category id in a data set → position in the training vocabulary, for those that share a name.
+
+    Categories that share none are left out: their segments teach masks, but no name.
+    """
+    position_of = {name: place for place, category in enumerate(vocabulary) for name in category.names}
+    found = {}
+    for category in dataset_categories:
+        places = [position_of[name] for name in category.names if name in position_of]
+        if places:
+            found[category.id] = places[0]
+    return found
+
+
+class Samples(torch.utils.data.Dataset[Crop]):
+    """All samples of a run, by number: sample n of the run is the same whenever and wherever it is made."""
+
+    def __init__(self, sources: Sequence[Source], croppers: Sequence[Cropper], *, seed: int) -> None:
+        self.sources = sources
+        self.croppers = croppers  # one per source
+        self.seed = seed
+        self._weights = torch.tensor([source.weight for source in sources])
+
+    def __getitem__(self, number: int) -> Crop:
+        """Draw a data set, a photo and a crop; the caller's random state stays as it was."""
+        seed = sample_seed(self.seed, number)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            place = int(torch.multinomial(self._weights, 1))
+            source = self.sources[place]
+            record = source.records[int(torch.randint(len(source.records), ()))]
+            return replace(self.croppers[place](source.photo(record)), seed=seed)
+
+
+class SampleNumbers(torch.utils.data.Sampler[int]):
+    """The sample numbers of one process: its own share of every step, from `first_step` on."""
+
+    def __init__(self, *, first_step: int, steps: int, batch_size: int, process: int, processes: int) -> None:
+        self._steps = range(first_step, steps)
+        self._batch_size = batch_size
+        self._own = range(process, batch_size, processes)
+
+    def __iter__(self) -> Iterator[int]:
+        for step in self._steps:
+            for place in self._own:
+                yield step * self._batch_size + place
+
+    def __len__(self) -> int:
+        return len(self._steps) * len(self._own)
+
+
+def sample_seed(seed: int, number: int) -> int:
+    """The seed of everything random about a sample, its points in the losses included."""
+    return (seed * STRIDE_OF_SEEDS + number) % 2**63

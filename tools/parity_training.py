@@ -1,0 +1,309 @@
+"""Training: a recorded batch through this package's losses, with the recorded random points."""
+
+import copy
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ovrcoat.checkpoints.published_names import PUBLISHED_NAMES, our_name
+from ovrcoat.data.images import read_image
+from ovrcoat.data.transforms import batch_images
+from ovrcoat.model.network import SegmentationNetwork
+from ovrcoat.structures import CategoryEmbeddings
+from ovrcoat.training.forward import Predictions, predict
+from ovrcoat.training.losses import SegmentationLoss, Targets, segmentation_loss, wanted_probabilities
+from ovrcoat.training.matcher import LossWeights, MatchingCost, matching_cost
+from ovrcoat.training.ovr import ovr_loss
+from ovrcoat.training.points import least_certain
+from ovrcoat.training.stages import STAGES, parameter_groups
+from parity_compare import Line, compare
+from parity_network import Subject
+
+TOTALS = {"released": "total_released", "oov_on_logits": "total_with_oov_on_logits"}
+GRADIENTS = {"rtol": 1e-3, "atol": 1e-8}  # of norms (fixture README)
+LOSSES = {"rtol": 1e-5, "atol": 1e-7}
+# Recorded with a ResNet's BatchNorm in training mode, in which this package never trains (see Encoder.train).
+# Batch statistics amplify rounding, so these get wider tolerances (the README's is half of this one).
+LIVE_STATISTICS = ("pair", "one_empty", "all_empty")
+LIVE_TOLERANCE = 2e-4  # of an array's largest magnitude
+LIVE_NUMBERS = {"rtol": 5e-3, "atol": 1e-8}
+
+
+class RecordedPoints:
+    """The points of a recorded case."""
+
+    def __init__(self, arrays: Mapping[str, Tensor], case: str) -> None:
+        self.arrays, self.case = arrays, case
+
+    def for_matching(self, photo: int, *, prediction: int, count: int) -> Tensor:
+        """As recorded."""
+        return self.arrays[f"{self.case}/layer{prediction}/matcher_points_item{photo}"]
+
+    def for_losses(self, mask_logits: object, *, prediction: int, count: int) -> Tensor:
+        """As recorded."""
+        return self.arrays[f"{self.case}/layer{prediction}/loss_points_final"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A recorded case, computed again by a copy of the network."""
+
+    network: SegmentationNetwork
+    predictions: Predictions
+    targets: tuple[Targets, ...]
+    loss: SegmentationLoss
+    costs: dict[str, MatchingCost]
+    has_live_statistics: bool
+
+
+def check_training(subject: Subject) -> Iterator[Line]:
+    """One line per recorded array, loss, assignment, gradient norm and parameter."""
+    arrays = load_file(subject.folder / "training.safetensors")
+    recorded: dict[str, Any] = json.loads((subject.folder / "training.json").read_text())
+    parameters = recorded.pop("parameters")
+    yield from _check_parameters(subject, parameters)
+    for name, numbers in recorded.items():
+        title = f"{subject.family}/training/{name}"
+        case = compute(subject, name, arrays)
+        yield from _check_arrays(title, case, name, arrays)
+        live = case.has_live_statistics
+        yield from _check_losses(
+            title,
+            subject,
+            case,
+            numbers,
+            losses=LIVE_NUMBERS if live else LOSSES,
+            gradients=LIVE_NUMBERS if live else GRADIENTS,
+        )
+    for key in _arrays_of(arrays, "inputs"):
+        yield Line.skipped(f"{subject.family}/training/{key}", "an input")
+
+
+def _arrays_of(arrays: Mapping[str, Tensor], case: str) -> list[str]:
+    return sorted(key for key in arrays if key.startswith(f"{case}/"))
+
+
+def compute(subject: Subject, case: str, arrays: Mapping[str, Tensor]) -> Case:
+    """The case's photos through the network in training mode of the second stage, and its losses."""
+    photos = {"all_empty": (1,)}.get(case, (0, 1))
+    emptied = {"one_empty": (1,), "all_empty": (1,)}.get(case, ())
+    files = [subject.numbers["train_images"][index]["file"] for index in photos]
+    images = batch_images([read_image(subject.folder.parent / file).pixels for file in files])
+    targets = tuple(_targets(arrays, index, images.padded_size, empty=index in emptied) for index in photos)
+    network = copy.deepcopy(subject.network)
+    STAGES["ovr"].prepare(network)
+    statistics = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    if case in LIVE_STATISTICS:
+        for module in statistics:
+            module.train()
+    predictions = predict(network, images, training_categories(subject), with_clip=True)
+    weights = LossWeights()
+    count = subject.numbers["loss"]["num_points"]
+    points = RecordedPoints(arrays, case)
+    loss = segmentation_loss(predictions.layers, targets, weights=weights, points=points, point_count=count)
+    costs = {}
+    for layer, prediction in enumerate(predictions.layers):
+        logits = torch.cat((prediction.category_logits, prediction.void_logits[..., None]), -1)
+        for photo, target in enumerate(targets):
+            costs[f"layer{layer}/item{photo}"] = matching_cost(
+                wanted_probabilities(logits[photo].log_softmax(-1), target.category_ids),
+                prediction.mask_logits[photo],
+                target.masks,
+                points=points.for_matching(photo, prediction=layer, count=count),
+                weights=weights,
+            )
+    live = case in LIVE_STATISTICS and bool(statistics)
+    return Case(network, predictions, targets, loss, costs, live)
+
+
+def training_categories(subject: Subject) -> CategoryEmbeddings:
+    """The training vocabulary in text space."""
+    vocabulary = subject.training_vocabulary
+    owners = [index for index, category in enumerate(vocabulary.categories) for _ in category.names]
+    return CategoryEmbeddings(
+        rows=subject.rows(vocabulary).detach(),
+        category_of_row=torch.tensor(owners),
+        category_count=len(vocabulary),
+    )
+
+
+def _targets(arrays: Mapping[str, Tensor], index: int, size: tuple[int, int], *, empty: bool) -> Targets:
+    masks = arrays[f"inputs/train{index}_masks"].float()
+    height, width = masks.shape[-2:]
+    masks = F.pad(masks, (0, size[1] - width, 0, size[0] - height))
+    ids = arrays[f"inputs/train{index}_labels"]
+    kept = slice(0, 0) if empty else slice(None)
+    return Targets(masks[kept], ids[kept], torch.ones(size, dtype=torch.bool))
+
+
+def _check_arrays(title: str, case: Case, name: str, arrays: Mapping[str, Tensor]) -> Iterator[Line]:
+    for key in _arrays_of(arrays, name):
+        rest = key.removeprefix(f"{name}/")
+        ours = _computed(case, rest, arrays, name)
+        if ours is None and re.search(r"_points_", rest):
+            yield Line.skipped(f"{title}/{rest}", "an input")
+        elif ours is None:
+            yield Line(f"{title}/{rest}", "unknown array")
+        elif case.has_live_statistics:
+            error = float((arrays[key] - ours).abs().max()) if ours.numel() else 0.0
+            allowed = LIVE_TOLERANCE * float(arrays[key].abs().max()) if ours.numel() else 0.0
+            yield Line.verdict(f"{title}/{rest}", error <= allowed, largest=error)
+        else:
+            yield compare(f"{title}/{rest}", arrays[key], ours, of_words=True)
+
+
+def _computed(case: Case, rest: str, arrays: Mapping[str, Tensor], name: str) -> Tensor | None:
+    """What we compute for the array `name/rest`; None if it is an input, or unknown."""
+    for pattern, compute_it in COMPUTED.items():
+        if match := re.fullmatch(pattern, rest):
+            return compute_it(case, *match.groups())
+    match = re.fullmatch(r"layer(\d+)/loss_points_final", rest)
+    source = f"{name}/layer{match[1]}/" if match else ""
+    is_chosen = f"{source}loss_points_oversampled" in arrays  # the choice itself was recorded
+    if match and is_chosen and not case.has_live_statistics:  # rounding reorders equals
+        return _chosen_points(
+            case,
+            int(match[1]),
+            candidates=arrays[f"{source}loss_points_oversampled"],
+            anywhere=arrays[f"{source}loss_points_random"],
+            count=arrays[f"{name}/{rest}"].shape[1],
+        )
+    return None
+
+
+def _chosen_points(case: Case, layer: int, *, candidates: Tensor, anywhere: Tensor, count: int) -> Tensor:
+    masks = [
+        logits[pair.queries].detach()
+        for logits, pair in zip(
+            case.predictions.layers[layer].mask_logits, case.loss.assignments[layer], strict=True
+        )
+    ]
+    chosen = least_certain(torch.cat(masks), candidates, keep=count - anywhere.shape[1])
+    return torch.cat((chosen, anywhere), dim=1)
+
+
+def _clip(case: Case, kind: str) -> Tensor:
+    assert case.predictions.clip_logits is not None
+    logits = case.predictions.clip_logits.detach()
+    return logits if kind == "logits" else logits.softmax(-1)
+
+
+def _cost(case: Case, layer: str, part: str, item: str) -> Tensor:
+    return getattr(case.costs[f"{layer}/{item}"], "total" if part == "matrix" else part)
+
+
+def _prediction(case: Case, layer: str, kind: str) -> Tensor:
+    prediction = case.predictions.layers[int(layer)]
+    if kind == "masks":
+        return prediction.mask_logits.detach()
+    return torch.cat((prediction.category_logits, prediction.void_logits[..., None]), -1).detach()
+
+
+COMPUTED: dict[str, Callable[..., Tensor]] = {
+    r"oov_cls_(logits|probs)": _clip,
+    r"bn1_(running_mean|running_var)_after_forward": lambda case, name: getattr(
+        case.network.encoder.visual_trunk.bn1, name
+    ).clone(),
+    r"(layer\d+)/cost_(mask|dice|matrix)_(item\d+)": _cost,
+    r"layer(\d+)/pred_(logits|masks)": _prediction,
+}
+
+
+def _check_losses(
+    title: str,
+    subject: Subject,
+    case: Case,
+    numbers: dict[str, Any],
+    *,
+    losses: dict[str, float],
+    gradients: dict[str, float],
+) -> Iterator[Line]:
+    last = len(case.predictions.layers) - 1
+    for place, wanted in numbers["assignments"].items():
+        layer, item = place.split("/")
+        pairs = case.loss.assignments[int(layer.removeprefix("layer"))][int(item.removeprefix("item"))]
+        same = pairs.queries.tolist() == wanted["query"] and pairs.targets.tolist() == wanted["target"]
+        yield Line.verdict(f"{title}/assignments/{place}", same)
+    names = {"loss_ce": "category", "loss_mask": "mask", "loss_dice": "dice"}
+    for key, wanted in numbers["losses_unweighted"].items():
+        if key == "loss_oov_ce":
+            continue
+        stem, _, layer = key.partition("_")[2].partition("_")
+        ours = case.loss.terms[names[f"loss_{stem}"]].per_prediction()[int(layer) if layer else last]
+        yield _close(f"{title}/{key}", float(ours), wanted, losses)
+    assert case.predictions.clip_logits is not None
+    segmentation = torch.stack([term.value() for term in case.loss.terms.values()]).sum()
+    forms = {"released": "probabilities", "oov_on_logits": "logits", "without_oov": None}
+    for kind, norms in numbers["grad_norms"].items():
+        total = segmentation
+        if forms[kind] is not None:
+            ovr = ovr_loss(
+                case.predictions.clip_logits,
+                case.targets,
+                case.loss.assignments[-1],
+                weight=subject.numbers["loss"]["oov_ce_weight"],
+                form=forms[kind],
+            )
+            key = "loss_oov_ce" if kind == "released" else "loss_oov_ce_on_logits"
+            wanted = numbers["losses_unweighted"]["loss_oov_ce"] if kind == "released" else numbers[key]
+            yield _close(f"{title}/{key}", float(ovr.per_prediction().sum()), wanted, losses)
+            total = total + ovr.value()
+        yield _close(
+            f"{title}/total_{kind}", float(total), numbers[TOTALS.get(kind, f"total_{kind}")], LOSSES
+        )
+        yield from _check_gradients(
+            f"{title}/grad_norms/{kind}", case.network, total, norms, tolerance=gradients
+        )
+
+
+def _check_gradients(
+    title: str,
+    network: SegmentationNetwork,
+    total: Tensor,
+    norms: dict[str, Any],
+    *,
+    tolerance: dict[str, float],
+) -> Iterator[Line]:
+    network.zero_grad(set_to_none=True)
+    total.backward(retain_graph=True)
+    named = dict(network.named_parameters())
+    for key, wanted in norms.items():
+        ours = our_name(key, PUBLISHED_NAMES)
+        assert ours is not None
+        gradient = named[ours].grad
+        if wanted is None or gradient is None:
+            reached = gradient is not None and bool(gradient.any())
+            yield Line.verdict(f"{title}/{key}", not reached and not wanted)
+        else:
+            yield _close(f"{title}/{key}", float(gradient.norm()), wanted, tolerance)
+
+
+def _check_parameters(subject: Subject, parameters: dict[str, Any]) -> Iterator[Line]:
+    numbers = subject.numbers["optimizer"]
+    for number, stage in enumerate(STAGES.values(), start=1):
+        groups = parameter_groups(
+            subject.network, stage, learning_rate=numbers["base_lr"], weight_decay=numbers["weight_decay"]
+        )
+        ours = {name: [group["lr"], group["weight_decay"]] for group in groups for name in group["names"]}
+        for key, wanted in parameters.items():
+            name = our_name(key, PUBLISHED_NAMES)
+            found = ours.get(name)
+            expected = wanted[f"stage{number}_lr_wd"]
+            same = (found is None) == (expected is None) and (
+                found is None or torch.allclose(torch.tensor(found), torch.tensor(expected), rtol=1e-9)
+            )
+            yield Line.verdict(f"{subject.family}/training/parameters/stage{number}/{key}", same)
+
+
+def _close(title: str, ours: float, wanted: float, tolerance: dict[str, float]) -> Line:
+    allowed = tolerance["atol"] + tolerance["rtol"] * abs(wanted)
+    error = abs(ours - wanted)
+    status = "ok" if error <= allowed else "FAILED"
+    return Line(title, status, largest=error, relative=error / max(abs(wanted), 1e-12), allowed=allowed)
