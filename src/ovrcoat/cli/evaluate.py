@@ -34,8 +34,11 @@ def evaluate(
     trusts = tuple(_number(text) for text in protocol.trust.split(","))
     if not report.quiet:
         split = f" ({dataset.split})" if dataset.split else ""
-        count = len(dataset) if photos.limit is None else min(photos.limit, len(dataset))
-        note(f"data: {dataset.name}{split}, photos: {count}, model: {machine.model}, γ: {protocol.trust}")
+        some = "" if photos.limit is None and photos.held_out is None else "some of "
+        note(
+            f"data: {dataset.name}{split}, {some}{len(dataset)} photos, model: {machine.model}, "
+            f"γ: {protocol.trust}"
+        )
     with heavy_imports():
         from ovrcoat.evaluation import evaluator
         from ovrcoat.segmenter import Segmenter
@@ -73,6 +76,7 @@ def _settings(
         oracle=protocol.oracle,
         seen=protocol.seen,
         areas=protocol.areas,
+        held_out=photos.held_out,
         limit=photos.limit,
         protocol=protocol.protocol,
         short_side=protocol.short_side,

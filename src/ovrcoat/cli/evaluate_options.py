@@ -21,6 +21,9 @@ class Photos:
     split: str | None = None
     """Part of a published data set: val or train. [default: val]"""
 
+    held_out: float | None = None
+    """Only photos that a training with this share held out never saw, such as 0.1 for nano."""
+
     limit: int | None = None
     """Only the first so many photos: for trying, not for numbers to compare."""
 

@@ -1,1 +1,1 @@
-"""Is it any good? Panoptic quality, mean IoU and mask AP as published tables have them, and checks of files."""
+"""Is it any good? Panoptic quality, mean IoU and mask AP as published tables have them; checks of files."""

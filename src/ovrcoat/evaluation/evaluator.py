@@ -156,7 +156,7 @@ def _report(plan: Plan, totals: Totals, *, resumed: int, seconds: float) -> Eval
         data=DataFacts(
             name=dataset.name,
             split=dataset.split,
-            photos=len(evaluated),
+            photos=len(dataset),
             fingerprint=dataset.fingerprint(),
         ),
         protocol=plan.facts(),

@@ -58,7 +58,7 @@ FAULTS: dict[str, tuple[Level, str]] = {
     "annotation-id-zero": (
         "warning",
         "an annotation has the id 0: COCO's evaluation takes a match with it for none, so a perfect "
-        "detection becomes a false positive; number annotations from 1 (`renumbered` holds what comes out then)",
+        "detection becomes a false positive; number them from 1 (`renumbered` holds what comes out then)",
     ),
     "annotation-id-twice": (
         "error",

@@ -57,7 +57,7 @@ THREADS = 4  # more gain nothing: what is left of Python runs one at a time
 # Bytes. glibc gives large freed blocks back to the system, and touching new ones can cost as much as
 # decoding. Having freed one block of up to 32 MiB raises that limit for good; being untouched, it is free.
 LOOSENING_BLOCK = 31 << 20
-BATCH = 4  # images that a thread takes at a time
+BATCH = 16  # images that a thread takes at a time: fewer hand-overs between threads
 PNG_HEADER = struct.Struct(">8s4x4sIIBB")  # signature, chunk's name, width, height, depth, colours
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_COLORS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}

@@ -10,6 +10,7 @@ import torch
 
 from ovrcoat._version import __version__
 from ovrcoat.data.dataset import Dataset, Record
+from ovrcoat.data.held_out import is_held_out
 from ovrcoat.errors import ConfigError, DatasetError, VocabularyError
 from ovrcoat.evaluation.protocols import Protocol, ProtocolChoice, choose_protocol
 from ovrcoat.evaluation.report import trust_key
@@ -36,7 +37,8 @@ class EvaluationSettings:
             training vocabulary. It changes no prediction.
         areas: areas of true segments as the JSON says ("json", as published numbers have it) or recounted
             from the pixels ("png").
-        limit: only the first so many photos. None: all.
+        held_out: only the photos that a training with this `held_out` share never saw. None: all.
+        limit: only the first so many photos (of these). None: all.
         protocol, short_side, max_long_side: the test size, see `protocols.choose_protocol`.
         model_name: what the report calls the model.
     """
@@ -48,6 +50,7 @@ class EvaluationSettings:
     oracle: bool = False
     seen: object = None
     areas: Literal["json", "png"] = "json"
+    held_out: float | None = None
     limit: int | None = None
     protocol: ProtocolChoice = "auto"
     short_side: int | None = None
@@ -111,6 +114,7 @@ class Plan:
             "background": settings.background if own_words else "own words",
             "oracle": settings.oracle,
             "areas": settings.areas,
+            "held_out": settings.held_out,
             "limit": settings.limit,
             "own_names": settings.vocabulary is not None,
             "seen": "training vocabulary of the model" if settings.seen is None else str(settings.seen),
@@ -154,7 +158,7 @@ def make_plan(segmenter: Segmenter, dataset: Dataset, *, settings: EvaluationSet
         seen_ids=frozenset(
             category.id for category, is_seen in zip(vocabulary.categories, seen, strict=True) if is_seen
         ),
-        records=_first(dataset, settings.limit),
+        records=_chosen(dataset, settings),
         model_hash=model_hash(segmenter),
     )
 
@@ -243,12 +247,19 @@ def _checked_tasks(settings: EvaluationSettings, dataset: Dataset) -> tuple[str,
     return tuple(dict.fromkeys(settings.tasks))
 
 
-def _first(dataset: Dataset, limit: int | None) -> tuple[Record, ...]:
+def _chosen(dataset: Dataset, settings: EvaluationSettings) -> tuple[Record, ...]:
+    """The photos to evaluate."""
+    share, limit = settings.held_out, settings.limit
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}, expected 1 or more photos")
-    records = tuple(dataset.records[:limit])
-    if not records:
-        raise DatasetError(
-            f"the data set {dataset.name} has no labelled photos; there is nothing to evaluate"
+    if share is not None and not 0 < share <= 1:
+        raise ConfigError(
+            f"held_out is {share}, expected a share above 0 and up to 1, as in training"
         )
-    return records
+    kept = [record for record in dataset.records if share is None or is_held_out(record.photo, share)]
+    if not kept:
+        held = "" if share is None else f" held out at a share of {share}"
+        raise DatasetError(
+            f"the data set {dataset.name} has no labelled photos{held}; there is nothing to evaluate"
+        )
+    return tuple(kept[:limit])

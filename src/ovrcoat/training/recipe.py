@@ -11,6 +11,7 @@ from ovrcoat._version import __version__
 from ovrcoat.atomic import write_atomically
 from ovrcoat.checkpoints import native
 from ovrcoat.data.catalog import open_dataset
+from ovrcoat.data.held_out import is_held_out
 from ovrcoat.errors import DatasetError
 from ovrcoat.extras import require
 from ovrcoat.model.network import SegmentationNetwork
@@ -19,7 +20,7 @@ from ovrcoat.training.activations import recompute_activations
 from ovrcoat.training.config import DataConfig, StageConfig, TrainConfig
 from ovrcoat.training.crops import Cropper
 from ovrcoat.training.objective import Objective
-from ovrcoat.training.samples import Samples, Source, category_numbers, is_held_out
+from ovrcoat.training.samples import Samples, Source, category_numbers
 from ovrcoat.training.stages import stage_of
 from ovrcoat.training.start import Start, start
 from ovrcoat.training.trainer import Habits, StageTrainer

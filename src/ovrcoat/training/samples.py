@@ -1,6 +1,5 @@
 """Which photo is seen when: every sample is a function of the seed and its number; nothing needs saving."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -36,11 +35,6 @@ class Source:
                 f"has {photo.pixels.shape[1]} × {photo.pixels.shape[0]}; labels must have their photo's size"
             )
         return LabelledPhoto(record.photo, photo.pixels, truth, all_labelled=self.unlabelled == "void")
-
-
-def is_held_out(file_name: str, share: float) -> bool:
-    """Whether a photo is kept for measuring: by a hash, so that the split needs no file and never moves."""
-    return hashlib.sha256(file_name.encode()).digest()[0] < 256 * share
 
 
 def category_numbers(

