@@ -193,10 +193,10 @@ def _ids_by_kornia(library: ModuleType, content: bytes) -> Int32[np.ndarray, "he
     # four bytes are read for every three, the last pixel by hand: a fourth of the time of adding channels up
     channels = colors.reshape(-1)
     overlapping = np.ndarray(height * width - 1, dtype="<u4", buffer=channels, strides=(3,))
-    ids = np.empty(height * width, dtype=np.int32)
-    np.bitwise_and(overlapping, 0xFF_FFFF, out=ids[:-1], casting="unsafe")
+    ids = np.empty(height * width, dtype=np.uint32)
+    np.bitwise_and(overlapping, np.uint32(0xFF_FFFF), out=ids[:-1])
     ids[-1] = int.from_bytes(channels[-3:].tobytes(), "little")
-    return ids.reshape(height, width)
+    return ids.view(np.int32).reshape(height, width)
 
 
 def _ids_by_pillow(content: bytes) -> Int32[np.ndarray, "height width"]:
