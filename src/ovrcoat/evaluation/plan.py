@@ -253,9 +253,7 @@ def _chosen(dataset: Dataset, settings: EvaluationSettings) -> tuple[Record, ...
     if limit is not None and limit < 1:
         raise ConfigError(f"limit is {limit}, expected 1 or more photos")
     if share is not None and not 0 < share <= 1:
-        raise ConfigError(
-            f"held_out is {share}, expected a share above 0 and up to 1, as in training"
-        )
+        raise ConfigError(f"held_out is {share}, expected a share above 0 and up to 1, as in training")
     kept = [record for record in dataset.records if share is None or is_held_out(record.photo, share)]
     if not kept:
         held = "" if share is None else f" held out at a share of {share}"

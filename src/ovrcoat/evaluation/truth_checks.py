@@ -14,6 +14,7 @@ from ovrcoat.data.findings import Findings
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.dataset_faults import add_fault
 from ovrcoat.evaluation.panoptic_checks import (
+    NOT_GIVEN,
     Annotation,
     Pair,
     check_annotations,
@@ -22,7 +23,7 @@ from ovrcoat.evaluation.panoptic_checks import (
 )
 from ovrcoat.evaluation.panoptic_faults import report
 from ovrcoat.evaluation.panoptic_files import PanopticSource, PngFaultError, read_id_map
-from ovrcoat.evaluation.panoptic_quality import PanopticQuality, count_overlap, match_overlap
+from ovrcoat.evaluation.panoptic_quality import PanopticQuality, count_overlap, match_overlap, with_areas
 from ovrcoat.vocabulary import Category
 
 
@@ -41,8 +42,13 @@ class TruthCheck:
                 report(self._findings, code, example)
         areas = overlap.true_areas
         predicted = {segment.id: segment.category_id for segment in truth.segments if segment.id in areas}
+        counted = with_areas(truth.segments, areas)
+        segments = [
+            right if given.area == NOT_GIVEN else given
+            for given, right in zip(truth.segments, counted, strict=True)
+        ]
         try:
-            self._self_score.add(match_overlap(overlap, truth.segments, predicted=predicted).tallies)
+            self._self_score.add(match_overlap(overlap, segments, predicted=predicted).tallies)
         except DatasetError as error:
             report(self._findings, "area-impossible", f"image {truth.image_id!r}: {error}")
 

@@ -83,3 +83,12 @@ def test_json_files_that_cannot_be_read_are_refused(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("ovrcoat.evaluation.truth_checks.DOCUMENT_LIMIT", 1)
     with pytest.raises(DatasetError, match="2 bytes, expected at most 1"):
         read_object(path)
+
+
+def test_a_missing_area_is_counted_and_not_called_impossible(tmp_path: Path) -> None:
+    source = write_truth(tmp_path)
+    document = json.loads((tmp_path / "truth.json").read_text())
+    del document["annotations"][0]["segments_info"][0]["area"]
+    (tmp_path / "truth.json").write_text(json.dumps(document))
+    findings, _ = check_truth(source)
+    assert [finding.code for finding in findings] == ["area-missing"]
