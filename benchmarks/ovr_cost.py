@@ -1,0 +1,138 @@
+"""What OVR costs: a step of stage 2 against encoding a crop of every mask, and against full fine-tuning.
+
+    python benchmarks/ovr_cost.py [--model nano] [--photos 4] [--size 320] [--masks 8] [--steps 5]
+
+Made-up photos with `--masks` masks each. Each way runs in a process of its own; printed are the median time of
+a step and the peak memory of the process, beside stage 1, which trains no encoder.
+
+* ovr: CLIP's features once per photo, pooled under every matched mask (the paper's way)
+* crops: every true mask's box is cut out, resized to the photo's size and encoded, as earlier works do
+* full: as ovr, and the text tower, projection and norms train too: every word is embedded in every step
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovrcoat.segmenter import Segmenter
+from ovrcoat.structures import ImageBatch
+from ovrcoat.training.config import DataConfig, OvrConfig, ScheduleConfig, StageConfig
+from ovrcoat.training.crops import Crop
+from ovrcoat.training.losses import Targets
+from ovrcoat.training.objective import Objective
+from ovrcoat.training.recipe import embed_vocabulary
+from ovrcoat.training.stages import STAGES
+from ovrcoat.vocabulary import Vocabulary
+
+WAYS = ("stage 1", "ovr", "crops", "full")
+
+
+def main() -> None:
+    """Measure every way, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--photos", type=int, default=4)
+    parser.add_argument("--size", type=int, default=320)
+    parser.add_argument("--masks", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.way:
+        print(json.dumps(measure(arguments)))
+        return
+    print(f"{arguments.photos} photos of {arguments.size}², {arguments.masks} masks each, {arguments.model}")
+    for way in WAYS:
+        command = [sys.executable, __file__, *sys.argv[1:], "--way", way]
+        found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        print(f"{way:10} {found['seconds']:6.2f} s a step   peak {found['megabytes']:6.0f} MB")
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, float]:
+    """Median seconds of a step and the peak memory of this process."""
+    step = make_step(arguments)
+    seconds = []
+    for _ in range(1 + arguments.steps):
+        began = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - began)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return {"seconds": statistics.median(seconds[1:]), "megabytes": peak}
+
+
+def make_step(arguments: argparse.Namespace) -> Callable[[], None]:
+    """One forward and backward pass in the chosen way."""
+    segmenter = Segmenter.load(arguments.model, device="cpu")
+    network = segmenter.network
+    vocabulary = Vocabulary.named("coco")
+    way = arguments.way
+    settings = StageConfig(
+        name=way,
+        data=(DataConfig(path="none"),),
+        schedule=ScheduleConfig(steps=1, batch_size=arguments.photos),
+        ovr=OvrConfig() if way in ("ovr", "full") else None,
+    )
+    settings = settings.model_copy(update={"loss": settings.loss.model_copy(update={"points": 1024})})
+    templates = segmenter.config.templates
+    categories = embed_vocabulary(network, vocabulary, templates)
+    objective = Objective(network, settings, categories=categories, bfloat16=False)
+    STAGES["segmentation" if way == "stage 1" else "ovr"].prepare(network)
+    if way == "full":
+        network.requires_grad_(True)
+    crops = [make_crop(arguments, seed) for seed in range(arguments.photos)]
+    names = [name for category in vocabulary.categories for name in category.names]
+
+    def step() -> None:
+        network.zero_grad(set_to_none=True)
+        if way == "full":
+            objective.categories = replace(categories, rows=network.embed_names(names, templates))
+        loss = torch.stack([term.value() for term in objective(crops).values()]).sum()
+        if way == "crops":
+            loss = loss + 0.1 * crop_loss(network.encoder, crops, categories.rows)
+        loss.backward()
+
+    return step
+
+
+def crop_loss(encoder: torch.nn.Module, crops: list[Crop], rows: Tensor) -> Tensor:
+    """Cross-entropy of every mask's box, cut out, resized and encoded on its own."""
+    pictures, labels = [], []
+    for crop in crops:
+        for mask, label in zip(crop.targets.masks, crop.targets.category_ids, strict=True):
+            y, x = mask.nonzero(as_tuple=True)
+            box = (crop.pixels * mask)[:, y.min() : y.max() + 1, x.min() : x.max() + 1]
+            pictures.append(F.interpolate(box[None], size=crop.pixels.shape[1:], mode="bilinear")[0])
+            labels.append(label)
+    pixels = torch.stack(pictures)
+    size = (pixels.shape[2], pixels.shape[3])
+    features = encoder(ImageBatch(pixels, (size,) * len(pixels)))
+    everywhere = torch.ones(len(pixels), 1, size[0] // 4, size[1] // 4)
+    embeddings = encoder.embed_masks(features, everywhere).embeddings[:, 0]
+    return F.cross_entropy(100 * F.normalize(embeddings, dim=-1) @ rows.T, torch.stack(labels))
+
+
+def make_crop(arguments: argparse.Namespace, seed: int) -> Crop:
+    """Noise, and boxes side by side as masks."""
+    torch.manual_seed(seed)
+    size, count = arguments.size, arguments.masks
+    masks = torch.zeros(count, size, size)
+    for place in range(count):
+        left, right = place * size // count, (place + 1) * size // count
+        masks[place, size // 4 : size // 4 * 3, left:right] = 1
+    targets = Targets(masks, torch.arange(count), torch.ones(size, size, dtype=torch.bool))
+    return Crop(f"noise {seed}", 255 * torch.rand(3, size, size), (size, size), targets, seed=seed)
+
+
+if __name__ == "__main__":
+    main()
