@@ -5,8 +5,8 @@
 Made-up photos with `--masks` masks each. Each way runs in a process of its own; printed are the median time of
 a step and the peak memory of the process, beside stage 1, which trains no encoder.
 
-* ovr: CLIP's features once per photo, pooled under every matched mask (the paper's way)
-* crops: every true mask's box is cut out, resized to the photo's size and encoded, as earlier works do
+* ovr: CLIP features once per photo, pooled under every matched mask (the way of the paper)
+* crops: the box of every true mask is cut out, resized to the photo and encoded, as earlier works do
 * full: as ovr, and the text tower, projection and norms train too: every word is embedded in every step
 """
 

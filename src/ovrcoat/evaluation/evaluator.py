@@ -180,8 +180,8 @@ def _add_notes(plan: Plan, findings: Findings) -> None:
     settings, dataset = plan.settings, plan.dataset
     if len(plan.records) < len(dataset):
         findings.add(
-            "first-photos-only",
-            "only the first photos were evaluated: no number here can be compared with a published one",
+            "some-photos-only",
+            "only some of the photos were evaluated: no number here can be compared with a published one",
             example=f"{len(plan.records)} of {len(dataset)}",
             level="note",
         )

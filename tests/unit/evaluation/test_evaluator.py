@@ -138,7 +138,7 @@ def test_a_limit_is_told_and_a_longer_run_goes_on(tiny_segmenter: Segmenter, fol
     )
     assert short.data.photos == 3  # of the data set; two were evaluated
     assert [image.image_id for image in short.images] == [1, 2]
-    assert codes(short) == {"first-photos-only": "note"}
+    assert codes(short) == {"some-photos-only": "note"}
     tiny_segmenter.network.encoder.batch_sizes.clear()
     whole = evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
     assert encoded_photos(tiny_segmenter) == 1
