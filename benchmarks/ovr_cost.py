@@ -2,8 +2,8 @@
 
     python benchmarks/ovr_cost.py [--model nano] [--photos 4] [--size 320] [--masks 8] [--steps 5]
 
-Made-up photos with `--masks` masks each. Each way runs in a process of its own; printed are the median time of
-a step and the peak memory of the process, beside stage 1, which trains no encoder.
+Made-up photos with `--masks` masks each. Each way runs in a process of its own; printed are the median time
+of a step and the peak memory of the process, beside stage 1, which trains no encoder.
 
 * ovr: CLIP features once per photo, pooled under every matched mask (the way of the paper)
 * crops: the box of every true mask is cut out, resized to the photo and encoded, as earlier works do
