@@ -204,7 +204,7 @@ class NanoEncoder(Encoder):
 
     @cached_property
     def tokenizer(self) -> "Tokenizer":
-        """MiniLM's word-piece tokenizer, cut to Latin script (see tools/make_nano)."""
+        """MiniLM's word-piece tokenizer, cut to Latin script (training/nano/towers.py says how)."""
         from tokenizers import Tokenizer
 
         data = resources.files("ovrcoat").joinpath("weights/nano-tokenizer.json").read_bytes()

@@ -25,6 +25,7 @@ LEARNING_RATE = 1e-3
 PULL = 0.03  # towards the ridge solution, per squared difference
 TRAINING_SCALE = 20.0  # inverse temperature of the refinement
 SCALES = (5, 100)  # inverse temperatures among which the calibration chooses
+NUMBERS = (RIDGE, STEPS, SAMPLES, LEARNING_RATE, PULL, TRAINING_SCALE, SCALES)  # all that decides the result
 
 Embed = Callable[[Sequence[str]], Tensor]  # texts → unit rows
 
@@ -99,21 +100,17 @@ def ridge(
 def fit_projection(classes: Lesson, lessons: Sequence[Lesson], *, seed: int) -> Projection:
     """Teach the map: the ridge solution of `classes` (one feature row per class), refined on all lessons.
 
-    The first of `lessons` holds photos of the classes; it also sets the ridge solution's length.
+    The first of `lessons` holds photos of the classes; it also sets the ridge solution's length. A name whose
+    samples are all held out takes no part: it would only be pushed away.
 
     Raises:
         DatasetError: a lesson has nothing that is not held out.
     """
-    for lesson in lessons:
-        if lesson.held_out.all():
-            raise DatasetError(
-                f"{lesson.title}: all photos are held out, none is left to teach; lower held_out"
-            )
+    taught = [_taught(lesson) for lesson in (classes, *lessons)]
     random = torch.Generator().manual_seed(seed)
-    start = ridge(classes.features, classes.rows, strength=RIDGE)
-    start = start / (lessons[0].features @ start).norm(dim=-1).mean()
+    start = ridge(taught[0].features, taught[0].rows[taught[0].labels], strength=RIDGE)
+    start = start / (taught[1].features @ start).norm(dim=-1).mean()
     weight, bias = nn.Parameter(start.clone()), nn.Parameter(torch.zeros(start.shape[1]))
-    taught = [classes, *(_part(lesson, ~lesson.held_out) for lesson in lessons)]
     optimiser = torch.optim.Adam([weight, bias], lr=LEARNING_RATE)
     for _ in range(STEPS):
         loss = PULL * ((weight - start) ** 2).sum()
@@ -150,6 +147,16 @@ def calibrate(lessons: Sequence[Lesson], projection: Projection) -> float:
     scales = torch.arange(SCALES[0], SCALES[1] + 1)
     losses = torch.stack([F.cross_entropy(scale * cosines, labels) for scale in scales])
     return float(scales[losses.argmin()])
+
+
+def _taught(lesson: Lesson) -> Lesson:
+    """The samples that teach, among their own names."""
+    part = _part(lesson, ~lesson.held_out)
+    if not len(part.features):
+        raise DatasetError(f"{lesson.title}: all photos are held out, none is left to teach; lower held_out")
+    used, labels = torch.unique(part.labels, return_inverse=True)
+    names = tuple(part.names[place] for place in used.tolist())
+    return Lesson(part.title, part.features, labels, names, part.rows[used], part.held_out)
 
 
 def _part(lesson: Lesson, chosen: Bool[Tensor, " sample"]) -> Lesson:

@@ -53,7 +53,7 @@ class Pooler:
         self._encoder = unprojected(trunk)
         self._inference = inference
         self._folder = folder
-        self._trunk_hash = _hash_weights(trunk)
+        self._trunk_hash = hash_weights(trunk)
 
     def segments(self, source: Source) -> PooledSegments:
         """Every segment of a data set that is no crowd and not tiny, called by its category's first name.
@@ -99,10 +99,12 @@ class Pooler:
         key = hashlib.sha256(content).hexdigest()
         return self._kept(folder.name, key, lambda: self._pool(masks(), folder.name, total=len(entries)))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _pool(self, photos: "Iterator[_Masks]", title: str, *, total: int) -> PooledSegments:
         """Pool photo after photo, with a progress bar on a terminal."""
-        features, words, owners = [], [], []
+        features: list[Tensor] = []
+        words: list[str] = []
+        owners: list[str] = []
         settings = self._inference
         for photo in tqdm(photos, total=total, desc=f"pooling {title}", unit=" photos", disable=None):
             if photo.inside is None:
@@ -173,11 +175,12 @@ def _read(file: Path) -> PooledSegments:
         return PooledSegments(**torch.load(file, weights_only=True))
     except (OSError, RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as error:
         raise CheckpointError(
-            f"{file}: these kept features cannot be read ({error}); delete the file: it is made anew"
+            f"{file}: these kept features cannot be read; delete the file: it is made anew"
         ) from error
 
 
-def _hash_weights(module: nn.Module) -> str:
+def hash_weights(module: nn.Module) -> str:
+    """SHA-256 over the names and values of all weights."""
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         digest.update(name.encode())

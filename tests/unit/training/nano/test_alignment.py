@@ -1,0 +1,136 @@
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovrcoat.errors import DatasetError
+from ovrcoat.training.nano import alignment
+from ovrcoat.training.nano.alignment import Lesson, Projection
+
+CHANNELS, EMBEDDING, NAMES, SAMPLES = 12, 6, 5, 40
+
+
+def unit(*shape: int, seed: int) -> Tensor:
+    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+CENTRES, TEXTS = unit(NAMES, CHANNELS, seed=1), unit(NAMES, EMBEDDING, seed=2)
+
+
+def lesson(title: str = "photos", *, seed: int = 0, held_out: float = 0.25, noise: float = 0.2) -> Lesson:
+    """Samples around one centre per name."""
+    labels = torch.arange(SAMPLES) % NAMES
+    features = F.normalize(CENTRES[labels] + noise * unit(SAMPLES, CHANNELS, seed=seed + 10), dim=-1)
+    kept = torch.arange(SAMPLES) >= round(SAMPLES * held_out)
+    return Lesson(title, features, labels, tuple("abcde"), TEXTS, ~kept)
+
+
+def classes() -> Lesson:
+    none = torch.zeros(NAMES, dtype=torch.bool)
+    return Lesson("classes", CENTRES, torch.arange(NAMES), tuple("abcde"), TEXTS, none)
+
+
+def test_ridge_is_least_squares_when_the_penalty_vanishes():
+    torch.manual_seed(0)
+    inputs, true = torch.randn(50, 4, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
+    with torch.no_grad():
+        torch.set_default_dtype(torch.float64)
+        try:
+            solution = alignment.ridge(inputs, inputs @ true + 7, strength=1e-12)
+            weak = alignment.ridge(inputs, inputs @ true + 7, strength=1e3)
+        finally:
+            torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(solution, true)
+    assert weak.norm() < 0.01 * true.norm()
+
+
+def test_the_map_learns_names_that_held_out_samples_then_bear():
+    projection = alignment.fit_projection(classes(), [lesson()], seed=0)
+    assert projection.weight.shape == (EMBEDDING, CHANNELS)
+    assert not projection.weight.requires_grad
+    assert alignment.named_right(lesson(), projection, held_out=True) == 1.0
+    assert alignment.named_right(lesson(held_out=0.0), projection, held_out=True) is None
+    assert alignment.named_right(lesson(held_out=0.0), projection, held_out=False) == 1.0
+
+
+def test_what_is_held_out_teaches_nothing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(alignment, "STEPS", 5)
+    base = lesson()
+    spoilt = Lesson(
+        base.title,
+        torch.where(base.held_out[:, None], -base.features, base.features),
+        base.labels,
+        base.names,
+        base.rows,
+        base.held_out,
+    )
+    first = lesson("imagenet", seed=3, held_out=0.0)
+    one = alignment.fit_projection(classes(), [first, base], seed=0)
+    other = alignment.fit_projection(classes(), [first, spoilt], seed=0)
+    assert torch.equal(one.weight, other.weight)
+
+
+def test_the_seed_decides_and_the_callers_random_state_stays(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(alignment, "STEPS", 3)
+    state = torch.get_rng_state()
+    maps = [alignment.fit_projection(classes(), [lesson()], seed=seed) for seed in (0, 0, 1)]
+    assert torch.equal(maps[0].weight, maps[1].weight)
+    assert not torch.equal(maps[0].weight, maps[2].weight)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_lesson_that_is_wholly_held_out_is_told():
+    with pytest.raises(DatasetError, match=r"voc: all photos are held out.*lower held_out"):
+        alignment.fit_projection(classes(), [lesson(), lesson("voc", held_out=1.0)], seed=0)
+
+
+@given(seed=st.integers(0, 1000), scale=st.floats(0.1, 10))
+@settings(max_examples=20, deadline=None)
+def test_the_projection_gives_unit_rows(seed: int, scale: float):
+    projection = Projection(scale * unit(EMBEDDING, CHANNELS, seed=seed), unit(EMBEDDING, seed=seed + 1))
+    rows = projection(unit(3, CHANNELS, seed=seed + 2))
+    torch.testing.assert_close(rows.norm(dim=-1), torch.ones(3))
+
+
+def test_the_temperature_is_hot_where_samples_are_noisy():
+    projection = alignment.fit_projection(classes(), [lesson()], seed=0)
+    clear = alignment.calibrate([lesson(noise=0.05)], projection)
+    noisy = alignment.calibrate([lesson(noise=2.0)], projection)
+    low, high = alignment.SCALES
+    assert low <= noisy < clear <= high
+
+
+def test_the_temperature_looks_at_held_out_samples_among_the_names_of_all_lessons():
+    identity = Projection(torch.eye(2), torch.zeros(2))
+    rows = torch.eye(2)
+    held = torch.tensor([True, False])
+    right = Lesson("one", rows, torch.tensor([0, 0]), ("a", "b"), rows, held)  # the taught one is wrong
+    assert alignment.calibrate([right], identity) > 15  # where float32 sees no loss any more
+    # a name of another lesson lies nearer to the sample than its own: caution
+    nearer = Lesson("two", rows, torch.tensor([1, 1]), ("c", "d"), rows.flip(0), torch.tensor([False, True]))
+    assert alignment.calibrate([right, nearer], identity) == alignment.SCALES[0]
+
+
+def test_a_class_row_lies_between_its_names_and_its_definition():
+    rows = {"cat": TEXTS[0], "kitty": TEXTS[1], "a small animal": TEXTS[2]}
+
+    def embed(texts: Sequence[str]) -> Tensor:
+        return torch.stack([rows[text] for text in texts])
+
+    (row,) = alignment.class_rows([("n1", ("cat", "kitty"), "a small animal")], embed)
+    names = F.normalize(TEXTS[0] + TEXTS[1], dim=-1)
+    torch.testing.assert_close(row, F.normalize(names + TEXTS[2], dim=-1))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_imagenets_classes_stand_in_the_classifiers_order():
+    words = alignment.class_words()
+    assert len(words) == 1000
+    wnid, names, definition = words[0]
+    assert (wnid, names[0]) == ("n01440764", "tench")
+    assert "fish" in definition
+    assert words[999][1][0] == "toilet tissue"
