@@ -34,6 +34,7 @@ Count = Annotated[
 ]  # the upper end keeps a hostile file from asking for terabytes
 Depth = Annotated[int, Field(ge=1, le=256)]  # likewise: building that many layers takes no time
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Trust = Fraction | Literal["adaptive"]
 
 
 class Settings(BaseModel):
@@ -168,7 +169,8 @@ class InferenceConfig(Settings):
 
     alpha: Fraction = 0.4  # weight of CLIP for seen categories (FC-CLIP's released configuration)
     beta: Fraction = 0.8  # weight of CLIP for unseen categories (same source)
-    trust: Fraction = 0.5  # COAT's γ (OVRCOAT's released configuration); 0 is plain FC-CLIP
+    # COAT's γ (OVRCOAT's released value); 0 is plain FC-CLIP, "adaptive" is ours (inference/stability.py)
+    trust: Trust = 0.5
     ensemble_on_valid_mask: bool = False  # True for CLIP ResNets: no CLIP vote for masks lost on its map
     object_mask_threshold: Fraction = 0.0  # both open-vocabulary releases; Mask2Former has 0.8
     overlap_threshold: Annotated[float, Field(ge=0)] = 0.7  # OVRCOAT's release; FC-CLIP has 0.8

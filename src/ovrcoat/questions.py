@@ -22,13 +22,14 @@ from ovrcoat.vocabulary import Vocabulary
 
 Task = Literal["panoptic", "semantic", "instance"]
 Number = float | int  # both are said, for the run-time type check of the tests knows no numeric tower
+Trust = Number | Literal["adaptive"]
 TASKS: tuple[Task, ...] = ("panoptic", "semantic", "instance")
 
 
 class SegmentOptions(TypedDict, total=False):
     """What `Segmenter.segment` takes beside photo, words and task."""
 
-    trust: Number | None
+    trust: Trust | None
     background: object
     object_mask_threshold: Number | None
     overlap_threshold: Number | None
@@ -42,7 +43,7 @@ class Question:
     embeddings: CategoryEmbeddings
     seen: Bool[Tensor, " category"]
     task: Task
-    trust: float
+    trust: float | Literal["adaptive"]
     object_mask_threshold: float
     overlap_threshold: float
 
@@ -73,7 +74,7 @@ class QuestionBuilder:
         words: object,
         *,
         task: Task = "panoptic",
-        trust: Number | None = None,
+        trust: Trust | None = None,
         background: object = "auto",
         object_mask_threshold: Number | None = None,
         overlap_threshold: Number | None = None,
@@ -90,7 +91,12 @@ class QuestionBuilder:
             raise ConfigError(f"thresholds belong to task 'panoptic', not to {task!r}; leave them out")
         usual = self._config.inference
         # semantic output throws no mask away that COAT could save; the paper finds that it hurts a little
-        trust = _in_range("trust", trust, default=0.0 if task == "semantic" else usual.trust)
+        if trust is None:
+            trust = 0.0 if task == "semantic" else usual.trust
+        if isinstance(trust, str) and trust != "adaptive":
+            raise ConfigError(f"trust is {trust!r}, expected a number from 0 to 1, or 'adaptive'")
+        if not isinstance(trust, str):
+            trust = _in_range("trust", trust, default=0.0)
         object_mask_threshold = _in_range(
             "object_mask_threshold", object_mask_threshold, default=usual.object_mask_threshold
         )

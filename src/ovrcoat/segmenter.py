@@ -28,7 +28,7 @@ from ovrcoat.inference.upsampling import PhotoSizes
 from ovrcoat.mask_labels import MaskLabel, check_masks, embed_masks, label_mask
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.text_classifier import category_logits
-from ovrcoat.questions import Number, Question, QuestionBuilder, SegmentOptions, Task
+from ovrcoat.questions import Number, Question, QuestionBuilder, SegmentOptions, Task, Trust
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
 from ovrcoat.structures import Encoding, ImageBatch, MaskEmbeddings, MaskProposals, ScoredMasks, Size
 from ovrcoat.vocabulary import Vocabulary
@@ -105,7 +105,7 @@ class Segmenter:
     ) -> None:
         self.device = choose_device(device)
         # channels last: a third off the time of a convolutional trunk on a CPU
-        self.network = network.to(self.device, memory_format=torch.channels_last).eval()
+        self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
         self.config = config
         self.training_vocabulary = training_vocabulary
         self.provenance = dict(provenance)
@@ -225,7 +225,7 @@ class Segmenter:
         vocabulary: object,
         *,
         task: Task = "panoptic",
-        trust: Number | None = None,
+        trust: Trust | None = None,
         background: object = "auto",
         object_mask_threshold: Number | None = None,
         overlap_threshold: Number | None = None,
@@ -237,8 +237,8 @@ class Segmenter:
             vocabulary: anything that `Vocabulary.read` takes: "cat, kitty; sofa; wall#stuff", a preset, a
                 file.
             task: "panoptic" (each pixel one segment), "semantic" (each pixel a category) or "instance".
-            trust: COAT's γ from 0 (plain FC-CLIP) to 1; None is the model's own, and 0 for semantic output,
-                where nothing is discarded that COAT could save.
+            trust: COAT's γ from 0 (plain FC-CLIP) to 1, or "adaptive" (each mask's stability); None is the
+                model's own, and 0 for semantic output, where nothing is discarded that COAT could save.
             background: hidden words that keep a short list honest: "auto", "none", "on", or words.
             object_mask_threshold: least score of a mask, 0..1 (panoptic only); None is the model's own.
             overlap_threshold: least share of itself that a mask must win (panoptic only); likewise.

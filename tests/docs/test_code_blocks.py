@@ -114,7 +114,7 @@ def test_every_block_names_its_language(page: Path):
 def test_the_pages_hold_many_blocks_and_most_of_them_run():
     runnable = [block for page in PAGES for block in blocks(page) if block.language in RUN]
     assert len(runnable) >= 15
-    assert sum(block.not_run is None for block in runnable) >= 0.6 * len(runnable)
+    assert sum(block.not_run is None for block in runnable) >= 0.5 * len(runnable)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)

@@ -52,6 +52,7 @@ def test_the_rows_are_the_networks(questions: QuestionBuilder, tiny_network: Seg
         ({"task": "panoptics"}, "unknown task 'panoptics'; choose one of panoptic, semantic, instance"),
         ({"trust": -0.1}, "trust is -0.1, expected 0 to 1"),
         ({"trust": 1.5}, "trust is 1.5, expected 0 to 1"),
+        ({"trust": "a lot"}, "trust is 'a lot', expected a number from 0 to 1, or 'adaptive'"),
         ({"trust": float("nan")}, "trust is nan, expected 0 to 1"),
         ({"object_mask_threshold": 2.0}, r"object_mask_threshold is 2\.0, expected 0 to 1"),
         ({"overlap_threshold": -1.0}, r"overlap_threshold is -1\.0, expected 0 or more"),

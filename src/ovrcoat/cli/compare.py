@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -23,13 +23,13 @@ COLUMNS = ("A", "B", "B - A", "95 % interval", "photos")
 class Trusts:
     """Which γ of the reports; one that holds a single γ needs none of these."""
 
-    trust: float | None = None
+    trust: float | Literal["adaptive"] | None = None
     """The γ of both."""
 
-    trust_a: float | None = None
+    trust_a: float | Literal["adaptive"] | None = None
     """The γ of A."""
 
-    trust_b: float | None = None
+    trust_b: float | Literal["adaptive"] | None = None
     """The γ of B."""
 
 
@@ -108,13 +108,15 @@ def compare(
     return 0
 
 
-def _trust(report: "EvaluationReport", own: float | None, both: float | None, *, name: str) -> float:
+def _trust(
+    report: "EvaluationReport", own: float | str | None, both: float | str | None, *, name: str
+) -> float | str:
     """The γ asked for, or the only one there is."""
     asked = own if own is not None else both
     if asked is not None:
         return asked
     if len(report.trusts) > 1:
-        known = ", ".join(f"{trust:g}" for trust in report.trusts)
+        known = ", ".join(trust if isinstance(trust, str) else f"{trust:g}" for trust in report.trusts)
         raise ConfigError(
             f"report {name} holds several γ ({known}) and none was chosen: give --trust, or --trust-a and "
             "--trust-b"

@@ -12,6 +12,7 @@ from ovrcoat.errors import ConfigError
 if TYPE_CHECKING:
     from ovrcoat.evaluation.plan import EvaluationSettings
     from ovrcoat.evaluation.report import EvaluationReport
+    from ovrcoat.questions import Trust
 
 DEFAULT_OUTPUT = Path("ovrcoat-evaluation")
 STDOUT = Path("-")
@@ -31,7 +32,7 @@ def evaluate(
     from ovrcoat.data.catalog import open_dataset
 
     dataset = open_dataset(photos.data, root=photos.root, split=photos.split)
-    trusts = tuple(_number(text) for text in protocol.trust.split(","))
+    trusts = tuple(_trust(text) for text in protocol.trust.split(","))
     if not report.quiet:
         split = f" ({dataset.split})" if dataset.split else ""
         some = "" if photos.limit is None and photos.held_out is None else "some of "
@@ -64,7 +65,7 @@ def evaluate(
 
 
 def _settings(
-    photos: Photos, protocol: Protocol, *, trusts: tuple[float, ...], model: str
+    photos: Photos, protocol: Protocol, *, trusts: "tuple[Trust, ...]", model: str
 ) -> "EvaluationSettings":
     from ovrcoat.evaluation.plan import EvaluationSettings
 
@@ -85,12 +86,14 @@ def _settings(
     )
 
 
-def _number(text: str) -> float:
+def _trust(text: str) -> "Trust":
+    if text.strip() == "adaptive":
+        return "adaptive"
     try:
         return float(text)
     except ValueError as error:
         raise ConfigError(
-            f"--trust: {text.strip()!r} is no number; give γ from 0 to 1, several with commas: 0,0.5"
+            f"--trust: {text.strip()!r} is no γ; give numbers from 0 to 1 or adaptive, with commas: 0,0.5"
         ) from error
 
 

@@ -34,7 +34,7 @@ class Protocol:
     """What each photo is asked, and how."""
 
     trust: str = "0,0.5"
-    """COAT's γ, 0 to 1, several with commas: each photo is encoded once for all of them."""
+    """COAT's γ, 0 to 1 or adaptive, several with commas: each photo is encoded once for all of them."""
 
     task: str = "panoptic"
     """panoptic (PQ), semantic (mIoU), instance (mask AP); several with commas."""

@@ -21,8 +21,9 @@ class Question:
     background: str = "auto"
     """Words that may win pixels but are not shown: auto (for short lists), none, on; or words, a file."""
 
-    trust: float | None = None
-    """COAT's γ, 0 to 1: how far CLIP may overrule "this is nothing". [default: 0.5; semantic: 0]"""
+    trust: float | Literal["adaptive"] | None = None
+    """COAT's γ, 0 to 1: how far CLIP may overrule "this is nothing"; or adaptive, by each mask's stability.
+    [default: the model's own, 0.5 for published ones; semantic: 0]"""
 
     threshold: float | None = None
     """Drop masks with a smaller score, 0 to 1. [default: the model's own]"""

@@ -31,7 +31,7 @@ class Side:
     """One of the two runs."""
 
     report: EvaluationReport
-    trust: float
+    trust: float | int | str
 
     @property
     def label(self) -> str:

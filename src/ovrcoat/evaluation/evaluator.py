@@ -71,7 +71,7 @@ def evaluate(
         resumed = len(totals.images)
         folders = {}
         if predictions is not None:
-            for trust in map(float, plan.settings.trusts):
+            for trust in plan.settings.trusts:
                 folder = PredictionFolder(
                     predictions,
                     trust=trust,

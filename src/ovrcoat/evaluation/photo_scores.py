@@ -20,6 +20,7 @@ from ovrcoat.evaluation.plan import Plan, positions, present_only
 from ovrcoat.evaluation.predictions import PredictionFolder
 from ovrcoat.evaluation.reading_ahead import Sample
 from ovrcoat.evaluation.report import trust_key
+from ovrcoat.questions import Trust
 from ovrcoat.results import InstanceResult, PanopticResult
 from ovrcoat.segmenter import EncodedImage
 from ovrcoat.vocabulary import Vocabulary
@@ -91,7 +92,7 @@ class PhotoScorer:
                 self._folders[key].add(record, result.id_map, segments=result.segments)
         return {"panoptic": tallies, "lost_masks": lost, "areas_differ": differing}
 
-    def _explained(self, encoded: EncodedImage, words: Vocabulary, trust: float) -> Explanation:
+    def _explained(self, encoded: EncodedImage, words: Vocabulary, trust: Trust) -> Explanation:
         """The panoptic answer; where the oracle knows of nothing, nothing is asked and nothing found."""
         if words.categories:
             return encoded.explain(words, trust=trust, background=_background(words))

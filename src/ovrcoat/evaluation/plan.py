@@ -14,11 +14,9 @@ from ovrcoat.data.held_out import is_held_out
 from ovrcoat.errors import ConfigError, DatasetError, VocabularyError
 from ovrcoat.evaluation.protocols import Protocol, ProtocolChoice, choose_protocol
 from ovrcoat.evaluation.report import trust_key
-from ovrcoat.questions import TASKS
+from ovrcoat.questions import TASKS, Trust
 from ovrcoat.segmenter import Segmenter
 from ovrcoat.vocabulary import Category, Vocabulary
-
-Number = float | int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +24,7 @@ class EvaluationSettings:
     """How to evaluate. The defaults are the published protocol, with COAT and without.
 
     Attributes:
-        trusts: COAT's γ, each 0..1; every photo is encoded once for all of them.
+        trusts: COAT's γ, each 0..1 or "adaptive"; every photo is encoded once for all of them.
         tasks: "panoptic", "semantic", "instance".
         vocabulary: names to ask the categories by, in place of the data set's own: anything that
             `Vocabulary.read` takes. Categories are matched by their first name, or by their ids if these are
@@ -43,7 +41,7 @@ class EvaluationSettings:
         model_name: what the report calls the model.
     """
 
-    trusts: tuple[Number, ...] = (0.0, 0.5)
+    trusts: tuple[Trust, ...] = (0.0, 0.5)
     tasks: tuple[str, ...] = ("panoptic",)
     vocabulary: object = None
     background: object = "none"
@@ -90,7 +88,7 @@ class Plan:
                 "split": self.dataset.split,
                 "fingerprint": self.dataset.fingerprint(),
             },
-            "trusts": [trust_key(float(trust)) for trust in self.settings.trusts],
+            "trusts": [trust_key(trust) for trust in self.settings.trusts],
             "tasks": list(self.settings.tasks),
             "inference": self.inference(),
             "vocabulary": self.vocabulary.to_dict(),
@@ -218,14 +216,14 @@ def model_hash(segmenter: Segmenter) -> str:
     return digest.hexdigest()
 
 
-def _checked_trusts(trusts: Sequence[Number]) -> tuple[float, ...]:
+def _checked_trusts(trusts: Sequence[Trust]) -> tuple[Trust, ...]:
     if not trusts:
         raise ConfigError("no γ was given; give at least one, such as 0 or 0.5")
     for trust in trusts:
-        if not 0 <= trust <= 1:  # written so that NaN fails too
-            raise ConfigError(f"γ (trust) is {trust}, expected 0 to 1")
-    by_key = {trust_key(float(trust)): float(trust) for trust in trusts}
-    return tuple(by_key.values())
+        # written so that NaN fails too
+        if not (trust == "adaptive" if isinstance(trust, str) else 0 <= trust <= 1):
+            raise ConfigError(f"γ (trust) is {trust}, expected 0 to 1, or adaptive")
+    return tuple({trust_key(t): t if isinstance(t, str) else float(t) for t in trusts}.values())
 
 
 def _checked_tasks(settings: EvaluationSettings, dataset: Dataset) -> tuple[str, ...]:

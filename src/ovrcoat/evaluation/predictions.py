@@ -40,7 +40,7 @@ class PredictionFolder:
         self,
         folder: Path,
         *,
-        trust: float,
+        trust: float | int | str,
         dataset: Dataset,
         header: Mapping[str, Any],
         done: Collection[ImageId] = (),

@@ -127,7 +127,7 @@ class LostMaskScores(Part):
 class RunReport(Part):
     """The numbers of one γ; a task that was not evaluated is None."""
 
-    trust: Fraction
+    trust: Fraction | Literal["adaptive"]
     panoptic: PanopticScores | None = None
     semantic: SemanticScores | None = None
     instance: InstanceScores | None = None
@@ -201,11 +201,11 @@ class EvaluationReport(Part):
             raise ValueError(f"vocabulary: {error}") from error
 
     @property
-    def trusts(self) -> tuple[float, ...]:
+    def trusts(self) -> tuple[float | str, ...]:
         """The γ that there are numbers for."""
         return tuple(run.trust for run in self.runs)
 
-    def run(self, trust: float) -> RunReport:
+    def run(self, trust: float | int | str) -> RunReport:
         """The numbers of one γ.
 
         Raises:
@@ -262,9 +262,9 @@ class EvaluationReport(Part):
         return cls.from_json(content, origin=str(path))
 
 
-def trust_key(trust: float) -> str:
+def trust_key(trust: float | int | str) -> str:
     """The key of a γ in the tallies: "0", "0.5"."""
-    return f"{trust:g}"
+    return trust if isinstance(trust, str) else f"{trust:g}"
 
 
 def _what_is_wrong(error: ValidationError) -> str:

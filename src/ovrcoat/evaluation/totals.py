@@ -93,7 +93,7 @@ class Totals:
         truth = self._plan.dataset.instances(records) if "instance" in tasks else {}
         return tuple(
             RunReport(
-                trust=float(trust),
+                trust=trust,
                 panoptic=self._panoptic_scores(trust_key(trust), records) if "panoptic" in tasks else None,
                 semantic=self._semantic_scores(trust_key(trust)) if "semantic" in tasks else None,
                 instance=(

@@ -14,7 +14,13 @@ def certainty(out_vocab_logits: Float[Tensor, "query category"]) -> Float[Tensor
 
 
 def adjust_void(
-    void_probs: Float[Tensor, " query"], certainty: Float[Tensor, " query"], *, trust: float
+    void_probs: Float[Tensor, " query"],
+    certainty: Float[Tensor, " query"],
+    *,
+    trust: float | Float[Tensor, " query"],
 ) -> Float[Tensor, " query"]:
-    """Scale void down by `trust` (the paper's γ, 0..1) times CLIP's certainty; 0 is plain FC-CLIP."""
+    """Scale void down by `trust` (the paper's γ, 0..1, or one for each mask) times CLIP's certainty.
+
+    0 is plain FC-CLIP.
+    """
     return void_probs * (1 - trust * certainty)

@@ -1,11 +1,14 @@
 """Predictions of one photo → masks with final probabilities: ensemble, void and COAT in order."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ovrcoat.inference.coat import adjust_void, certainty
 from ovrcoat.inference.ensemble import ensemble
+from ovrcoat.inference.stability import stability
 from ovrcoat.structures import MaskPredictions, ScoredMasks
 
 PROBABILITY_FLOOR = 1e-8  # the released code keeps log(p + 1e-8) and takes the softmax of it again
@@ -18,13 +21,14 @@ def score_masks(
     seen: Bool[Tensor, " category"],
     alpha: float,
     beta: float,
-    trust: float,
+    trust: float | Literal["adaptive"],
     ensemble_on_valid_mask: bool,
 ) -> ScoredMasks:
     """Score the masks of the photo at place `photo` in the batch.
 
     `seen` covers the whole category axis, hidden negatives too. The other values are those of
-    `InferenceConfig`; `trust` is COAT's γ. Everything but the masks is computed in float32.
+    `InferenceConfig`; `trust` is COAT's γ, "adaptive" each mask's own stability. Everything but the masks is
+    computed in float32.
     """
     in_vocab_logits = predictions.in_vocab_logits[photo].float()
     out_vocab_logits = predictions.out_vocab_logits[photo].float()
@@ -32,8 +36,10 @@ def score_masks(
     # void's part of the softmax over categories and void
     void_probs = torch.sigmoid(void_logits - in_vocab_logits.logsumexp(-1))
     clip_certainty = certainty(out_vocab_logits)
+    mask_logits = predictions.mask_logits[photo]
+    mask_trust = stability(mask_logits) if trust == "adaptive" else trust
     return ScoredMasks(
-        mask_logits=predictions.mask_logits[photo],
+        mask_logits=mask_logits,
         category_probs=ensemble(
             in_vocab_logits,
             out_vocab_logits,
@@ -42,7 +48,7 @@ def score_masks(
             beta=beta,
             on_map=predictions.on_map[photo] if ensemble_on_valid_mask else None,
         ),
-        objectness=1 - adjust_void(void_probs, clip_certainty, trust=trust),
+        objectness=1 - adjust_void(void_probs, clip_certainty, trust=mask_trust),
         objectness_before=1 - void_probs,
         certainty=clip_certainty,
     )

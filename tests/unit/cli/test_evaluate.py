@@ -118,7 +118,7 @@ def test_a_photo_left_out_is_said_aloud(ovrcoat: Command, capsys: pytest.Capture
 
 
 def test_a_trust_that_is_no_number(ovrcoat: Command):
-    with pytest.raises(ConfigError, match="--trust: 'half' is no number"):
+    with pytest.raises(ConfigError, match="--trust: 'half' is no γ"):
         ovrcoat("--data", "mine", "--trust", "0,half")
 
 

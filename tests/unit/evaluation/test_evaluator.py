@@ -297,3 +297,13 @@ def test_the_bar_tells_the_running_quality(
     evaluate(tiny_segmenter, open_dataset(folder), progress=True)
     assert len(told) == 3
     assert told[-1]["PQ γ=0.5"] == "100.0"
+
+
+def test_adaptive_trust_is_a_run_like_any_other(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):
+    settings = EvaluationSettings(trusts=(0.5, "adaptive"))
+    predictions = tmp_path / "predictions"
+    report = evaluate(tiny_segmenter, open_dataset(folder), settings=settings, predictions=predictions)
+    assert report.trusts == (0.5, "adaptive")
+    assert report.run("adaptive").panoptic is not None
+    assert EvaluationReport.from_json(report.to_json()).trusts == (0.5, "adaptive")
+    assert (predictions / "trust-adaptive" / "panoptic.json").is_file()

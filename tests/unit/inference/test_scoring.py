@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ovrcoat.inference.scoring import class_probs, score_masks
+from ovrcoat.inference.stability import stability
 from ovrcoat.structures import MaskPredictions, ScoredMasks
 
 from .scenes import make_scene, plain_class_probs
@@ -24,7 +25,7 @@ def predictions() -> MaskPredictions:
 
 
 def score(
-    predictions: MaskPredictions, photo: int = 0, *, trust: float = 0.5, valid: bool = False
+    predictions: MaskPredictions, photo: int = 0, *, trust: float | str = 0.5, valid: bool = False
 ) -> ScoredMasks:
     return score_masks(
         predictions, photo, seen=SEEN, alpha=0.4, beta=0.8, trust=trust, ensemble_on_valid_mask=valid
@@ -67,3 +68,11 @@ def test_class_probs_are_the_released_codes_and_sum_to_one():
     categories, void = class_probs(scored)
     torch.testing.assert_close(torch.cat([categories, void[:, None]], dim=1), plain_class_probs(scored))
     torch.testing.assert_close(categories.sum(-1) + void, torch.ones(6))
+
+
+def test_adaptive_trust_goes_as_far_as_each_mask_is_stable(predictions: MaskPredictions):
+    scored = score(predictions, trust="adaptive")
+    stable = stability(predictions.mask_logits[0])
+    void = (1 - scored.objectness_before) * (1 - stable * scored.certainty)
+    torch.testing.assert_close(scored.objectness, 1 - void)
+    assert stable.unique().numel() > 1
