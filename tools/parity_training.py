@@ -82,8 +82,11 @@ def check_training(subject: Subject) -> Iterator[Line]:
             losses=LIVE_NUMBERS if live else LOSSES,
             gradients=LIVE_NUMBERS if live else GRADIENTS,
         )
-    for key in _arrays_of(arrays, "inputs"):
-        yield Line.skipped(f"{subject.family}/training/{key}", "an input")
+    for key in sorted(arrays):
+        if key.startswith("inputs/"):
+            yield Line.skipped(f"{subject.family}/training/{key}", "an input")
+        elif key.split("/")[0] not in recorded:
+            yield Line(f"{subject.family}/training/{key}", "unknown array")
 
 
 def _arrays_of(arrays: Mapping[str, Tensor], case: str) -> list[str]:
@@ -237,7 +240,7 @@ def _check_losses(
             continue
         stem, _, layer = key.partition("_")[2].partition("_")
         ours = case.loss.terms[names[f"loss_{stem}"]].per_prediction()[int(layer) if layer else last]
-        yield _close(f"{title}/{key}", float(ours), wanted, losses)
+        yield _close(f"{title}/{key}", ours.item(), wanted, losses)
     assert case.predictions.clip_logits is not None
     segmentation = torch.stack([term.value() for term in case.loss.terms.values()]).sum()
     forms = {"released": "probabilities", "oov_on_logits": "logits", "without_oov": None}
@@ -253,10 +256,10 @@ def _check_losses(
             )
             key = "loss_oov_ce" if kind == "released" else "loss_oov_ce_on_logits"
             wanted = numbers["losses_unweighted"]["loss_oov_ce"] if kind == "released" else numbers[key]
-            yield _close(f"{title}/{key}", float(ovr.per_prediction().sum()), wanted, losses)
+            yield _close(f"{title}/{key}", ovr.per_prediction().sum().item(), wanted, losses)
             total = total + ovr.value()
         yield _close(
-            f"{title}/total_{kind}", float(total), numbers[TOTALS.get(kind, f"total_{kind}")], LOSSES
+            f"{title}/total_{kind}", total.item(), numbers[TOTALS.get(kind, f"total_{kind}")], LOSSES
         )
         yield from _check_gradients(
             f"{title}/grad_norms/{kind}", case.network, total, norms, tolerance=gradients

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-TORCH_VERBS = ("segment", "evaluate")  # that always need torch
+TORCH_VERBS = ("segment", "evaluate", "train")  # that always need torch
 
 
 def main() -> int:

@@ -15,6 +15,7 @@ VERBS = [
     "compare",
     "check-data",
     "prepare",
+    "train",
     "models",
     "vocabularies",
     "convert",

@@ -80,6 +80,8 @@ def recording(tmp_path):
     (place / "config.json").write_text(json.dumps(NUMBERS))
     (place / "results.json").write_text(json.dumps({"results": {}}))
     save_file({"img0/item0/gamma0.5/unheard_of": torch.zeros(1)}, place / "results.safetensors")
+    trained = {"stage1_lr_wd": [1e-4, 0.0], "stage2_lr_wd": [1e-4, 0.05]}  # the second is wrong
+    (place / "training.json").write_text(json.dumps({"parameters": {"void_embedding.weight": trained}}))
     save_file({"pair/layer0/pred_logits": torch.zeros(1)}, place / "training.safetensors")
     with torch.inference_mode():
         subject = load_subject(tmp_path, "convnext")
@@ -128,6 +130,7 @@ NUMBERS = {
     "overlap_threshold_released": 0.7,
     "object_mask_threshold_released": 0.0,
     "topk_per_image": 100,
+    "optimizer": {"base_lr": 1e-4, "weight_decay": 0.05},
     "runs": {"img0": [0], "batch": [0, 0]},
     "images": [{"file": "inputs/img0.png", "output_hw": [25, 45]}],
 }
@@ -145,19 +148,22 @@ def test_every_array_gets_its_verdict(recording):
         "convnext/batch/backbone/res5": "skipped by design",
         "convnext/text/void_normalised": "FAILED",
         "convnext/results/img0/item0/gamma0.5/unheard_of": "unknown array",
-        "convnext/training/pair/layer0/pred_logits": "not yet checked",
+        "convnext/training/parameters/stage1/void_embedding.weight": "ok",
+        "convnext/training/parameters/stage2/void_embedding.weight": "FAILED",
+        "convnext/training/pair/layer0/pred_logits": "unknown array",
     }
 
 
 def test_the_exit_status_says_whether_all_is_well(recording, capsys):
     assert main([str(recording)]) == 1
-    assert "2 FAILED" in capsys.readouterr().out
+    assert "3 FAILED" in capsys.readouterr().out
     save_file(
         {"img0/image_padded": torch.zeros(1, 3, 64, 96)}, recording / "convnext" / "tensors.safetensors"
     )
     assert main([str(recording)]) == 1
     (recording / "convnext" / "tensors.safetensors").unlink()
     (recording / "convnext" / "results.safetensors").unlink()
+    (recording / "convnext" / "training.safetensors").unlink()
     assert main([str(recording)]) == 1, "nothing was compared"
     shutil.rmtree(recording / "convnext")
     with pytest.raises(FileNotFoundError, match="holds no convnext"):

@@ -23,6 +23,7 @@ from ovrcoat.cli.prepare import prepare
 from ovrcoat.cli.score import score
 from ovrcoat.cli.segment import segment
 from ovrcoat.cli.terminal import complain
+from ovrcoat.cli.train import train
 from ovrcoat.cli.vocabularies import vocabularies
 from ovrcoat.errors import OvrcoatError
 
@@ -41,6 +42,7 @@ for verb in (
     score,
     compare,
     check_data,
+    train,
     prepare,
     models,
     vocabularies,

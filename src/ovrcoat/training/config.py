@@ -80,7 +80,7 @@ class LossConfig(Settings):
 class ScheduleConfig(Settings):
     """How long and how fast."""
 
-    steps: Count
+    steps: Annotated[int, Field(ge=1, le=100_000_000)]
     batch_size: Count = 16  # photos per step, over all processes
     photos_at_once: Count | None = None  # per process; the rest of its share is accumulated
     learning_rate: Rate = 1e-4
@@ -92,7 +92,7 @@ class ScheduleConfig(Settings):
     warm_up: Annotated[int, Field(ge=0)] = 10  # steps
     decay: Literal["steps", "cosine"] = "steps"
     # "steps": where the rate falls to a tenth, as shares of the run (FC-CLIP: 327,778 and 355,092 of 368,750)
-    milestones: tuple[Fraction, ...] = (0.8889, 0.963)
+    milestones: tuple[Fraction, ...] = (0.888889, 0.962962)
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of a running mean of the weights
 
     @property
@@ -128,6 +128,7 @@ class NanoTowersConfig(Settings):
 
     names: str  # folder with one named photo per ImageNet class: images/ and labels.json
     data: tuple[DataConfig, ...] = ()  # what their true masks show teaches the map, too; () teaches no word
+    features: str | None = None  # folder for the pooled features, to share them among runs; None: the run's
 
 
 class StartConfig(Settings):

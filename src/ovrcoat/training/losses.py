@@ -57,8 +57,8 @@ class LossTerm:
         return self.weight * self.per_prediction().sum()
 
     def divided_by(self, denominators: Float[Tensor, " prediction"]) -> "LossTerm":
-        """The same term with other denominators, such as their mean over all processes."""
-        return replace(self, denominators=denominators)
+        """The same term over other denominators as they are, such as their mean over all processes."""
+        return replace(self, denominators=denominators, floor=0.0)
 
 
 @dataclass(frozen=True, slots=True)

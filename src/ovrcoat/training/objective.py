@@ -32,7 +32,7 @@ class Objective(nn.Module):
         self.network = network
         self.settings = settings
         self.categories = categories
-        self.bfloat16 = bfloat16
+        self.in_bfloat16 = bfloat16  # a module has a method of the shorter name
         loss = settings.loss
         self.weights = LossWeights(loss.category, loss.mask, loss.dice, loss.void)
         keeps_memory = settings.ovr is not None and settings.ovr.distillation > 0
@@ -43,7 +43,7 @@ class Objective(nn.Module):
         device = self.network.encoder.device
         images, targets = collate(crops, device=device)
         ovr = self.settings.ovr
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.in_bfloat16):
             predictions = predict(self.network, images, self.categories, with_clip=ovr is not None)
         loss = segmentation_loss(
             predictions.layers,
@@ -62,7 +62,8 @@ class Objective(nn.Module):
                 form=ovr.form,
             )
             if self.untouched is not None:
-                terms["distillation"] = self.untouched.distillation(
-                    images, predictions.features, weight=ovr.distillation
-                )
+                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.in_bfloat16):
+                    terms["distillation"] = self.untouched.distillation(
+                        images, predictions.features, weight=ovr.distillation
+                    )
         return terms

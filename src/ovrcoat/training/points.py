@@ -1,7 +1,7 @@
 """Where the losses look at masks: random points, most of them where a mask is least certain (PointRend)."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,7 @@ OVERSAMPLE = 3  # candidates per kept point (PointRend, Mask2Former)
 UNCERTAIN_SHARE = 0.75  # of the points are the least certain candidates (same source)
 
 
+@runtime_checkable
 class PointSource(Protocol):
     """Chooses points as (x, y) fractions of the padded width and height."""
 

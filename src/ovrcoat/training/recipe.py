@@ -1,7 +1,10 @@
 """A whole training: from a configuration to checkpoints, stage after stage."""
 
+import importlib.util
 import json
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from ovrcoat.atomic import write_atomically
 from ovrcoat.checkpoints import native
 from ovrcoat.data.catalog import open_dataset
 from ovrcoat.data.held_out import is_held_out
-from ovrcoat.errors import DatasetError
+from ovrcoat.errors import DatasetError, MissingExtraError
 from ovrcoat.extras import require
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.structures import CategoryEmbeddings
@@ -23,19 +26,42 @@ from ovrcoat.training.objective import Objective
 from ovrcoat.training.samples import Samples, Source, category_numbers
 from ovrcoat.training.stages import stage_of
 from ovrcoat.training.start import Start, start
+from ovrcoat.training.state import check_settings
 from ovrcoat.training.trainer import Habits, StageTrainer
 from ovrcoat.training.watch import Watch
 from ovrcoat.vocabulary import Vocabulary
 
 MODEL_FILE = "model.safetensors"
+SETTINGS_FILE = "settings.json"
 NEUTRAL = {"watch"}  # settings of a stage that change no result
 
 
-def train(config: TrainConfig, *, base: Path = Path(), progress: bool = False) -> Path:
+@dataclass(frozen=True, slots=True)
+class StageNews:
+    """What is told when a stage begins, or is found finished; counts of photos, words and parameters."""
+
+    name: str
+    steps: int
+    steps_done: int
+    finished: bool = False  # by an earlier run: nothing is counted below
+    photos: int = 0
+    categories: int = 0
+    trained: int = 0
+    parameters: int = 0
+
+
+def train(
+    config: TrainConfig,
+    *,
+    base: Path = Path(),
+    progress: bool = False,
+    tell: Callable[[StageNews], None] = lambda news: None,
+) -> Path:
     """Run all stages; returns the last one's checkpoint. A stage that is finished is not run again.
 
     Every stage has a folder below `config.output`: log.jsonl, state.pt (to resume from), model.safetensors.
     Relative paths in `config` are relative to `base`; the output folder is relative to the current one.
+    `tell` hears of every stage on the main process.
 
     Raises:
         ConfigError: something in `config` does not exist or does not fit.
@@ -50,11 +76,16 @@ def train(config: TrainConfig, *, base: Path = Path(), progress: bool = False) -
     model = start(config.start, base=base, folder=output / "start", seed=config.seed)
     for settings in config.stages:
         folder = output / settings.name
-        if not (folder / MODEL_FILE).is_file():
+        run = StageRun(model, settings, config, vocabulary=vocabulary, base=base)
+        announce = tell if accelerator.is_main_process else _nothing
+        if (folder / MODEL_FILE).is_file():
+            run.check_finished(folder)
+            steps = settings.schedule.steps
+            announce(StageNews(settings.name, steps, steps_done=steps, finished=True))
+        else:
             if config.checkpoint_activations:
                 recompute_activations(model.network)
-            run = StageRun(model, settings, config, vocabulary=vocabulary, base=base)
-            run.train(accelerator, folder=folder, progress=progress)
+            run.train(accelerator, folder=folder, progress=progress, tell=announce)
             if accelerator.is_main_process:
                 run.write(folder / MODEL_FILE)
             accelerator.wait_for_everyone()
@@ -71,8 +102,16 @@ def make_accelerator(config: TrainConfig) -> Any:
         MissingExtraError: it is not installed.
     """
     accelerate = require("accelerate", extra="train")
+    for tracker in config.trackers:  # accelerate would go on without it, in silence
+        if not importlib.util.find_spec(tracker):
+            raise MissingExtraError(f"the tracker {tracker!r} is not installed. Run: pip install {tracker}")
+    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
     accelerator = accelerate.Accelerator(
-        log_with=list(config.trackers) or None, project_dir=config.output, step_scheduler_with_optimizer=False
+        # without being told, accelerate lets processes without a GPU train apart, each a model of its own
+        cpu=launched and not torch.cuda.is_available(),
+        log_with=list(config.trackers) or None,
+        project_dir=config.output,
+        step_scheduler_with_optimizer=False,
     )
     if config.trackers:
         accelerator.init_trackers("ovrcoat", config={"seed": config.seed, "start": str(config.start)})
@@ -94,20 +133,23 @@ class StageRun:
         self.model, self.settings, self.config = model, settings, config
         self.vocabulary, self.base = vocabulary, base
 
-    def train(self, accelerator: Any, *, folder: Path, progress: bool) -> None:
+    def train(
+        self, accelerator: Any, *, folder: Path, progress: bool, tell: Callable[[StageNews], None]
+    ) -> None:
         """Train to the end, from where an earlier run stopped."""
         folder.mkdir(parents=True, exist_ok=True)
-        network = self.model.network.to(accelerator.device, memory_format=torch.channels_last)
+        network = self.model.network.to(accelerator.device).to(memory_format=torch.channels_last)
         objective = Objective(
             network,
             self.settings,
             categories=embed_vocabulary(network, self.vocabulary, self.model.config.templates),
             bfloat16=self.config.precision == "bfloat16",
         )
+        samples = self.samples()
         trainer = StageTrainer(
             objective,
             stage_of(self.settings),
-            self.samples(),
+            samples,
             accelerator=accelerator,
             seed=self.config.seed,
             habits=Habits(
@@ -118,6 +160,17 @@ class StageRun:
                 progress=progress,
                 after_step=self.watcher(network, folder=folder) if accelerator.is_main_process else _nothing,
             ),
+        )
+        tell(
+            StageNews(
+                self.settings.name,
+                self.settings.schedule.steps,
+                steps_done=trainer.first_step,
+                photos=sum(len(source.records) for source in samples.sources),
+                categories=len(self.vocabulary),
+                trained=sum(parameter.numel() for parameter in trainer.trained.values()),
+                parameters=sum(parameter.numel() for parameter in network.parameters()),
+            )
         )
         trainer.run()
 
@@ -157,11 +210,22 @@ class StageRun:
     def fingerprint(self) -> dict[str, Any]:
         """What a resumed run must share, as plain values."""
         settings = self.settings.model_dump(mode="json", exclude=NEUTRAL)
-        return {key: json.dumps(value) for key, value in settings.items()} | {
+        return settings | {
+            "start": self.config.start.model_dump(mode="json", exclude={"nano_towers": {"features"}}),
             "seed": self.config.seed,
             "precision": self.config.precision,
-            "vocabulary": json.dumps(self.vocabulary.to_dict()),
+            "vocabulary": self.vocabulary.to_dict(),
         }
+
+    def check_finished(self, folder: Path) -> None:
+        """Make sure that the stage in `folder` is this one.
+
+        Raises:
+            TrainingError: it was made with other settings; says which.
+        """
+        path = folder / SETTINGS_FILE
+        if path.is_file():
+            check_settings(path, json.loads(path.read_text(encoding="utf-8")), self.fingerprint())
 
     def write(self, path: Path) -> None:
         """Save the network as a checkpoint, with the training vocabulary and where it comes from."""
@@ -181,8 +245,8 @@ class StageRun:
             training_vocabulary=self.vocabulary,
             provenance=provenance,
         )
-        settings = self.settings.model_dump_json(indent=1)
-        write_atomically(path.with_name("settings.json"), lambda file: file.write(settings.encode()))
+        settings = json.dumps(self.fingerprint(), indent=1)
+        write_atomically(path.with_name(SETTINGS_FILE), lambda file: file.write(settings.encode()))
 
 
 def open_source(data: DataConfig, *, base: Path) -> Source:
@@ -216,10 +280,13 @@ def embed_vocabulary(
     )
 
 
-def _nothing(step: int) -> None:
-    """Done after a step when nothing was asked for."""
+def _nothing(_: object) -> None:
+    """Done after a step, or with news, when nothing was asked for."""
 
 
 def _beside(path: str, base: Path) -> str:
     """A relative path, if something lies there below `base`; else the text as it is: a name, or words."""
-    return str(base / path) if (base / path).exists() else path
+    try:
+        return str(base / path) if (base / path).exists() else path
+    except OSError:  # too long for a path: words
+        return path

@@ -1,7 +1,8 @@
 """What a training needs to go on exactly where it stopped: written whole or not at all; no pickle runs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from ovrcoat.atomic import write_atomically
 from ovrcoat.errors import TrainingError
 
 FORMAT = 1
+SHOWN = 4  # differences between settings that a message names
 
 
 class RunningMean:
@@ -77,20 +79,12 @@ def resume(
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != FORMAT:
             raise TrainingError(f"{path} has format {state['format']!r}, this ovrcoat reads {FORMAT}")
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
-        raise TrainingError(f"{path} cannot be read ({error}); delete it to start this stage anew") from error
-    different = sorted(
-        key
-        for key in settings.keys() | state["settings"].keys()
-        if settings.get(key) != state["settings"].get(key)
-    )
-    if different:
-        changes = ", ".join(
-            f"{key}: {state['settings'].get(key)!r} then, {settings.get(key)!r} now" for key in different
-        )
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
+        # torch's own words would advise to trust the file
         raise TrainingError(
-            f"{path} was made with other settings ({changes}); use the old ones, or another output folder"
-        )
+            f"{path} cannot be read ({type(error).__name__}); delete it to start this stage anew"
+        ) from error
+    check_settings(path, state["settings"], settings)
     shapes = {name: parameter.shape for name, parameter in parameters.items()}
     if {name: value.shape for name, value in state["parameters"].items()} != shapes:
         raise TrainingError(f"{path} belongs to another network; choose another folder, or delete it")
@@ -100,6 +94,33 @@ def resume(
         mean.values = {name: value.to(parameters[name].device) for name, value in state["mean"].items()}
     step: int = state["step"]
     return step
+
+
+def check_settings(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Compare the settings that `path` was made with to those of this run, where both have the key.
+
+    Raises:
+        TrainingError: they differ; names the first few places.
+    """
+    shared = then.keys() & now.keys()
+    old, new = (dict(_places({key: values[key] for key in shared})) for values in (then, now))
+    different = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    if not different:
+        return
+    changes = ", ".join(f"{key}: {old.get(key)!r} then, {new.get(key)!r} now" for key in different[:SHOWN])
+    more = f" and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
+    raise TrainingError(
+        f"{path} was made with other settings ({changes}{more}); use the old ones, or another output folder"
+    )
+
+
+def _places(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings and lists with their dotted places, such as schedule.steps."""
+    if not isinstance(value, Mapping | list):
+        yield place, value
+        return
+    for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+        yield from _places(inner, f"{place}.{key}" if place else str(key))
 
 
 @torch.no_grad()

@@ -2,6 +2,12 @@
 
 What a step sees depends on seed and step alone, and each loss term is divided by what all processes have
 together. So a run that was interrupted goes on exactly, and several processes do what one would.
+
+With `photos_at_once` a process takes its share in parts, one after the other, and averages their terms.
+Each part is divided by its own number of masks (and its own weights of the category term): if the parts hold
+different numbers of masks, those of a part with few count more than they would in one piece. Parts with
+equally many masks give the same mask and dice terms. Stochastic depth is drawn per process and part, so it
+differs, too.
 """
 
 import time
@@ -121,7 +127,8 @@ class StageTrainer:
                 began = time.monotonic()
                 record = self._step(step, next(batches))
                 journal.add({"step": step, "seconds": round(time.monotonic() - began, 3)} | record)
-                self.accelerator.log(record, step=step)
+                stage = self.habits.folder.name  # steps begin anew in every stage
+                self.accelerator.log({f"{stage}/{name}": value for name, value in record.items()}, step=step)
                 bar.set_postfix({name: f"{value:.3f}" for name, value in record.items()}, refresh=False)
                 bar.update()
                 if (step + 1) % self.habits.save_every == 0 or step + 1 == steps:

@@ -1,3 +1,6 @@
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -5,36 +8,48 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from ovrcoat.data.panoptic_folder import LabelledPhoto
-from ovrcoat.training.crops import SMALLEST_MASK, Crop, Cropper, collate
+from ovrcoat.data.truth import PanopticTruth, TrueSegment
+from ovrcoat.training.config import CropConfig
+from ovrcoat.training.crops import SMALLEST_MASK, Crop, Cropper, LabelledPhoto, collate
 from ovrcoat.training.losses import UNNAMED
 
-IDS = {"cat": 0, "kitty": 0, "sky": 1}
 COLOURS = {0: 0, 3: 80, 700: 160, 70_000: 240}  # grey value of each segment id
+CATEGORY_OF = {3: 11, 700: 12, 70_000: 13}
+NUMBERS = {11: 0, 12: 1}  # 13 is no training word
 
 
-def photo(height: int = 40, width: int = 60, *, listed: tuple[int, ...] = (3, 700, 70_000)) -> LabelledPhoto:
-    """A corner without label, three segments; the colour of a pixel tells its segment."""
+def labelled(id_map: np.ndarray, *, listed: tuple[int, ...], crowds: tuple[int, ...] = ()) -> LabelledPhoto:
+    """A photo whose grey values tell its segments; every unlabelled pixel is void."""
+    grey = np.vectorize(COLOURS.__getitem__)(id_map).astype(np.uint8)
+    segments = tuple(TrueSegment(id, CATEGORY_OF[id], 0, id in crowds) for id in listed)
+    truth = PanopticTruth(id_map, segments)
+    return LabelledPhoto("photo.jpg", np.stack([grey] * 3, axis=-1), truth, all_labelled=True)
+
+
+def photo(
+    height: int = 40,
+    width: int = 60,
+    *,
+    listed: tuple[int, ...] = (3, 700, 70_000),
+    crowds: tuple[int, ...] = (),
+) -> LabelledPhoto:
+    """A corner without label, three segments."""
     id_map = np.full((height, width), 3, dtype=np.int32)
     id_map[: height // 2, width // 3 :] = 700
     id_map[height // 3 :, width // 2 :] = 70_000
     id_map[: height // 4, : width // 4] = 0
-    grey = np.vectorize(COLOURS.__getitem__)(id_map).astype(np.uint8)
-    names = {3: "cat", 700: "sky", 70_000: "zebra"}
-    return LabelledPhoto(
-        file_name="photo.jpg",
-        pixels=np.stack([grey] * 3, axis=-1),
-        id_map=id_map,
-        segment_ids=listed,
-        names=tuple(names[segment_id] for segment_id in listed),
-    )
+    return labelled(id_map, listed=listed, crowds=crowds)
 
 
-def cropper(size: int = 32, *, scales: tuple[float, float] = (0.8, 1.8)) -> Cropper:
+def unknown(source: LabelledPhoto) -> LabelledPhoto:
+    """The same photo, but nobody has said what its unlabelled pixels hold."""
+    return dataclasses.replace(source, all_labelled=False)
+
+
+def cropper(size: int = 32, *, scales: tuple[float, float] = (0.8, 1.8), **more: Any) -> Cropper:
     """Without colour jitter, so that the colours go on telling the segments."""
-    plain = Cropper(size, scales=scales, category_ids=IDS)
-    plain.colour = torch.nn.Identity()
-    return plain
+    chosen = CropConfig(size=size, scales=scales, **{"fit": "short side", **more})
+    return Cropper(chosen, category_numbers=NUMBERS)
 
 
 def cut(maker: Cropper, source: LabelledPhoto, *, seed: int) -> Crop:
@@ -42,18 +57,17 @@ def cut(maker: Cropper, source: LabelledPhoto, *, seed: int) -> Crop:
     return maker(source)
 
 
-def colours_of(crop: Crop, source: LabelledPhoto, *, border: int = 0) -> list[tuple[int, torch.Tensor]]:
+def colours_of(crop: Crop, *, border: int = 0) -> list[tuple[int, torch.Tensor]]:
     """For each mask of `crop`, the grey value of its segment and the values of its pixels.
 
     Pixels nearer than `border` to the mask's edge are left out.
     """
-    present = {source.names.index(name): name for name in source.names}
+    grey_of = {0: 80, 1: 160, UNNAMED: 240}
     found = []
     for mask, category in zip(crop.targets.masks, crop.targets.category_ids.tolist(), strict=True):
-        owner = next(i for i, name in present.items() if IDS.get(name, UNNAMED) == category)
         outside = F.pad(1 - mask, [border] * 4, value=1)
         inner = F.max_pool2d(outside[None], 2 * border + 1, stride=1)[0] == 0
-        found.append((COLOURS[source.segment_ids[owner]], crop.pixels[0][inner]))
+        found.append((grey_of[category], crop.pixels[0][inner]))
     return found
 
 
@@ -62,7 +76,7 @@ def colours_of(crop: Crop, source: LabelledPhoto, *, border: int = 0) -> list[tu
 def test_masks_and_pixels_stay_together(seed: int, height: int, width: int):
     source = photo(height, width)
     crop = cut(cropper(), source, seed=seed)
-    for grey, values in colours_of(crop, source, border=2):  # where resizing blends colours
+    for grey, values in colours_of(crop, border=2):  # where resizing blends colours
         assert values.numel() == 0 or (values - grey).abs().max() <= 2
     valid_height, valid_width = crop.valid_size
     outside = torch.ones(32, 32, dtype=torch.bool)
@@ -74,10 +88,9 @@ def test_masks_and_pixels_stay_together(seed: int, height: int, width: int):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_without_resizing_every_pixel_keeps_its_segment(seed: int):
-    source = photo()
-    crop = cut(cropper(40, scales=(1.0, 1.0)), source, seed=seed)  # crops and flips only
+    crop = cut(cropper(40, scales=(1.0, 1.0)), unknown(photo()), seed=seed)  # crops and flips only
     assert crop.valid_size == (40, 40)
-    for grey, values in colours_of(crop, source):
+    for grey, values in colours_of(crop):
         assert values.unique().tolist() == [grey]
     assert crop.pixels[0][~crop.targets.labelled].unique().tolist() in ([0], [])
     assert crop.targets.labelled.sum() == crop.targets.masks.sum()
@@ -93,7 +106,7 @@ def test_crops_move_and_flip():
 
 
 def test_the_same_seed_gives_the_same_crop_with_colour_jitter():
-    maker = Cropper(32, scales=(0.8, 1.8), category_ids=IDS)
+    maker = cropper(colour_jitter=True)
     first, second, other = (cut(maker, photo(), seed=seed) for seed in (5, 5, 6))
     assert torch.equal(first.pixels, second.pixels)
     assert torch.equal(first.targets.masks, second.targets.masks)
@@ -109,7 +122,7 @@ def test_padding_is_right_and_bottom():
     assert crop.pixels.shape == (3, 64, 64)
     assert crop.pixels[:, 32:].abs().sum() == 0
     assert crop.pixels[:, :, 32:].abs().sum() == 0
-    assert crop.targets.labelled[:32, :32].float().mean() > 0.8
+    assert crop.targets.labelled[:32, :32].all()
     assert not crop.targets.labelled[32:].any()
     assert not crop.targets.labelled[:, 32:].any()
 
@@ -119,33 +132,54 @@ def test_names_become_categories():
     assert crop.targets.category_ids.tolist() == [0, 1, UNNAMED]
     assert crop.targets.category_ids.dtype == torch.long
     assert set(crop.targets.masks.unique().tolist()) == {0.0, 1.0}
-    assert crop.file_name == "photo.jpg"
+    assert crop.name == "photo.jpg"
 
 
 def test_a_crowd_is_neither_target_nor_known():
     """Its pixels show something, but nobody has said which objects: a query there is not told void."""
-    source = photo(40, 40, listed=(3, 70_000))
-    crop = cut(cropper(40, scales=(1.0, 1.0)), source, seed=0)
+    crop = cut(cropper(40, scales=(1.0, 1.0)), photo(40, 40, crowds=(700,)), seed=0)
     assert len(crop.targets.masks) == 2
     crowd = crop.pixels[0] == COLOURS[700]
     assert crowd.any()
-    assert not crop.targets.labelled[crowd].any()
-    assert crop.targets.labelled[crop.pixels[0] == COLOURS[3]].all()
+    assert torch.equal(crop.targets.labelled, ~crowd)
+
+
+def test_an_unlabelled_pixel_is_void_or_unknown():
+    source, maker = photo(40, 40), cropper(40, scales=(1.0, 1.0))
+    void, nobody = cut(maker, source, seed=0), cut(maker, unknown(source), seed=0)
+    assert void.targets.labelled.all()
+    assert torch.equal(nobody.targets.labelled, nobody.pixels[0] != COLOURS[0])
+    assert torch.equal(void.targets.masks, nobody.targets.masks)
+
+
+def test_large_scale_jitter_fits_the_photo_inside():
+    crop = cut(cropper(64, scales=(0.5, 0.5), fit="inside"), photo(40, 60), seed=0)
+    assert crop.valid_size == (21, 32)  # the long side becomes half of 64
+    sizes = {
+        cut(cropper(64, scales=(0.1, 2.0), fit="inside"), photo(), seed=seed).valid_size for seed in range(20)
+    }
+    assert len(sizes) > 10
+    assert min(size[1] for size in sizes) < 32
+    assert (64, 64) in sizes
+
+
+def test_flipping_can_be_switched_off():
+    still = [cut(cropper(40, scales=(1.0, 1.0), flip=False), photo(40, 40), seed=seed) for seed in range(6)]
+    assert len({crop.pixels.numpy().tobytes() for crop in still}) == 1
 
 
 def test_what_is_left_of_an_object_must_be_visible_at_stride_4():
     for area in (SMALLEST_MASK - 1, SMALLEST_MASK):
         id_map = np.full((40, 40), 3, dtype=np.int32)
         id_map[0, :area] = 700
-        pixels = np.zeros((40, 40, 3), dtype=np.uint8)
-        source = LabelledPhoto("photo.jpg", pixels, id_map, (3, 700), ("cat", "sky"))
-        crop = cut(cropper(40, scales=(1.0, 1.0)), source, seed=0)
+        crop = cut(cropper(40, scales=(1.0, 1.0)), labelled(id_map, listed=(3, 700)), seed=0)
         assert len(crop.targets.masks) == (2 if area >= SMALLEST_MASK else 1)
         assert crop.targets.labelled.all()
 
 
 def test_a_photo_without_labels_gives_no_target():
-    crop = cut(cropper(), photo(listed=()), seed=0)
+    empty = np.zeros((40, 60), dtype=np.int32)
+    crop = cut(cropper(), unknown(labelled(empty, listed=())), seed=0)
     assert crop.targets.masks.shape == (0, 32, 32)
     assert crop.targets.category_ids.shape == (0,)
     assert not crop.targets.labelled.any()

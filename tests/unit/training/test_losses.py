@@ -2,19 +2,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from ovrcoat.training import losses
 from ovrcoat.training.losses import (
     UNNAMED,
     LayerPrediction,
+    LossTerm,
     Targets,
-    assign,
     category_loss,
     labelled_share,
     mask_losses,
     segmentation_loss,
-    uncertain_points,
+    wanted_probabilities,
 )
-from ovrcoat.training.matcher import Assignment, LossWeights
+from ovrcoat.training.matcher import Assignment, LossWeights, match, matching_cost
+from ovrcoat.training.points import RandomPoints
 
 WEIGHTS = LossWeights()
 QUERIES, CATEGORIES = 4, 3
@@ -66,9 +66,18 @@ def pairs(queries: list[int], targets: list[int]) -> Assignment:
     return Assignment(torch.tensor(queries, dtype=torch.long), torch.tensor(targets, dtype=torch.long))
 
 
-def loss_of(prediction: LayerPrediction, *targets: Targets) -> dict[str, Tensor]:
-    torch.manual_seed(0)
-    return segmentation_loss([prediction], targets, weights=WEIGHTS, points=200)
+def loss_of(
+    prediction: LayerPrediction, *targets: Targets, weights: LossWeights = WEIGHTS, layers: int = 1
+) -> dict[str, Tensor]:
+    loss = segmentation_loss(
+        [prediction] * layers,
+        targets,
+        weights=weights,
+        points=RandomPoints(range(len(targets)), device=torch.device("cpu")),
+        point_count=200,
+    )
+    assert len(loss.assignments) == layers
+    return {name: term.value() for name, term in loss.terms.items()}
 
 
 def test_a_perfect_prediction_costs_almost_nothing():
@@ -90,17 +99,13 @@ def test_a_wrong_category_costs_only_in_its_term():
 
 def test_every_prediction_counts():
     """Terms are sums over the decoder's layers; matching is anew at random points for each."""
-    once = segmentation_loss([perfect(halves())], [halves()], weights=WEIGHTS, points=200)
-    thrice = segmentation_loss([perfect(halves())] * 3, [halves()], weights=WEIGHTS, points=200)
+    once, thrice = loss_of(perfect(halves()), halves()), loss_of(perfect(halves()), halves(), layers=3)
     assert thrice["dice"].item() == pytest.approx(3 * once["dice"].item(), rel=0.5)
-    worse = segmentation_loss([perfect(halves()), undecided()], [halves()], weights=WEIGHTS, points=200)
-    assert all(worse[name] > thrice[name] for name in thrice)
+    torch.testing.assert_close(thrice["category"], 3 * once["category"])
 
 
 def test_weights_scale_their_terms():
-    double = LossWeights(category=4.0, mask=12.0, dice=10.0)
-    torch.manual_seed(0)
-    doubled = segmentation_loss([perfect(halves())], [halves()], weights=double, points=200)
+    doubled = loss_of(perfect(halves()), halves(), weights=LossWeights(category=4.0, mask=12.0, dice=10.0))
     for name, term in loss_of(perfect(halves()), halves()).items():
         torch.testing.assert_close(doubled[name], 2 * term)
 
@@ -111,7 +116,7 @@ def test_without_targets_masks_cost_nothing_and_everything_stays_finite():
     assert terms["mask"] == terms["dice"] == 0
     expected = -log_probs_of(prediction)[..., -1].mean()  # every query should say void
     torch.testing.assert_close(terms["category"], WEIGHTS.category * expected)
-    sum(terms.values()).backward()  # type: ignore[union-attr]
+    torch.stack([*terms.values()]).sum().backward()
     for tensor in (prediction.mask_logits, prediction.category_logits, prediction.void_logits):
         assert tensor.grad is not None
         assert torch.isfinite(tensor.grad).all()
@@ -124,9 +129,39 @@ def test_a_photo_without_targets_beside_one_with():
     assert all(torch.isfinite(term) and term > 0 for term in terms.values())
 
 
-def test_unlabelled_pixels_punish_nothing():
-    terms = loss_of(undecided(), nothing(labelled=False))
-    assert [term.item() for term in terms.values()] == [0, 0, 0]
+def test_unknown_pixels_punish_nothing_and_void_ones_do():
+    for labelled in (False, True):
+        prediction = undecided()
+        terms = loss_of(prediction, nothing(labelled=labelled))
+        torch.stack([*terms.values()]).sum().backward()
+        gradient = prediction.void_logits.grad
+        assert gradient is not None
+        assert torch.isfinite(gradient).all()
+        assert (gradient != 0).all() if labelled else (gradient == 0).all()
+        assert [term.item() == 0 for term in terms.values()] == [not labelled, True, True]
+
+
+def test_a_free_query_is_punished_by_as_much_as_it_lies_on_labelled_pixels():
+    """Its gradient is that of the whole void loss times the labelled share of its mask."""
+    known = torch.zeros(32, 32, dtype=torch.bool)
+    known[:, :8] = True  # a quarter
+    target = Targets(torch.zeros(0, 32, 32), torch.zeros(0, dtype=torch.long), known)
+    logits = torch.full((1, QUERIES, 8, 8), 30.0)
+    logits[0, 0, :, :2] = -30.0  # only on unknown pixels
+    log_probs = torch.zeros(1, QUERIES, CATEGORIES + 1).log_softmax(-1).requires_grad_()
+    loss, weight = category_loss(log_probs, logits, [target], assignments=[pairs([], [])], void_weight=0.1)
+    loss.backward()
+    assert log_probs.grad is not None
+    torch.testing.assert_close(log_probs.grad[0, :, -1], -0.1 * torch.tensor([0.0, 0.25, 0.25, 0.25]))
+    torch.testing.assert_close(weight, torch.tensor(0.1 * 0.75))
+
+
+def test_a_term_is_divided_by_at_least_one_unless_told_otherwise():
+    """A batch without masks gives zero; what several processes have together is taken as it is."""
+    term = LossTerm(torch.tensor([3.0, 0.0]), torch.tensor([0.5, 0.0]), weight=2.0)
+    assert term.per_prediction().tolist() == [3.0, 0.0]
+    assert term.value() == 6
+    assert term.divided_by(torch.tensor([0.5, 0.5])).value() == 12
 
 
 def test_void_counts_by_how_much_of_a_mask_is_labelled():
@@ -145,7 +180,7 @@ def test_void_counts_by_how_much_of_a_mask_is_labelled():
 def test_the_category_term_is_a_weighted_mean():
     prediction = undecided()
     log_probs = log_probs_of(prediction)
-    loss = category_loss(
+    loss, weight = category_loss(
         log_probs,
         prediction.mask_logits,
         [halves((2, 0))],
@@ -154,13 +189,14 @@ def test_the_category_term_is_a_weighted_mean():
     )
     wanted = -(log_probs[0, 1, 0] + log_probs[0, 3, 2])
     void = -(log_probs[0, 0, -1] + log_probs[0, 2, -1])
-    torch.testing.assert_close(loss, (wanted + 0.1 * void) / 2.2)
+    torch.testing.assert_close(loss, wanted + 0.1 * void)
+    torch.testing.assert_close(weight, torch.tensor(2.2))
 
 
 def test_a_target_without_a_name_asks_only_for_not_void():
     prediction = undecided()
     log_probs = log_probs_of(prediction)
-    loss = category_loss(
+    loss, _ = category_loss(
         log_probs,
         prediction.mask_logits,
         [halves((UNNAMED, 0))],
@@ -180,42 +216,30 @@ def test_a_target_without_a_name_goes_to_the_query_that_is_least_void():
     same_masks = prediction.mask_logits[0].clone()
     same_masks[2:] = same_masks[:2]
     log_probs = log_probs_of(prediction)[0].roll(2, dims=0)  # now queries 2 and 3 are sure of something
-    found = assign(log_probs, same_masks, targets, weights=WEIGHTS, points=100)
+    wanted = wanted_probabilities(log_probs, targets.category_ids)
+    points = torch.rand(100, 2, generator=torch.Generator().manual_seed(0))
+    found = match(matching_cost(wanted, same_masks, targets.masks, points=points, weights=WEIGHTS))
     assert found.queries.tolist() == [2, 3]
     assert found.targets.tolist() == [0, 1]
 
 
-def test_mask_losses_are_their_formulas(monkeypatch: pytest.MonkeyPatch):
-    """Read at two pixels' centres, one inside the first target and one outside."""
-    centres = torch.tensor([[0.3125, 0.4375], [0.6875, 0.1875]])  # row 3, column 2 and row 1, column 5 of 8
-    monkeypatch.setattr(losses, "uncertain_points", lambda maps, points: centres.expand(len(maps), -1, -1))
-    mask_logits = undecided().mask_logits.detach()
-    cross_entropy, dice = mask_losses(mask_logits, [halves()], [pairs([2], [0])], points=2)
-    inside, outside = mask_logits[0, 2, 3, 2].sigmoid(), mask_logits[0, 2, 1, 5].sigmoid()
+def test_mask_losses_are_their_formulas():
+    """Read at two pixels' centres, one inside the target and one outside."""
+    centres = torch.tensor([[[0.3125, 0.4375], [0.6875, 0.1875]]])  # row 3, column 2; row 1, column 5 of 8
+    mask_logits = undecided().mask_logits.detach()[0, 2:3]
+    cross_entropy, dice = mask_losses(mask_logits, halves().masks[:1], points=centres)
+    inside, outside = mask_logits[0, 3, 2].sigmoid(), mask_logits[0, 1, 5].sigmoid()
     torch.testing.assert_close(cross_entropy, -(inside.log() + (1 - outside).log()) / 2)
     torch.testing.assert_close(dice, 1 - (2 * inside + 1) / (inside + outside + 1 + 1))
 
 
 def test_only_matched_queries_learn_masks():
     prediction = undecided()
-    cross_entropy, dice = mask_losses(prediction.mask_logits, [halves()], [pairs([0, 2], [1, 0])], points=100)
-    (cross_entropy + dice).backward()
+    terms = loss_of(prediction, halves())
+    (terms["mask"] + terms["dice"]).backward()
     gradient = prediction.mask_logits.grad
     assert gradient is not None
-    assert (gradient[0].abs().sum(dim=(1, 2)) > 0).tolist() == [True, False, True, False]
-
-
-def test_three_quarters_of_the_points_lie_where_a_mask_is_uncertain():
-    columns = torch.linspace(-8, 8, 16).expand(2, 16, 16)  # certain at both sides, uncertain in the middle
-    torch.manual_seed(0)
-    points = uncertain_points(columns, points=100)
-    assert points.shape == (2, 100, 2)
-    assert points.min() >= 0
-    assert points.max() <= 1
-    # 75 of 300 candidates, the least certain quarter, lie in the middle quarter; 25 anywhere
-    distance = (points[..., 0] - 0.5).abs()
-    assert distance[:, :75].max() < 0.2
-    assert distance[:, 75:].max() > 0.3
+    assert (gradient[0].abs().sum(dim=(1, 2)) > 0).sum() == 2
 
 
 def test_the_same_seed_gives_the_same_loss():

@@ -9,27 +9,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovrcoat.training.matcher import (
+    Assignment,
     LossWeights,
     match,
+    matching_cost,
     pairwise_cross_entropy,
     pairwise_dice,
-    sample_points,
 )
+from ovrcoat.training.points import sample_points
 
 WEIGHTS = LossWeights()
 
 
 def test_weights_are_the_released_ones():
     assert (WEIGHTS.category, WEIGHTS.mask, WEIGHTS.dice, WEIGHTS.void) == (2.0, 6.0, 5.0, 0.1)
-
-
-def test_points_are_x_and_y_fractions():
-    maps = torch.arange(6.0).reshape(1, 2, 3)
-    centres = torch.tensor([[[1 / 6, 0.25], [0.5, 0.25], [5 / 6, 0.75]]])
-    torch.testing.assert_close(sample_points(maps, centres), torch.tensor([[0.0, 1.0, 5.0]]))
-    between = torch.tensor([[[1 / 3, 0.25], [0.5, 0.5], [0.0, 0.25], [2.0, 2.0]]])
-    expected = torch.tensor([[0.5, 2.5, 0.0, 0.0]])  # at the border half of the sample lies outside
-    torch.testing.assert_close(sample_points(maps, between), expected, atol=1e-5, rtol=0)
 
 
 def test_pairwise_costs_equal_loops():
@@ -51,6 +44,12 @@ def test_extreme_logits_cost_a_finite_price():
     logits, truths = torch.tensor([[1e4, -1e4]]), torch.tensor([[0.0, 1.0]])
     assert torch.isfinite(pairwise_cross_entropy(logits, truths)).all()
     assert torch.isfinite(pairwise_dice(logits, truths)).all()
+
+
+def matched(
+    probabilities: Tensor, mask_logits: Tensor, target_masks: Tensor, *, points: Tensor
+) -> Assignment:
+    return match(matching_cost(probabilities, mask_logits, target_masks, points=points, weights=WEIGHTS))
 
 
 def total_cost(probabilities: Tensor, logits: Tensor, truths: Tensor, queries: tuple[int, ...]) -> float:
@@ -75,7 +74,7 @@ def test_no_permutation_is_cheaper(seed: int):
     mask_logits = torch.randn(5, 4, 4, generator=generator) * 2
     target_masks = (torch.rand(3, 8, 8, generator=generator) > 0.5).float()
     points = torch.rand(20, 2, generator=generator)
-    pairs = match(probabilities, mask_logits, target_masks, points=points, weights=WEIGHTS)
+    pairs = matched(probabilities, mask_logits, target_masks, points=points)
     assert pairs.queries.tolist() == sorted(set(pairs.queries.tolist()))
     assert sorted(pairs.targets.tolist()) == [0, 1, 2]
 
@@ -102,7 +101,7 @@ def test_right_masks_find_their_targets():
     masks = squares(3)
     logits = torch.cat((torch.zeros(1, 8, 8), 20 * masks.flip(0) - 10))
     points = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
-    pairs = match(torch.zeros(4, 3), logits, masks, points=points, weights=WEIGHTS)
+    pairs = matched(torch.zeros(4, 3), logits, masks, points=points)
     assert pairs.queries.tolist() == [1, 2, 3]
     assert pairs.targets.tolist() == [2, 1, 0]
 
@@ -110,17 +109,16 @@ def test_right_masks_find_their_targets():
 def test_more_targets_than_queries_leaves_targets_without_an_answer():
     masks = squares(3)
     points = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
-    pairs = match(torch.zeros(1, 3), 20 * masks[1:2] - 10, masks, points=points, weights=WEIGHTS)
+    pairs = matched(torch.zeros(1, 3), 20 * masks[1:2] - 10, masks, points=points)
     assert (pairs.queries.tolist(), pairs.targets.tolist()) == ([0], [1])
 
 
 def test_no_target_gives_no_pair():
-    pairs = match(
+    pairs = matched(
         torch.zeros(4, 0),
         torch.zeros(4, 8, 8),
         torch.zeros(0, 8, 8),
         points=torch.rand(5, 2),
-        weights=WEIGHTS,
     )
     assert pairs.queries.tolist() == pairs.targets.tolist() == []
     assert pairs.queries.dtype == torch.long
@@ -129,7 +127,7 @@ def test_no_target_gives_no_pair():
 def test_a_prediction_that_is_no_number_is_matched_last():
     masks = squares(2)
     logits = torch.cat((torch.full((1, 8, 8), torch.nan), torch.zeros(2, 8, 8)))
-    pairs = match(torch.zeros(3, 2), logits, masks, points=torch.rand(5, 2), weights=WEIGHTS)
+    pairs = matched(torch.zeros(3, 2), logits, masks, points=torch.rand(5, 2))
     assert pairs.queries.tolist() == [1, 2]
     broken = logits.fill_(torch.nan)
-    assert len(match(torch.zeros(3, 2), broken, masks, points=torch.rand(5, 2), weights=WEIGHTS).queries) == 2
+    assert len(matched(torch.zeros(3, 2), broken, masks, points=torch.rand(5, 2)).queries) == 2

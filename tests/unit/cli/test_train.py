@@ -1,0 +1,108 @@
+"""`ovrcoat train` on a tiny network: what is told, what is written, which status."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cyclopts import App
+
+import tiny_training
+from ovrcoat.checkpoints import native
+from ovrcoat.cli.train import train
+from ovrcoat.errors import ConfigError, TrainingError
+from ovrcoat.training.trainer import StageTrainer
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def ovrcoat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run `ovrcoat train ARGUMENTS...` in a folder that holds the configuration c.yaml of two stages."""
+    monkeypatch.chdir(tmp_path)
+    stages = [tiny_training.stage("one", steps=2), tiny_training.stage("two", steps=1, data="part", ovr={})]
+    tiny_training.write(Path("c.yaml"), tiny_training.settings(tmp_path, output=Path("out"), stages=stages))
+    app = App(result_action="return_value", exit_on_error=False, suppress_keyboard_interrupt=False)
+    app.command(train)
+
+    def run(*arguments: object) -> int:
+        return app(["train", *map(str, arguments)], print_error=False)
+
+    return run
+
+
+def test_it_says_what_it_does_and_ends_with_how_to_use_it(
+    ovrcoat: Command, capsys: pytest.CaptureFixture[str]
+):
+    assert ovrcoat("c.yaml") == 0
+    shown = capsys.readouterr()
+    checkpoint = Path("out/two/model.safetensors")
+    assert shown.out.splitlines() == [
+        f"→ {checkpoint}",
+        f"try it: ovrcoat segment PHOTO --model {checkpoint}",
+    ]
+    first, one, two, *_ = shown.err.splitlines()
+    assert first == "start: tiny.safetensors; stages: one (2 steps), two (1 steps); output: out"
+    assert one.startswith("one: 2 steps; 3 photos, 2 words, ")
+    assert one.endswith(" parameters train")
+    assert two.startswith("two: 1 steps; 3 photos, 2 words, ")
+    header = native.read_header(checkpoint)
+    assert [category.names[0] for category in header.training_vocabulary.categories] == ["cat", "sky"]
+    assert header.provenance.keys() >= {"source", "stage_one", "stage_two"}
+    assert ovrcoat("c.yaml") == 0
+    again = capsys.readouterr()
+    assert "one: finished by an earlier run\ntwo: finished by an earlier run" in again.err
+    assert again.out == shown.out
+
+
+def test_settings_output_and_json(ovrcoat: Command, capsys: pytest.CaptureFixture[str]):
+    options = (
+        "--set",
+        "stages.0.schedule.steps=1",
+        "--set",
+        "seed=4",
+        "--output",
+        "elsewhere",
+        "--json",
+        "--quiet",
+    )
+    assert ovrcoat("c.yaml", *options) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    document = json.loads(shown.out)
+    assert document["checkpoint"] == str(Path("elsewhere/two/model.safetensors"))
+    assert [stage["steps"] for stage in document["stages"]] == [1, 1]
+    assert document["stages"][0]["photos"] == 3
+    assert json.loads(Path("elsewhere/one/settings.json").read_text())["seed"] == 4
+    assert not Path("out").exists()
+
+
+def test_interrupted_it_says_how_to_go_on(
+    ovrcoat: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StageTrainer, "_step", interrupt)
+    assert ovrcoat("c.yaml") == 130
+    assert "interrupted; run the same command again to go on" in capsys.readouterr().err
+    monkeypatch.undo()
+
+
+def test_only_the_first_process_speaks(
+    ovrcoat: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("RANK", "1")
+    assert ovrcoat("c.yaml") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_errors_are_for_the_caller(ovrcoat: Command):
+    with pytest.raises(ConfigError, match="unknown key; did you mean 'seed'"):
+        ovrcoat("c.yaml", "--set", "sed=1")
+    with pytest.raises(ConfigError, match=r"cannot read missing\.yaml"):
+        ovrcoat("missing.yaml")
+    assert ovrcoat("c.yaml", "--quiet") == 0
+    told = r"one.settings\.json was made with other settings \(seed: 0 then, 1 now\); use the old"
+    with pytest.raises(TrainingError, match=told):
+        ovrcoat("c.yaml", "--set", "seed=1")

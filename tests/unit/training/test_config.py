@@ -1,0 +1,161 @@
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import tiny_training
+from ovrcoat.errors import ConfigError
+from ovrcoat.training.config import OvrConfig, TrainConfig, read_config
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A configuration of two stages."""
+    stages = [tiny_training.stage("one"), tiny_training.stage("two", ovr={})]
+    return tiny_training.write(
+        tmp_path / "c.yaml", tiny_training.settings(tmp_path, output=tmp_path, stages=stages)
+    )
+
+
+def changed(path: Path, *overrides: str) -> TrainConfig:
+    return read_config(path, overrides)
+
+
+def test_a_file_becomes_settings(path: Path):
+    config = read_config(path)
+    assert [stage.name for stage in config.stages] == ["one", "two"]
+    assert config.stages[0].ovr is None
+    assert config.stages[1].ovr == OvrConfig()
+    assert config.stages[0].loss.mask == 6.0
+
+
+def test_settings_can_be_changed_one_by_one(path: Path):
+    config = changed(
+        path,
+        "seed=3",
+        "stages.0.schedule.steps=9",
+        "stages.1.schedule.learning_rate=5e-5",  # YAML takes it for text
+        "stages.0.crop.scales=[0.1, 2]",
+        "stages.1.ovr=null",
+        "stages.0.ovr.weight=0.2",
+        "stages.0.data.0.path=a=b",
+    )
+    assert config.seed == 3
+    assert config.stages[0].schedule.steps == 9
+    assert config.stages[1].schedule.learning_rate == 5e-5
+    assert config.stages[0].crop.scales == (0.1, 2.0)
+    assert config.stages[1].ovr is None
+    assert config.stages[0].ovr is not None
+    assert config.stages[0].ovr.weight == 0.2
+    assert config.stages[0].data[0].path == "a=b"
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", ""])
+def test_an_override_needs_key_and_value(path: Path, override: str):
+    with pytest.raises(ConfigError, match=r"expected key=value, such as stages\.0\.schedule\.steps=100"):
+        changed(path, override)
+
+
+@pytest.mark.parametrize(
+    "override", ["stages.7.name=x", "stages.first.name=x", "vocabulary.x=1", "stages.0.name.x=1", "seed=[1"]
+)
+def test_an_override_of_a_place_that_is_not_there(path: Path, override: str):
+    with pytest.raises(ConfigError, match="there is no place"):
+        changed(path, override)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("sed=1", "sed: unknown key; did you mean 'seed'\\?"),
+        ("stages.0.shedule=1", "stages.0.shedule: unknown key; did you mean 'schedule'\\?"),
+        ("stages.1.schedule.learnin_rate=1", "stages.1.schedule.learnin_rate: .*mean 'learning_rate'"),
+        ("stages.1.ovr.wight=1", "stages.1.ovr.wight: unknown key; did you mean 'weight'"),
+        ("stages.0.data.0.pth=x", "stages.0.data.0.pth: unknown key; did you mean 'path'"),
+        ("start.pixel_decoder.chanels=1", "start.pixel_decoder.chanels: .*mean 'channels'"),
+        ("start.nano_towers.nams=1", "start.nano_towers.nams: unknown key; did you mean 'names'"),
+        (
+            "stages.0.loss.qqq=1",
+            "stages.0.loss.qqq: unknown key; there are category, mask, dice, void, points",
+        ),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_one(path: Path, override: str, told: str):
+    with pytest.raises(ConfigError, match=told):
+        changed(path, override)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("stages.0.schedule.steps=0", "stages.0.schedule.steps: Input should be greater than or equal to 1"),
+        ("stages.0.schedule.clip_norm=.nan", "stages.0.schedule.clip_norm: .*finite number"),
+        ("stages.0.crop.scales=[2, 1]", "scales are \\(2.0, 1.0\\), expected the smaller one first"),
+        ("stages.0.name=two", "stages are called \\['two', 'two'\\], expected different names"),
+        ("stages=[]", "stages: Tuple should have at least 1 item"),
+        ("start={}", "start gives nothing, expected one of model, clip and nano_towers"),
+        ("start.clip=x", "start gives \\['model', 'clip'\\], expected one of"),
+        ("precision=half", "precision: Input should be 'bfloat16' or 'float32'"),
+    ],
+)
+def test_a_value_that_does_not_fit(path: Path, override: str, told: str):
+    with pytest.raises(ConfigError, match=told):
+        changed(path, override)
+
+
+@pytest.mark.parametrize("text", ["- a", "", "a: [", "\xff"])
+def test_a_file_that_is_no_configuration(tmp_path: Path, text: str):
+    path = tmp_path / "c.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(
+        ConfigError, match=r"expected (keys such as start and stages|a YAML file as in configs/)"
+    ):
+        read_config(path)
+
+
+def test_a_missing_file(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"cannot read .*missing\.yaml"):
+        read_config(tmp_path / "missing.yaml")
+
+
+SHIPPED = sorted(CONFIGS.glob("*.yaml"))
+NEEDED = {"published-stage1", "published-stage2", "one-gpu", "finetune-folder", "tiny"}
+
+
+def test_the_shipped_configurations_were_found():
+    assert {path.stem for path in SHIPPED} >= NEEDED
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_configuration_is_valid_and_begins_with_what_to_expect(path: Path):
+    config = read_config(path)
+    assert config.stages
+    text = path.read_text(encoding="utf-8")
+    head = text[: re.search(r"^[a-z]", text, flags=re.M).start()].lower()  # type: ignore[union-attr]
+    for words in ("hardware:", "time:", "number:", f"ovrcoat train configs/{path.name}"):
+        assert words in head, words
+    assert any(word in head for word in ("published", "measured")), "say where the number comes from"
+    assert len(yaml.safe_load(text)) <= len(TrainConfig.model_fields)
+
+
+def test_the_published_configurations_hold_the_published_numbers():
+    first, second = (read_config(CONFIGS / f"published-stage{number}.yaml") for number in (1, 2))
+    schedule = first.stages[0].schedule
+    assert (schedule.batch_size, schedule.steps, schedule.learning_rate) == (16, 368_750, 1e-4)
+    assert [round(share * schedule.steps) for share in schedule.milestones] == [327_778, 355_092]
+    for config in (first, second):
+        stage = config.stages[0]
+        assert (stage.schedule.weight_decay, stage.schedule.clip_norm) == (0.05, 0.01)
+        assert (stage.crop.size, stage.crop.scales, stage.crop.fit) == (1024, (0.1, 2.0), "inside")
+        assert (stage.loss.points, stage.loss.void) == (12_544, 0.1)
+        assert (stage.data[0].path, stage.data[0].split) == ("coco", "train")
+        assert config.vocabulary == "coco"
+    assert first.start.clip == "convnext_large_d_320"
+    assert (first.stages[0].loss.mask, second.stages[0].loss.mask) == (5.0, 6.0)
+    ovr = second.stages[0].ovr
+    assert first.stages[0].ovr is None
+    assert ovr is not None
+    assert (ovr.weight, ovr.encoder_rate, second.stages[0].schedule.batch_size) == (0.1, 0.1, 9)

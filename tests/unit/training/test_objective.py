@@ -1,0 +1,118 @@
+import pytest
+import torch
+
+import tiny_clip
+from ovrcoat.model.network import SegmentationNetwork
+from ovrcoat.structures import CategoryEmbeddings
+from ovrcoat.training.config import DataConfig, LossConfig, OvrConfig, ScheduleConfig, StageConfig
+from ovrcoat.training.crops import Crop
+from ovrcoat.training.losses import UNNAMED, LossTerm, Targets
+from ovrcoat.training.objective import Objective
+from ovrcoat.training.stages import stage_of
+
+WORDS = CategoryEmbeddings(torch.eye(2, 16), torch.tensor([0, 1]), 2)
+
+
+def stage(ovr: OvrConfig | None = None) -> StageConfig:
+    return StageConfig(
+        name="x",
+        data=(DataConfig(path="x"),),
+        schedule=ScheduleConfig(steps=1),
+        loss=LossConfig(points=40),
+        ovr=ovr,
+    )
+
+
+def crop(seed: int, *category_ids: int) -> Crop:
+    """A noisy photo with a vertical strip per category."""
+    pixels = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(seed)) * 255
+    masks = torch.zeros(len(category_ids), 64, 64)
+    for place, mask in enumerate(masks):
+        mask[:, 20 * place : 20 * place + 20] = 1
+    labels = Targets(
+        masks, torch.tensor(category_ids, dtype=torch.long), torch.ones(64, 64, dtype=torch.bool)
+    )
+    return Crop(f"{seed}.png", pixels, (64, 64), labels, seed=seed)
+
+
+def make(settings: StageConfig, *, bfloat16: bool = False) -> tuple[SegmentationNetwork, Objective]:
+    network = tiny_clip.make_network("convnext")
+    objective = Objective(network, settings, categories=WORDS, bfloat16=bfloat16)
+    stage_of(settings).prepare(network)
+    network.encoder.visual_trunk.eval()  # no stochastic depth here
+    return network, objective
+
+
+def values(terms: dict[str, LossTerm]) -> dict[str, float]:
+    return {name: term.value().item() for name, term in terms.items()}
+
+
+def test_the_first_stage_has_three_terms_and_no_second_encoder():
+    network, objective = make(stage())
+    terms = objective([crop(0, 0, 1)])
+    assert set(terms) == {"category", "mask", "dice"}
+    assert objective.untouched is None
+    torch.stack([term.value() for term in terms.values()]).sum().backward()
+    assert all(parameter.grad is None for parameter in network.encoder.parameters())
+
+
+def test_the_second_stage_adds_ovr_and_its_gradient_reaches_the_encoder_only():
+    network, objective = make(stage(OvrConfig(weight=0.1)))
+    terms = objective([crop(0, 0, 1)])
+    assert set(terms) == {"category", "mask", "dice", "ovr"}
+    assert objective.untouched is None, "no second encoder in memory unless a loss needs it"
+    terms["ovr"].value().backward()
+    for name, parameter in network.named_parameters():
+        reached = parameter.grad is not None and bool(parameter.grad.any())
+        assert not reached or name.startswith("encoder."), name
+    assert network.encoder.visual_trunk.stem[0].weight.grad is not None
+    assert network.encoder.logit_scale.grad is not None
+    assert network.encoder.head_projection[0].weight.grad is None
+
+
+def test_distillation_is_zero_at_the_start():
+    _, objective = make(stage(OvrConfig(distillation=3.0)))
+    assert values(objective([crop(0, 0), crop(1, 1)]))["distillation"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_a_batch_without_masks_gives_no_mask_loss_and_no_nan(bfloat16: bool):
+    network, objective = make(stage(OvrConfig(distillation=0.5)), bfloat16=bfloat16)
+    terms = objective([crop(0), crop(1)])
+    found = values(terms)
+    assert found["mask"] == found["dice"] == found["ovr"] == 0
+    assert found["category"] > 0
+    torch.stack([term.value() for term in terms.values()]).sum().backward()
+    for name, parameter in network.named_parameters():
+        assert not parameter.requires_grad or parameter.grad is not None, (
+            f"{name}: processes would wait for it"
+        )
+        assert parameter.grad is None or torch.isfinite(parameter.grad).all(), name
+
+
+def test_unnamed_targets_teach_masks_only():
+    _, objective = make(stage(OvrConfig()))
+    found = values(objective([crop(0, UNNAMED, UNNAMED)]))
+    assert found["ovr"] == 0
+    assert found["mask"] > 0
+    assert found["category"] > 0
+
+
+def test_photos_cost_the_same_beside_others():
+    """Every photo has its own points; terms of a batch are the sums over its photos."""
+    _, objective = make(stage(OvrConfig()))
+    one, other, both = (objective(list(crops)) for crops in ([A], [B], [A, B]))
+    for name in both:
+        torch.testing.assert_close(both[name].numerators, one[name].numerators + other[name].numerators)
+        torch.testing.assert_close(both[name].denominators, one[name].denominators + other[name].denominators)
+
+
+A, B = crop(0, 0, 1), crop(1, 1)
+
+
+def test_terms_are_in_float32_whatever_the_network_computes_in():
+    _, exact = make(stage(OvrConfig()))
+    _, rough = make(stage(OvrConfig()), bfloat16=True)
+    for name, term in rough([A, B]).items():
+        assert term.numerators.dtype == torch.float32
+        assert term.value().item() == pytest.approx(exact([A, B])[name].value().item(), rel=0.1)

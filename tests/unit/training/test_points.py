@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+from ovrcoat.training.points import RandomPoints, least_certain, sample_points
+
+CPU = torch.device("cpu")
+
+
+def test_points_are_x_and_y_fractions():
+    maps = torch.arange(6.0).reshape(1, 2, 3)
+    centres = torch.tensor([[[1 / 6, 0.25], [0.5, 0.25], [5 / 6, 0.75]]])
+    torch.testing.assert_close(sample_points(maps, centres), torch.tensor([[0.0, 1.0, 5.0]]))
+    between = torch.tensor([[[1 / 3, 0.25], [0.5, 0.5], [0.0, 0.25], [2.0, 2.0]]])
+    expected = torch.tensor([[0.5, 2.5, 0.0, 0.0]])  # at the border half of the sample lies outside
+    torch.testing.assert_close(sample_points(maps, between), expected, atol=1e-5, rtol=0)
+
+
+def test_three_quarters_of_the_points_lie_where_a_mask_is_uncertain():
+    columns = torch.linspace(-8, 8, 16).expand(2, 16, 16)  # certain at both sides, uncertain in the middle
+    points = RandomPoints([0], device=CPU).for_losses([columns], prediction=0, count=100)
+    assert points.shape == (2, 100, 2)
+    assert points.min() >= 0
+    assert points.max() <= 1
+    # 75 of 300 candidates, the least certain quarter, lie in the middle quarter; 25 anywhere
+    distance = (points[..., 0] - 0.5).abs()
+    assert distance[:, :75].max() < 0.2
+    assert distance[:, 75:].max() > 0.3
+
+
+def test_the_least_certain_candidates_are_kept():
+    mask = torch.tensor([[[-9.0, 0.5, 3.0, -1.0]]])
+    candidates = torch.tensor([[[0.125, 0.5], [0.375, 0.5], [0.625, 0.5], [0.875, 0.5]]])
+    kept = least_certain(mask, candidates, keep=2)
+    assert sorted(kept[0, :, 0].tolist()) == pytest.approx([0.375, 0.875])
+
+
+def test_the_points_of_a_photo_depend_on_its_seed_and_not_on_its_batch_mates():
+    masks = torch.randn(2, 8, 8)
+    alone = RandomPoints([5], device=CPU)
+    beside = RandomPoints([9, 5], device=CPU)
+    for prediction in range(2):
+        one = alone.for_matching(0, prediction=prediction, count=20)
+        other = beside.for_matching(1, prediction=prediction, count=20)
+        assert torch.equal(one, other)
+        assert not torch.equal(one, beside.for_matching(0, prediction=prediction, count=20))
+        both = beside.for_losses([masks, masks], prediction=prediction, count=20)
+        assert torch.equal(alone.for_losses([masks], prediction=prediction, count=20), both[2:])
+
+
+def test_every_prediction_gets_fresh_points():
+    points = RandomPoints([0], device=CPU)
+    first, second = (points.for_matching(0, prediction=number, count=9) for number in range(2))
+    assert not torch.equal(first, second)
+
+
+def test_the_caller_s_random_state_stays():
+    before = torch.get_rng_state()
+    RandomPoints([0], device=CPU).for_matching(0, prediction=0, count=9)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import tiny_training
+from ovrcoat.data.catalog import open_dataset
+from ovrcoat.errors import DatasetError
+from ovrcoat.training.config import CropConfig
+from ovrcoat.training.crops import Cropper
+from ovrcoat.training.samples import SampleNumbers, Samples, Source, category_numbers, sample_seed
+from ovrcoat.vocabulary import Vocabulary
+from tiny_training import CAT, SKY, VOID
+
+CROP = CropConfig(size=64, scales=(0.9, 1.2), fit="short side")
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> list[Source]:
+    """Two photos, and one that is drawn less often."""
+    two = open_dataset(tiny_training.make_photos(tmp_path / "two", [(CAT, SKY), (SKY, CAT)]))
+    one = open_dataset(tiny_training.make_photos(tmp_path / "one", [(CAT, VOID)]))
+    return [
+        Source(two, tuple(two.records), weight=0.7, unlabelled="void"),
+        Source(one, tuple(one.records), weight=0.3, unlabelled="unknown"),
+    ]
+
+
+def samples(sources: list[Source], *, seed: int = 0) -> Samples:
+    return Samples(sources, [Cropper(CROP, category_numbers={CAT: 0, SKY: 1})] * len(sources), seed=seed)
+
+
+def test_a_sample_is_a_function_of_seed_and_number(sources: list[Source]):
+    first = samples(sources)[3]
+    torch.rand(5)
+    torch.manual_seed(1)
+    position = torch.get_rng_state()
+    again = samples(sources)[3]
+    assert torch.equal(torch.get_rng_state(), position), "the caller's random state is left alone"
+    assert (first.name, first.seed) == (again.name, again.seed)
+    assert torch.equal(first.pixels, again.pixels)
+    assert torch.equal(first.targets.masks, again.targets.masks)
+    for other in (samples(sources, seed=1)[3], samples(sources)[4]):
+        assert other.seed != first.seed
+        assert not torch.equal(other.pixels, first.pixels)
+
+
+def test_data_sets_are_drawn_by_their_weights(sources: list[Source]):
+    drawn = samples(sources)
+    names = [drawn[number].name for number in range(60)]
+    assert set(names) == {"images/two0.png", "images/two1.png", "images/one0.png"}
+    assert 6 < names.count("images/one0.png") < 30  # 18 expected, deviation 3.5
+
+
+def test_unlabelled_pixels_are_what_their_data_set_says(sources: list[Source]):
+    void = Source(sources[1].dataset, sources[1].records, weight=1.0, unlabelled="void")
+    known, unknown = samples([void])[0], samples([sources[1]])[0]
+    assert torch.equal(known.pixels, unknown.pixels)
+    height, width = known.valid_size
+    assert known.targets.labelled[:height, :width].all()
+    assert torch.equal(unknown.targets.labelled, unknown.targets.masks.any(0))
+
+
+def test_labels_of_another_size_than_their_photo_are_refused(sources: list[Source], tmp_path: Path):
+    Image.fromarray(np.zeros((10, 12, 3), np.uint8)).save(tmp_path / "one" / "images" / "one0.png")
+    told = r"the labels of images/one0\.png have 48 × 36 pixels, it has 12 × 10"
+    with pytest.raises(DatasetError, match=told):
+        samples(sources[1:])[0]
+
+
+def test_names_that_are_shared_become_numbers():
+    ours = Vocabulary.parse("cat, kitty; sofa; dog")
+    theirs = Vocabulary.parse("couch, sofa; zebra; kitty")
+    numbers = category_numbers(theirs.categories, ours.categories)
+    ids = [category.id for category in theirs.categories]
+    assert numbers == {ids[0]: 1, ids[2]: 0}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 5), st.integers(1, 6), st.integers(1, 3), st.integers(1, 4))
+def test_processes_share_out_every_step(first_step: int, steps: int, share: int, processes: int):
+    batch_size, last = share * processes, first_step + steps
+    of_each = [
+        SampleNumbers(
+            first_step=first_step, steps=last, batch_size=batch_size, process=process, processes=processes
+        )
+        for process in range(processes)
+    ]
+    numbers = [list(part) for part in of_each]
+    assert [len(part) for part in of_each] == [len(part) for part in numbers] == [steps * share] * processes
+    for step in range(steps):
+        together = sorted(number for part in numbers for number in part[step * share : (step + 1) * share])
+        start = (first_step + step) * batch_size
+        assert together == list(range(start, start + batch_size))
+
+
+def test_seeds_of_a_run_differ():
+    seeds = {sample_seed(seed, number) for seed in range(3) for number in range(1000)}
+    assert len(seeds) == 3000

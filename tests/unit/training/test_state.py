@@ -1,0 +1,108 @@
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from ovrcoat.errors import OutputError, TrainingError
+from ovrcoat.training.state import RunningMean, check_settings, resume, save_state
+
+
+class Run:
+    """A parameter, its optimiser and its mean."""
+
+    def __init__(self, *shape: int, settings: Mapping[str, Any] | None = None) -> None:
+        self.parameters = {"weight": nn.Parameter(torch.ones(*shape))}
+        self.optimiser = torch.optim.AdamW(self.parameters.values(), lr=0.1)
+        self.mean = RunningMean(self.parameters, decay=0.5)
+        self.settings = settings or {"schedule": {"steps": 4}, "seed": 0}
+
+    def step(self) -> None:
+        self.parameters["weight"].square().sum().backward()
+        self.optimiser.step()
+        self.mean.update(self.parameters)
+
+    def save(self, path: Path, step: int) -> None:
+        save_state(path, self.parameters, self.optimiser, step=step, settings=self.settings, mean=self.mean)
+
+    def resume(self, path: Path) -> int:
+        return resume(path, self.parameters, self.optimiser, settings=self.settings, mean=self.mean)
+
+
+def test_a_resumed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path):
+    path = tmp_path / "state.pt"
+    straight, resumed = Run(3), Run(3)
+    assert resumed.resume(path) == 0
+    straight.step()
+    straight.save(path, 1)
+    assert resumed.resume(path) == 1
+    for run in (straight, resumed):
+        run.optimiser.zero_grad()
+        run.step()
+    assert torch.equal(straight.parameters["weight"], resumed.parameters["weight"])
+    assert torch.equal(straight.mean.values["weight"], resumed.mean.values["weight"])
+
+
+def test_the_running_mean():
+    run = Run(2)
+    with torch.no_grad():
+        run.parameters["weight"].fill_(3.0)
+    run.mean.update(run.parameters)
+    assert run.mean.values["weight"].tolist() == [2.0, 2.0]
+    run.mean.copy_to(run.parameters)
+    assert run.parameters["weight"].tolist() == [2.0, 2.0]
+
+
+def test_other_settings_are_refused_naming_what_differs(tmp_path: Path):
+    path = tmp_path / "state.pt"
+    Run(2).save(path, 1)
+    other = Run(2, settings={"schedule": {"steps": 9}, "seed": 0})
+    with pytest.raises(
+        TrainingError, match=r"other settings \(schedule\.steps: 4 then, 9 now\); use the old"
+    ):
+        other.resume(path)
+
+
+def test_a_message_names_a_few_differences_and_counts_the_rest():
+    then, now = ({"data": [{"path": f"{kind}{number}"} for number in range(6)]} for kind in "ab")
+    with pytest.raises(TrainingError, match=r"data\.0\.path: 'a0' then, 'b0' now, .* and 2 more\)"):
+        check_settings(Path("x"), then, now)
+    check_settings(Path("x"), then, {**then, "unheard of": 1})
+
+
+@pytest.mark.parametrize("other", [(3,), (2, 1)])
+def test_another_network_is_refused(tmp_path: Path, other: tuple[int, ...]):
+    path = tmp_path / "state.pt"
+    Run(2).save(path, 1)
+    with pytest.raises(TrainingError, match=r"belongs to another network; choose another folder, or delete"):
+        Run(*other).resume(path)
+
+
+def test_a_damaged_file_and_another_format_are_refused(tmp_path: Path):
+    path = tmp_path / "state.pt"
+    path.write_bytes(b"no state")
+    with pytest.raises(TrainingError, match=r"cannot be read \(.*\); delete it to start this stage anew"):
+        Run(2).resume(path)
+    torch.save({"format": 7}, path)
+    with pytest.raises(TrainingError, match=r"has format 7, this ovrcoat reads 1"):
+        Run(2).resume(path)
+
+
+def test_nothing_in_a_state_is_run(tmp_path: Path):
+    path, trap = tmp_path / "state.pt", tmp_path / "trap"
+
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (trap,)
+
+    torch.save({"format": 1, "step": Trap()}, path)
+    with pytest.raises(TrainingError, match="cannot be read"):
+        Run(2).resume(path)
+    assert not trap.exists()
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path):
+    with pytest.raises(OutputError, match="cannot write"):
+        Run(2).save(tmp_path / "missing" / "state.pt", 1)
