@@ -3,8 +3,8 @@
     python tools/experiment.py --data ../shared/data --folder runs/experiment
 
 Trains configs/experiment.yaml once per seed (two stages), evaluates both checkpoints on MSRC (zero-shot: none
-of its photos was trained on) and on held-out COCO photos, and writes table.md. Interrupt it: the next call goes
-on.
+of its photos was trained on) and on held-out COCO photos, and writes table.md. Interrupt it: the next
+call goes on.
 """
 
 import argparse

@@ -1,31 +1,30 @@
-"""The entry of the command: torch's libraries are fetched early, and nothing depends on it."""
+"""The process of the command line."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from ovrcoat.__main__ import fetch_torch_libraries
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only tried on Linux")
-def test_torch_finds_its_libraries_already_there():
-    code = (
-        "from ovrcoat.__main__ import fetch_torch_libraries as fetch; import sys; assert fetch(); "
-        "assert 'torch' not in sys.modules; import torch; print(int(torch.ones(3).sum()))"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout == "3\n"
-
-
-def test_a_missing_library_is_no_error():
-    assert not fetch_torch_libraries(["no-such-library.so"])
-
 
 @pytest.mark.parametrize("arguments", [["--version"], ["segment", "no-such-photo.jpg", "-v", "cat"]])
-def test_the_module_is_the_command(arguments: list[str]):
+def test_the_module_is_the_command(arguments: list[str], tmp_path: Path):
     run = subprocess.run(
-        [sys.executable, "-m", "ovrcoat", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ovrcoat", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
     )
     assert run.returncode == (0 if arguments == ["--version"] else 1)
     assert ("no-such-photo.jpg" in run.stderr) == (arguments != ["--version"])
+
+
+def test_leaving_early_loses_no_output(tmp_path: Path):
+    """A pipe is flushed by hand before the process ends."""
+    run = subprocess.run(
+        [sys.executable, "-m", "ovrcoat", "segment", "--help"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0
+    assert "--vocabulary" in run.stdout
+    assert run.stdout.endswith("\n")

@@ -120,3 +120,19 @@ def test_gradients_reach_queries_and_values():
     assert values.grad is not None
     assert queries.grad.abs().sum() > 0
     assert values.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_gathering_equals_sampling(batch: int):
+    """Without gradients rows are gathered; far outside, on borders and between pixels it is the same."""
+    module = attention()
+    queries, values = torch.randn(batch, 5, 8), torch.randn(batch, TOKENS, 8)
+    places = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.5, 0.5], [0.1, 0.9], [3.0, -2.0]])
+    sampled = module(queries, values, reference_points=places, sizes=SIZES)
+    assert sampled.requires_grad
+    with torch.no_grad():
+        gathered = module(queries, values, reference_points=places, sizes=SIZES)
+    torch.testing.assert_close(gathered, sampled, rtol=1e-4, atol=1e-5)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = module(queries, values, reference_points=places, sizes=SIZES)
+    torch.testing.assert_close(rough.float(), gathered, rtol=0.1, atol=0.5)
