@@ -13,18 +13,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from ovrcoat._version import __version__
-from ovrcoat.cli.check_data import check_data
-from ovrcoat.cli.compare import compare
-from ovrcoat.cli.convert import convert
-from ovrcoat.cli.doctor import doctor
-from ovrcoat.cli.evaluate import evaluate
-from ovrcoat.cli.models import models
-from ovrcoat.cli.prepare import prepare
-from ovrcoat.cli.score import score
-from ovrcoat.cli.segment import segment
 from ovrcoat.cli.terminal import complain
-from ovrcoat.cli.train import train
-from ovrcoat.cli.vocabularies import vocabularies
 from ovrcoat.errors import OvrcoatError
 
 app = App(
@@ -36,20 +25,44 @@ app = App(
     print_error=False,
     suppress_keyboard_interrupt=False,  # `run` has its own words for it
 )
-for verb in (
-    segment,
-    evaluate,
-    score,
-    compare,
-    check_data,
-    train,
-    prepare,
-    models,
-    vocabularies,
-    convert,
-    doctor,
-):
-    app.command(verb)
+# Each is a function of that name in a module of that name, imported when it is asked for. The texts are their
+# docstrings (a test compares), so that the list of verbs is shown without importing them.
+VERBS = {
+    "segment": "Segment photos and give every segment a name from your words.",
+    "evaluate": (
+        "Measure a model on labelled photos: PQ, mIoU, mask AP, and where masks are lost.\n\n"
+        "Interrupted, the same command goes on where it stopped."
+    ),
+    "score": ("Score predictions in files, as the published evaluation codes do, after checking the files."),
+    "compare": "Show what changed from run A to run B, with 95 % bootstrap intervals over the photos.",
+    "check_data": (
+        "Check labelled data, predictions and results for faults that would make numbers mean "
+        "nothing.\n\n"
+        "The exit status is 1 if there are errors."
+    ),
+    "train": (
+        "Train a model, stage after stage, as a YAML file says (see configs/ and "
+        "docs/training.md).\n\n"
+        "Interrupted, the same command goes on where the last state was saved, to the same "
+        "result. Several GPUs or machines: torchrun ... -m ovrcoat train ... or accelerate launch "
+        "... -m ovrcoat train ...."
+    ),
+    "prepare": (
+        "Make the panoptic files that the releases of ADE20K and Cityscapes lack; start it again to go on."
+    ),
+    "models": (
+        "List the models that segment --model takes by name, and how to get those that are not installed."
+    ),
+    "vocabularies": "List the vocabularies that come with the package, or show the categories of one.",
+    "convert": "Turn a published FC-CLIP or OVRCOAT file into one that segment --model takes.",
+    "doctor": (
+        "Check the installation: versions, devices, models, folders, and what to do about what is "
+        "missing.\n\n"
+        "The exit status is 1 if something that is needed does not work."
+    ),
+}
+for verb, text in VERBS.items():
+    app.command(f"ovrcoat.cli.{verb}:{verb}", name=verb.replace("_", "-"), help=text)
 
 
 @app.meta.default
