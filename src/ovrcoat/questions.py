@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Literal, TypedDict
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from ovrcoat.config import ModelConfig
 from ovrcoat.errors import ConfigError
 from ovrcoat.model.network import SegmentationNetwork
+from ovrcoat.model.text_classifier import embed_categories
 from ovrcoat.structures import CategoryEmbeddings
 from ovrcoat.vocabulary import Vocabulary
 
@@ -138,16 +140,10 @@ class QuestionBuilder:
     @torch.inference_mode()
     def _embed(self, vocabulary: Vocabulary) -> CategoryEmbeddings:
         groups = [category.names for category in vocabulary.all_categories]
-        names = [name for group in groups for name in group]
         rows = self._row_of_name
-        if new := [name for name in dict.fromkeys(names) if name not in rows]:
+        if new := [name for name in dict.fromkeys(chain.from_iterable(groups)) if name not in rows]:
             rows.update(zip(new, self._network.embed_names(new, self._config.templates), strict=True))
-        owners = [position for position, group in enumerate(groups) for _ in group]
-        return CategoryEmbeddings(
-            rows=torch.stack([rows[name] for name in names]),
-            category_of_row=torch.tensor(owners, device=self._network.encoder.device),
-            category_count=len(groups),
-        )
+        return embed_categories(groups, rows)
 
 
 def _in_range(name: str, value: Number | None, *, default: float, most: float = 1.0) -> float:

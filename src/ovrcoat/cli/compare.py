@@ -116,7 +116,9 @@ def _trust(
     if asked is not None:
         return asked
     if len(report.trusts) > 1:
-        known = ", ".join(trust if isinstance(trust, str) else f"{trust:g}" for trust in report.trusts)
+        from ovrcoat.evaluation.report import trust_key
+
+        known = ", ".join(map(trust_key, report.trusts))
         raise ConfigError(
             f"report {name} holds several γ ({known}) and none was chosen: give --trust, or --trust-a and "
             "--trust-b"

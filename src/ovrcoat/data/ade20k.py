@@ -13,7 +13,7 @@ from ovrcoat.data.dataset import Record, Task
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.label_images import decode_channels, decode_values, positions_of
 from ovrcoat.data.panoptic_dataset import PanopticDataset, image_entry
-from ovrcoat.data.panoptic_json import PanopticDocument, check_categories, parse_json, read_document
+from ovrcoat.data.panoptic_json import PanopticDocument, parse_json, read_published
 from ovrcoat.data.splits import check_split
 from ovrcoat.data.truth import IGNORED
 from ovrcoat.vocabulary import Vocabulary
@@ -114,14 +114,10 @@ class Ade20k(PanopticDataset):
         return {"images": images, "annotations": annotations, "categories": thing_entries()}
 
     def _read(self, tree: FileTree, split: str) -> PanopticDocument:
-        place = tree.describe(self.document_path)
-        data = parse_json(tree.read(self.document_path), place=place)
-        categories = Vocabulary.named("ade20k").categories
-        check_categories(data, categories, place=place)
-        return read_document(
-            data,
-            place=place,
-            category_ids=[category.id for category in categories],
+        return read_published(
+            tree.read(self.document_path),
+            place=tree.describe(self.document_path),
+            categories=Vocabulary.named("ade20k").categories,
             photo_path=lambda _, file_name: f"images/{self._folder}/{file_name}",
             labels_path=lambda _, file_name: f"ade20k_panoptic_{split}/{file_name}",
         )

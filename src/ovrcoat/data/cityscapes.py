@@ -10,7 +10,7 @@ from ovrcoat.data.dataset import ImageId, Record, Task
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.label_images import decode_values, positions_of
 from ovrcoat.data.panoptic_dataset import PanopticDataset
-from ovrcoat.data.panoptic_json import PanopticDocument, check_categories, parse_json, read_document
+from ovrcoat.data.panoptic_json import PanopticDocument, read_published
 from ovrcoat.data.splits import check_split
 from ovrcoat.data.truth import IGNORED
 from ovrcoat.vocabulary import Vocabulary
@@ -99,14 +99,10 @@ def photo_path(image_id: ImageId, *, split: str) -> str:
 
 
 def _read(tree: FileTree, path: str, *, split: str) -> PanopticDocument:
-    place = tree.describe(path)
-    data = parse_json(tree.read(path), place=place)
-    categories = Vocabulary.named("cityscapes").categories
-    check_categories(data, categories, place=place)
-    return read_document(
-        data,
-        place=place,
-        category_ids=[category.id for category in categories],
+    return read_published(
+        tree.read(path),
+        place=tree.describe(path),
+        categories=Vocabulary.named("cityscapes").categories,
         photo_path=lambda image_id, _: photo_path(image_id, split=split),
         labels_path=lambda _, file_name: f"gtFine/cityscapes_panoptic_{split}/{file_name}",
     )

@@ -9,6 +9,7 @@ from PIL import Image
 
 from ovrcoat.data.images import MAX_PIXELS
 from ovrcoat.errors import DatasetError
+from ovrcoat.id_picture import ids_of_picture
 
 # One channel of whole numbers; for P the palette's index. Which I 16 bits have depends on Pillow's version.
 VALUE_MODES = ("L", "P", "1", "I;16", "I;16B", "I;16L", "I")
@@ -27,8 +28,7 @@ def decode_ids(content: bytes, *, place: str) -> Int32[np.ndarray, "height width
             f"{place}: this picture is of mode {image.mode}, expected 8-bit RGB, which holds a segment's id "
             "as R + 256 G + 65536 B; write it again in that form"
         )
-    rgb = np.asarray(image).astype(np.int32)
-    return rgb[..., 0] | rgb[..., 1] << 8 | rgb[..., 2] << 16
+    return ids_of_picture(image)
 
 
 def decode_channels(content: bytes, *, place: str) -> Int32[np.ndarray, "height width 3"]:

@@ -9,7 +9,7 @@ from ovrcoat.data.dataset import Record
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.label_images import decode_values, positions_of
 from ovrcoat.data.panoptic_dataset import PanopticDataset
-from ovrcoat.data.panoptic_json import check_categories, parse_json, read_document
+from ovrcoat.data.panoptic_json import read_published
 from ovrcoat.data.splits import check_split
 from ovrcoat.data.truth import IGNORED
 from ovrcoat.vocabulary import Vocabulary
@@ -48,14 +48,11 @@ class Mapillary(PanopticDataset):
         self.layout = found
         self.document_path = documents[found]
         self._labels = f"{folder}/{LAYOUTS[found]}labels"
-        place = tree.describe(self.document_path)
-        data = parse_json(tree.read(self.document_path), place=place)
         categories = Vocabulary.named("mapillary").categories
-        check_categories(data, categories, place=place)
-        document = read_document(
-            data,
-            place=place,
-            category_ids=[category.id for category in categories],
+        document = read_published(
+            tree.read(self.document_path),
+            place=tree.describe(self.document_path),
+            categories=categories,
             photo_path=lambda _, file_name: f"{folder}/images/{file_name}",
             labels_path=lambda _, file_name: f"{folder}/{LAYOUTS[found]}panoptic/{file_name}",
         )

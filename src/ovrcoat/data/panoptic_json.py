@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
@@ -104,6 +104,30 @@ def check_categories(data: dict[str, Any], expected: Iterable[Category], *, plac
             example = f"{theirs[id].name} has id {id}, expected {found_at}"
             findings.add("category-order", "names stand at other ids", example=example)
     findings.raise_errors(f"{place}: this is not the category list of the data set, so the file")
+
+
+def read_published(
+    content: bytes,
+    *,
+    place: str,
+    categories: Sequence[Category],
+    photo_path: FilePaths,
+    labels_path: FilePaths,
+) -> PanopticDocument:
+    """Read the panoptic JSON of a data set whose `categories` are known.
+
+    Raises:
+        DatasetError: as `parse_json`, `check_categories` and `read_document`.
+    """
+    data = parse_json(content, place=place)
+    check_categories(data, categories, place=place)
+    return read_document(
+        data,
+        place=place,
+        category_ids=[category.id for category in categories],
+        photo_path=photo_path,
+        labels_path=labels_path,
+    )
 
 
 def read_document(

@@ -15,13 +15,18 @@ from uuid import uuid4
 
 import numpy as np
 from jaxtyping import Bool, Int32
-from PIL import Image
 
+from ovrcoat.atomic import cannot_write, write_atomically
 from ovrcoat.data.label_images import decode_ids
 from ovrcoat.data.panoptic_dataset import box_of
 from ovrcoat.errors import DatasetError, OutputError
+from ovrcoat.id_picture import id_picture
 from ovrcoat.vocabulary import Vocabulary
 
+ADVICE = (
+    "Panoptic files are made beside the release; give a copy or a link of it "
+    "that can be written, or make room."
+)
 Track = Callable[[Sequence[str]], Iterable[str]]  # passes its items on, perhaps moving a progress bar
 
 
@@ -98,15 +103,10 @@ def write_ids(path: Path, id_map: Int32[np.ndarray, "height width"], *, overwrit
                 f"{path} exists and holds other segments, made by another program or from other labels. Move "
                 "its folder away, or allow overwriting if it may be lost."
             )
-    rgb = np.stack([id_map & 255, id_map >> 8 & 255, id_map >> 16], axis=-1).astype(np.uint8)
-    part = path.with_name(f".{uuid4().hex}.part")
     with _output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            Image.fromarray(rgb).save(part, format="PNG")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+    picture = id_picture(id_map)
+    write_atomically(path, lambda file: picture.save(file, format="PNG"), advice=ADVICE)
 
 
 def category_entries(preset: str) -> list[dict[str, Any]]:
@@ -135,7 +135,4 @@ def _output_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}. Panoptic files are made beside the release; "
-            "give a copy or a link of it that can be written, or make room."
-        ) from error
+        raise cannot_write(path, error, advice=ADVICE) from error

@@ -1,6 +1,6 @@
 """What is known of a labelled photo: its segments, pixel by pixel. Light: needs no torch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,12 +34,19 @@ class PanopticTruth:
     segments: tuple[TrueSegment, ...]
 
 
+def replace_ids(
+    id_map: Int32[np.ndarray, "height width"], value_of: Mapping[int, int], *, otherwise: int
+) -> Int32[np.ndarray, "height width"]:
+    """Put `value_of` each id in its place; what it does not hold becomes `otherwise`."""
+    ids, inverse = np.unique(id_map, return_inverse=True)
+    values = np.array([value_of.get(id, otherwise) for id in ids.tolist()], dtype=np.int32)
+    return values[inverse].reshape(id_map.shape)
+
+
 def semantic_from_panoptic(
     truth: PanopticTruth, category_ids: Iterable[int]
 ) -> Int32[np.ndarray, "height width"]:
     """Positions in `category_ids` per pixel, `IGNORED` without segment; a crowd counts as its category."""
     position = {category_id: place for place, category_id in enumerate(category_ids)}
-    ids, inverse = np.unique(truth.id_map, return_inverse=True)
     category_of = {segment.id: position[segment.category_id] for segment in truth.segments}
-    values = np.array([category_of.get(id, IGNORED) for id in ids.tolist()], dtype=np.int32)
-    return values[inverse].reshape(truth.id_map.shape)
+    return replace_ids(truth.id_map, category_of, otherwise=IGNORED)

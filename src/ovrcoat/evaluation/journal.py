@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from ovrcoat.atomic import write_atomically
+from ovrcoat.atomic import cannot_write, write_atomically
 from ovrcoat.errors import OutputError
 
 FORMAT = "ovrcoat evaluation journal 1"
@@ -50,9 +50,7 @@ class Journal:
             self._file.truncate(self._end_of_good_lines)
             self._file.seek(0, os.SEEK_END)
         except OSError as error:
-            raise OutputError(
-                f"cannot write {path}: {error.strerror or error}. Choose another output folder."
-            ) from error
+            raise cannot_write(path, error) from error
 
     def __enter__(self) -> "Journal":
         return self
@@ -86,10 +84,8 @@ class Journal:
                 os.fsync(self._file.fileno())
                 self._unsynced = 0
         except OSError as error:
-            raise OutputError(
-                f"cannot write {self.path}: {error.strerror or error}. What was done before is kept; "
-                "make room and run the same command again"
-            ) from error
+            advice = "What was done before is kept; make room and run the same command again"
+            raise cannot_write(self.path, error, advice=advice) from error
 
     def close(self) -> None:
         """Close the file."""

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from ovrcoat.answers import Explanation
-from ovrcoat.data.truth import PanopticTruth, TrueSegment
+from ovrcoat.data.truth import PanopticTruth, TrueSegment, replace_ids
 from ovrcoat.evaluation.panoptic_quality import Match
 from ovrcoat.inference.fates import Fate, MaskFate
 from ovrcoat.inference.overlaps import Overlaps
@@ -61,10 +61,8 @@ Diagnosis = tuple[int, Outcome]  # category id of a true segment, and what becam
 
 def region_map(truth: PanopticTruth) -> Int32[np.ndarray, "height width"]:
     """For `EncodedImage.overlaps`: per pixel the place of its segment in `truth.segments`, -1 for void."""
-    ids, inverse = np.unique(truth.id_map, return_inverse=True)
     place_of = {segment.id: place for place, segment in enumerate(truth.segments)}
-    places = np.array([place_of.get(id, -1) for id in ids.tolist()], dtype=np.int32)
-    return places[inverse].reshape(truth.id_map.shape)
+    return replace_ids(truth.id_map, place_of, otherwise=-1)
 
 
 def diagnose(

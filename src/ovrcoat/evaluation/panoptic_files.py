@@ -49,6 +49,7 @@ from ovrcoat.evaluation.panoptic_quality import (
     with_areas,
 )
 from ovrcoat.extras import require
+from ovrcoat.id_picture import ID_BITS, ids_of_picture
 from ovrcoat.vocabulary import Category, Vocabulary
 
 Areas = Literal["json", "png"]
@@ -194,16 +195,13 @@ def _ids_by_kornia(library: ModuleType, content: bytes) -> Int32[np.ndarray, "he
     channels = colors.reshape(-1)
     overlapping = np.ndarray(height * width - 1, dtype="<u4", buffer=channels, strides=(3,))
     ids = np.empty(height * width, dtype=np.uint32)
-    np.bitwise_and(overlapping, np.uint32(0xFF_FFFF), out=ids[:-1])
+    np.bitwise_and(overlapping, ID_BITS, out=ids[:-1])
     ids[-1] = int.from_bytes(channels[-3:].tobytes(), "little")
     return ids.view(np.int32).reshape(height, width)
 
 
 def _ids_by_pillow(content: bytes) -> Int32[np.ndarray, "height width"]:
-    image = Image.open(io.BytesIO(content), formats=("PNG",))
-    pixels = image.tobytes("raw", "RGBX" if image.mode == "RGB" else "RGBA")  # as Pillow holds them anyway
-    ids = np.frombuffer(pixels, dtype="<u4") & np.uint32(0xFF_FFFF)
-    return ids.astype(np.int32, copy=False).reshape(image.height, image.width)
+    return ids_of_picture(Image.open(io.BytesIO(content), formats=("PNG",)))
 
 
 def _read_pairs(

@@ -1,6 +1,7 @@
 """Embeddings against words: the learned (in-vocabulary) classifier, and the cosine of both classifiers."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -36,6 +37,19 @@ def category_logits(
     logits = row_logits.new_full((*shape, categories.category_count), -math.inf)
     index = categories.category_of_row.expand(*shape, -1)
     return logits.scatter_reduce(-1, index, row_logits, reduce="amax", include_self=True)
+
+
+def embed_categories(
+    groups: Sequence[Sequence[str]], row_of_name: Mapping[str, Float[Tensor, " embedding"]]
+) -> CategoryEmbeddings:
+    """A vocabulary in text space: `groups` are the names of each category, `row_of_name` their unit rows."""
+    rows = torch.stack([row_of_name[name] for group in groups for name in group])
+    owners = [position for position, group in enumerate(groups) for _ in group]
+    return CategoryEmbeddings(
+        rows=rows,
+        category_of_row=torch.tensor(owners, device=rows.device),
+        category_count=len(groups),
+    )
 
 
 class TextClassifier(nn.Module):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ovrcoat._version import __version__
 from ovrcoat.extras import require
+from ovrcoat.id_picture import id_picture
 from ovrcoat.results.mask import PackedMask
 from ovrcoat.results.result import Result
 from ovrcoat.results.segment import Segment
@@ -95,6 +96,4 @@ def panoptic_document(results: Sequence[Result], categories: Sequence[Category])
 
 def id_image(id_map: Int32[np.ndarray, "height width"]) -> Image.Image:
     """COCO's panoptic PNG: id = R + 256 G + 65536 B, 0 is void."""
-    return Image.fromarray(
-        np.stack([id_map & 255, id_map >> 8 & 255, id_map >> 16], axis=-1).astype(np.uint8)
-    )
+    return id_picture(id_map)

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,17 @@ import torch
 from ovrcoat._version import __version__
 from ovrcoat.atomic import write_atomically
 from ovrcoat.checkpoints import native
-from ovrcoat.data.catalog import open_dataset
-from ovrcoat.data.held_out import is_held_out
-from ovrcoat.errors import DatasetError, MissingExtraError
+from ovrcoat.errors import MissingExtraError
 from ovrcoat.extras import require
 from ovrcoat.model.network import SegmentationNetwork
+from ovrcoat.model.text_classifier import embed_categories
 from ovrcoat.structures import CategoryEmbeddings
 from ovrcoat.training.activations import recompute_activations
-from ovrcoat.training.config import DataConfig, StageConfig, TrainConfig
+from ovrcoat.training.config import StageConfig, TrainConfig
 from ovrcoat.training.crops import Cropper
 from ovrcoat.training.objective import Objective
-from ovrcoat.training.samples import Samples, Source, category_numbers
+from ovrcoat.training.samples import Samples, category_numbers
+from ovrcoat.training.sources import beside, open_data, open_source
 from ovrcoat.training.stages import stage_of
 from ovrcoat.training.start import Start, start
 from ovrcoat.training.state import check_settings
@@ -71,7 +72,7 @@ def train(
     """
     accelerator = make_accelerator(config)
     torch.manual_seed(config.seed)
-    vocabulary = Vocabulary.read(_beside(config.vocabulary, base))
+    vocabulary = Vocabulary.read(beside(config.vocabulary, base))
     output = Path(config.output)
     model = start(config.start, base=base, folder=output / "start", seed=config.seed)
     for settings in config.stages:
@@ -195,7 +196,7 @@ class StageRun:
         if self.settings.watch is None:
             return _nothing
         data = self.settings.watch.data
-        dataset = open_dataset(_beside(data.path, self.base), root=data.root, split=data.split)
+        dataset = open_data(data, base=self.base)
         stage = stage_of(self.settings)
         return Watch(
             network,
@@ -249,44 +250,16 @@ class StageRun:
         write_atomically(path.with_name(SETTINGS_FILE), lambda file: file.write(settings.encode()))
 
 
-def open_source(data: DataConfig, *, base: Path) -> Source:
-    """A data set that may be trained on.
-
-    Raises:
-        DatasetError: it is missing, or no photo is left.
-    """
-    dataset = open_dataset(
-        _beside(data.path, base), root=_beside(data.root, base) if data.root else None, split=data.split
-    )
-    records = tuple(record for record in dataset.records if not is_held_out(record.photo, data.held_out))
-    if not records:
-        raise DatasetError(f"{data.path}: no photo is left to train on; held_out is {data.held_out}")
-    return Source(dataset, records, weight=data.weight, unlabelled=data.unlabelled)
-
-
 def embed_vocabulary(
     network: SegmentationNetwork, vocabulary: Vocabulary, templates: tuple[str, ...]
 ) -> CategoryEmbeddings:
     """The training words in text space, once: no stage trains the text tower."""
     groups = [category.names for category in vocabulary.categories]
-    names = list(dict.fromkeys(name for group in groups for name in group))
+    names = list(dict.fromkeys(chain.from_iterable(groups)))
     with torch.no_grad():
         rows = dict(zip(names, network.eval().embed_names(names, templates), strict=True))
-    owners = [position for position, group in enumerate(groups) for _ in group]
-    return CategoryEmbeddings(
-        rows=torch.stack([rows[name] for group in groups for name in group]),
-        category_of_row=torch.tensor(owners, device=network.encoder.device),
-        category_count=len(groups),
-    )
+    return embed_categories(groups, rows)
 
 
 def _nothing(_: object) -> None:
     """Done after a step, or with news, when nothing was asked for."""
-
-
-def _beside(path: str, base: Path) -> str:
-    """A relative path, if something lies there below `base`; else the text as it is: a name, or words."""
-    try:
-        return str(base / path) if (base / path).exists() else path
-    except OSError:  # too long for a path: words
-        return path

@@ -1,40 +1,15 @@
 """Which photo is seen when: every sample is a function of the seed and its number; nothing needs saving."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import torch
 
-from ovrcoat.data.dataset import Dataset, Record
-from ovrcoat.data.images import read_image
-from ovrcoat.errors import DatasetError
-from ovrcoat.training.crops import Crop, Cropper, LabelledPhoto
+from ovrcoat.training.crops import Crop, Cropper
+from ovrcoat.training.sources import Source
 from ovrcoat.vocabulary import Category
 
 STRIDE_OF_SEEDS = 1_000_003  # a prime above the number of samples between which seeds could meet
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A data set, how often it is drawn relative to the others, and what a pixel without label means."""
-
-    dataset: Dataset
-    records: tuple[Record, ...]  # those that may be trained on
-    weight: float
-    unlabelled: Literal["void", "unknown"]
-
-    def photo(self, record: Record) -> LabelledPhoto:
-        """Read a photo with its labels."""
-        truth = self.dataset.panoptic(record)
-        photo = read_image(self.dataset.photo(record))
-        if photo.pixels.shape[:2] != truth.id_map.shape:
-            height, width = truth.id_map.shape
-            raise DatasetError(
-                f"{self.dataset.name}: the labels of {record.photo} have {width} × {height} pixels, it "
-                f"has {photo.pixels.shape[1]} × {photo.pixels.shape[0]}; labels must have their photo's size"
-            )
-        return LabelledPhoto(record.photo, photo.pixels, truth, all_labelled=self.unlabelled == "void")
 
 
 def category_numbers(

@@ -11,7 +11,8 @@ from ovrcoat.errors import DatasetError, MissingExtraError
 from ovrcoat.extras import require
 from ovrcoat.training import recipe
 from ovrcoat.training.config import DataConfig, TrainConfig, read_config
-from ovrcoat.training.recipe import embed_vocabulary, open_source, train
+from ovrcoat.training.recipe import embed_vocabulary, train
+from ovrcoat.training.sources import open_source
 from ovrcoat.vocabulary import Vocabulary
 
 

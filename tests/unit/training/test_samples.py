@@ -12,7 +12,8 @@ from ovrcoat.data.catalog import open_dataset
 from ovrcoat.errors import DatasetError
 from ovrcoat.training.config import CropConfig
 from ovrcoat.training.crops import Cropper
-from ovrcoat.training.samples import SampleNumbers, Samples, Source, category_numbers, sample_seed
+from ovrcoat.training.samples import SampleNumbers, Samples, category_numbers, sample_seed
+from ovrcoat.training.sources import Source
 from ovrcoat.vocabulary import Vocabulary
 from tiny_training import CAT, SKY, VOID
 

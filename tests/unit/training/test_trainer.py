@@ -15,7 +15,8 @@ from ovrcoat.training import trainer as trainer_module
 from ovrcoat.training.config import StageConfig
 from ovrcoat.training.crops import Cropper
 from ovrcoat.training.objective import Objective
-from ovrcoat.training.samples import Samples, Source
+from ovrcoat.training.samples import Samples
+from ovrcoat.training.sources import Source
 from ovrcoat.training.stages import stage_of
 from ovrcoat.training.trainer import Habits, StageTrainer
 from tiny_training import CAT, SKY, ZEBRA

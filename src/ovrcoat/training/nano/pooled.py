@@ -26,7 +26,7 @@ from ovrcoat.data.transforms import batch_images, resize, test_size
 from ovrcoat.errors import CheckpointError, DatasetError
 from ovrcoat.mask_labels import embed_masks
 from ovrcoat.model.encoders.nano import LiteTrunk, NanoEncoder, SentenceTower
-from ovrcoat.training.samples import Source
+from ovrcoat.training.sources import Source
 
 RULE = 1  # raise it when pooling changes: files of another rule are not read
 SMALLEST_SHARE = 0.003  # of the photo; smaller segments say little at stride 32

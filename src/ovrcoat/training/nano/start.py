@@ -26,7 +26,7 @@ from ovrcoat.training.nano import alignment
 from ovrcoat.training.nano.alignment import Lesson, Projection
 from ovrcoat.training.nano.pooled import PooledSegments, Pooler, hash_weights
 from ovrcoat.training.nano.towers import SOURCES, lite_trunk, sentence_tower
-from ovrcoat.training.recipe import open_source
+from ovrcoat.training.sources import beside, open_source
 from ovrcoat.training.start import Start
 
 # Share of ImageNet's classes that teach nothing if no other photo can choose the temperature. Whole classes,
@@ -106,8 +106,7 @@ def teaching_sets(pooler: Pooler, towers: NanoTowersConfig, *, base: Path) -> tu
         held_out = [is_held_out(photo, data.held_out) for photo in pooled.photos]
         sets.append(TeachingSet(whole.dataset.name, pooled, torch.tensor(held_out)))
     share = 0.0 if any(teaching.held_out.any() for teaching in sets) else HELD_OUT_CLASSES
-    beside = base / towers.names
-    folder = beside if beside.exists() else Path(towers.names)
+    folder = Path(beside(towers.names, base))
     pooled = pooler.named_photos(folder)
     held_out = [is_held_out(pooled.names[label], share) for label in pooled.labels.tolist()]
     return TeachingSet(folder.name, pooled, torch.tensor(held_out)), *sets

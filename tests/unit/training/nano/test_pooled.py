@@ -15,8 +15,7 @@ from ovrcoat.mask_labels import embed_masks
 from ovrcoat.model.encoders.nano import LiteTrunk, NanoEncoder, SentenceTower
 from ovrcoat.training.config import DataConfig
 from ovrcoat.training.nano.pooled import Pooler, hash_weights, unprojected
-from ovrcoat.training.recipe import open_source
-from ovrcoat.training.samples import Source
+from ovrcoat.training.sources import Source, open_source
 
 from .nano_photos import EDGE, labelled_folder, named_folder, pixels
 

@@ -1,0 +1,66 @@
+"""What a configuration names: places beside it, and the data sets to learn from or to look at."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ovrcoat.data.catalog import open_dataset
+from ovrcoat.data.dataset import Dataset, Record
+from ovrcoat.data.held_out import is_held_out
+from ovrcoat.data.images import read_image
+from ovrcoat.errors import DatasetError
+from ovrcoat.training.config import DataConfig
+from ovrcoat.training.crops import LabelledPhoto
+
+
+def beside(path: str, base: Path) -> str:
+    """A relative path, if something lies there below `base`; else the text as it is: a name, or words."""
+    try:
+        return str(base / path) if (base / path).exists() else path
+    except OSError:  # too long for a path: words
+        return path
+
+
+def open_data(data: DataConfig, *, base: Path) -> Dataset:
+    """The whole data set.
+
+    Raises:
+        DatasetError: it is missing or faulty.
+    """
+    root = None if data.root is None else beside(data.root, base)
+    return open_dataset(beside(data.path, base), root=root, split=data.split)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A data set, how often it is drawn relative to the others, and what a pixel without label means."""
+
+    dataset: Dataset
+    records: tuple[Record, ...]  # those that may be trained on
+    weight: float
+    unlabelled: Literal["void", "unknown"]
+
+    def photo(self, record: Record) -> LabelledPhoto:
+        """Read a photo with its labels."""
+        truth = self.dataset.panoptic(record)
+        photo = read_image(self.dataset.photo(record))
+        if photo.pixels.shape[:2] != truth.id_map.shape:
+            height, width = truth.id_map.shape
+            raise DatasetError(
+                f"{self.dataset.name}: the labels of {record.photo} have {width} × {height} pixels, it "
+                f"has {photo.pixels.shape[1]} × {photo.pixels.shape[0]}; labels must have their photo's size"
+            )
+        return LabelledPhoto(record.photo, photo.pixels, truth, all_labelled=self.unlabelled == "void")
+
+
+def open_source(data: DataConfig, *, base: Path) -> Source:
+    """A data set that may be trained on.
+
+    Raises:
+        DatasetError: it is missing, or no photo is left.
+    """
+    dataset = open_data(data, base=base)
+    records = tuple(record for record in dataset.records if not is_held_out(record.photo, data.held_out))
+    if not records:
+        raise DatasetError(f"{data.path}: no photo is left to train on; held_out is {data.held_out}")
+    return Source(dataset, records, weight=data.weight, unlabelled=data.unlabelled)
