@@ -126,10 +126,10 @@ def make_crop(arguments: argparse.Namespace, seed: int) -> Crop:
     """Noise, and boxes side by side as masks."""
     torch.manual_seed(seed)
     size, count = arguments.size, arguments.masks
-    masks = torch.zeros(count, size, size)
+    masks = torch.zeros(count, size, size, dtype=torch.bool)
     for place in range(count):
         left, right = place * size // count, (place + 1) * size // count
-        masks[place, size // 4 : size // 4 * 3, left:right] = 1
+        masks[place, size // 4 : size // 4 * 3, left:right] = True
     targets = Targets(masks, torch.arange(count), torch.ones(size, size, dtype=torch.bool))
     return Crop(f"noise {seed}", 255 * torch.rand(3, size, size), (size, size), targets, seed=seed)
 

@@ -1,5 +1,7 @@
 """The experiment of the paper at nano's scale: neither, COAT, OVR, both; zero-shot, over several seeds.
 
+COAT stands in the table with γ = 0.5 and with adaptive trust.
+
     python tools/experiment.py --data ../shared/data --folder runs/experiment
 
 Trains configs/experiment.yaml once per seed (two stages), evaluates both checkpoints on MSRC (zero-shot: none
@@ -15,16 +17,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ovrcoat.evaluation.report import trust_key
+
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "experiment.yaml"
-STAGES = {"segmentation": "", "ovr": "OVR"}
+STAGES = ("segmentation", "ovr")
 ROWS = {
     "neither": ("segmentation", "0"),
     "COAT": ("segmentation", "0.5"),
+    "COAT, adaptive": ("segmentation", "adaptive"),
     "OVR": ("ovr", "0"),
     "both": ("ovr", "0.5"),
+    "both, adaptive": ("ovr", "adaptive"),
 }
 SETS = {"msrc_dev": ["--task", "panoptic,semantic"], "coco_things": ["--held-out", "0.1"]}
+
+Reports = dict[int, dict[tuple[str, str], Any]]  # by seed, then stage and data set
 
 
 def main() -> None:
@@ -35,26 +43,14 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, default=Path("runs/experiment"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--trust", default="0,0.5", help="γ values of the evaluation")
+    parser.add_argument("--trust", default="0,0.5,adaptive", help="γ values of the evaluation")
     parser.add_argument("--only-table", action="store_true")
     arguments = parser.parse_args()
     if not arguments.only_table:
         for seed in arguments.seeds:
             run_seed(seed, arguments)
-    reports = {
-        seed: {
-            (stage, name): json.loads(
-                (evaluation(arguments.folder, seed, stage, name) / "report.json").read_text()
-            )
-            for stage in STAGES
-            for name in SETS
-        }
-        for seed in arguments.seeds
-        if all(
-            (evaluation(arguments.folder, seed, s, n) / "report.json").is_file() for s in STAGES for n in SETS
-        )
-    }
-    text = "\n\n".join(table(reports, name) for name in SETS)
+    reports = read_reports(arguments.folder, arguments.seeds)
+    text = "\n\n".join(part for name in SETS for part in tables(reports, name))
     (arguments.folder / "table.md").write_text(text + "\n", encoding="utf-8")
     print(text)
 
@@ -81,60 +77,109 @@ def ovrcoat(*command: object) -> None:
     subprocess.run([sys.executable, "-m", "ovrcoat", *map(str, command)], check=True)
 
 
-def table(reports: dict[int, dict[tuple[str, str], Any]], name: str) -> str:
-    """Mean and spread over the seeds, one line per combination."""
-    groups = [group for group in ("All", "Seen", "Unseen") if _has(reports, name, group)]
-    columns = [f"{group} {key.upper()}" for group in groups for key in ("pq", "sq", "rq")]
-    semantic = name == "msrc_dev"
-    lines = [
-        f"**{name}**, seeds {sorted(reports)}, percent, mean ± standard deviation",
-        "",
-        "| | " + " | ".join([*columns, *(["mIoU"] if semantic else [])]) + " |",
-        "|---|" + "---|" * (len(columns) + semantic),
+def read_reports(folder: Path, seeds: list[int]) -> Reports:
+    """The reports of every seed that has them all."""
+    places = {
+        seed: {(s, n): evaluation(folder, seed, s, n) / "report.json" for s in STAGES for n in SETS}
+        for seed in seeds
+    }
+    found = {
+        seed: {key: json.loads(path.read_text()) for key, path in paths.items()}
+        for seed, paths in places.items()
+        if all(path.is_file() for path in paths.values())
+    }
+    if not found:
+        raise SystemExit(f"{folder}: no seed of {seeds} has reports of both stages on {', '.join(SETS)}")
+    return found
+
+
+def tables(reports: Reports, name: str) -> list[str]:
+    """All that is told of the data set `name`, as Markdown."""
+    title = f"**{name}**, seeds {sorted(reports)}, percent, mean ± standard deviation"
+    parts = [title, panoptic_table(reports, name), lost_table(reports, name)]
+    if all(run["semantic"] for row in ROWS for run in runs_of(reports, name, row)):
+        parts.insert(2, semantic_table(reports, name))
+    return parts
+
+
+def panoptic_table(reports: Reports, name: str) -> str:
+    """PQ, SQ, RQ of all, seen and unseen categories, and how many segments are right and wrong."""
+    groups = [
+        group
+        for group in ("All", "Seen", "Unseen")
+        if all(run["panoptic"]["groups"][group]["n"] > 0 for run in runs_of(reports, name, "neither"))
     ]
-    for title, (stage, trust) in ROWS.items():
-        runs = [_run(report[stage, name], trust) for report in reports.values()]
-        cells = [
-            spread([100 * (run["panoptic"]["groups"][group][key] or 0) for run in runs])
-            for group in groups
-            for key in ("pq", "sq", "rq")
+    columns = [(group, key) for group in groups for key in ("pq", "sq", "rq")]
+    rows = []
+    for row in known_rows(reports, name):
+        runs = [run["panoptic"] for run in runs_of(reports, name, row)]
+        cells = [spread([100 * (run["groups"][group][key] or 0) for run in runs]) for group, key in columns]
+        counts = [
+            statistics.mean(sum(category[key] for category in run["per_class"].values()) for run in runs)
+            for key in ("tp", "fp")
         ]
-        if semantic:
-            cells.append(spread([run["semantic"]["mIoU"] for run in runs]))
-        lines.append(f"| {title} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *_lost(reports, name)])
-
-
-def _lost(reports: dict[int, dict[tuple[str, str], Any]], name: str) -> list[str]:
-    """What became of the true segments, summed over the seeds, in percent."""
-    lines = ["| true segments | " + " | ".join(ROWS) + " |", "|---|" + "---|" * len(ROWS)]
-    first = next(iter(reports.values()))
-    rows = _run(first["segmentation", name], "0")["lost_masks"]["rows"]
-    for place, row in enumerate(rows):
-        cells = []
-        for stage, trust in ROWS.values():
-            runs = [_run(report[stage, name], trust)["lost_masks"] for report in reports.values()]
-            count = sum(run["rows"][place]["counts"]["All"] for run in runs)
-            cells.append(f"{100 * count / sum(run['segments']['All'] for run in runs):.1f} %")
-        lines.append(f"| {row['outcome']} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def _has(reports: dict[int, dict[tuple[str, str], Any]], name: str, group: str) -> bool:
-    return all(
-        _run(report["segmentation", name], "0")["panoptic"]["groups"].get(group, {}).get("n", 0) > 0
-        for report in reports.values()
+        rows.append([row, *cells, " / ".join(f"{count:.0f}" for count in counts)])
+    return markdown(
+        ["", *(f"{group} {key.upper()}" for group, key in columns), "true / false positives"], rows
     )
 
 
-def _run(report: Any, trust: str) -> Any:
-    return next(run for run in report["runs"] if f"{run['trust']:g}" == trust)
+def semantic_table(reports: Reports, name: str) -> str:
+    """mIoU, and what COAT changes in it: seed by seed, for the seeds differ by more than that."""
+    rows = []
+    for row in known_rows(reports, name):
+        values = mean_ious(reports, name, row)
+        without = mean_ious(reports, name, {"segmentation": "neither", "ovr": "OVR"}[ROWS[row][0]])
+        change = [value - other for value, other in zip(values, without, strict=True)]
+        rows.append([row, spread(values), spread(change, digits=2) if ROWS[row][1] != "0" else ""])
+    return markdown(["", "mIoU", "change by COAT"], rows)
 
 
-def spread(values: list[float]) -> str:
+def mean_ious(reports: Reports, name: str, row: str) -> list[float]:
+    """mIoU in percent, seed by seed."""
+    return [run["semantic"]["mIoU"] for run in runs_of(reports, name, row)]
+
+
+def lost_table(reports: Reports, name: str) -> str:
+    """What became of the true segments, summed over the seeds, in percent."""
+    known = known_rows(reports, name)
+    lost = {row: [run["lost_masks"] for run in runs_of(reports, name, row)] for row in known}
+    rows = []
+    for place, outcome in enumerate(lost["neither"][0]["rows"]):
+        cells = []
+        for runs in lost.values():
+            count = sum(run["rows"][place]["counts"]["All"] for run in runs)
+            cells.append(f"{100 * count / sum(run['segments']['All'] for run in runs):.1f} %")
+        rows.append([outcome["outcome"], *cells])
+    return markdown(["true segments", *known], rows)
+
+
+def known_rows(reports: Reports, name: str) -> list[str]:
+    """Those of `ROWS` that every seed was evaluated with."""
+    return [row for row in ROWS if len(runs_of(reports, name, row)) == len(reports)]
+
+
+def runs_of(reports: Reports, name: str, row: str) -> list[Any]:
+    """What the reports hold of a row, seed by seed."""
+    stage, trust = ROWS[row]
+    return [
+        run
+        for report in reports.values()
+        for run in report[stage, name]["runs"]
+        if trust_key(run["trust"]) == trust
+    ]
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def spread(values: list[float], *, digits: int = 1) -> str:
     """Mean ± sample standard deviation."""
-    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{deviation}"
+    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{deviation}"
 
 
 if __name__ == "__main__":

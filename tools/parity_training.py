@@ -138,7 +138,7 @@ def training_categories(subject: Subject) -> CategoryEmbeddings:
 
 
 def _targets(arrays: Mapping[str, Tensor], index: int, size: tuple[int, int], *, empty: bool) -> Targets:
-    masks = arrays[f"inputs/train{index}_masks"].float()
+    masks = arrays[f"inputs/train{index}_masks"].bool()
     height, width = masks.shape[-2:]
     masks = F.pad(masks, (0, size[1] - width, 0, size[0] - height))
     ids = arrays[f"inputs/train{index}_labels"]

@@ -55,6 +55,15 @@ class CropConfig(Settings):
         return self
 
 
+class ImageNamesConfig(Settings):
+    """Photos with one name for the whole picture: they teach the encoder their names, and no mask."""
+
+    path: str  # a folder or zip: images/ and labels.json (training/named_photos.py)
+    weight: Annotated[float, Field(gt=0)] = 1.0  # how often it is drawn, relative to the data sets
+    held_out: Fraction = 0.0  # as for data
+    loss: Weight = 0.1  # weight of the term
+
+
 class OvrConfig(Settings):
     """The OVR loss and what keeps CLIP from forgetting; None in a stage: off."""
 
@@ -62,9 +71,10 @@ class OvrConfig(Settings):
     form: Literal["logits", "probabilities"] = "logits"  # training/ovr.py says what the released code does
     encoder_rate: Rate = 0.1  # learning rate of the encoder over that of the rest (released configuration)
     train_temperature: bool = True  # CLIP's logit scale (the released code leaves it trainable)
-    distillation: Weight = (
-        0.0  # pull of the dense map towards the untouched encoder's (training/forgetting.py)
-    )
+    # pulls of the dense map towards the untouched encoder's (training/forgetting.py)
+    distillation: Weight = 0.0
+    compensation: Weight = 0.0  # MAFT+'s, which has 0.1
+    image_names: ImageNamesConfig | None = None
 
 
 class LossConfig(Settings):
@@ -121,6 +131,12 @@ class StageConfig(Settings):
     loss: LossConfig = LossConfig()
     ovr: OvrConfig | None = None  # None: stage 1, the encoder is frozen; else stage 2
     watch: WatchConfig | None = None
+
+    @property
+    def data_paths(self) -> tuple[str, ...]:
+        """All that it learns from."""
+        named = None if self.ovr is None else self.ovr.image_names
+        return (*(data.path for data in self.data), *(() if named is None else (named.path,)))
 
 
 class NanoTowersConfig(Settings):

@@ -21,19 +21,23 @@ SMALLEST_MASK = 16  # pixels; less is left of an object than stride 4 can show
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledPhoto:
-    """A photo with its truth. `all_labelled`: a pixel without segment is known to be void."""
+    """A photo with its truth. `all_labelled`: a pixel without segment is known to be void.
+
+    `name_number`: of what the whole photo shows, among the names of named photos.
+    """
 
     name: str
     pixels: UInt8[np.ndarray, "height width 3"]
     truth: PanopticTruth
     all_labelled: bool
+    name_number: int = UNNAMED
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
     """One training sample; pixels RGB 0..255, padded right and bottom to the crop size.
 
-    `seed` is that of all that is random about it; the losses go on with it.
+    `seed` is that of all that is random about it; the losses go on with it. `name_number` is the photo's.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Crop:
     valid_size: Size
     targets: Targets
     seed: int = 0
+    name_number: int = UNNAMED
 
 
 class Cropper:
@@ -73,7 +78,8 @@ class Cropper:
             pixels, id_map = transforms.horizontal_flip(pixels), transforms.horizontal_flip(id_map)
         padding = [0, 0, edge - valid_size[1], edge - valid_size[0]]
         targets = self._targets(photo, transforms.pad(id_map, padding)[0], valid_size)
-        return Crop(photo.name, transforms.pad(pixels, padding).float(), valid_size, targets)
+        padded = transforms.pad(pixels, padding).float()
+        return Crop(photo.name, padded, valid_size, targets, name_number=photo.name_number)
 
     def _random_size(self, shape: tuple[int, ...]) -> list[int]:
         """Height and width of the resized photo."""
@@ -98,7 +104,7 @@ class Cropper:
         unknown = torch.tensor(crowds if photo.all_labelled else [*crowds, 0], dtype=id_map.dtype)
         labelled[: valid[0], : valid[1]] = ~torch.isin(inside, unknown)
         return Targets(
-            masks=torch.stack(masks).float() if masks else torch.zeros(0, *id_map.shape),
+            masks=torch.stack(masks) if masks else torch.zeros(0, *id_map.shape, dtype=torch.bool),
             category_ids=torch.tensor(numbers, dtype=torch.long),
             labelled=labelled,
         )

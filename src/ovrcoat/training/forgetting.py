@@ -1,17 +1,21 @@
 """Against forgetting: while CLIP's image encoder learns masks, it is held near what it was.
 
-Off by default, as in OVRCOAT's released configuration; the untouched copy is in memory only if it is on.
+Both terms compare the dense map with that of an untouched copy. They are off by default, as in OVRCOAT's
+released configuration; the copy is in memory only if one of them is on.
 """
 
 import copy
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovrcoat.model.encoders.encoder import Encoder
-from ovrcoat.structures import EncoderFeatures, ImageBatch
+from ovrcoat.structures import ImageBatch
 from ovrcoat.training.losses import LossTerm
+
+GRIDS = (1, 2, 4)  # cells per side of the pooled maps (MAFT+, OVRCOAT's released code)
 
 
 class UntouchedEncoder(nn.Module):
@@ -27,9 +31,40 @@ class UntouchedEncoder(nn.Module):
         """Stay in eval mode, always."""
         return super().train(False)
 
-    def distillation(self, images: ImageBatch, features: EncoderFeatures, *, weight: float) -> LossTerm:
-        """Mean over the dense map's cells of 1 - cosine between now and then."""
-        with torch.no_grad():
-            before = self.encoder(images).dense
-        distance = 1 - F.cosine_similarity(features.dense.float(), before.float(), dim=1)
-        return LossTerm(distance.sum()[None], distance.new_full((1,), float(distance.numel())), weight)
+    @torch.no_grad()
+    def forward(self, images: ImageBatch) -> Float[Tensor, "batch channel height width"]:
+        """The dense map as it would have been."""
+        return self.encoder(images).dense
+
+
+def distillation(
+    now: Float[Tensor, "batch channel height width"],
+    before: Float[Tensor, "batch channel height width"],
+    *,
+    weight: float,
+) -> LossTerm:
+    """Mean over the dense map's cells of 1 - cosine between now and then."""
+    distance = 1 - F.cosine_similarity(now.float(), before.float(), dim=1)
+    return LossTerm(distance.sum()[None], distance.new_full((1,), float(distance.numel())), weight)
+
+
+def compensation(
+    now: Float[Tensor, "batch channel height width"],
+    before: Float[Tensor, "batch channel height width"],
+    *,
+    weight: float,
+) -> LossTerm:
+    """MAFT+'s representation compensation: smooth L1 between pooled positive parts of the dense map.
+
+    Each channel is averaged in the cells of three grids, and these are summed along rows and along columns.
+    """
+    distance = F.smooth_l1_loss(_strips(now), _strips(before), reduction="sum")
+    count = float(now.shape[0] * now.shape[1] * 2 * sum(GRIDS))
+    return LossTerm(distance[None], distance.new_full((1,), count), weight)
+
+
+def _strips(dense: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel strip"]:
+    """Sums over the rows and the columns of every grid."""
+    positive = dense.float().relu()
+    grids = [F.adaptive_avg_pool2d(positive, cells) for cells in GRIDS]
+    return torch.cat([grid.sum(dim=axis) for grid in grids for axis in (2, 3)], dim=2)

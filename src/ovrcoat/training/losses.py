@@ -7,8 +7,9 @@ Every term is kept as a numerator and what it is divided by, so that several pro
 have together: their gradients are then those of one process with all photos.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovrcoat.training.matcher import Assignment, LossWeights, match, matching_cost
-from ovrcoat.training.points import PointSource, sample_points
+from ovrcoat.training.points import PointSource, sample_masks, sample_points
 
 UNNAMED = -1  # category id of a target without a name
 
@@ -25,14 +26,17 @@ UNNAMED = -1  # category id of a target without a name
 class Targets:
     """What one photo shows: masks at the padded size, a category id per mask, and where anything is known."""
 
-    masks: Float[Tensor, "target height width"]
+    masks: Bool[Tensor, "target height width"]
     category_ids: Int[Tensor, " target"]
     labelled: Bool[Tensor, "height width"]
 
 
 @dataclass(frozen=True, slots=True)
 class LayerPrediction:
-    """One of the decoder's predictions, compared with the training vocabulary."""
+    """One of the decoder's predictions, compared with the training vocabulary.
+
+    `mask_logits` come as the network has them (bfloat16 under autocast): what is read of them is in float32.
+    """
 
     mask_logits: Float[Tensor, "batch query height width"]
     category_logits: Float[Tensor, "batch query category"]
@@ -98,12 +102,12 @@ def segmentation_loss(
                 log_probs, prediction.mask_logits, targets, assignments=pairs, void_weight=weights.void
             )
         )
-        predicted = [logits[pair.queries] for logits, pair in zip(prediction.mask_logits, pairs, strict=True)]
-        places = points.for_losses(
-            [logits.detach() for logits in predicted], prediction=number, count=point_count
+        cross_entropy, overlap = matched_losses(
+            prediction.mask_logits,
+            targets,
+            assignments=pairs,
+            points=partial(points.for_losses, prediction=number, count=point_count),
         )
-        wanted_masks = [target.masks[pair.targets] for target, pair in zip(targets, pairs, strict=True)]
-        cross_entropy, overlap = mask_losses(torch.cat(predicted), torch.cat(wanted_masks), points=places)
         mask.append(cross_entropy)
         dice.append(overlap)
     counts = log_probs.new_full((len(predictions),), count)
@@ -159,25 +163,39 @@ def labelled_share(
 ) -> Float[Tensor, " query"]:
     """How much of each mask lies on labelled pixels, 0..1; exactly 1 where all pixels are labelled."""
     if bool(labelled.all()):
-        return mask_logits.new_ones(len(mask_logits))
+        return torch.ones(len(mask_logits), device=mask_logits.device)
     height, width = mask_logits.shape[-2:]
-    known = F.adaptive_avg_pool2d(labelled[None].to(mask_logits.dtype), (height, width))[0]
-    inside = mask_logits.sigmoid().flatten(1)
+    known = F.adaptive_avg_pool2d(labelled[None].float(), (height, width))[0]
+    inside = mask_logits.float().sigmoid().flatten(1)
     return (inside @ known.flatten()) / inside.sum(dim=-1).clamp(min=1e-6)
 
 
-def mask_losses(
-    predicted: Float[Tensor, "mask height width"],
-    wanted: Float[Tensor, "mask full_height full_width"],
+def matched_losses(
+    mask_logits: Float[Tensor, "batch query height width"],
+    targets: Sequence[Targets],
     *,
-    points: Float[Tensor, "mask point 2"],
+    assignments: Sequence[Assignment],
+    points: Callable[[Sequence[Tensor]], Tensor],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Binary cross-entropy (mean over the points) and dice of matched masks, each summed over the masks."""
-    if len(predicted) == 0:
-        zero = predicted.sum()
+    """`mask_losses` of all matched masks at the points that `points` chooses for them, photo by photo."""
+    counts = [len(pairs.queries) for pairs in assignments]
+    photos = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(mask_logits.device)
+    matched = mask_logits[photos, torch.cat([pairs.queries for pairs in assignments])]
+    if len(matched) == 0:
+        zero = matched.float().sum()
         return zero, zero
-    logits = sample_points(predicted, points)
-    truths = sample_points(wanted, points)
+    places = points(matched.detach().split_with_sizes(counts))
+    truths = [
+        sample_masks(target.masks, chosen, rows=pairs.targets)
+        for target, pairs, chosen in zip(targets, assignments, places.split_with_sizes(counts), strict=True)
+    ]
+    return mask_losses(sample_points(matched, places), torch.cat(truths))
+
+
+def mask_losses(
+    logits: Float[Tensor, "mask point"], truths: Float[Tensor, "mask point"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Binary cross-entropy (mean over the points) and dice of masks, each summed over the masks."""
     cross_entropy = F.binary_cross_entropy_with_logits(logits, truths, reduction="none").mean(dim=-1).sum()
     inside = logits.sigmoid()
     overlap = 2 * (inside * truths).sum(dim=-1) + 1

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovrcoat.training.points import sample_points
+from ovrcoat.training.points import sample_masks, sample_shared_points
 
 UNUSABLE = 1e6  # cost of a pair that is not a finite number: far above any real one
 
@@ -44,7 +44,7 @@ class MatchingCost:
 def matching_cost(
     probabilities: Float[Tensor, "query target"],
     mask_logits: Float[Tensor, "query height width"],
-    target_masks: Float[Tensor, "target mask_height mask_width"],
+    target_masks: Bool[Tensor, "target mask_height mask_width"],
     *,
     points: Float[Tensor, "point 2"],
     weights: LossWeights,
@@ -53,8 +53,9 @@ def matching_cost(
 
     `probabilities[q, n]` is what query q gives to target n's category (void takes part in the softmax).
     """
-    logits = sample_points(mask_logits, points.expand(len(mask_logits), -1, -1))
-    truths = sample_points(target_masks, points.expand(len(target_masks), -1, -1))
+    logits = sample_shared_points(mask_logits, points)
+    every = torch.arange(len(target_masks), device=target_masks.device)
+    truths = sample_masks(target_masks, points[None], rows=every)
     mask, dice = pairwise_cross_entropy(logits, truths), pairwise_dice(logits, truths)
     total = weights.mask * mask - weights.category * probabilities + weights.dice * dice
     return MatchingCost(mask=mask, dice=dice, total=total)

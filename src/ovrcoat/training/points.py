@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -68,7 +68,57 @@ def least_certain(
 def sample_points(
     maps: Float[Tensor, "map height width"], points: Float[Tensor, "map point 2"]
 ) -> Float[Tensor, "map point"]:
-    """Read maps at (x, y) fractions of width and height: bilinear, zero outside."""
-    grid = (2 * points - 1)[:, :, None]  # map, point, 1, xy
-    sampled = F.grid_sample(maps[:, None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return sampled[:, 0, :, 0]
+    """Read maps at (x, y) fractions of width and height, in float32: bilinear, zero outside."""
+    return _read(maps[:, None], points)[:, 0]
+
+
+def sample_shared_points(
+    maps: Float[Tensor, "map height width"], points: Float[Tensor, "point 2"]
+) -> Float[Tensor, "map point"]:
+    """The same, with all maps read at the same points: their places are computed once."""
+    return _read(maps[None], points[None])[0]
+
+
+def _read(
+    maps: Float[Tensor, "batch channel height width"], points: Float[Tensor, "batch point 2"]
+) -> Float[Tensor, "batch channel point"]:
+    grid = (2 * points - 1)[:, :, None]  # batch, point, 1, xy
+    sampled = F.grid_sample(maps.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return sampled[..., 0]
+
+
+def sample_masks(
+    masks: Bool[Tensor, "mask height width"],
+    points: Float[Tensor, "#row point 2"],
+    *,
+    rows: Int[Tensor, " row"],
+) -> Float[Tensor, "row point"]:
+    """What `sample_points` gives for `masks[rows]` as numbers, without a copy of a mask in any type.
+
+    One set of points serves all rows.
+    """
+    size = points.new_tensor([masks.shape[-1], masks.shape[-2]])
+    # multiplied and added in one go: as grid_sample places random points, bit by bit
+    places = torch.addcmul(points.new_tensor(-0.5), 2 * points, size / 2)
+    corner = places.floor()
+    right, down = (places - corner).unbind(-1)
+    column, row = corner.long().unbind(-1)
+    left, up = 1 - right, 1 - down
+    return (
+        _at(masks, rows, row, column) * (up * left)
+        + _at(masks, rows, row, column + 1) * (up * right)
+        + _at(masks, rows, row + 1, column) * (down * left)
+        + _at(masks, rows, row + 1, column + 1) * (down * right)
+    )
+
+
+def _at(
+    masks: Bool[Tensor, "mask height width"],
+    rows: Int[Tensor, " row"],
+    row: Int[Tensor, "#row point"],
+    column: Int[Tensor, "#row point"],
+) -> Bool[Tensor, "row point"]:
+    """Single pixels; False outside."""
+    height, width = masks.shape[-2:]
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    return masks[rows[:, None], row.clamp(0, height - 1), column.clamp(0, width - 1)] & inside

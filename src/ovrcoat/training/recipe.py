@@ -22,9 +22,10 @@ from ovrcoat.structures import CategoryEmbeddings
 from ovrcoat.training.activations import recompute_activations
 from ovrcoat.training.config import StageConfig, TrainConfig
 from ovrcoat.training.crops import Cropper
+from ovrcoat.training.named_photos import NamedPhotos, open_named_photos
 from ovrcoat.training.objective import Objective
 from ovrcoat.training.samples import Samples, category_numbers
-from ovrcoat.training.sources import beside, open_data, open_source
+from ovrcoat.training.sources import PhotoSource, beside, open_data, open_source
 from ovrcoat.training.stages import stage_of
 from ovrcoat.training.start import Start, start
 from ovrcoat.training.state import check_settings
@@ -140,13 +141,16 @@ class StageRun:
         """Train to the end, from where an earlier run stopped."""
         folder.mkdir(parents=True, exist_ok=True)
         network = self.model.network.to(accelerator.device).to(memory_format=torch.channels_last)
+        named = self.named_photos()
+        templates = self.model.config.templates
         objective = Objective(
             network,
             self.settings,
-            categories=embed_vocabulary(network, self.vocabulary, self.model.config.templates),
+            categories=embed_vocabulary(network, self.vocabulary, templates),
             bfloat16=self.config.precision == "bfloat16",
+            image_names=None if named is None else embed_vocabulary(network, named.vocabulary, templates),
         )
-        samples = self.samples()
+        samples = self.samples(named)
         trainer = StageTrainer(
             objective,
             stage_of(self.settings),
@@ -175,20 +179,38 @@ class StageRun:
         )
         trainer.run()
 
-    def samples(self) -> Samples:
-        """Crops of all data sets of this stage.
+    def named_photos(self) -> NamedPhotos | None:
+        """Photos with one name each, if this stage has any.
+
+        Raises:
+            DatasetError: the folder is missing or faulty, or no photo of it is left to train on.
+        """
+        ovr = self.settings.ovr
+        if ovr is None or ovr.image_names is None:
+            return None
+        return open_named_photos(ovr.image_names, base=self.base)
+
+    def samples(self, named: NamedPhotos | None = None) -> Samples:
+        """Crops of all data sets of this stage, and of named photos.
 
         Raises:
             DatasetError: a data set is missing, or no photo of it is left to train on.
         """
-        sources = [open_source(data, base=self.base) for data in self.settings.data]
+        crop = self.settings.crop
+        labelled = [open_source(data, base=self.base) for data in self.settings.data]
+        sources: list[PhotoSource] = [*labelled]
         croppers = [
             Cropper(
-                self.settings.crop,
+                crop,
                 category_numbers=category_numbers(source.dataset.categories, self.vocabulary.categories),
             )
-            for source in sources
+            for source in labelled
         ]
+        if named is not None:
+            # the name is that of the whole photo, so all of it has to be seen
+            whole = crop.model_copy(update={"scales": (1.0, 1.0), "fit": "inside"})
+            sources.append(named)
+            croppers.append(Cropper(whole, category_numbers={}))
         return Samples(sources, croppers, seed=self.config.seed)
 
     def watcher(self, network: SegmentationNetwork, *, folder: Path) -> Callable[[int], None]:
@@ -236,7 +258,7 @@ class StageRun:
                 "ovrcoat": __version__,
                 "seed": self.config.seed,
                 "steps": self.settings.schedule.steps,
-                "data": [Path(data.path).name for data in self.settings.data],
+                "data": [Path(path).name for path in self.settings.data_paths],
             }
         )
         native.save(

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from ovrcoat.training.crops import Crop, Cropper
-from ovrcoat.training.sources import Source
+from ovrcoat.training.sources import PhotoSource
 from ovrcoat.vocabulary import Category
 
 STRIDE_OF_SEEDS = 1_000_003  # a prime above the number of samples between which seeds could meet
@@ -31,7 +31,7 @@ def category_numbers(
 class Samples(torch.utils.data.Dataset[Crop]):
     """All samples of a run, by number: sample n of the run is the same whenever and wherever it is made."""
 
-    def __init__(self, sources: Sequence[Source], croppers: Sequence[Cropper], *, seed: int) -> None:
+    def __init__(self, sources: Sequence[PhotoSource], croppers: Sequence[Cropper], *, seed: int) -> None:
         self.sources = sources
         self.croppers = croppers  # one per source
         self.seed = seed

@@ -1,8 +1,9 @@
 """What a configuration names: places beside it, and the data sets to learn from or to look at."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from ovrcoat.data.catalog import open_dataset
 from ovrcoat.data.dataset import Dataset, Record
@@ -29,6 +30,22 @@ def open_data(data: DataConfig, *, base: Path) -> Dataset:
     """
     root = None if data.root is None else beside(data.root, base)
     return open_dataset(beside(data.path, base), root=root, split=data.split)
+
+
+@runtime_checkable
+class PhotoSource(Protocol):
+    """Photos to draw samples from."""
+
+    @property
+    def records(self) -> Sequence[Any]:
+        """What `photo` takes, one for each photo."""
+
+    @property
+    def weight(self) -> float:
+        """How often it is drawn, relative to the others."""
+
+    def photo(self, record: Any) -> LabelledPhoto:
+        """Read a photo with what is known of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,12 +99,16 @@ def resume(
 def check_settings(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Compare the settings that `path` was made with to those of this run, where both have the key.
 
+    A setting that an earlier version did not know is no difference as long as it is off.
+
     Raises:
         TrainingError: they differ; names the first few places.
     """
     shared = then.keys() & now.keys()
     old, new = (dict(_places({key: values[key] for key in shared})) for values in (then, now))
-    different = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    different = sorted(
+        key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and (key in old or new[key])
+    )
     if not different:
         return
     changes = ", ".join(f"{key}: {old.get(key)!r} then, {new.get(key)!r} now" for key in different[:SHOWN])

@@ -62,12 +62,12 @@ def test_nothing_is_computed_twice_without_a_backward_pass(monkeypatch: pytest.M
         run(network)
     assert not calls
     run(network)
-    frozen_stages = len(network.encoder.visual_trunk.stages)
+    blocks = sum(len(stage.blocks) for stage in network.encoder.visual_trunk.stages)
     STAGES["ovr"].prepare(network)
     decoders = len(calls)
     assert decoders > 0
     run(network)
-    assert len(calls) == 2 * decoders + frozen_stages
+    assert len(calls) == 2 * decoders + blocks
 
 
 def test_the_weights_keep_their_names():
@@ -75,3 +75,25 @@ def test_the_weights_keep_their_names():
     names = list(network.state_dict())
     recompute_activations(network)
     assert list(network.state_dict()) == names
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_much_less_is_kept(stage: str):
+    kept = []
+    for saves in (False, True):
+        network = tiny_clip.make_network("convnext")
+        if saves:
+            recompute_activations(network)
+        STAGES[stage].prepare(network)
+        seen: dict[int, int] = {}
+
+        def note(tensor: torch.Tensor, seen: dict[int, int] = seen) -> torch.Tensor:
+            seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            found = run(network)
+        kept.append(sum(size for place, size in seen.items() if place not in weights))
+        del found
+    assert kept[1] < kept[0] / 2

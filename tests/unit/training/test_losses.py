@@ -10,11 +10,12 @@ from ovrcoat.training.losses import (
     category_loss,
     labelled_share,
     mask_losses,
+    matched_losses,
     segmentation_loss,
     wanted_probabilities,
 )
 from ovrcoat.training.matcher import Assignment, LossWeights, match, matching_cost
-from ovrcoat.training.points import RandomPoints
+from ovrcoat.training.points import RandomPoints, sample_points
 
 WEIGHTS = LossWeights()
 QUERIES, CATEGORIES = 4, 3
@@ -22,16 +23,16 @@ QUERIES, CATEGORIES = 4, 3
 
 def halves(category_ids: tuple[int, int] = (2, 0)) -> Targets:
     """A photo of 32 × 32 pixels whose left and right half are one target each."""
-    masks = torch.zeros(2, 32, 32)
-    masks[0, :, :16] = 1
-    masks[1, :, 16:] = 1
+    masks = torch.zeros(2, 32, 32, dtype=torch.bool)
+    masks[0, :, :16] = True
+    masks[1, :, 16:] = True
     return Targets(masks, torch.tensor(category_ids), torch.ones(32, 32, dtype=torch.bool))
 
 
 def nothing(*, labelled: bool) -> Targets:
     """A photo without targets."""
     known = torch.full((32, 32), labelled)
-    return Targets(torch.zeros(0, 32, 32), torch.zeros(0, dtype=torch.long), known)
+    return Targets(torch.zeros(0, 32, 32, dtype=torch.bool), torch.zeros(0, dtype=torch.long), known)
 
 
 def perfect(targets: Targets, *, sharpness: float = 8.0) -> LayerPrediction:
@@ -40,7 +41,7 @@ def perfect(targets: Targets, *, sharpness: float = 8.0) -> LayerPrediction:
     mask_logits = torch.full((1, QUERIES, 8, 8), -sharpness)
     category_logits = torch.zeros(1, QUERIES, CATEGORIES)
     void_logits = torch.full((1, QUERIES), sharpness)
-    mask_logits[0, :count] = sharpness * (2 * targets.masks[:, ::4, ::4] - 1)
+    mask_logits[0, :count] = sharpness * (2.0 * targets.masks[:, ::4, ::4] - 1)
     void_logits[0, :count] = -sharpness
     for query, category in enumerate(targets.category_ids.tolist()):
         category_logits[0, query, category] = sharpness
@@ -145,7 +146,7 @@ def test_a_free_query_is_punished_by_as_much_as_it_lies_on_labelled_pixels():
     """Its gradient is that of the whole void loss times the labelled share of its mask."""
     known = torch.zeros(32, 32, dtype=torch.bool)
     known[:, :8] = True  # a quarter
-    target = Targets(torch.zeros(0, 32, 32), torch.zeros(0, dtype=torch.long), known)
+    target = Targets(torch.zeros(0, 32, 32, dtype=torch.bool), torch.zeros(0, dtype=torch.long), known)
     logits = torch.full((1, QUERIES, 8, 8), 30.0)
     logits[0, 0, :, :2] = -30.0  # only on unknown pixels
     log_probs = torch.zeros(1, QUERIES, CATEGORIES + 1).log_softmax(-1).requires_grad_()
@@ -224,13 +225,41 @@ def test_a_target_without_a_name_goes_to_the_query_that_is_least_void():
 
 
 def test_mask_losses_are_their_formulas():
-    """Read at two pixels' centres, one inside the target and one outside."""
-    centres = torch.tensor([[[0.3125, 0.4375], [0.6875, 0.1875]]])  # row 3, column 2; row 1, column 5 of 8
-    mask_logits = undecided().mask_logits.detach()[0, 2:3]
-    cross_entropy, dice = mask_losses(mask_logits, halves().masks[:1], points=centres)
-    inside, outside = mask_logits[0, 3, 2].sigmoid(), mask_logits[0, 1, 5].sigmoid()
+    """At two points, one inside the target and one outside."""
+    logits = torch.tensor([[0.7, -0.4]])
+    cross_entropy, dice = mask_losses(logits, torch.tensor([[1.0, 0.0]]))
+    inside, outside = logits.sigmoid()[0]
     torch.testing.assert_close(cross_entropy, -(inside.log() + (1 - outside).log()) / 2)
     torch.testing.assert_close(dice, 1 - (2 * inside + 1) / (inside + outside + 1 + 1))
+
+
+def test_matched_masks_are_compared_with_their_targets_photo_by_photo():
+    prediction, targets = undecided(2), (halves(), halves())
+    chosen = torch.rand(3, 20, 2, generator=torch.Generator().manual_seed(0))
+    found = matched_losses(
+        prediction.mask_logits,
+        targets,
+        assignments=[pairs([1], [1]), pairs([0, 3], [0, 1])],
+        points=lambda masks: chosen if [len(part) for part in masks] == [1, 2] else chosen[:0],
+    )
+    logits = prediction.mask_logits[[0, 1, 1], [1, 0, 3]]
+    truths = targets[0].masks[[1, 0, 1]].float()
+    wanted = mask_losses(sample_points(logits, chosen), sample_points(truths, chosen))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+def test_masks_in_bfloat16_are_read_in_float32():
+    exact = undecided()
+    rough = LayerPrediction(
+        exact.mask_logits.detach().bfloat16(), exact.category_logits.detach(), exact.void_logits.detach()
+    )
+    same = LayerPrediction(rough.mask_logits.float(), rough.category_logits, rough.void_logits)
+    partly = halves()
+    partly.labelled[:, 20:] = False
+    found, wanted = loss_of(rough, partly), loss_of(same, partly)
+    for name, value in found.items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, wanted[name], atol=0, rtol=0)
 
 
 def test_only_matched_queries_learn_masks():

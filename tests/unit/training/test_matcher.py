@@ -72,14 +72,14 @@ def test_no_permutation_is_cheaper(seed: int):
     generator = torch.Generator().manual_seed(seed)
     probabilities = torch.rand(5, 3, generator=generator)
     mask_logits = torch.randn(5, 4, 4, generator=generator) * 2
-    target_masks = (torch.rand(3, 8, 8, generator=generator) > 0.5).float()
+    target_masks = torch.rand(3, 8, 8, generator=generator) > 0.5
     points = torch.rand(20, 2, generator=generator)
     pairs = matched(probabilities, mask_logits, target_masks, points=points)
     assert pairs.queries.tolist() == sorted(set(pairs.queries.tolist()))
     assert sorted(pairs.targets.tolist()) == [0, 1, 2]
 
     logits = sample_points(mask_logits, points.expand(5, -1, -1))
-    truths = sample_points(target_masks, points.expand(3, -1, -1))
+    truths = sample_points(target_masks.float(), points.expand(3, -1, -1))
     costs = {
         queries: total_cost(probabilities, logits, truths, queries)
         for queries in itertools.permutations(range(5), 3)
@@ -91,15 +91,15 @@ def test_no_permutation_is_cheaper(seed: int):
 
 def squares(count: int) -> Tensor:
     """Masks of 8 × 8 pixels: row `index` of each."""
-    masks = torch.zeros(count, 8, 8)
+    masks = torch.zeros(count, 8, 8, dtype=torch.bool)
     for index in range(count):
-        masks[index, index] = 1
+        masks[index, index] = True
     return masks
 
 
 def test_right_masks_find_their_targets():
     masks = squares(3)
-    logits = torch.cat((torch.zeros(1, 8, 8), 20 * masks.flip(0) - 10))
+    logits = torch.cat((torch.zeros(1, 8, 8), 20.0 * masks.flip(0) - 10))
     points = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
     pairs = matched(torch.zeros(4, 3), logits, masks, points=points)
     assert pairs.queries.tolist() == [1, 2, 3]
@@ -109,7 +109,7 @@ def test_right_masks_find_their_targets():
 def test_more_targets_than_queries_leaves_targets_without_an_answer():
     masks = squares(3)
     points = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
-    pairs = matched(torch.zeros(1, 3), 20 * masks[1:2] - 10, masks, points=points)
+    pairs = matched(torch.zeros(1, 3), 20.0 * masks[1:2] - 10, masks, points=points)
     assert (pairs.queries.tolist(), pairs.targets.tolist()) == ([0], [1])
 
 
@@ -117,7 +117,7 @@ def test_no_target_gives_no_pair():
     pairs = matched(
         torch.zeros(4, 0),
         torch.zeros(4, 8, 8),
-        torch.zeros(0, 8, 8),
+        torch.zeros(0, 8, 8, dtype=torch.bool),
         points=torch.rand(5, 2),
     )
     assert pairs.queries.tolist() == pairs.targets.tolist() == []

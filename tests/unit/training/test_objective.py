@@ -1,10 +1,19 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 import tiny_clip
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.structures import CategoryEmbeddings
-from ovrcoat.training.config import DataConfig, LossConfig, OvrConfig, ScheduleConfig, StageConfig
+from ovrcoat.training.config import (
+    DataConfig,
+    ImageNamesConfig,
+    LossConfig,
+    OvrConfig,
+    ScheduleConfig,
+    StageConfig,
+)
 from ovrcoat.training.crops import Crop
 from ovrcoat.training.losses import UNNAMED, LossTerm, Targets
 from ovrcoat.training.objective import Objective
@@ -26,9 +35,9 @@ def stage(ovr: OvrConfig | None = None) -> StageConfig:
 def crop(seed: int, *category_ids: int) -> Crop:
     """A noisy photo with a vertical strip per category."""
     pixels = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(seed)) * 255
-    masks = torch.zeros(len(category_ids), 64, 64)
+    masks = torch.zeros(len(category_ids), 64, 64, dtype=torch.bool)
     for place, mask in enumerate(masks):
-        mask[:, 20 * place : 20 * place + 20] = 1
+        mask[:, 20 * place : 20 * place + 20] = True
     labels = Targets(
         masks, torch.tensor(category_ids, dtype=torch.long), torch.ones(64, 64, dtype=torch.bool)
     )
@@ -70,9 +79,32 @@ def test_the_second_stage_adds_ovr_and_its_gradient_reaches_the_encoder_only():
     assert network.encoder.head_projection[0].weight.grad is None
 
 
-def test_distillation_is_zero_at_the_start():
-    _, objective = make(stage(OvrConfig(distillation=3.0)))
-    assert values(objective([crop(0, 0), crop(1, 1)]))["distillation"] == pytest.approx(0, abs=1e-6)
+@pytest.mark.parametrize("name", ["distillation", "compensation"])
+def test_nothing_is_forgotten_at_the_start(name: str):
+    _, objective = make(stage(OvrConfig.model_validate({name: 3.0})))
+    found = values(objective([crop(0, 0), crop(1, 1)]))
+    assert set(found) == {"category", "mask", "dice", "ovr", name}
+    assert found[name] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_named_photo_teaches_its_name_and_is_punished_for_nothing_else():
+    settings = stage(OvrConfig(image_names=ImageNamesConfig(path="x", loss=0.5)))
+    names = CategoryEmbeddings(torch.eye(3, 16), torch.arange(3), 3)
+    network, objective = make(settings)
+    objective.image_names = names
+    nothing = crop(2)
+    nothing.targets.labelled[:] = False
+    photo = replace(nothing, name_number=2)
+    found = objective([photo])
+    assert values(found)["image_names"] > 0
+    assert all(value == 0 for name, value in values(found).items() if name != "image_names")
+    torch.testing.assert_close(
+        objective([A, photo])["image_names"].value(), found["image_names"].value(), rtol=1e-4, atol=0
+    )
+    assert values(objective([A]))["image_names"] == 0
+    found["image_names"].value().backward()
+    assert network.encoder.visual_trunk.stem[0].weight.grad.any()
+    assert network.pixel_decoder.mask_projection.weight.grad is None
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])

@@ -8,7 +8,7 @@ from ovrcoat.training.ovr import OvrForm, ovr_loss
 
 
 def targets(*category_ids: int) -> Targets:
-    masks = torch.ones(len(category_ids), 4, 4)
+    masks = torch.ones(len(category_ids), 4, 4, dtype=torch.bool)
     return Targets(masks, torch.tensor(category_ids, dtype=torch.long), torch.ones(4, 4, dtype=torch.bool))
 
 

@@ -1,7 +1,15 @@
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ovrcoat.training.points import RandomPoints, least_certain, sample_points
+from ovrcoat.training.points import (
+    RandomPoints,
+    least_certain,
+    sample_masks,
+    sample_points,
+    sample_shared_points,
+)
 
 CPU = torch.device("cpu")
 
@@ -57,3 +65,33 @@ def test_the_caller_s_random_state_stays():
     before = torch.get_rng_state()
     RandomPoints([0], device=CPU).for_matching(0, prediction=0, count=9)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 1000))
+def test_masks_are_read_as_their_numbers_would_be(height: int, width: int, seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    masks = torch.rand(3, height, width, generator=generator) > 0.5
+    points = torch.rand(4, 30, 2, generator=generator)
+    points[:, :4] = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
+    rows = torch.tensor([2, 0, 1, 0])
+    wanted = sample_points(masks[rows].float(), points)
+    torch.testing.assert_close(sample_masks(masks, points, rows=rows), wanted, atol=2e-6, rtol=0)
+    shared = sample_points(masks[rows].float(), points[:1].expand(4, -1, -1))
+    torch.testing.assert_close(sample_masks(masks, points[:1], rows=rows), shared, atol=2e-6, rtol=0)
+
+
+def test_reading_no_mask_gives_nothing():
+    masks, rows = torch.zeros(0, 4, 4, dtype=torch.bool), torch.zeros(0, dtype=torch.long)
+    assert sample_masks(masks, torch.rand(1, 5, 2), rows=rows).shape == (0, 5)
+
+
+def test_maps_are_read_alike_at_shared_points():
+    maps, points = torch.randn(3, 6, 5), torch.rand(7, 2)
+    torch.testing.assert_close(
+        sample_shared_points(maps, points), sample_points(maps, points.expand(3, -1, -1)), atol=0, rtol=0
+    )
+    rough = maps.bfloat16()
+    torch.testing.assert_close(
+        sample_shared_points(rough, points), sample_shared_points(rough.float(), points)
+    )

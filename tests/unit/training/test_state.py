@@ -72,6 +72,17 @@ def test_a_message_names_a_few_differences_and_counts_the_rest():
     check_settings(Path("x"), then, {**then, "unheard of": 1})
 
 
+def test_settings_that_an_earlier_version_did_not_know_are_off():
+    then = {"ovr": {"weight": 0.1}}
+    check_settings(Path("x"), then, {"ovr": {"weight": 0.1, "compensation": 0.0, "image_names": None}})
+    with pytest.raises(TrainingError, match=r"ovr\.compensation: None then, 0\.1 now"):
+        check_settings(Path("x"), then, {"ovr": {"weight": 0.1, "compensation": 0.1}})
+    with pytest.raises(TrainingError, match=r"ovr\.weight: None then, 0\.1 now"):
+        check_settings(Path("x"), {"ovr": None}, then)
+    with pytest.raises(TrainingError, match=r"ovr\.weight: 0\.1 then, None now"):
+        check_settings(Path("x"), then, {"ovr": None})
+
+
 @pytest.mark.parametrize("other", [(3,), (2, 1)])
 def test_another_network_is_refused(tmp_path: Path, other: tuple[int, ...]):
     path = tmp_path / "state.pt"

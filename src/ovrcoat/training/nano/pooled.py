@@ -5,12 +5,10 @@ tells all that they depend on.
 """
 
 import hashlib
-import json
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,14 +24,12 @@ from ovrcoat.data.transforms import batch_images, resize, test_size
 from ovrcoat.errors import CheckpointError, DatasetError
 from ovrcoat.mask_labels import embed_masks
 from ovrcoat.model.encoders.nano import LiteTrunk, NanoEncoder, SentenceTower
+from ovrcoat.training.named_photos import ADVICE, read_labels
 from ovrcoat.training.sources import Source
 
 RULE = 1  # raise it when pooling changes: files of another rule are not read
+CLASS_NUMBER = "wnid"  # ImageNet's number of the class: names repeat
 SMALLEST_SHARE = 0.003  # of the photo; smaller segments say little at stride 32
-NAMES_ADVICE = (
-    "A folder of named photos holds images/ and labels.json, a list of objects with file_name and wnid "
-    "(ImageNet's number of the class)."
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,12 +84,12 @@ class Pooler:
             CheckpointError: the kept features are damaged.
         """
         tree = FileTree(folder, home=folder.name)
-        content = tree.read("labels.json", advice=NAMES_ADVICE)
-        entries = _named(content, place=tree.describe("labels.json"))
+        content = tree.read("labels.json", advice=ADVICE.format(key=CLASS_NUMBER))
+        entries = read_labels(content, key=CLASS_NUMBER, place=tree.describe("labels.json"))
 
         def masks() -> Iterator[_Masks]:
             for file_name, wnid in entries:
-                pixels = read_image(tree.read(f"images/{file_name}", advice=NAMES_ADVICE)).pixels
+                pixels = read_image(tree.read(f"images/{file_name}")).pixels
                 yield _Masks(file_name, pixels, np.ones((1, *pixels.shape[:2]), dtype=bool), [wnid])
 
         key = hashlib.sha256(content).hexdigest()
@@ -156,18 +152,6 @@ def unprojected(trunk: LiteTrunk) -> NanoEncoder:
     encoder.visual_trunk = trunk
     encoder.projection = nn.Identity()  # type: ignore[assignment]
     return encoder.eval()
-
-
-def _named(content: bytes, *, place: str) -> list[tuple[str, str]]:
-    """File names and WordNet ids of labels.json."""
-    try:
-        entries: Any = json.loads(content)
-        pairs = [(entry["file_name"], entry["wnid"]) for entry in entries]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DatasetError(f"{place}: {type(error).__name__}: {error}. {NAMES_ADVICE}") from error
-    if not pairs or not all(isinstance(text, str) for pair in pairs for text in pair):
-        raise DatasetError(f"{place} names no photo, or holds something else than texts. {NAMES_ADVICE}")
-    return pairs
 
 
 def _read(file: Path) -> PooledSegments:
