@@ -4,6 +4,7 @@ Imports stand in the fixtures: this file is read before the run-time type check 
 would miss every module that is already there.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # for tiny_network.py: pytest's importlib mode leaves the path alone
 sys.path.append(str(Path(__file__).parent))
+
+os.environ["OVRCOAT_CACHE"] = "none"  # no test, nor a process that it starts, writes to the user's folder
 
 
 @pytest.fixture

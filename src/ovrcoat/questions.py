@@ -3,6 +3,7 @@
 Needs no photo. `segmenter.py` answers the question for as many photos as there are.
 """
 
+import copy
 import math
 import warnings
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from ovrcoat.errors import ConfigError
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.text_classifier import embed_categories
 from ovrcoat.structures import CategoryEmbeddings
+from ovrcoat.text_cache import TextCache, fingerprint
 from ovrcoat.vocabulary import Vocabulary
 
 Task = Literal["panoptic", "semantic", "instance"]
@@ -51,7 +53,13 @@ class Question:
 
 
 class QuestionBuilder:
-    """Checks words and options; embeds each name once and keeps its row."""
+    """Checks words and options; embeds each name once and keeps its row.
+
+    A name's row is looked for in `text_rows`, then in `cache`, which keeps it for other processes; then it is
+    computed, by matrix products in `text_dtype` (bfloat16: twice as fast where the machine has it, and rows
+    that are a little off). Norms, sums and the rows themselves are float32 always. A cache belongs to a
+    network whose text weights no longer change.
+    """
 
     def __init__(
         self,
@@ -60,16 +68,21 @@ class QuestionBuilder:
         config: ModelConfig,
         training_vocabulary: Vocabulary,
         text_rows: Mapping[str, Float[Tensor, " embedding"]] | None = None,
+        cache: TextCache | None = None,
+        text_dtype: torch.dtype = torch.float32,
     ) -> None:
         self._network = network
         self._config = config
         self._training_vocabulary = training_vocabulary
         self._row_of_name = dict(text_rows or {})
+        self.cache = cache
+        self.text_dtype = text_dtype
 
-    @property
-    def known_rows(self) -> Mapping[str, Float[Tensor, " embedding"]]:
-        """The rows of all names met so far."""
-        return self._row_of_name
+    def with_config(self, config: ModelConfig) -> "QuestionBuilder":
+        """A builder for other settings of inference that shares the rows of all names."""
+        other = copy.copy(self)
+        other._config = config
+        return other
 
     def build(
         self,
@@ -106,6 +119,7 @@ class QuestionBuilder:
             "overlap_threshold", overlap_threshold, default=usual.overlap_threshold, most=math.inf
         )
         vocabulary = Vocabulary.read(words).with_background(background)
+        self._recall(vocabulary)
         self._check(vocabulary)
         seen = vocabulary.seen_in(self._training_vocabulary)
         return Question(
@@ -137,13 +151,45 @@ class QuestionBuilder:
         measure = self._network.encoder.text_length
         return max(measure(template.replace("{}", ""))[0] for template in self._config.templates)
 
+    def _recall(self, vocabulary: Vocabulary) -> None:
+        """Take from the cache what it knows; first of all, for what fitted before need not be measured."""
+        new = self._unknown(vocabulary)
+        if new and self.cache is not None:
+            rows = self.cache.read(self._cache_key, new)
+            self._row_of_name.update(
+                {name: row.to(self._network.encoder.device) for name, row in rows.items()}
+            )
+
     @torch.inference_mode()
     def _embed(self, vocabulary: Vocabulary) -> CategoryEmbeddings:
+        if new := self._unknown(vocabulary):
+            device = self._network.encoder.device.type
+            with torch.autocast(device, dtype=self.text_dtype, enabled=self.text_dtype != torch.float32):
+                computed = self._network.embed_names(new, self._config.templates).float()
+            rows = dict(zip(new, computed, strict=True))
+            self._row_of_name.update(rows)
+            if self.cache is not None:
+                self.cache.write(self._cache_key, rows)
         groups = [category.names for category in vocabulary.all_categories]
-        rows = self._row_of_name
-        if new := [name for name in dict.fromkeys(chain.from_iterable(groups)) if name not in rows]:
-            rows.update(zip(new, self._network.embed_names(new, self._config.templates), strict=True))
-        return embed_categories(groups, rows)
+        return embed_categories(groups, self._row_of_name)
+
+    def _unknown(self, vocabulary: Vocabulary) -> list[str]:
+        """The names without a row, each once."""
+        names = chain.from_iterable(category.names for category in vocabulary.all_categories)
+        return [name for name in dict.fromkeys(names) if name not in self._row_of_name]
+
+    @cached_property
+    def _cache_key(self) -> str:
+        """All that a row depends on, beside its name."""
+        encoder = self._config.encoder
+        facts = {
+            "family": encoder.family,
+            "text": encoder.text.model_dump(mode="json"),
+            "templates": self._config.templates,
+            "dtype": str(self.text_dtype),
+        }
+        tower = self._network.encoder.get_submodule("text_tower")  # so called in checkpoints of every family
+        return fingerprint(tower, facts)
 
 
 def _in_range(name: str, value: Number | None, *, default: float, most: float = 1.0) -> float:

@@ -1,14 +1,17 @@
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import tiny_clip
 from ovrcoat.config import ModelConfig
 from ovrcoat.errors import ConfigError, VocabularyError
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.questions import QuestionBuilder
 from ovrcoat.segmenter import Segmenter
+from ovrcoat.text_cache import TextCache
 from ovrcoat.vocabulary import Vocabulary
 
 
@@ -86,3 +89,97 @@ def test_doubts_about_the_words_are_warnings_at_the_callers_line(
     with pytest.warns(UserWarning, match="names are given twice in their category: 'cat'") as caught:
         tiny_segmenter.segment(photo_pixels, "cat, cat; dog")
     assert len(caught) == 1
+
+
+@pytest.fixture
+def with_tower(tiny_network: SegmentationNetwork) -> SegmentationNetwork:
+    """The tiny network, and weights that a text's row can depend on."""
+    tiny_network.encoder.text_tower = torch.nn.Linear(2, 2)
+    return tiny_network
+
+
+def builder(
+    network: SegmentationNetwork, config: ModelConfig, folder: Path, **options: Any
+) -> QuestionBuilder:
+    """What another process would make of `folder`."""
+    return QuestionBuilder(
+        network,
+        config=config,
+        training_vocabulary=Vocabulary.parse("cat; sky#stuff"),
+        cache=TextCache(folder),
+        **options,
+    )
+
+
+def test_a_name_of_an_earlier_process_is_neither_measured_nor_embedded(
+    with_tower: SegmentationNetwork, tiny_config: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = builder(with_tower, tiny_config, tmp_path).build("cat; dog", background="none")
+    texts = with_tower.encoder.texts
+    texts.clear()
+    measured = []
+    measure = with_tower.encoder.text_length
+    monkeypatch.setattr(
+        with_tower.encoder, "text_length", lambda text: measured.append(text) or measure(text)
+    )
+    second = builder(with_tower, tiny_config, tmp_path).build("dog; cat", background="none")
+    assert (texts, measured) == ([], [])
+    assert torch.equal(second.embeddings.rows, first.embeddings.rows.flip(0))
+    builder(with_tower, tiny_config, tmp_path).build("cat; road", background="none")
+    assert texts == ["a photo of a road.", "There is a road in the scene"]
+
+
+def test_rows_from_the_checkpoint_win_and_leave_the_cache_alone(
+    with_tower: SegmentationNetwork, tiny_config: ModelConfig, tmp_path: Path
+) -> None:
+    builder(with_tower, tiny_config, tmp_path / "a").build("cat", background="none")
+    own = {"cat": torch.eye(16)[0]}
+    known = builder(with_tower, tiny_config, tmp_path / "a", text_rows=own)
+    assert torch.equal(known.build("cat", background="none").embeddings.rows[0], own["cat"])
+    builder(with_tower, tiny_config, tmp_path / "b", text_rows=own).build("cat", background="none")
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("other", ["weights", "templates", "dtype"])
+def test_what_was_computed_otherwise_is_computed_anew(
+    with_tower: SegmentationNetwork, tiny_config: ModelConfig, tmp_path: Path, other: str
+) -> None:
+    builder(with_tower, tiny_config, tmp_path).build("cat", background="none")
+    options = {}
+    if other == "weights":
+        with_tower.encoder.get_submodule("text_tower").weight.data += 1e-3
+    elif other == "templates":
+        tiny_config = tiny_config.model_copy(update={"templates": ("a {}", "the {}")})
+    else:
+        options["text_dtype"] = torch.bfloat16
+    with_tower.encoder.texts.clear()
+    rows = (
+        builder(with_tower, tiny_config, tmp_path, **options).build("cat", background="none").embeddings.rows
+    )
+    assert len(with_tower.encoder.texts) == 2
+    assert rows.dtype == torch.float32
+
+
+def test_without_a_cache_no_weights_are_read(questions: QuestionBuilder) -> None:
+    """The tiny network has no text tower that could be."""
+    assert questions.cache is None
+    assert questions.build("cat", background="none").embeddings.rows.shape == (1, 16)
+
+
+def test_half_precision_comes_near() -> None:
+    network = tiny_clip.make_network("convnext")
+    rows = [
+        QuestionBuilder(
+            network,
+            config=tiny_clip.make_config("convnext"),
+            training_vocabulary=Vocabulary.parse("cat"),
+            text_dtype=dtype,
+        )
+        .build("cat; dog; traffic light", background="none")
+        .embeddings.rows
+        for dtype in (torch.float32, torch.bfloat16)
+    ]
+    assert rows[1].dtype == torch.float32
+    assert not torch.equal(*rows)
+    torch.testing.assert_close(rows[1], rows[0], rtol=0, atol=0.02)
+    torch.testing.assert_close(rows[1].norm(dim=-1), torch.ones(3))

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -43,7 +44,7 @@ def doctor(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
     json
         Print one JSON document instead of a table.
     """
-    findings = [*_python(), *_libraries(), *_devices(), *_models(), *_folders()]
+    findings = [*_python(), *_libraries(), *_devices(), *_models(), *_folders(), _text_cache()]
     if json:
         say_json([asdict(finding) for finding in findings])
     else:
@@ -161,9 +162,34 @@ def _folders() -> Iterator[Finding]:
     from ovrcoat.checkpoints.catalog import model_folders
 
     for folder in model_folders():
-        existing = next(place for place in (folder, *folder.parents) if place.exists())
-        if existing.is_dir() and os.access(existing, os.W_OK):
+        if (obstacle := _obstacle(folder)) is None:
             yield Finding(f"folder {folder}", "ok", "can be written", False)
         else:
             remedy = "Set OVRCOAT_MODELS to a folder that you may write to"
-            yield Finding(f"folder {folder}", "broken", f"cannot be written ({existing})", False, remedy)
+            yield Finding(f"folder {folder}", "broken", f"cannot be written ({obstacle})", False, remedy)
+
+
+def _text_cache() -> Finding:
+    """Where embedded names are kept, and how many are."""
+    from ovrcoat.text_cache import FOLDER_VARIABLE, open_text_cache
+
+    cache = open_text_cache()
+    if cache is None:
+        return Finding("text cache", "ok", "off: every process embeds its words anew", False)
+    subject = f"text cache {cache.path}"
+    if (obstacle := _obstacle(cache.path.parent)) is not None:
+        remedy = f"Set {FOLDER_VARIABLE} to a folder that you may write to, or to none"
+        return Finding(subject, "broken", f"cannot be written ({obstacle})", False, remedy)
+    with warnings.catch_warnings(record=True) as faults:
+        warnings.simplefilter("always")
+        rows = cache.count_rows()
+    if faults:
+        return Finding(subject, "broken", str(faults[0].message), False, "Delete it if this stays")
+    size = cache.path.stat().st_size if cache.path.exists() else 0
+    return Finding(subject, "ok", f"{rows} names, {size / 2**20:.1f} MiB; delete it to empty it", False)
+
+
+def _obstacle(folder: Path) -> Path | None:
+    """What keeps us from writing to `folder`, or from making it; None if nothing does."""
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    return None if existing.is_dir() and os.access(existing, os.W_OK) else existing

@@ -1,7 +1,7 @@
 """CLIP's text tower, sentences to embeddings: OpenCLIP's transformer and byte-pair tokenizer on short rows.
 
-Attention is causal, so what follows the end-of-text token cannot change it: rows are as long as their longest
-text and not always 77 tokens, which costs a fifth of the time for the usual prompts.
+Attention is causal, so what follows a token cannot change it: nothing is padded to 77 tokens, and what texts
+begin with alike is computed once (`token_tree.py`). For the usual prompts that is a twentieth of the work.
 """
 
 import math
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from ovrcoat.model.encoders.text_batches import embed_in_batches
+from ovrcoat.model.encoders.token_tree import TokenTree, token_trees
 
 if TYPE_CHECKING:
     from open_clip.tokenizer import SimpleTokenizer
+    from open_clip.transformer import ResidualAttentionBlock
 
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)  # where CLIP starts the temperature that both towers share
 
@@ -52,25 +54,35 @@ class ClipTextTower(nn.Module):
         nn.init.normal_(self.text_projection, std=width**-0.5)
 
     def forward(self, tokens: Int[Tensor, "text token"]) -> Float[Tensor, "text embedding"]:
-        """Encode token ids (start, text, end, zeros); not normalised."""
+        """Encode token ids (start, text, end, zeros), the plain way; not normalised."""
         count = tokens.shape[1]
         states = self.token_embedding(tokens) + self.positional_embedding[:count]
         future = states.new_full((count, count), -torch.inf).triu(1)
         states = self.transformer(states, attn_mask=future)
         ends = tokens.argmax(dim=-1)  # the end-of-text token has the largest id of all
-        return (
-            self.ln_final(states[torch.arange(len(states), device=states.device), ends])
-            @ self.text_projection
-        )
+        return self._project(states[torch.arange(len(states), device=states.device), ends])
+
+    def encode_tree(self, tree: TokenTree) -> Float[Tensor, "text embedding"]:
+        """Encode the texts of a tree; the same as `forward` up to rounding."""
+        states = self.token_embedding(tree.tokens) + self.positional_embedding[tree.depths]
+        *layers, final_layer = self.transformer.resblocks
+        for layer in layers:
+            states = _apply(layer, states, tree)
+        return self._project(_apply(final_layer, states, tree, only=tree.ends))
 
     def embed(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
-        """Embed sentences, not normalised; each distinct one once, texts of like length together."""
-        return embed_in_batches(
-            texts,
-            token_ids=self.token_ids,
-            tower=lambda tokens, _: self(tokens),  # the end-of-text token tells where a text ends
-            empty=self.text_projection.new_zeros((0, self.text_projection.shape[1])),
-        )
+        """Embed sentences, not normalised; each distinct one once, common beginnings once."""
+        if not texts:
+            return self.text_projection.new_zeros((0, self.text_projection.shape[1]))
+        distinct = list(dict.fromkeys(texts))
+        place_of_text = {text: place for place, text in enumerate(distinct)}
+        order: list[int] = []
+        embedded = []
+        for places, tree in token_trees([self.token_ids(text) for text in distinct]):
+            order.extend(places)
+            embedded.append(self.encode_tree(tree.to(self.text_projection.device)))
+        back = torch.tensor(order).argsort()[[place_of_text[text] for text in texts]]
+        return torch.cat(embedded)[back.to(self.text_projection.device)]
 
     def token_ids(self, text: str) -> list[int]:
         """Start token, the text's byte pairs (cut to fit), end token."""
@@ -87,3 +99,25 @@ class ClipTextTower(nn.Module):
         from open_clip.tokenizer import SimpleTokenizer
 
         return SimpleTokenizer()
+
+    def _project(self, states: Float[Tensor, "text width"]) -> Float[Tensor, "text embedding"]:
+        """From the end tokens' states into the common space; in full precision under autocast too."""
+        with torch.autocast(states.device.type, enabled=False):
+            return self.ln_final(states) @ self.text_projection
+
+
+def _apply(
+    layer: "ResidualAttentionBlock",
+    states: Float[Tensor, "node width"],
+    tree: TokenTree,
+    *,
+    only: Int[Tensor, " text"] | None = None,
+) -> Float[Tensor, "_ width"]:
+    """One layer of OpenCLIP's transformer over a tree; of the nodes `only`, if nobody asks for the others."""
+    attention = layer.attn
+    mixed = F.linear(layer.ln_1(states), attention.in_proj_weight, attention.in_proj_bias)
+    attended = tree.attend(*mixed.chunk(3, dim=-1), heads=attention.num_heads)
+    if only is not None:
+        states, attended = states[only], attended[only]
+    states = states + layer.ls_1(attention.out_proj(attended))
+    return states + layer.ls_2(layer.mlp(layer.ln_2(states)))

@@ -2,9 +2,13 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
 from ovrcoat.model.encoders.clip_text import ClipTextTower
+from ovrcoat.model.encoders.token_tree import token_trees
 
 TEXTS = ["a photo of a cat.", "a dog", "There is a very large hovercraft in the scene.", "a dog"]
 
@@ -59,15 +63,80 @@ def test_activation_matters():
 
 
 def test_each_distinct_text_is_encoded_once_and_order_stays(tower, monkeypatch):
-    rows = []
-    forward = tower.forward
-    monkeypatch.setattr(tower, "forward", lambda tokens: rows.append(len(tokens)) or forward(tokens))
-    monkeypatch.setattr("ovrcoat.model.encoders.text_batches.TEXTS_AT_ONCE", 2)
+    texts = []
+    encode_tree = tower.encode_tree
+    monkeypatch.setattr(tower, "encode_tree", lambda tree: texts.append(len(tree.ends)) or encode_tree(tree))
     embedded = tower.embed(TEXTS)
-    assert rows == [2, 1]
+    assert texts == [3]
     assert torch.equal(embedded[1], embedded[3])
     for text, row in zip(TEXTS, embedded, strict=True):
         torch.testing.assert_close(tower.embed([text])[0], row, rtol=1e-4, atol=1e-6)
+
+
+def small_tower(seed: int) -> ClipTextTower:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        tower = ClipTextTower(
+            width=16,
+            heads=2,
+            layers=3,
+            context_length=12,
+            vocabulary_size=6,
+            activation="gelu",
+            embedding_dim=8,
+        )
+        for weight in (*tower.token_embedding.parameters(), tower.positional_embedding):
+            nn.init.normal_(weight)  # CLIP's own start is so small that all texts look alike
+    return tower.eval()
+
+
+ROWS = st.lists(
+    st.lists(st.integers(0, 4), max_size=11).map(lambda tokens: [*tokens, 5]), min_size=1, max_size=40
+)
+
+
+@settings(deadline=None, max_examples=25)
+@given(rows=ROWS, nodes_at_once=st.integers(1, 200), seed=st.integers(0, 3))
+def test_a_tree_of_texts_equals_each_text_alone(rows, nodes_at_once, seed):
+    tower = small_tower(seed)
+    with torch.no_grad():
+        ((order, whole),) = token_trees(rows, nodes_at_once=10_000)
+        embedded = tower.encode_tree(whole)
+        for place, row in zip(order, embedded, strict=True):
+            alone = tower(torch.tensor([rows[place]]))[0]
+            torch.testing.assert_close(row, alone, rtol=0, atol=1e-5)
+        parts = [
+            (places, tower.encode_tree(tree))
+            for places, tree in token_trees(rows, nodes_at_once=nodes_at_once)
+        ]
+    again = torch.cat([rows_of_part for _, rows_of_part in parts])
+    assert [place for places, _ in parts for place in places] == order
+    torch.testing.assert_close(again, embedded, rtol=0, atol=1e-6)
+
+
+def test_half_precision_is_for_matrix_products_only(tower):
+    with torch.no_grad():
+        exact = tower.embed(TEXTS)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rough = tower.embed(TEXTS)
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, exact)
+    assert (F.cosine_similarity(rough, exact) > 0.999).all()
+
+
+def test_the_gradient_is_the_plain_ones():
+    tower = small_tower(0)
+    rows = [[0, 1, 5], [0, 2, 3, 5], [0, 1, 1, 5]]
+    gradients = []
+    for compute in (
+        lambda: torch.cat([tower(torch.tensor([row])) for row in rows]).square().sum(),
+        lambda: sum(tower.encode_tree(tree).square().sum() for _, tree in token_trees(rows)),
+    ):
+        tower.zero_grad()
+        compute().backward()
+        gradients.append([weight.grad.clone() for weight in tower.parameters()])
+    for plain, ours in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-5)
 
 
 def test_no_text_gives_no_row(tower):
