@@ -77,6 +77,16 @@ class Encoding:
     proposals: MaskProposals
     clip: MaskEmbeddings
 
+    def one(self, row: int) -> "Encoding":
+        """One photo of the batch, in memory of its own, so that it does not keep its batch mates alive."""
+        if len(self.clip.embeddings) == 1:
+            return self
+        masks, clip, place = self.proposals, self.clip, slice(row, row + 1)
+        return Encoding(
+            proposals=MaskProposals(masks.mask_logits[place].clone(), masks.embeddings[place].clone()),
+            clip=MaskEmbeddings(clip.embeddings[place].clone(), clip.on_map[place].clone()),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class CategoryEmbeddings:

@@ -1,7 +1,9 @@
 """`ovrcoat segment` from arguments to files, on a tiny network."""
 
 import json
+import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -186,10 +188,36 @@ def test_skipped_photos_do_not_shift_the_others(ovrcoat, folder: Path):
     assert [failure["file"] for failure in outcome.document["failed"]] == ["0.png", "3.png", "4.png"]
 
 
-def test_skip_remembers_the_reason(capsys: pytest.CaptureFixture[str]):
+def test_tables_and_errors_come_in_the_order_of_the_photos(
+    ovrcoat, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Though the answers are written, and told, later than they are made."""
+    for index in range(7):
+        Image.new("RGB", (40, 40)).save(folder / f"{index}.png")
+    for broken in (1, 2, 6):
+        (folder / f"{broken}.png").write_bytes(b"no image")
+    monkeypatch.setattr("sys.stderr", sys.stdout)  # as on a terminal
+    outcome = ovrcoat("segment", *(f"{i}.png" for i in range(7)), "-v", WORDS)
+    assert outcome.status == 1
+    told = re.findall(r"^(?:error: )?(\d)\.png: ", outcome.out, flags=re.MULTILINE)
+    assert told == ["0", "1", "2", "3", "4", "5", "6"]
+
+
+def test_a_file_that_cannot_be_written_stops_the_run(ovrcoat, folder: Path):
+    for index in range(9):
+        Image.new("RGB", (40, 40)).save(folder / f"{index}.jpg")
+    (folder / "out").mkdir()
+    Image.new("RGB", (2, 2)).save(folder / "out" / "2.png")
+    outcome = ovrcoat("segment", *(f"{i}.jpg" for i in range(9)), "-v", WORDS, "--output", "out")
+    assert outcome.status == 2
+    assert "2.png exists and was not written by ovrcoat" in outcome.err
+    document = json.loads((folder / "out" / "panoptic.json").read_text())
+    assert [image["file_name"] for image in document["images"]] == ["0.jpg", "1.jpg"]
+
+
+def test_skip_remembers_the_reason():
     from ovrcoat.cli.options import Report
 
     run = Run((Path("a.jpg"),), Report())
     run.skip(Path("a.jpg"), ImageError("a.jpg: broken"))
     assert (run.failed, run.status) == ({Path("a.jpg"): "a.jpg: broken"}, 1)
-    assert capsys.readouterr().err == "error: a.jpg: broken\n"

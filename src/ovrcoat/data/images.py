@@ -5,12 +5,14 @@ First step of the path of an image. Knows no network and does not import torch.
 
 import glob
 import io
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from jaxtyping import UInt8
@@ -28,6 +30,11 @@ SUFFIXES = (
 )
 
 OnError = Literal["raise", "skip"] | Callable[[object, ImageError], None]
+
+# The comment makes the pattern ours: an equal filter of the user's would be taken away with ours.
+_PILLOW_MODULES = r"PIL\.(?#ignored by ovrcoat)"
+_filter_lock = threading.Lock()
+_readers = 0  # that need the filter just now
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +76,6 @@ def read_image(source: object) -> Photo:
     )
 
 
-def read_images(images: Iterable[object], on_error: OnError) -> Iterator[Photo]:
-    """Read photo after photo.
-
-    One that cannot be read raises its `ImageError`, with "skip" it is left out with a warning, else
-    `on_error(image, error)` is called.
-    """
-    for image in images:
-        try:
-            photo = read_image(image)
-        except ImageError as error:
-            if on_error == "raise":
-                raise
-            if on_error == "skip":
-                warnings.warn(f"skipped: {error}", UserWarning, stacklevel=2)
-            else:
-                on_error(image, error)
-            continue
-        yield photo
-
-
 def find_images(sources: str | PathLike[str] | Iterable[str | PathLike[str]]) -> tuple[Path, ...]:
     """The photos that files, folders and glob patterns name, none twice.
 
@@ -109,6 +96,28 @@ def find_images(sources: str | PathLike[str] | Iterable[str | PathLike[str]]) ->
     if not found:
         raise ImageError("no photo was named: give files, folders or patterns such as 'photos/*.jpg'")
     return tuple(found.values())
+
+
+@contextmanager
+def pillow_warnings_ignored() -> Iterator[None]:
+    """Ignore what Pillow's own modules warn of: odd metadata, and sizes that are an error here anyway.
+
+    Unlike `warnings.catch_warnings` this may be used in several threads: leaving that puts back all filters
+    as they were on entering, whatever other threads have set meanwhile. This takes its own filter away only.
+    """
+    global _readers  # noqa: PLW0603 - the filters are the process's, too
+    with _filter_lock:
+        _readers += 1
+        warnings.filterwarnings("ignore", module=_PILLOW_MODULES)  # again, it goes in front
+        ours = warnings.filters[0]
+    try:
+        yield
+    finally:
+        with _filter_lock:
+            _readers -= 1
+            if not _readers:
+                with suppress(ValueError):  # a catch_warnings that was left meanwhile took it along
+                    cast("list[object]", warnings.filters).remove(ours)
 
 
 def _expand(source: str) -> list[Path]:
@@ -182,8 +191,7 @@ def _decode(file: io.BytesIO | io.BufferedReader, *, label: str) -> UInt8[np.nda
     if not file.read(1):
         raise ImageError(f"{label}: the file is empty (0 bytes); copy or download it again")
     file.seek(0)
-    with warnings.catch_warnings():  # Pillow warns of odd metadata and of sizes that are an error here anyway
-        warnings.simplefilter("ignore")
+    with pillow_warnings_ignored():
         try:
             image = Image.open(file)
         except Image.DecompressionBombError as error:

@@ -1,13 +1,12 @@
 """Label pictures: bytes in, ids per pixel out. Their values are data, so nothing is converted on the way."""
 
 import io
-import warnings
 
 import numpy as np
 from jaxtyping import Int32
 from PIL import Image
 
-from ovrcoat.data.images import MAX_PIXELS
+from ovrcoat.data.images import MAX_PIXELS, pillow_warnings_ignored
 from ovrcoat.errors import DatasetError
 from ovrcoat.id_picture import ids_of_picture
 
@@ -74,8 +73,7 @@ def positions_of(
 
 
 def _decode(content: bytes, *, place: str) -> Image.Image:
-    with warnings.catch_warnings():  # of large pictures; the limit is checked below
-        warnings.simplefilter("ignore")
+    with pillow_warnings_ignored():  # of large pictures; the limit is checked below
         try:
             image = Image.open(io.BytesIO(content), formats=("PNG", "TIFF"))
             if image.width * image.height > MAX_PIXELS:

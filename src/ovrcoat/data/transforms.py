@@ -5,6 +5,7 @@ code, so in a common one each photo's result would depend on its neighbours.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,9 +13,35 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch.nn import functional as F
 
+from ovrcoat.data.images import Photo
 from ovrcoat.structures import ImageBatch, Size
 
 STRIDE = 32  # of the coarsest feature map: padded sides are multiples of it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedPhoto:
+    """A photo, and the same resized to what the network sees, not yet padded."""
+
+    photo: Photo
+    resized: UInt8[np.ndarray, "_ _ 3"]
+
+    @property
+    def padded_size(self) -> Size:
+        """The network's input."""
+        return padded_size(self.resized.shape[:2])
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory it takes."""
+        pixels = self.photo.pixels
+        return pixels.nbytes + (0 if self.resized is pixels else self.resized.nbytes)
+
+
+def prepare(photo: Photo, *, short_side: int, max_long_side: int) -> PreparedPhoto:
+    """Resize a photo to its test size."""
+    size = test_size(photo.pixels.shape[:2], short_side=short_side, max_long_side=max_long_side)
+    return PreparedPhoto(photo, resize(photo.pixels, size))
 
 
 def test_size(size: Size, *, short_side: int, max_long_side: int) -> Size:
@@ -43,31 +70,26 @@ def padded_size(size: Size) -> Size:
     return -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE
 
 
-def group_by_padded_size(sizes: Sequence[Size]) -> tuple[tuple[int, ...], ...]:
-    """Positions of `sizes`, grouped by the padded size; groups in order of their first member."""
-    groups: dict[Size, list[int]] = {}
-    for position, size in enumerate(sizes):
-        groups.setdefault(padded_size(size), []).append(position)
-    return tuple(tuple(group) for group in groups.values())
-
-
 def batch_images(
     images: Sequence[UInt8[np.ndarray, "_ _ 3"]], *, device: torch.device | str = "cpu"
 ) -> ImageBatch:
     """Pad photos of ONE padded size right and bottom, and stack them.
 
     Raises:
-        ValueError: no photo, or several padded sizes: see `group_by_padded_size`.
+        ValueError: no photo, or several padded sizes.
     """
     sizes = tuple((image.shape[0], image.shape[1]) for image in images)
     padded = {padded_size(size) for size in sizes}
     if len(padded) != 1:
         raise ValueError(f"a batch holds photos of one padded size, but {len(padded)} came: {sorted(padded)}")
-    pixels = np.zeros((len(images), *padded.pop(), 3), dtype=np.float32)
-    for row, image, (height, width) in zip(pixels, images, sizes, strict=True):
+    on_cuda = torch.device(device).type == "cuda"
+    # bytes travel, a quarter of what they become; to CUDA from pinned memory, which nobody has to wait for
+    pixels = torch.zeros((len(images), *padded.pop(), 3), dtype=torch.uint8, pin_memory=on_cuda)
+    for row, image, (height, width) in zip(pixels.numpy(), images, sizes, strict=True):
         row[:height, :width] = image
     # channels stay last in memory: convolutions are faster for it
-    return ImageBatch(pixels=torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2), valid_sizes=sizes)
+    on_device = pixels.to(device, non_blocking=on_cuda).float().permute(0, 3, 1, 2)
+    return ImageBatch(pixels=on_device, valid_sizes=sizes)
 
 
 def mask_coverage(

@@ -1,10 +1,13 @@
 """One photo against its truth: encoded once, asked for every γ and task, and reduced to small tallies.
 
-What comes out is an entry of the journal: it holds everything that the report needs of the photo.
+First the network answers, then its answers are compared with the truth; that needs no network and may run in
+another thread. What comes out is an entry of the journal: it holds everything that the report needs of the
+photo.
 """
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int32
@@ -20,6 +23,7 @@ from ovrcoat.evaluation.plan import Plan, positions, present_only
 from ovrcoat.evaluation.predictions import PredictionFolder
 from ovrcoat.evaluation.reading_ahead import Sample
 from ovrcoat.evaluation.report import trust_key
+from ovrcoat.inference.overlaps import Overlaps
 from ovrcoat.questions import Trust
 from ovrcoat.results import InstanceResult, PanopticResult
 from ovrcoat.segmenter import EncodedImage
@@ -28,8 +32,34 @@ from ovrcoat.vocabulary import Vocabulary
 DETECTION_KEYS = ("category_id", "segmentation", "score")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """What the network says of one photo: per γ (as `trust_key` writes it) a result of each task.
+
+    `overlaps` are those of all masks with the true segments; None without panoptic truth. Semantic maps hold
+    places among the data set's categories, -1 for void.
+    """
+
+    record: Record
+    sample: Sample
+    overlaps: Overlaps | None
+    panoptic: Mapping[str, Explanation]
+    semantic: Mapping[str, Int32[np.ndarray, "_ _"]]
+    instance: Mapping[str, InstanceResult | None]
+    seconds: float
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory they take with their photo, more or less."""
+        height, width, _ = self.sample.photo.pixels.shape
+        return self.sample.nbytes + 4 * height * width * (len(self.panoptic) + len(self.semantic))
+
+
 class PhotoScorer:
-    """Scores photo after photo; `folders` take the panoptic predictions, by `trust_key`."""
+    """Scores photo after photo; `folders` take the panoptic predictions, by `trust_key`.
+
+    Photos may be asked about in one thread and scored in another.
+    """
 
     def __init__(self, plan: Plan, folders: Mapping[str, PredictionFolder]) -> None:
         self._plan = plan
@@ -38,8 +68,8 @@ class PhotoScorer:
         self._positions = positions(plan.dataset.categories)
         self._names = [category.name for category in plan.dataset.categories]
 
-    def score(self, record: Record, sample: Sample) -> Entry:
-        """The journal's entry of one photo.
+    def ask(self, record: Record, sample: Sample) -> Answers:
+        """Run the network, and answer every question of the plan.
 
         Raises:
             DatasetError: the truth contradicts itself.
@@ -48,14 +78,35 @@ class PhotoScorer:
         tasks = self._plan.settings.tasks
         words = self._words(sample)
         encoded = self._plan.segmenter.encode(sample.photo)
-        entry: Entry = {"image_id": record.image_id}
-        if "panoptic" in tasks and sample.panoptic is not None:
-            entry |= self._panoptic(record, encoded, truth=sample.panoptic, words=words)
+        overlaps = None
+        panoptic, semantic, instance = {}, {}, {}
+        if "panoptic" in tasks and (truth := sample.panoptic) is not None:
+            overlaps = encoded.overlaps(region_map(truth), region_count=len(truth.segments))
+            panoptic = {key: _explained(encoded, words, trust) for key, trust in self._trusts.items()}
         if "semantic" in tasks and sample.semantic is not None:
-            entry["semantic"] = self._semantic(encoded, truth=sample.semantic, words=words)
+            semantic = {key: self._category_map(encoded, words, trust) for key, trust in self._trusts.items()}
         if "instance" in tasks:
-            entry["instance"] = self._instance(encoded, words=words)
-        return entry | {"seconds": round(time.perf_counter() - started, 4)}
+            instance = {key: _instances(encoded, words, trust) for key, trust in self._trusts.items()}
+        seconds = time.perf_counter() - started
+        return Answers(record, sample, overlaps, panoptic, semantic, instance, seconds)
+
+    def score(self, answers: Answers) -> Entry:
+        """The journal's entry of one photo.
+
+        Raises:
+            DatasetError: the truth contradicts itself.
+            OutputError: a prediction cannot be written.
+        """
+        started = time.perf_counter()
+        tasks, sample = self._plan.settings.tasks, answers.sample
+        entry: Entry = {"image_id": answers.record.image_id}
+        if answers.overlaps is not None and sample.panoptic is not None:
+            entry |= self._panoptic(answers, truth=sample.panoptic, overlaps=answers.overlaps)
+        if "semantic" in tasks and sample.semantic is not None:
+            entry["semantic"] = self._semantic(answers, truth=sample.semantic)
+        if "instance" in tasks:
+            entry["instance"] = {key: _detections(result) for key, result in answers.instance.items()}
+        return entry | {"seconds": round(answers.seconds + time.perf_counter() - started, 4)}
 
     def _words(self, sample: Sample) -> Vocabulary:
         """What this photo is asked for."""
@@ -68,10 +119,8 @@ class PhotoScorer:
         there = np.unique(sample.semantic) if sample.semantic is not None else ()
         return present_only(words, frozenset(ids[place] for place in there if place >= 0))
 
-    def _panoptic(
-        self, record: Record, encoded: EncodedImage, *, truth: PanopticTruth, words: Vocabulary
-    ) -> Entry:
-        overlaps = encoded.overlaps(region_map(truth), region_count=len(truth.segments))
+    def _panoptic(self, answers: Answers, *, truth: PanopticTruth, overlaps: Overlaps) -> Entry:
+        record = answers.record
         areas = {s.id: area for s, area in zip(truth.segments, overlaps.regions.tolist(), strict=True)}
         differing = [
             f"{record.labels}: segment {s.id} has area {s.area} in the JSON, {areas[s.id]} pixels in the PNG"
@@ -81,8 +130,7 @@ class PhotoScorer:
         if self._plan.settings.areas == "png":
             truth = PanopticTruth(truth.id_map, with_areas(truth.segments, areas))
         tallies, lost = {}, {}
-        for key, trust in self._trusts.items():
-            explanation = self._explained(encoded, words, trust)
+        for key, explanation in answers.panoptic.items():
             result = explanation.result
             match = match_segments(truth, result.id_map, {s.id: s.category_id for s in result.segments})
             tallies[key] = {str(id): [t.tp, t.fp, t.fn, t.iou_sum] for id, t in match.tallies.items()}
@@ -92,39 +140,48 @@ class PhotoScorer:
                 self._folders[key].add(record, result.id_map, segments=result.segments)
         return {"panoptic": tallies, "lost_masks": lost, "areas_differ": differing}
 
-    def _explained(self, encoded: EncodedImage, words: Vocabulary, trust: Trust) -> Explanation:
-        """The panoptic answer; where the oracle knows of nothing, nothing is asked and nothing found."""
-        if words.categories:
-            return encoded.explain(words, trust=trust, background=_background(words))
-        nothing = np.zeros(encoded.sizes.output, dtype=np.int32)
-        return Explanation(PanopticResult(nothing, (), ()), fates=())
-
-    def _semantic(
-        self, encoded: EncodedImage, *, truth: Int32[np.ndarray, "height width"], words: Vocabulary
-    ) -> dict[str, list[list[int]]]:
-        """Per γ: place of the true category, of the predicted one, pixels."""
+    def _category_map(
+        self, encoded: EncodedImage, words: Vocabulary, trust: Trust
+    ) -> Int32[np.ndarray, "height width"]:
+        """Per pixel the predicted category's place among the data set's; -1 is void."""
+        if not words.categories:
+            return np.full(encoded.sizes.output, -1, dtype=np.int32)
         # value in the result's map → place among the data set's categories
         places = np.array([-1, *(self._positions[category.id] for category in words.categories)], np.int32)
-        cells = {}
-        for key, trust in self._trusts.items():
-            predicted = np.full_like(truth, -1)
-            if words.categories:
-                result = encoded.segment(words, task="semantic", trust=trust, background=_background(words))
-                predicted = places[result.painted()]
-            cells[key] = [list(cell) for cell in MeanIou(self._names).add(truth, predicted)]
-        return cells
+        result = encoded.segment(words, task="semantic", trust=trust, background=_background(words))
+        return places[result.painted()]
 
-    def _instance(self, encoded: EncodedImage, *, words: Vocabulary) -> dict[str, list[Entry]]:
-        """Per γ: detections in COCO's results form, without photo id and box."""
-        detections = {}
-        for key, trust in self._trusts.items():
-            found: list[Entry] = []
-            if any(category.is_thing for category in words.categories):
-                result = encoded.segment(words, task="instance", trust=trust, background=_background(words))
-                assert isinstance(result, InstanceResult)
-                found = result.to_coco()
-            detections[key] = [{name: one[name] for name in DETECTION_KEYS} for one in found]
-        return detections
+    def _semantic(
+        self, answers: Answers, *, truth: Int32[np.ndarray, "height width"]
+    ) -> dict[str, list[list[int]]]:
+        """Per γ: place of the true category, of the predicted one, pixels."""
+        return {
+            key: [list(cell) for cell in MeanIou(self._names).add(truth, predicted)]
+            for key, predicted in answers.semantic.items()
+        }
+
+
+def _explained(encoded: EncodedImage, words: Vocabulary, trust: Trust) -> Explanation:
+    """The panoptic answer; where the oracle knows of nothing, nothing is asked and nothing found."""
+    if words.categories:
+        return encoded.explain(words, trust=trust, background=_background(words))
+    nothing = np.zeros(encoded.sizes.output, dtype=np.int32)
+    return Explanation(PanopticResult(nothing, (), ()), fates=())
+
+
+def _instances(encoded: EncodedImage, words: Vocabulary, trust: Trust) -> InstanceResult | None:
+    """The things; None where none is asked for."""
+    if not any(category.is_thing for category in words.categories):
+        return None
+    result = encoded.segment(words, task="instance", trust=trust, background=_background(words))
+    assert isinstance(result, InstanceResult)
+    return result
+
+
+def _detections(result: InstanceResult | None) -> list[Entry]:
+    """Detections in COCO's results form, without photo id and box."""
+    found = result.to_coco() if result is not None else []
+    return [{name: one[name] for name in DETECTION_KEYS} for one in found]
 
 
 def _background(words: Vocabulary) -> str:

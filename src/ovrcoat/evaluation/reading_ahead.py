@@ -1,8 +1,6 @@
 """Photos and truths, read by one thread while the network works on the photo before."""
 
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +10,10 @@ from ovrcoat.data.dataset import Dataset, Record
 from ovrcoat.data.images import Photo, read_image
 from ovrcoat.data.truth import PanopticTruth
 from ovrcoat.errors import DatasetError, ImageError
+from ovrcoat.side_thread import ahead
 
-AHEAD = 3  # photos in memory that wait for the network; a 12-megapixel one takes some 100 MB with its truth
+AHEAD = 3  # photos in memory that wait for the network
+AHEAD_BYTES = 256 * 2**20  # and what they may take; one of 12 megapixels takes some 100 MB with its truth
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +23,12 @@ class Sample:
     photo: Photo
     panoptic: PanopticTruth | None
     semantic: Int32[np.ndarray, "height width"] | None
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory it takes."""
+        maps = (self.panoptic.id_map if self.panoptic else None, self.semantic)
+        return self.photo.pixels.nbytes + sum(labels.nbytes for labels in maps if labels is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +60,11 @@ def read_ahead(
     records: Sequence[Record], load: Callable[[Record], Sample | Unreadable]
 ) -> Generator[tuple[Record, Sample | Unreadable], None, None]:
     """Each record with what `load` makes of it, in order; `AHEAD` of them are loaded beforehand."""
-    waiting: deque[tuple[Record, Future[Sample | Unreadable]]] = deque()
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead")
-    try:
-        for record in records:
-            waiting.append((record, pool.submit(load, record)))
-            if len(waiting) > AHEAD:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return ahead(
+        records,
+        lambda record: (record, load(record)),
+        name="read-ahead",
+        most=AHEAD,
+        size_of=lambda pair: pair[1].nbytes if isinstance(pair[1], Sample) else 0,
+        most_bytes=AHEAD_BYTES,
+    )

@@ -4,10 +4,11 @@ Every file appears whole or not at all: it is written beside its place under ano
 """
 
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePath
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 from uuid import uuid4
 
 from PIL import Image, PngImagePlugin
@@ -16,12 +17,17 @@ from ovrcoat.atomic import cannot_write, write_atomically
 from ovrcoat.errors import OutputError
 from ovrcoat.results.coco import DESCRIPTION, UNNAMED, document_head, file_stem, id_image, image_entry
 from ovrcoat.results.result import Result
+from ovrcoat.side_thread import behind
 from ovrcoat.vocabulary import Category
+
+AnyResult = TypeVar("AnyResult", bound=Result)
 
 DOCUMENTS = {"panoptic": "panoptic.json", "semantic": "semantic.json", "instance": "instances.json"}
 SIGNATURE = ("Software", "ovrcoat")  # text chunk of our PNGs: tells them from the user's own pictures
 JPEG_QUALITY = 90
 JPEG_SIDE = 65_500  # pixels, the most that the JPEG library takes
+BEHIND = 4  # results that may wait to be written
+BEHIND_BYTES = 256 * 2**20  # and what they may take; one of 12 megapixels takes 84 MB
 LOSS_ADVICE = "Choose another output folder, or allow overwriting if it may be lost."
 
 
@@ -70,6 +76,7 @@ class RunWriter:
             raise cannot_write(self.document_path, error) from error
         self._append(json.dumps(self._head, ensure_ascii=False)[:-1] + ', "annotations": [')
         self._separator = "\n"
+        self._lock = threading.Lock()  # a photo that another thread writes is completed before the document
 
     def __enter__(self) -> "RunWriter":
         return self
@@ -82,6 +89,30 @@ class RunWriter:
     ) -> None:
         self.close()
 
+    def add_all(
+        self,
+        results: Iterable[AnyResult],
+        *,
+        tell: Callable[[AnyResult, tuple[Path, ...]], object] = lambda result, paths: None,
+    ) -> None:
+        """Add result after result: another thread writes one while the next one is made here.
+
+        `tell(result, paths)` is called here, in order, when the files of a result are written. Should
+        `results` end by an error, by Ctrl-C say, what it gave before is still written and told.
+
+        Raises:
+            OutputError, MissingExtraError: as for `add`; nothing behind that result is written.
+        """
+        behind(
+            results,
+            lambda result: (result, self.add(result)),
+            name="write-behind",
+            tell=lambda written: tell(*written),
+            most=BEHIND,
+            size_of=_memory,
+            most_bytes=BEHIND_BYTES,
+        )
+
     def add(self, result: Result) -> tuple[Path, ...]:
         """Write the files of one photo and return their paths.
 
@@ -89,6 +120,10 @@ class RunWriter:
             OutputError: a file cannot be written, or a picture of the user's would be lost.
             MissingExtraError: instances need pycocotools, which is not installed.
         """
+        with self._lock:
+            return self._add(result)
+
+    def _add(self, result: Result) -> tuple[Path, ...]:
         name = PurePath(result.name or UNNAMED).name
         # the photo replaces itself if it is in an earlier run's document, and nothing else
         stem = self._earlier_stems.pop(name, None) or file_stem(name, taken=self._stems)
@@ -115,8 +150,11 @@ class RunWriter:
         Raises:
             OutputError: it cannot be written.
         """
-        if self._part.closed:
-            return
+        with self._lock:
+            if not self._part.closed:
+                self._close()
+
+    def _close(self) -> None:
         outputs = {entry["output"] for entry in self._images}
         kept = [entry for entry in self._earlier["images"] if entry["output"] not in outputs]
         kept_ids = {entry["id"] for entry in kept}
@@ -166,6 +204,12 @@ class RunWriter:
         if resume and document.get("categories") != self._head["categories"]:
             raise OutputError(f"{path} belongs to another vocabulary. {LOSS_ADVICE}")
         return document
+
+
+def _memory(result: Result) -> int:
+    """Bytes of its photo (3 a pixel) and its map (4)."""
+    height, width = result.size
+    return 7 * height * width
 
 
 def _save_overlay(result: Result, file: IO[bytes]) -> None:

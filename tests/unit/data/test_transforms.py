@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ovrcoat.data import transforms
-from ovrcoat.data.transforms import batch_images, group_by_padded_size, padded_size, resize
+from ovrcoat.data.images import Photo
+from ovrcoat.data.transforms import batch_images, padded_size, prepare, resize
 
 SIDES = st.integers(1, 5000)
 
@@ -73,7 +74,11 @@ def test_photos_of_unequal_padded_sizes_do_not_share_a_batch() -> None:
         batch_images([])
 
 
-def test_grouping_keeps_every_photo_once() -> None:
-    groups = group_by_padded_size([(32, 32), (32, 33), (1, 1), (64, 64), (30, 64)])
-    assert groups == ((0, 2), (1, 4), (3,))
-    assert group_by_padded_size([]) == ()
+def test_a_prepared_photo_has_its_test_size() -> None:
+    original = Photo(photo(20, 30), "a.png")
+    made = prepare(original, short_side=40, max_long_side=50)
+    assert made.photo is original
+    np.testing.assert_array_equal(made.resized, resize(original.pixels, (33, 50)))
+    assert made.padded_size == (64, 64)
+    assert made.nbytes == 20 * 30 * 3 + 33 * 50 * 3
+    assert prepare(original, short_side=20, max_long_side=30).nbytes == 20 * 30 * 3  # held once

@@ -1,6 +1,8 @@
 import errno
 import json
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -83,6 +85,93 @@ def test_an_interrupted_run_is_complete_so_far(tmp_path: Path):
     document = json.loads((tmp_path / "panoptic.json").read_text())
     assert [image["file_name"] for image in document["images"]] == ["one.jpg"]
     assert not [name for name in files(tmp_path) if name.endswith(".part")]
+
+
+def many(count: int) -> Iterator[PanopticResult]:
+    return (panoptic_result(f"{number}.jpg") for number in range(count))
+
+
+def test_results_are_written_behind_in_order(tmp_path: Path):
+    told: list[tuple[str | None, tuple[Path, ...]]] = []
+
+    def tell(result: PanopticResult, written: tuple[Path, ...]) -> None:
+        assert all(path.is_file() for path in written)
+        told.append((result.name, written))
+
+    with RunWriter(tmp_path, task="panoptic", categories=CATEGORIES) as writer:
+        writer.add_all(many(12), tell=tell)
+    assert told == [
+        (f"{number}.jpg", (tmp_path / f"{number}.png", tmp_path / f"{number}.overlay.jpg"))
+        for number in range(12)
+    ]
+    document = json.loads(writer.document_path.read_text())
+    assert [image["file_name"] for image in document["images"]] == [f"{number}.jpg" for number in range(12)]
+    assert [entry["image_id"] for entry in document["annotations"]] == list(range(1, 13))
+
+
+def test_one_by_one_and_behind_write_the_same(tmp_path: Path):
+    with RunWriter(tmp_path / "one", task="panoptic", categories=CATEGORIES) as writer:
+        for result in many(5):
+            writer.add(result)
+    with RunWriter(tmp_path / "all", task="panoptic", categories=CATEGORIES) as writer:
+        writer.add_all(many(5))
+    assert files(tmp_path / "one") == files(tmp_path / "all")
+    for name in files(tmp_path / "one"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "all" / name).read_bytes()
+
+
+def test_what_came_before_an_interrupt_is_written(tmp_path: Path):
+    told = []
+
+    def interrupted() -> Iterator[PanopticResult]:
+        yield from many(3)
+        raise KeyboardInterrupt
+
+    def run() -> None:
+        with RunWriter(tmp_path, task="panoptic", categories=CATEGORIES) as writer:
+            writer.add_all(interrupted(), tell=lambda result, written: told.append(result.name))
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    document = json.loads((tmp_path / "panoptic.json").read_text())
+    assert [image["file_name"] for image in document["images"]] == told == ["0.jpg", "1.jpg", "2.jpg"]
+    assert len(files(tmp_path)) == 7  # nothing half-written
+
+
+def test_an_error_of_the_writing_thread_reaches_the_caller(tmp_path: Path):
+    Image.new("RGB", (2, 2)).save(tmp_path / "2.png")
+    told = []
+    with (
+        pytest.raises(OutputError, match=r"2.png exists and was not written by ovrcoat"),
+        RunWriter(tmp_path, task="panoptic", categories=CATEGORIES) as writer,
+    ):
+        writer.add_all(many(50), tell=lambda result, written: told.append(result.name))
+    assert told == ["0.jpg", "1.jpg"]
+    written = [name for name in files(tmp_path) if name.endswith(".overlay.jpg")]
+    assert written == ["0.overlay.jpg", "1.overlay.jpg"]
+
+
+def test_a_document_waits_for_the_photo_that_is_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    begun, go_on = threading.Event(), threading.Event()
+    writer = RunWriter(tmp_path, task="panoptic", categories=CATEGORIES)
+    write_ids = RunWriter._write_ids
+
+    def slow(self: RunWriter, result: PanopticResult, path: Path) -> Path:
+        begun.set()
+        go_on.wait(5)
+        return write_ids(self, result, path)
+
+    monkeypatch.setattr(RunWriter, "_write_ids", slow)
+    adding = threading.Thread(target=writer.add, args=(panoptic_result("a.jpg"),))
+    adding.start()
+    assert begun.wait(5)
+    threading.Timer(0.01, go_on.set).start()
+    writer.close()
+    adding.join()
+    document = json.loads(writer.document_path.read_text())
+    assert [image["file_name"] for image in document["images"]] == ["a.jpg"]
 
 
 def test_a_second_run_replaces_the_first(tmp_path: Path):

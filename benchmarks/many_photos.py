@@ -1,0 +1,126 @@
+"""Many photos from files to files: photos per second with and without overlap, and memory on the way.
+
+    python benchmarks/many_photos.py [--photos 200] [--model nano] [--batch-size 1] [--dtype auto]
+        [--folder PHOTOS] [--repeats 1] [--way overlapping|one-by-one]
+
+Copies of a few photos of mixed sizes (or those of PHOTOS, over and over) go through `Segmenter.segment_many`
+and `RunWriter` into a temporary folder: one step after the other, and with reading and writing in threads
+beside the network; in turns, each in a process of its own. Memory is what the process holds after 10 %,
+50 % and 100 % of the photos (Linux), and the most that it held until then.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from machine import peak_memory, resident_memory
+from models import WORDS, load, make_photo
+from PIL import Image
+
+from ovrcoat.data.images import find_images
+from ovrcoat.results.writers import RunWriter
+from ovrcoat.vocabulary import Vocabulary
+
+SIZES = ((640, 480), (480, 640), (640, 427), (640, 480), (1600, 1200), (500, 375))  # width, height
+STAGES = (0.1, 0.5, 1.0)
+WARM_UP = 3  # photos before the clock starts: first calls allocate and choose kernels
+
+
+def main() -> None:
+    """Run both ways (or one), print what came out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--photos", type=int, default=200)
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--folder", help="photos of yours [default: made-up ones]")
+    parser.add_argument("--repeats", type=int, default=1, help="of each way, in turns; the best counts")
+    parser.add_argument("--way", choices=("overlapping", "one-by-one"), help="only this one")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)  # in this process
+    arguments = parser.parse_args()
+    if arguments.here:
+        print(json.dumps(run(arguments)))
+        return
+    ways = [arguments.way] if arguments.way else ["one-by-one", "overlapping"]
+    best: dict[str, dict[str, Any]] = {}
+    for _ in range(arguments.repeats):
+        for way in ways:
+            found = in_a_process_of_its_own(way)
+            if way not in best or found["seconds"] < best[way]["seconds"]:
+                best[way] = found
+    report(best, photos=arguments.photos)
+
+
+def report(best: dict[str, dict[str, Any]], *, photos: int) -> None:
+    """The table, and the quotient."""
+    for way, found in best.items():
+        print(f"{way}: {photos / found['seconds']:.2f} photos a second ({found['seconds']:.1f} s)")
+        for stage, resident, peak in found["memory"]:
+            print(f"  after {stage:4.0%}: {resident / 1e6:6.0f} MB held, {peak / 1e6:6.0f} MB at most")
+    if len(best) == 2:
+        quotient = best["one-by-one"]["seconds"] / best["overlapping"]["seconds"]
+        print(f"overlapping is {quotient:.2f} times as fast")
+
+
+def in_a_process_of_its_own(way: str) -> dict[str, Any]:
+    """The figures of one way: memory of the other would stand in them."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--way", way, "--here"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds for all photos, and (stage, bytes held, most bytes held) on the way."""
+    segmenter = load(arguments.model, dtype=arguments.dtype)
+    words = Vocabulary.read(WORDS)
+    with tempfile.TemporaryDirectory() as place:
+        originals = find_images(arguments.folder) if arguments.folder else make_photos(Path(place))
+        photos = list(islice(cycle(originals), arguments.photos))
+        # an iterator is asked for a photo when it is needed: no reading ahead
+        overlapping = arguments.way == "overlapping"
+        images = photos if overlapping else iter(photos)
+        for photo in originals[:WARM_UP]:
+            segmenter.segment(photo, words)
+        stages = dict(zip((max(1, round(stage * len(photos))) for stage in STAGES), STAGES, strict=False))
+        memory = []
+        with RunWriter(Path(place) / "out", task="panoptic", categories=words.categories) as writer:
+            results = watched(
+                segmenter.segment_many(images, words, batch_size=arguments.batch_size), stages, memory
+            )
+            began = time.perf_counter()
+            if overlapping:
+                writer.add_all(results)
+            else:
+                for result in results:
+                    writer.add(result)
+            seconds = time.perf_counter() - began
+    return {"seconds": seconds, "memory": memory}
+
+
+def watched(results: Iterator[Any], stages: dict[int, float], memory: list[Any]) -> Iterator[Any]:
+    """The same results; memory is noted after some of them."""
+    for count, result in enumerate(results, start=1):
+        yield result
+        if count in stages:
+            memory.append((stages[count], resident_memory(), peak_memory()))
+
+
+def make_photos(folder: Path) -> tuple[Path, ...]:
+    """One JPEG per entry of `SIZES`."""
+    paths = tuple(folder / f"{number}.jpg" for number in range(len(SIZES)))
+    for path, size in zip(paths, SIZES, strict=True):
+        Image.fromarray(make_photo(*size)).save(path, quality=90)
+    return paths
+
+
+if __name__ == "__main__":
+    main()
