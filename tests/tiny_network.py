@@ -27,9 +27,9 @@ class TinyEncoder(Encoder):
         super().__init__()
         self.channels = (8, 8, 16, 16)
         self.embedding_dim = EMBEDDING
-        self.stem = nn.Conv2d(3, 8, 4, stride=4)
-        self.steps = nn.ModuleList(
-            nn.Conv2d(inputs, outputs, 2, stride=2) for inputs, outputs in ((8, 8), (8, 16), (16, 16))
+        self.visual_trunk = nn.ModuleList(
+            nn.Conv2d(inputs, outputs, step, stride=step)
+            for inputs, outputs, step in ((3, 8, 4), (8, 8, 2), (8, 16, 2), (16, 16, 2))
         )
         self.projection = nn.Linear(16, EMBEDDING)
         self.logit_scale = nn.Parameter(torch.tensor(1.0))
@@ -38,10 +38,10 @@ class TinyEncoder(Encoder):
 
     def forward(self, images: ImageBatch) -> EncoderFeatures:
         self.batch_sizes.append(len(images.pixels))
-        levels = [self.stem(self.normalise(images)).tanh()]
-        for step in self.steps:
+        levels = [self.normalise(images)]
+        for step in self.visual_trunk:
             levels.append(step(levels[-1]).tanh())
-        stride4, stride8, stride16, stride32 = levels
+        _, stride4, stride8, stride16, stride32 = levels
         return EncoderFeatures(levels=(stride4, stride8, stride16, stride32), dense=stride32)
 
     def embed_masks(
@@ -49,7 +49,8 @@ class TinyEncoder(Encoder):
     ) -> MaskEmbeddings:
         size = features.dense.shape[-2:]
         inside = F.interpolate(mask_logits.detach(), size=size, mode="bilinear", align_corners=False) > 0
-        pooled = mask_pool(features.dense, inside.to(features.dense.dtype))
+        dense = features.dense.to(self.projection.weight.dtype)
+        pooled = mask_pool(dense, inside.to(dense.dtype))
         return MaskEmbeddings(embeddings=self.projection(pooled), on_map=inside.flatten(2).any(-1))
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:

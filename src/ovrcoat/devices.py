@@ -1,10 +1,13 @@
-"""Where a network runs: CUDA, then Apple's MPS, then the CPU, unless the user says otherwise."""
+"""Where a network runs, and in which numbers: the machine's best, unless the user says otherwise."""
 
 from difflib import get_close_matches
+from typing import Literal
 
 import torch
 
 from ovrcoat.errors import ConfigError
+
+DtypeName = Literal["auto", "float32", "bfloat16"]
 
 
 def list_devices() -> tuple[str, ...]:
@@ -33,3 +36,29 @@ def choose_device(device: str | int | torch.device | None = None) -> torch.devic
             f"no device {str(device)!r} on this machine; available: {', '.join(available)}{hint}"
         )
     return torch.device(name)
+
+
+def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """The numbers that masks and features are computed in: "float32", "bfloat16", or "auto".
+
+    "auto" is bfloat16 where the machine computes in it (twice as fast, half the memory), and float32 where
+    that would only be emulated.
+
+    Raises:
+        ConfigError: there is no such choice.
+    """
+    if dtype not in ("auto", "float32", "bfloat16"):
+        raise ConfigError(f"dtype is {dtype!r}, expected 'auto', 'float32' or 'bfloat16'")
+    return (
+        torch.bfloat16 if dtype == "bfloat16" or (dtype == "auto" and has_bfloat16(device)) else torch.float32
+    )
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether `device` multiplies bfloat16 in hardware, as far as PyTorch can tell; on MPS it cannot."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -4,9 +4,10 @@ Pixels first (`encode`: the network, once per photo), words second (`segment`: a
 vocabulary).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from os import PathLike
 from typing import Literal, Unpack, overload
 
@@ -20,8 +21,9 @@ from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.catalog import find_model
 from ovrcoat.config import ModelConfig, adjusted
 from ovrcoat.data import transforms
-from ovrcoat.data.images import OnError, Photo, read_image, read_images
-from ovrcoat.devices import choose_device
+from ovrcoat.data.images import OnError, Photo, read_image
+from ovrcoat.data.photo_stream import encoded_in_order
+from ovrcoat.devices import DtypeName, choose_device, choose_dtype
 from ovrcoat.errors import ConfigError, ImageError
 from ovrcoat.inference.overlaps import Overlaps, mask_overlaps
 from ovrcoat.inference.upsampling import PhotoSizes
@@ -30,7 +32,8 @@ from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.text_classifier import category_logits
 from ovrcoat.questions import Number, Question, QuestionBuilder, SegmentOptions, Task, Trust
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
-from ovrcoat.structures import Encoding, ImageBatch, MaskEmbeddings, MaskProposals, ScoredMasks, Size
+from ovrcoat.structures import Encoding, ImageBatch, ScoredMasks
+from ovrcoat.text_cache import TextCache, open_text_cache
 from ovrcoat.vocabulary import Vocabulary
 
 
@@ -89,8 +92,9 @@ class EncodedImage:
 class Segmenter:
     """A network, and the text embeddings of the names that it was asked for so far.
 
-    `network` is put on `device` and into eval mode; `text_rows` are the rows of names known from before, on
-    that device. Use one segmenter from one thread at a time.
+    `network` is put on `device` and into eval mode, and its image half into `dtype` (None: left as it is);
+    `text_rows` are the rows of names known from before, on that device. A `text_cache` is for a network whose
+    text tower does not change any more. Use one segmenter from one thread at a time.
     """
 
     def __init__(
@@ -101,40 +105,61 @@ class Segmenter:
         training_vocabulary: Vocabulary,
         provenance: Mapping[str, str],
         device: str | int | torch.device | None = None,
+        dtype: torch.dtype | None = None,
         text_rows: Mapping[str, Float[Tensor, " embedding"]] | None = None,
+        text_cache: TextCache | None = None,
     ) -> None:
         self.device = choose_device(device)
+        if dtype is not None:
+            network.set_image_dtype(dtype)
         # channels last: a third off the time of a convolutional trunk on a CPU
         self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
         self.config = config
         self.training_vocabulary = training_vocabulary
         self.provenance = dict(provenance)
         self._questions = QuestionBuilder(
-            network, config=config, training_vocabulary=training_vocabulary, text_rows=text_rows
+            network,
+            config=config,
+            training_vocabulary=training_vocabulary,
+            text_rows=text_rows,
+            cache=text_cache,
         )
 
     @classmethod
     def load(
-        cls, model: str | PathLike[str] = "nano", *, device: str | int | torch.device | None = None
+        cls,
+        model: str | PathLike[str] = "nano",
+        *,
+        device: str | int | torch.device | None = None,
+        dtype: DtypeName = "auto",
+        text_dtype: DtypeName = "float32",
+        text_cache: str | PathLike[str] | None = "auto",
     ) -> "Segmenter":
         """Load a model by name (`ovrcoat models` lists them) or from its file.
 
-        `device` is "cpu", "cuda", "cuda:1", 1 or "mps"; None takes the best there is.
+        `device` is "cpu", "cuda", "cuda:1", 1 or "mps"; None takes the best there is. `dtype` is what masks
+        and features are computed in: "float32", "bfloat16", or "auto", which is bfloat16 where the machine
+        has it; `text_dtype` the same for words. Rows of names are kept in `text_cache`: a folder, "auto"
+        (the user's, see `ovrcoat doctor`) or None.
 
         Raises:
-            ConfigError: no such model or device.
+            ConfigError: no such model, device or dtype.
             CheckpointError: the file is damaged, foreign or does not fit.
         """
         chosen = choose_device(device)
         loaded = native.load(find_model(model), device=chosen)
-        return cls(
+        segmenter = cls(
             loaded.network,
             config=loaded.config,
             training_vocabulary=loaded.training_vocabulary,
             provenance=loaded.provenance,
             device=chosen,
+            dtype=choose_dtype(dtype, chosen),
             text_rows=loaded.text_rows,
+            text_cache=None if text_cache is None else open_text_cache(text_cache),
         )
+        segmenter._questions.text_dtype = choose_dtype(text_dtype, chosen)
+        return segmenter
 
     def with_settings(self, **settings: object) -> "Segmenter":
         """A segmenter of the same network (not copied) with other inference settings.
@@ -144,14 +169,10 @@ class Segmenter:
         Raises:
             ConfigError: there is no such setting, or a value is out of range.
         """
-        return Segmenter(
-            self.network,
-            config=adjusted(self.config, settings),
-            training_vocabulary=self.training_vocabulary,
-            provenance=self.provenance,
-            device=self.device,
-            text_rows=self._questions.known_rows,
-        )
+        other = copy.copy(self)
+        other.config = adjusted(self.config, settings)
+        other._questions = self._questions.with_config(other.config)
+        return other
 
     def encode(self, image: object) -> EncodedImage:
         """Run the network on a photo, once for all vocabularies.
@@ -162,31 +183,26 @@ class Segmenter:
         Raises:
             ImageError: the photo cannot be read.
         """
-        (encoded,) = self._encode([read_image(image)])
+        (encoded,) = self._encode([self._prepare(image)])
         return encoded
 
     def encode_many(
         self, images: Iterable[object], *, batch_size: int = 1, on_error: OnError = "raise"
-    ) -> Iterator[EncodedImage]:
+    ) -> Generator[EncodedImage, None, None]:
         """Run the network on photos, in order, at most `batch_size` at a time.
 
-        Of these only photos of one padded size go through together, so a result never depends on its batch
-        mates. At most `batch_size` encoded photos live here at once. A photo that cannot be read raises its
-        `ImageError`, with "skip" it is left out with a warning, else `on_error(image, error)` is called.
+        Only photos of one padded size go through together, so a result never depends on its batch mates. At
+        most 2 × `batch_size` encoded photos live here at once. Paths in a list or tuple are read ahead in
+        a thread; other iterables are asked for a photo when it is needed. A photo that cannot be read raises
+        its `ImageError`, with "skip" it is left out with a warning, else `on_error(image, error)` is called.
 
         Raises:
             ConfigError: `images` is a single photo, or `batch_size` is below 1.
             ImageError: a photo cannot be read (on reaching it).
         """
-        if isinstance(images, str | bytes | PathLike):
-            raise ConfigError(
-                "several photos were expected, but one came: put it in a list, or use encode or segment"
-            )
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}, expected 1 or more")
-        photos = read_images(images, on_error)
-        chunks = iter(lambda: list(islice(photos, batch_size)), [])
-        return (encoded for chunk in chunks for encoded in self._encode(chunk))
+        return encoded_in_order(
+            images, self._prepare, encode=self._encode, batch_size=batch_size, on_error=on_error
+        )
 
     @overload
     def segment(
@@ -285,7 +301,7 @@ class Segmenter:
         on_error: OnError = "raise",
         task: Task = "panoptic",
         **options: Unpack[SegmentOptions],
-    ) -> Iterator[AnyResult]:
+    ) -> Generator[AnyResult, None, None]:
         """Segment photos one after the other: `encode_many`, then `segment` of each.
 
         Words and options are checked before the first photo is read.
@@ -296,7 +312,7 @@ class Segmenter:
         """
         question = self._questions.build(vocabulary, task=task, **options)
         encoded_images = self.encode_many(images, batch_size=batch_size, on_error=on_error)
-        return (self._answer(encoded, question) for encoded in encoded_images)
+        return self._answers(encoded_images, question)
 
     @torch.inference_mode()
     def classify_masks(
@@ -313,11 +329,11 @@ class Segmenter:
             VocabularyError: the words cannot be used.
         """
         question = self._questions.build(vocabulary, background=background)
-        photo = image.photo if isinstance(image, EncodedImage) else read_image(image)
-        own_masks = check_masks(masks, photo.pixels.shape[:2])
+        prepared = self._prepare(image.photo if isinstance(image, EncodedImage) else image)
+        own_masks = check_masks(masks, prepared.photo.pixels.shape[:2])
         if len(own_masks) == 0:
             return ()
-        embeddings = embed_masks(self.network.encoder, self._batch([photo]), masks=own_masks)
+        embeddings = embed_masks(self.network.encoder, self._batch([prepared]), masks=own_masks)
         logits = category_logits(
             embeddings, question.embeddings, logit_scale=self.network.encoder.logit_scale
         )
@@ -331,35 +347,42 @@ class Segmenter:
         return image
 
     @torch.inference_mode()
-    def _encode(self, photos: Sequence[Photo]) -> list[EncodedImage]:
-        """Encode photos of any sizes in as few batches as their padded sizes allow; order is kept."""
-        sizes = [self._network_size(photo) for photo in photos]
-        encoded: dict[int, EncodedImage] = {}
-        for places in transforms.group_by_padded_size(sizes):
-            batch = self._batch([photos[place] for place in places])
-            encoding = self.network(batch)
-            for row, place in enumerate(places):
-                height, width, _ = photos[place].pixels.shape
-                encoded[place] = EncodedImage(
-                    segmenter=self,
-                    encoding=_one_of(encoding, row),
-                    sizes=PhotoSizes(
-                        padded=batch.padded_size, valid=batch.valid_sizes[row], output=(height, width)
-                    ),
-                    photo=photos[place],
-                )
-        return [encoded[place] for place in range(len(photos))]
+    def _encode(self, photos: Sequence[transforms.PreparedPhoto]) -> list[EncodedImage]:
+        """Encode photos of one padded size."""
+        batch = self._batch(photos)
+        encoding = self.network(batch)
+        return [
+            EncodedImage(
+                segmenter=self,
+                encoding=encoding.one(row),
+                sizes=PhotoSizes(
+                    padded=batch.padded_size, valid=valid, output=prepared.photo.pixels.shape[:2]
+                ),
+                photo=prepared.photo,
+            )
+            for row, (prepared, valid) in enumerate(zip(photos, batch.valid_sizes, strict=True))
+        ]
 
-    def _batch(self, photos: Sequence[Photo]) -> ImageBatch:
-        """Photos of one padded size as the network sees them."""
-        resized = [transforms.resize(photo.pixels, self._network_size(photo)) for photo in photos]
-        return transforms.batch_images(resized, device=self.device)
-
-    def _network_size(self, photo: Photo) -> Size:
+    def _prepare(self, image: object) -> transforms.PreparedPhoto:
+        """Read a photo and resize it, maybe in another thread."""
         settings = self.config.inference
-        return transforms.test_size(
-            photo.pixels.shape[:2], short_side=settings.short_side, max_long_side=settings.max_long_side
+        return transforms.prepare(
+            read_image(image), short_side=settings.short_side, max_long_side=settings.max_long_side
         )
+
+    def _batch(self, photos: Sequence[transforms.PreparedPhoto]) -> ImageBatch:
+        """Photos of one padded size as the network sees them."""
+        return transforms.batch_images([photo.resized for photo in photos], device=self.device)
+
+    def _answers(
+        self, encoded_images: Generator[EncodedImage, None, None], question: Question
+    ) -> Generator[AnyResult, None, None]:
+        with closing(encoded_images):
+            for encoded in encoded_images:
+                result = self._answer(encoded, question)
+                del encoded  # or it would live until the next one is there
+                yield result
+                del result
 
     @torch.inference_mode()
     def _answer(self, encoded: EncodedImage, question: Question) -> AnyResult:
@@ -374,15 +397,3 @@ class Segmenter:
     def _score(self, encoded: EncodedImage, question: Question) -> ScoredMasks:
         predictions = self.network.classify(encoded.encoding, question.embeddings)
         return score(predictions, question, self.config.inference)
-
-
-def _one_of(encoding: Encoding, row: int) -> Encoding:
-    """One photo of a batch, in memory of its own, so that it does not keep its batch mates alive."""
-    proposals, clip = encoding.proposals, encoding.clip
-    place = slice(row, row + 1)
-    if len(proposals.mask_logits) == 1:
-        return encoding
-    return Encoding(
-        proposals=MaskProposals(proposals.mask_logits[place].clone(), proposals.embeddings[place].clone()),
-        clip=MaskEmbeddings(clip.embeddings[place].clone(), clip.on_map[place].clone()),
-    )

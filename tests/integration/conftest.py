@@ -45,7 +45,7 @@ def ovrcoat(capsys: pytest.CaptureFixture[str]) -> Command:
 @pytest.fixture
 def tiny_model(monkeypatch: pytest.MonkeyPatch, tiny_segmenter: Segmenter) -> Segmenter:
     """Let every model be the tiny network; its masks are random, so none is dropped for losing its pixels."""
-    monkeypatch.setattr(Segmenter, "load", lambda model, device=None: tiny_segmenter)
+    monkeypatch.setattr(Segmenter, "load", lambda model, **options: tiny_segmenter)
     return tiny_segmenter
 
 

@@ -1,4 +1,6 @@
+import gc
 import io
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from ovrcoat.data.images import read_image
 from ovrcoat.errors import ConfigError, ImageError, VocabularyError
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
 from ovrcoat.segmenter import Segmenter
+from ovrcoat.structures import Encoding
 from ovrcoat.vocabulary import Vocabulary
 
 # 64 × 64, 64 × 96 (twice), 96 × 64, 32 × 128 after resizing and padding
@@ -216,6 +219,43 @@ class TestMany:
         next(results)
         assert len(read) == 2
 
+    def test_files_of_alternating_sizes_fill_their_batches(
+        self, tmp_path: Path, tiny_segmenter: Segmenter, tiny_vocabulary: Vocabulary
+    ) -> None:
+        paths = [tmp_path / f"{number}.png" for number in range(8)]
+        for path, pixels in zip(paths, photos([(40, 40), (40, 56)] * 4), strict=True):
+            Image.fromarray(pixels).save(path)
+        single = [tiny_segmenter.segment(path, tiny_vocabulary, background="none") for path in paths]
+        tiny_segmenter.network.encoder.batch_sizes.clear()
+        together = list(tiny_segmenter.segment_many(paths, tiny_vocabulary, batch_size=4, background="none"))
+        assert tiny_segmenter.network.encoder.batch_sizes == [4, 4]
+        assert [result.name for result in together] == [path.name for path in paths]
+        for one, other in zip(single, together, strict=True):
+            assert_same(one, other)
+
+    def test_closing_early_stops_reading(self, tmp_path: Path, tiny_segmenter: Segmenter) -> None:
+        Image.fromarray(photos([(40, 40)])[0]).save(tmp_path / "a.png")
+        results = tiny_segmenter.segment_many([tmp_path / "a.png"] * 50, "cat")
+        next(results)
+        results.close()
+        assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
+
+    def test_no_more_encoded_photos_live_than_are_promised(
+        self, tmp_path: Path, tiny_segmenter: Segmenter
+    ) -> None:
+        for number, pixels in enumerate(photos([(40, 40), (40, 56), (56, 40)])):
+            Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        paths = [tmp_path / f"{number % 3}.png" for number in range(24)]
+        most = 0
+        for encoded in tiny_segmenter.encode_many(paths, batch_size=4):
+            del encoded
+            most = max(most, sum(type(thing) is Encoding for thing in gc.get_objects()))
+        assert 4 <= most <= 2 * 4
+        most = 0
+        for _ in tiny_segmenter.segment_many(paths, "cat"):
+            most = max(most, sum(type(thing) is Encoding for thing in gc.get_objects()))
+        assert most == 1
+
     def test_a_bad_photo_raises(self, tiny_segmenter: Segmenter, photo_pixels: np.ndarray) -> None:
         results = tiny_segmenter.segment_many([photo_pixels, "gone.jpg", photo_pixels], "cat")
         assert isinstance(next(results), PanopticResult)
@@ -360,7 +400,7 @@ class TestClassifyMasks:
         (label,) = tiny_segmenter.classify_masks(photo_pixels, everything, "cat; dog", background="none")
         encoder = tiny_segmenter.network.encoder
         with torch.inference_mode():
-            batch = tiny_segmenter._batch([read_image(photo_pixels)])
+            batch = tiny_segmenter._batch([tiny_segmenter._prepare(photo_pixels)])
             embedding = encoder.projection(encoder(batch).dense.mean((2, 3)))
             rows = tiny_segmenter.network.embed_names(["cat", "dog"], tiny_segmenter.config.templates)
             scale = encoder.logit_scale.exp()

@@ -44,7 +44,7 @@ def evaluate(
         from ovrcoat.evaluation import evaluator
         from ovrcoat.segmenter import Segmenter
 
-    segmenter = Segmenter.load(machine.model, device=machine.device)
+    segmenter = Segmenter.load(machine.model, device=machine.device, dtype=machine.dtype)
     folder = report.output or DEFAULT_OUTPUT / dataset.name
     journal = folder / "journal.jsonl"
     try:

@@ -75,6 +75,9 @@ class Machine:
     device: str | None = None
     """cpu, cuda, cuda:1 or mps. [default: the best there is]"""
 
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
+    """What masks are computed in: bfloat16, auto, or float32: figures then do not depend on the machine."""
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ With a journal an interrupted run goes on where it stopped.
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -14,18 +14,22 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ovrcoat.data.dataset import Dataset
+from ovrcoat.data.dataset import Dataset, Record
 from ovrcoat.data.findings import Findings
 from ovrcoat.errors import ConfigError, DatasetError
-from ovrcoat.evaluation.journal import Journal
-from ovrcoat.evaluation.photo_scores import PhotoScorer
+from ovrcoat.evaluation.journal import Entry, Journal
+from ovrcoat.evaluation.photo_scores import Answers, PhotoScorer
 from ovrcoat.evaluation.plan import EvaluationSettings, Plan, make_plan
 from ovrcoat.evaluation.predictions import PredictionFolder
-from ovrcoat.evaluation.reading_ahead import Unreadable, load_sample, read_ahead
+from ovrcoat.evaluation.reading_ahead import Sample, Unreadable, load_sample, read_ahead
 from ovrcoat.evaluation.report import DataFacts, EvaluationReport, ModelFacts, trust_key
 from ovrcoat.evaluation.totals import Totals
 from ovrcoat.extras import require
 from ovrcoat.segmenter import Segmenter
+from ovrcoat.side_thread import behind
+
+BEHIND = 2  # photos that have answers and may wait to be scored
+BEHIND_BYTES = 256 * 2**20  # and what they may take
 
 
 def evaluate(
@@ -126,13 +130,11 @@ def _work(
         closing(read_ahead(todo, load)) as samples,
     ):
         warnings.simplefilter("ignore", UserWarning)  # doubts about the words: the report has them, once
-        for record, sample in samples:
-            try:
-                if isinstance(sample, Unreadable):
-                    raise DatasetError(sample.reason)
-                entry = scorer.score(record, sample)
-            except DatasetError as error:
-                totals.leave_out(record, str(error))
+
+        def note(scored: tuple[Record, Entry | Unreadable]) -> None:
+            record, entry = scored
+            if isinstance(entry, Unreadable):
+                totals.leave_out(record, entry.reason)
             else:
                 if book is not None:
                     book.append(entry)
@@ -141,6 +143,38 @@ def _work(
             if not progress_bar.disable:
                 running = {f"PQ γ={key}": f"{pq:.1f}" for key, pq in totals.running_pq().items()}
                 progress_bar.set_postfix(running, refresh=False)
+
+        behind(
+            _answered(samples, scorer),
+            partial(_scored, scorer=scorer),
+            name="score-behind",
+            tell=note,
+            most=BEHIND,
+            size_of=lambda pair: pair[1].nbytes if isinstance(pair[1], Answers) else 0,
+            most_bytes=BEHIND_BYTES,
+        )
+
+
+def _answered(
+    samples: Iterator[tuple[Record, Sample | Unreadable]], scorer: PhotoScorer
+) -> Iterator[tuple[Record, Answers | Unreadable]]:
+    """Let the network answer photo after photo."""
+    for record, sample in samples:
+        try:
+            yield record, sample if isinstance(sample, Unreadable) else scorer.ask(record, sample)
+        except DatasetError as error:
+            yield record, Unreadable(str(error))
+
+
+def _scored(
+    answered: tuple[Record, Answers | Unreadable], *, scorer: PhotoScorer
+) -> tuple[Record, Entry | Unreadable]:
+    """Compare one photo's answers with the truth."""
+    record, answers = answered
+    try:
+        return record, answers if isinstance(answers, Unreadable) else scorer.score(answers)
+    except DatasetError as error:
+        return record, Unreadable(str(error))
 
 
 def _report(plan: Plan, totals: Totals, *, resumed: int, seconds: float) -> EvaluationReport:
@@ -169,6 +203,7 @@ def _report(plan: Plan, totals: Totals, *, resumed: int, seconds: float) -> Eval
             "seconds_per_photo": round(totals.seconds / len(evaluated), 4),
             "photos_of_an_earlier_run": resumed,
             "device": str(plan.segmenter.device),
+            "dtype": str(plan.segmenter.network.image_dtype).removeprefix("torch."),
             "torch": torch.__version__,
         },
         findings=tuple(totals.findings),

@@ -82,6 +82,7 @@ class Plan:
             "ovrcoat": __version__,
             "torch": torch.__version__,
             "device": self.segmenter.device.type,
+            "dtype": str(self.segmenter.network.image_dtype).removeprefix("torch."),
             "model_hash": self.model_hash,
             "data": {
                 "name": self.dataset.name,

@@ -8,20 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int32
-from torch import Tensor
+from jaxtyping import Int32
 
+from ovrcoat.inference.claims import Claims, claim_pixels, union
 from ovrcoat.inference.duplicates import distinct
 from ovrcoat.inference.fates import Fate, MaskFate
 from ovrcoat.inference.scoring import class_probs
-from ovrcoat.inference.segments import boxes, describe
-from ovrcoat.inference.upsampling import PhotoSizes, upsample_tiles
+from ovrcoat.inference.segments import describe
+from ovrcoat.inference.upsampling import PhotoSizes
 from ovrcoat.results.segment import Segment
 from ovrcoat.structures import ScoredMasks
 from ovrcoat.vocabulary import Category
-
-NOBODY = -1  # in a claims map: the pixel is void
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,16 +28,6 @@ class PanopticOutput:
     id_map: Int32[np.ndarray, "height width"]
     segments: tuple[Segment, ...]
     fates: tuple[MaskFate, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Claims:
-    """Who holds each pixel (a place among the kept queries, or NOBODY), and three areas per kept query."""
-
-    holder: Int32[np.ndarray, "height width"]
-    won: list[int]  # pixels where the query is the strongest, at whatever mask probability
-    covered: list[int]  # pixels where its mask probability is at least 0.5
-    held: list[int]  # both
 
 
 def panoptic(
@@ -68,7 +55,7 @@ def panoptic(
             fates[query] = Fate.DUPLICATE  # those that stay get another fate below
         kept = kept[distinct(scored.mask_logits[kept], scores[kept], duplicate_iou=duplicate_iou)]
 
-    claims = _claim_pixels(scored.mask_logits[kept], scores[kept], sizes=sizes)
+    claims = claim_pixels(scored.mask_logits[kept], scores[kept], sizes=sizes)
     queries, kept_labels = kept.tolist(), labels[kept].tolist()
     ends = _end_of_each(claims, kept_labels, visible=len(categories), overlap_threshold=overlap_threshold)
     for query, end in zip(queries, ends, strict=True):
@@ -76,7 +63,6 @@ def panoptic(
     owners = _merge_stuff(ends, kept_labels, categories=categories)
     id_map = _id_map(claims, owners)
 
-    box_of = boxes(id_map)
     segments = []
     segment_of_query: dict[int, int] = {}
     for id, places in enumerate(owners, start=1):
@@ -91,7 +77,7 @@ def panoptic(
                 category=categories[kept_labels[largest]],
                 categories=categories,
                 score=float(scores[queries[largest]]),
-                region=(area, box_of[id]),
+                region=(area, union([claims.boxes[place] for place in places])),
             )
         )
     names = [categories[label].id if label < len(categories) else None for label in labels.tolist()]
@@ -103,29 +89,8 @@ def panoptic(
     return PanopticOutput(id_map=id_map, segments=tuple(segments), fates=tuple(tale))
 
 
-def _claim_pixels(
-    mask_logits: Float[Tensor, "query height width"], scores: Float[Tensor, " query"], *, sizes: PhotoSizes
-) -> _Claims:
-    """Give each pixel to the query with the largest score × mask probability, and count."""
-    count = len(scores)
-    if count == 0:
-        return _Claims(np.full(sizes.output, NOBODY, dtype=np.int32), [], [], [])
-    holder = np.empty(sizes.output, dtype=np.int32)
-    won, covered, held = torch.zeros((3, count), dtype=torch.int64, device=scores.device)
-    for rows, logits in upsample_tiles(mask_logits, sizes):
-        mask_probs = logits.sigmoid_()
-        inside = mask_probs >= 0.5
-        covered += inside.sum((1, 2))
-        winner = mask_probs.mul_(scores[:, None, None]).max(0).indices  # of equals the first
-        holds = inside.gather(0, winner[None])[0]
-        won += torch.bincount(winner.flatten(), minlength=count)
-        held += torch.bincount(winner[holds], minlength=count)
-        holder[rows] = winner.where(holds, NOBODY).cpu().numpy()
-    return _Claims(holder=holder, won=won.tolist(), covered=covered.tolist(), held=held.tolist())
-
-
 def _end_of_each(
-    claims: _Claims, labels: Sequence[int], *, visible: int, overlap_threshold: float
+    claims: Claims, labels: Sequence[int], *, visible: int, overlap_threshold: float
 ) -> list[Fate]:
     """Decide for each of the kept queries whether it lives, and if not, why."""
 
@@ -159,7 +124,7 @@ def _merge_stuff(
     return owners
 
 
-def _id_map(claims: _Claims, owners: Sequence[Sequence[int]]) -> Int32[np.ndarray, "height width"]:
+def _id_map(claims: Claims, owners: Sequence[Sequence[int]]) -> Int32[np.ndarray, "height width"]:
     """Pixels that their holder could keep get its segment's id."""
     id_of_place = np.zeros(len(claims.won) + 1, dtype=np.int32)  # its last entry serves NOBODY
     for id, owned in enumerate(owners, start=1):

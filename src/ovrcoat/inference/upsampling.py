@@ -37,6 +37,42 @@ class _RowTaps:
     weight: Float[Tensor, " row"]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class AxisResize:
+    """Both resizes along one axis as one matrix: resizing is linear, and each axis is resized by itself.
+
+    `starts` and `stops` tell the part of the mask that each output position is mixed from; neither falls.
+    """
+
+    matrix: Float[Tensor, "output source"]  # its rows sum to one
+    starts: list[int]
+    stops: list[int]
+
+    @classmethod
+    def of(cls, source: int, sizes: PhotoSizes, *, axis: int, device: torch.device) -> "AxisResize":
+        """From `source` mask positions along `axis` (0 is down, 1 across) to the output."""
+        padded, valid, output = sizes.padded[axis], sizes.valid[axis], sizes.output[axis]
+        fine, coarse = _row_taps(source, padded, device=device), _row_taps(valid, output, device=device)
+        first = torch.zeros((padded, source), device=device)
+        first.scatter_add_(1, fine.above[:, None], 1 - fine.weight[:, None])
+        first.scatter_add_(1, fine.below[:, None], fine.weight[:, None])
+        upper, lower = first[coarse.above], first[coarse.below]
+        return cls(
+            matrix=upper.mul_(1 - coarse.weight[:, None]).add_(lower.mul_(coarse.weight[:, None])),
+            starts=fine.above[coarse.above].tolist(),
+            stops=(fine.below[coarse.below] + 1).tolist(),
+        )
+
+    @property
+    def reach(self) -> int:
+        """How far the mask positions that an output position is mixed from lie from their middle."""
+        return max(stop - start for start, stop in zip(self.starts, self.stops, strict=True)) // 2
+
+    def support(self, outputs: slice) -> slice:
+        """The part of the mask that these output positions are mixed from."""
+        return slice(self.starts[outputs.start], self.stops[outputs.stop - 1])
+
+
 def upsample_tiles(
     mask_logits: Float[Tensor, "query height width"],
     sizes: PhotoSizes,

@@ -4,12 +4,14 @@ Every token looks at a few points per level, at places and with weights that it 
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ovrcoat.model.tiles import may_tile, tiles
 from ovrcoat.structures import Size
 
 
@@ -57,22 +59,31 @@ class DeformableAttention(nn.Module):
         `reference_points` are (x, y) fractions of the padded photo; `sizes` the levels' (height, width).
         Samples outside a level count as zero, as in the released operator.
         """
-        batch, count, _ = queries.shape
-        shape = (batch, count, self.heads, self.levels, self.points)
-        offsets = self.sampling_offsets(queries).view(*shape, 2)
-        weights = self.attention_weights(queries).view(batch, count, self.heads, -1)
-        weights = weights.softmax(dim=-1).view(shape)  # over all points of all levels
         projected = self.value_proj(values)
-        if _may_gather(queries):
-            sampled = _gather(projected, offsets, weights, reference_points=reference_points, sizes=sizes)
-        else:
-            sampled = _sample(projected, offsets, weights, reference_points=reference_points, sizes=sizes)
-        return self.output_proj(sampled)
+        if not may_tile(queries):  # backwards, gathering takes three times as long as sampling
+            offsets, weights = self._looks(queries)
+            return self.output_proj(
+                _sample(projected, offsets, weights, reference_points=reference_points, sizes=sizes)
+            )
+        table = Table.of(projected, sizes, heads=self.heads)
+        attended = projected.new_empty((*queries.shape[:2], projected.shape[2]))
+        # the four rows of each sample with their shares are the widest
+        for rows in tiles(queries.shape[1], width=8 * self.attention_weights.out_features, like=table.rows):
+            offsets, weights = self._looks(queries[:, rows])
+            gathered = table.gather(offsets, weights, reference_points=reference_points[rows])
+            attended[:, rows] = self.output_proj(gathered.to(projected.dtype))
+        return attended
 
-
-def _may_gather(like: Tensor) -> bool:
-    """On a CPU without gradients gathering takes half the time; backwards it takes three times as long."""
-    return like.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    def _looks(
+        self, queries: Float[Tensor, "batch query channel"]
+    ) -> tuple[
+        Float[Tensor, "batch query head level point 2"], Float[Tensor, "batch query head level point"]
+    ]:
+        """Where each query looks, as (x, y) offsets in pixels of the level, and with which weights."""
+        shape = (*queries.shape[:2], self.heads, self.levels, self.points)
+        offsets = self.sampling_offsets(queries).view(*shape, 2)
+        weights = self.attention_weights(queries).view(*shape[:3], -1)
+        return offsets, weights.softmax(dim=-1).view(shape)  # over all points of all levels
 
 
 def _sample(
@@ -104,44 +115,66 @@ def _sample(
     return total.view(batch, -1, count).transpose(1, 2)
 
 
-def _gather(
-    values: Float[Tensor, "batch token channel"],
-    offsets: Float[Tensor, "batch query head level point 2"],
-    weights: Float[Tensor, "batch query head level point"],
-    *,
-    reference_points: Float[Tensor, "query 2"],
-    sizes: tuple[Size, ...],
-) -> Float[Tensor, "batch query channel"]:
-    """The same as weighted sums of table rows: a row is a token's part of a head, a sample four of them."""
-    batch, count, heads = offsets.shape[:3]
-    tokens = values.shape[1]
-    rows, shares = [], []
-    start = 0
-    for level, (height, width) in enumerate(sizes):
-        extent = offsets.new_tensor((width, height))
-        # of pixel centres, in pixels of the level
-        places = (reference_points * extent - 0.5)[:, None, None] + offsets[:, :, :, level]
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """Values as a table for gathering: a row is a token's part of a head, levels framed by rows of zeros.
+
+    The frame (one token before, two behind) makes samples outside a level zero without asking for each.
+    """
+
+    rows: Float[Tensor, "row channel"]  # float32, as the samples' shares are
+    frames: tuple[Size, ...]  # (height, width) of the levels with their frames
+
+    @classmethod
+    def of(
+        cls, values: Float[Tensor, "batch token channel"], sizes: tuple[Size, ...], *, heads: int
+    ) -> "Table":
+        """The table of all levels of all photos."""
+        frames = tuple((height + 3, width + 3) for height, width in sizes)
+        counts = [height * width for height, width in frames]
+        batch, _, channels = values.shape
+        table = torch.zeros((batch, sum(counts), channels), device=values.device)
+        tokens = values.split_with_sizes([height * width for height, width in sizes], dim=1)
+        for part, level, size, frame in zip(
+            table.split_with_sizes(counts, dim=1), tokens, sizes, frames, strict=True
+        ):
+            torch.unflatten(part, 1, frame)[:, 1:-2, 1:-2] = torch.unflatten(level, 1, size)
+        return cls(table.view(-1, channels // heads), frames)
+
+    def gather(
+        self,
+        offsets: Float[Tensor, "batch query head level point 2"],
+        weights: Float[Tensor, "batch query head level point"],
+        *,
+        reference_points: Float[Tensor, "query 2"],
+    ) -> Float[Tensor, "batch query channel"]:
+        """The weighted sum of each query's samples, each of four rows; in float32."""
+        batch, count, heads = offsets.shape[:3]
+        device = offsets.device
+        frames = torch.tensor(self.frames, dtype=torch.int32, device=device)[:, None]  # level, 1, (h, w)
+        sizes = (frames - 3).flip(-1).to(torch.float32)  # (width, height)
+        # of pixel centres, in pixels of the level; all that lies outside falls on the frame
+        centres = (reference_points.float()[:, None, None] * sizes - 0.5)[:, None]
+        places = (centres + offsets).clamp_(torch.full_like(sizes, -1), sizes)
         low = places.floor()
-        high_share = places - low
-        low_share = 1 - high_share
-        # outside the level counts as zero
-        low_share = low_share.where((low >= 0) & (low < extent), 0)
-        high_share = high_share.where((low >= -1) & (low < extent - 1), 0)
-        edge = extent - 1
-        nothing = torch.zeros_like(edge)
-        left, top = low.clamp(nothing, edge).int().unbind(-1)
-        right, bottom = (low + 1).clamp(nothing, edge).int().unbind(-1)
-        for y, y_share in ((top, low_share[..., 1]), (bottom, high_share[..., 1])):
-            share = y_share * weights[:, :, :, level]
-            line = y * width + start
-            for x, x_share in ((left, low_share[..., 0]), (right, high_share[..., 0])):
-                rows.append(line + x)
-                shares.append(share * x_share)
-        start += height * width
-    photo = torch.arange(batch, dtype=torch.int32, device=values.device)[:, None, None, None]
-    head = torch.arange(heads, dtype=torch.int32, device=values.device)[:, None]
-    index = (torch.cat(rows, dim=-1) + photo * tokens) * heads + head
-    share = torch.cat(shares, dim=-1).flatten(0, 2)
-    table = values.reshape(batch * tokens * heads, -1).to(share.dtype)  # under autocast shares are float32
-    summed = F.embedding_bag(index.flatten(0, 2), table, mode="sum", per_sample_weights=share)
-    return summed.view(batch, count, -1)
+        x_share, y_share = (places - low).unbind(-1)
+        x, y = low.int().unbind(-1)
+
+        width = frames[..., 1]  # level, 1
+        areas = frames.prod(-1, dtype=torch.int32)
+        start = areas.cumsum(0, dtype=torch.int32) - areas + width + 1  # of each level inside its frame
+        photo = torch.arange(batch, dtype=torch.int32, device=device).view(-1, 1, 1, 1, 1) * areas.sum()
+        head = torch.arange(heads, dtype=torch.int32, device=device).view(-1, 1, 1)
+        first = (y * width + x + (start + photo)) * heads + head
+        below = first + width * heads
+        index = torch.stack((first, first + heads, below, below + heads), dim=-1)
+
+        lower = weights * y_share
+        upper = weights - lower
+        lower_right, upper_right = lower * x_share, upper * x_share
+        share = torch.stack((upper - upper_right, upper_right, lower - lower_right, lower_right), dim=-1)
+        bags = (batch * count * heads, -1)
+        summed = F.embedding_bag(
+            index.view(bags), self.rows, mode="sum", per_sample_weights=share.float().view(bags)
+        )
+        return summed.view(batch, count, -1)

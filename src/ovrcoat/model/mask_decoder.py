@@ -63,14 +63,18 @@ class MaskDecoder(nn.Module):
         the category head, which no later layer needs, runs once.
         """
         keys, key_positions = self._memory_tokens(pixels)
+        # resizing is linear: a level's attention mask is the product with the pixels resized to that level
+        coarse = (
+            () if every_layer else tuple(_resize(pixels.per_pixel, like=level) for level in pixels.memory)
+        )
         queries = self.query_features.expand(pixels.per_pixel.shape[0], -1, -1)
         proposals = []
         for index in range(len(self.cross_attention)):
+            level = index % len(keys)
             normed = self.norm(queries)
-            mask_logits = self.masks(normed, pixels)
+            mask_logits = self.masks(normed, pixels.per_pixel if every_layer else coarse[level])
             if every_layer:
                 proposals.append(MaskProposals(mask_logits, self.embed(normed, mask_logits, pixels)))
-            level = index % len(keys)
             queries = self.cross_attention[index](
                 queries,
                 keys[level],
@@ -81,15 +85,18 @@ class MaskDecoder(nn.Module):
             queries = self.self_attention[index](queries, query_positions=self.query_positions)
             queries = self.feed_forward[index](queries)
         normed = self.norm(queries)
-        mask_logits = self.masks(normed, pixels)
+        mask_logits = self.masks(normed, pixels.per_pixel)
         proposals.append(MaskProposals(mask_logits, self.embed(normed, mask_logits, pixels)))
         return tuple(proposals)
 
     def masks(
-        self, normed: Float[Tensor, "batch query channel"], pixels: PixelFeatures
+        self,
+        normed: Float[Tensor, "batch query channel"],
+        per_pixel: Float[Tensor, "batch mask_channel height width"],
     ) -> Float[Tensor, "batch query height width"]:
-        """Mask logits at stride 4: each query's mask embedding against every pixel."""
-        return torch.einsum("bqc,bchw->bqhw", self.mask_head(normed), pixels.per_pixel)
+        """Mask logits: each query's mask embedding against every pixel."""
+        products = torch.matmul(self.mask_head(normed), per_pixel.flatten(2))
+        return torch.unflatten(products, 2, per_pixel.shape[-2:])
 
     def embed(
         self,
@@ -114,9 +121,17 @@ class MaskDecoder(nn.Module):
 
 
 def attention_mask(
-    mask_logits: Float[Tensor, "batch query height width"], level: Float[Tensor, "batch channel _ _"]
+    mask_logits: Float[Tensor, "batch query _ _"], level: Float[Tensor, "batch channel height width"]
 ) -> Bool[Tensor, "batch query key"]:
     """Where each query may look in `level`: inside its own mask, or everywhere if that is empty there."""
-    resized = F.interpolate(mask_logits.detach(), size=level.shape[-2:], mode="bilinear", align_corners=False)
-    inside = resized.flatten(2).sigmoid() >= 0.5
+    inside = _resize(mask_logits.detach(), like=level).flatten(2) >= 0
     return inside | ~inside.any(dim=-1, keepdim=True)
+
+
+def _resize(
+    maps: Float[Tensor, "batch channel _ _"], *, like: Float[Tensor, "batch _ height width"]
+) -> Float[Tensor, "batch channel height width"]:
+    """Bilinear, no corner alignment."""
+    if maps.shape[-2:] == like.shape[-2:]:
+        return maps
+    return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=False)

@@ -32,6 +32,17 @@ class SegmentationNetwork(nn.Module):
         self.mask_decoder = mask_decoder
         self.text_classifier = text_classifier
 
+    @property
+    def image_dtype(self) -> torch.dtype:
+        """What masks and features are computed in."""
+        return next(self.pixel_decoder.parameters()).dtype
+
+    def set_image_dtype(self, dtype: torch.dtype) -> None:
+        """Compute masks and features in `dtype`; words and what compares masks with them stay as they are."""
+        self.encoder.set_trunk_dtype(dtype)
+        self.pixel_decoder.to(dtype)
+        self.mask_decoder.to(dtype)
+
     def forward(self, images: ImageBatch) -> Encoding:
         """Propose masks and embed each twice: by the learned head and by CLIP."""
         features = self.encoder(images)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovrcoat.model.deformable_attention import DeformableAttention
+from ovrcoat.model.tiles import by_tiles
 from ovrcoat.model.transformer import NORM_EPSILON, FeedForwardLayer, sine_positions
 from ovrcoat.structures import EncoderFeatures, PixelFeatures, Size
 
@@ -35,7 +36,8 @@ class DeformableLayer(nn.Module):
     ) -> Float[Tensor, "batch token channel"]:
         """Positions steer where a token looks; they do not enter the values."""
         attended = self.attention(tokens + positions, tokens, reference_points=reference_points, sizes=sizes)
-        return self.feed_forward(self.norm(tokens + attended))
+        hidden = self.feed_forward.linear1.out_features
+        return by_tiles(lambda rows: self.feed_forward(self.norm(rows)), tokens + attended, width=hidden)
 
 
 class PixelDecoder(nn.Module):

@@ -20,9 +20,9 @@ def cosine_logits(
     *,
     logit_scale: Float[Tensor, ""],
 ) -> Float[Tensor, "*shape row"]:
-    """Cosine of each embedding with each unit row, times exp(logit_scale) clamped at 100."""
+    """Cosine of each embedding with each unit row, times exp(logit_scale) clamped at 100; in their dtype."""
     scale = logit_scale.exp().clamp(max=LARGEST_SCALE)
-    return scale * F.normalize(embeddings, dim=-1, eps=NORM_FLOOR) @ rows.T
+    return scale * F.normalize(embeddings.to(rows.dtype), dim=-1, eps=NORM_FLOOR) @ rows.T
 
 
 def category_logits(

@@ -45,7 +45,7 @@ class MultiLayerPerceptron(nn.Module):
     def forward(self, values: Float[Tensor, "*shape inputs"]) -> Float[Tensor, "*shape outputs"]:
         """Map the last axis."""
         for layer in self.layers[:-1]:
-            values = F.relu(layer(values))
+            values = F.relu(layer(values), inplace=True)
         return self.layers[-1](values)
 
 
@@ -134,4 +134,4 @@ class FeedForwardLayer(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "batch token channel"]) -> Float[Tensor, "batch token channel"]:
         """Map each token by itself."""
-        return self.norm(tokens + self.linear2(F.relu(self.linear1(tokens))))
+        return self.norm(tokens + self.linear2(F.relu(self.linear1(tokens), inplace=True)))

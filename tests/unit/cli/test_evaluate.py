@@ -22,7 +22,7 @@ def ovrcoat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_segmenter: Seg
     """Run `ovrcoat evaluate ARGUMENTS...` in a folder that holds the labelled folder "mine"."""
     monkeypatch.chdir(tmp_path)
     make_labelled_folder(tmp_path / "mine", tiny_segmenter, photos=2)
-    monkeypatch.setattr(Segmenter, "load", lambda model, device=None: tiny_segmenter)
+    monkeypatch.setattr(Segmenter, "load", lambda model, **options: tiny_segmenter)
     app = App(result_action="return_value", exit_on_error=False, suppress_keyboard_interrupt=False)
     app.command(evaluate)
 

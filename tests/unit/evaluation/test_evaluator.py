@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,15 +93,15 @@ def test_an_interrupted_run_goes_on(
 ):
     whole = evaluate(tiny_segmenter, open_dataset(folder), settings=ALL_TASKS)
     journal = tmp_path / "out" / "journal.jsonl"
-    score = PhotoScorer.score
+    ask = PhotoScorer.ask
 
     def interrupted(scorer: PhotoScorer, record: Any, sample: Any) -> Any:
         if record.image_id == 3:
             raise KeyboardInterrupt
-        return score(scorer, record, sample)
+        return ask(scorer, record, sample)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PhotoScorer, "score", interrupted)
+        patch.setattr(PhotoScorer, "ask", interrupted)
         with pytest.raises(KeyboardInterrupt):
             evaluate(tiny_segmenter, open_dataset(folder), settings=ALL_TASKS, journal=journal)
     journal.write_bytes(journal.read_bytes() + b'{"image_id": 3, "panop')  # killed while writing
@@ -109,6 +110,55 @@ def test_an_interrupted_run_goes_on(
     assert encoded_photos(tiny_segmenter) == 1
     assert resumed.timing["photos_of_an_earlier_run"] == 2
     assert numbers(resumed) == numbers(whole)
+
+
+def test_the_network_is_asked_here_and_its_answers_are_scored_in_a_thread(
+    tiny_segmenter: Segmenter, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    journal = tmp_path / "journal.jsonl"
+    (folder / "images" / "photo2.png").write_bytes(b"")
+    here = threading.current_thread()
+    asked, scored = [], []
+    ask, score = PhotoScorer.ask, PhotoScorer.score
+
+    def watched_ask(scorer: PhotoScorer, record: Any, sample: Any) -> Any:
+        asked.append((record.image_id, threading.current_thread() is here))
+        return ask(scorer, record, sample)
+
+    def watched_score(scorer: PhotoScorer, answers: Any) -> Any:
+        scored.append((answers.record.image_id, threading.current_thread() is here))
+        return score(scorer, answers)
+
+    monkeypatch.setattr(PhotoScorer, "ask", watched_ask)
+    monkeypatch.setattr(PhotoScorer, "score", watched_score)
+    report = evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
+    assert asked == [(1, True), (3, True)]
+    assert scored == [(1, False), (3, False)]
+    noted = [json.loads(line)["image_id"] for line in journal.read_text().splitlines()[1:]]
+    assert noted == [image.image_id for image in report.images] == [1, 3]
+
+
+def test_an_error_of_the_scoring_thread_stops_the_run(
+    tiny_segmenter: Segmenter, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    score = PhotoScorer.score
+
+    def full(scorer: PhotoScorer, answers: Any) -> Any:
+        if answers.record.image_id == 2:
+            raise OutputError("the disk is full")
+        return score(scorer, answers)
+
+    journal = tmp_path / "journal.jsonl"
+    with monkeypatch.context() as patch:
+        patch.setattr(PhotoScorer, "score", full)
+        with pytest.raises(OutputError, match="the disk is full"):
+            evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
+    assert [json.loads(line)["image_id"] for line in journal.read_text().splitlines()[1:]] == [1]
+    assert not [thread for thread in threading.enumerate() if thread.name.endswith(("-ahead", "-behind"))]
+    assert (
+        evaluate(tiny_segmenter, open_dataset(folder), journal=journal).timing["photos_of_an_earlier_run"]
+        == 1
+    )
 
 
 def test_a_finished_run_costs_nothing_twice(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):

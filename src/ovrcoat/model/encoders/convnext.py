@@ -4,6 +4,7 @@ The published OVRCOAT uses `convnext_large_d_320` (see `presets.py`).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,6 +14,7 @@ from ovrcoat.model.encoders.clip_masks import logits_on_map
 from ovrcoat.model.encoders.clip_text import INITIAL_LOGIT_SCALE, ClipTextTower
 from ovrcoat.model.encoders.encoder import Encoder
 from ovrcoat.model.mask_pooling import mask_pool
+from ovrcoat.model.tiles import may_tile, tiles
 from ovrcoat.structures import EncoderFeatures, ImageBatch, MaskEmbeddings
 
 Stages = tuple[int, int, int, int]  # a number for each of the four stages
@@ -59,7 +61,7 @@ class ConvNextEncoder(Encoder):
         maps = []
         pixels = self.visual_trunk.stem(self.normalise(images))
         for stage in self.visual_trunk.stages:
-            pixels = stage(pixels)
+            pixels = _run_in_tiles(stage, pixels) if may_tile(pixels) else stage(pixels)
             maps.append(pixels)
         stride4, stride8, stride16, stride32 = maps
         return EncoderFeatures(levels=(stride4, stride8, stride16, stride32), dense=stride32)
@@ -68,8 +70,9 @@ class ConvNextEncoder(Encoder):
         self, features: EncoderFeatures, mask_logits: Float[Tensor, "batch query height width"]
     ) -> MaskEmbeddings:
         """Average the dense map under each mask, then CLIP's norm and projection."""
-        inside = logits_on_map(mask_logits, features.dense) > 0
-        pooled = mask_pool(features.dense, inside.to(features.dense.dtype))
+        dense = features.dense.to(self.head_norm.weight.dtype)  # small; naming masks needs its precision
+        inside = logits_on_map(mask_logits, dense) > 0
+        pooled = mask_pool(dense, inside.to(dense.dtype))
         embeddings = self.head_projection(self.head_norm(pooled))
         return MaskEmbeddings(embeddings=embeddings, on_map=inside.flatten(2).any(dim=-1))
 
@@ -80,3 +83,22 @@ class ConvNextEncoder(Encoder):
     def text_length(self, text: str) -> tuple[int, int]:
         """Tokens of `text`, and how many the text tower takes."""
         return self.text_tower.text_length(text)
+
+
+def _run_in_tiles(stage: Any, pixels: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch _ _ _"]:
+    """A stage of the trunk in inference: its blocks treat every pixel by itself after their convolution.
+
+    Computes what timm's blocks compute, from their own parts, but keeps the wide inner results in the caches.
+    """
+    pixels = stage.downsample(pixels)
+    for block in stage.blocks:
+        filtered = block.conv_dw(pixels).contiguous(memory_format=torch.channels_last)
+        before = pixels.permute(0, 2, 3, 1).flatten(0, 2)
+        rows = filtered.permute(0, 2, 3, 1).flatten(
+            0, 2
+        )  # a view: what is written there is written to the map
+        for piece in tiles(len(rows), width=block.mlp.fc1.out_features, like=rows):
+            added = block.mlp(block.norm(rows[piece]))
+            torch.addcmul(before[piece], added, block.gamma, out=rows[piece])
+        pixels = filtered
+    return pixels

@@ -6,6 +6,7 @@ One image tower, one text tower, one common space. Everything that differs betwe
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,6 +22,7 @@ CLIP_DEVIATION = (68.5005327, 66.6321579, 70.32316305)
 class Encoder(nn.Module, ABC):
     """Base of all encoders; a subclass sets the attributes below in its constructor."""
 
+    visual_trunk: Any  # the convolutional module; its weights alone may be of another dtype
     channels: tuple[int, int, int, int]  # of the levels at strides 4, 8, 16, 32
     embedding_dim: int
     logit_scale: nn.Parameter  # CLIP's, as a logarithm; the classifier clamps exp(logit_scale) at 100
@@ -46,7 +48,10 @@ class Encoder(nn.Module, ABC):
         """Tokens that `text` takes, and the most that the text tower takes (both without start and end)."""
 
     def normalise(self, images: ImageBatch) -> Float[Tensor, "batch 3 height width"]:
-        """(RGB - mean) / deviation, then zero in the padding: it takes part in attention as zeros."""
+        """(RGB - mean) / deviation, then zero in the padding: it takes part in attention as zeros.
+
+        Computed in the dtype of the photos (float32), returned in that of the trunk's weights.
+        """
         like = images.pixels
         mean = like.new_tensor(self.mean).view(1, 3, 1, 1)
         deviation = like.new_tensor(self.deviation).view(1, 3, 1, 1)
@@ -54,7 +59,7 @@ class Encoder(nn.Module, ABC):
         for index, (height, width) in enumerate(images.valid_sizes):
             normalised[index, :, height:] = 0
             normalised[index, :, :, width:] = 0
-        return normalised
+        return normalised.to(next(self.visual_trunk.parameters()).dtype)
 
     def train(self, mode: bool = True) -> "Encoder":
         """Set training mode, except for BatchNorm, which stays in eval mode, always.
@@ -67,6 +72,10 @@ class Encoder(nn.Module, ABC):
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
         return self
+
+    def set_trunk_dtype(self, dtype: torch.dtype) -> None:
+        """Compute the features in `dtype`; what names masks and reads words stays as it is."""
+        self.visual_trunk.to(dtype)
 
     @property
     def device(self) -> torch.device:

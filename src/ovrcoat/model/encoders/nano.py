@@ -55,7 +55,7 @@ class FoldedConv(nn.Module):
     def forward(self, pixels: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch _ _ _"]:
         """Convolve; ReLU6 unless the block ends here."""
         convolved = self.conv(pixels if self.padding is None else F.pad(pixels, self.padding))
-        return F.relu6(convolved) if self.active else convolved
+        return F.relu6(convolved, inplace=True) if self.active else convolved
 
 
 class InvertedResidual(nn.Module):
@@ -74,7 +74,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, pixels: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch _ _ _"]:
         """One block."""
-        return pixels + self.layers(pixels) if self.residual else self.layers(pixels)
+        result = self.layers(pixels)
+        return result.add_(pixels) if self.residual else result
 
 
 class LiteTrunk(nn.Module):
@@ -175,10 +176,11 @@ class NanoEncoder(Encoder):
 
         Unlike CLIP's rule (the mask resized to the coarse map, then binarised) this loses no small mask.
         """
-        inside = (mask_logits.detach() > 0).to(features.dense.dtype)
-        height, width = features.dense.shape[-2:]
+        dense = features.dense.to(self.logit_scale.dtype)  # small; naming masks needs its precision
+        inside = (mask_logits.detach() > 0).to(dense.dtype)
+        height, width = dense.shape[-2:]
         coverage = F.adaptive_avg_pool2d(inside, (height, width))
-        pooled = F.normalize(mask_pool(features.dense, coverage), dim=-1)
+        pooled = F.normalize(mask_pool(dense, coverage), dim=-1)
         embeddings = self.projection(pooled)
         return MaskEmbeddings(embeddings=embeddings, on_map=inside.flatten(2).any(dim=-1))
 

@@ -54,11 +54,19 @@ class ResNetEncoder(Encoder):
         self, features: EncoderFeatures, mask_logits: Float[Tensor, "batch query height width"]
     ) -> MaskEmbeddings:
         """Ask CLIP's attention pooling with only the pixels under each mask as keys."""
-        inside = logits_on_map(mask_logits, features.dense) > 0
+        dense = features.dense.to(self.visual_trunk.attnpool.positional_embedding.dtype)
+        inside = logits_on_map(mask_logits, dense) > 0
         return MaskEmbeddings(
-            embeddings=self.attend_under_masks(features.dense, inside),
+            embeddings=self.attend_under_masks(dense, inside),
             on_map=inside.flatten(2).any(dim=-1),
         )
+
+    def set_trunk_dtype(self, dtype: torch.dtype) -> None:
+        """Compute the features in `dtype`; the pooling that ends OpenCLIP's trunk names masks and stays."""
+        pooling = self.visual_trunk.attnpool
+        usual = pooling.positional_embedding.dtype
+        super().set_trunk_dtype(dtype)
+        pooling.to(usual)
 
     def attend_under_masks(
         self,

@@ -15,10 +15,10 @@ class Normed(Encoder):
     def __init__(self) -> None:
         super().__init__()
         self.logit_scale = nn.Parameter(torch.zeros(()))
-        self.block = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), nn.Dropout())
+        self.visual_trunk = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), nn.Dropout())
 
     def forward(self, images: ImageBatch) -> EncoderFeatures:
-        dense = self.block(self.normalise(images))
+        dense = self.visual_trunk(self.normalise(images))
         return EncoderFeatures(levels=(dense, dense, dense, dense), dense=dense)
 
     def embed_masks(
@@ -55,7 +55,7 @@ def test_normalising_uses_clips_numbers_and_zeroes_the_padding():
 def test_batch_norm_stays_in_eval_mode(mode: bool):
     encoder = Normed()
     assert encoder.train(mode) is encoder
-    norm, dropout = encoder.block[0][1], encoder.block[1]
+    norm, dropout = encoder.visual_trunk[0][1], encoder.visual_trunk[1]
     assert not norm.training
     assert dropout.training == encoder.training == mode
 
@@ -63,10 +63,10 @@ def test_batch_norm_stays_in_eval_mode(mode: bool):
 def test_statistics_do_not_drift_while_a_network_around_it_trains():
     encoder = Normed()
     network = nn.Sequential(encoder).train()
-    before = encoder.block[0][1].running_mean.clone()
+    before = encoder.visual_trunk[0][1].running_mean.clone()
     network(ImageBatch(pixels=torch.rand(2, 3, 32, 32) * 255, valid_sizes=((32, 32), (32, 32))))
-    torch.testing.assert_close(encoder.block[0][1].running_mean, before, atol=0, rtol=0)
-    assert encoder.block[0][1].num_batches_tracked == 0
+    torch.testing.assert_close(encoder.visual_trunk[0][1].running_mean, before, atol=0, rtol=0)
+    assert encoder.visual_trunk[0][1].num_batches_tracked == 0
 
 
 def test_device_is_where_the_weights_lie():

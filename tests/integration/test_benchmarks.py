@@ -1,0 +1,229 @@
+"""The benchmarks at a size that says nothing about speed: each one runs, and what it counts is right."""
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ovrcoat.config import ClipTextConfig, ConvNextConfig
+from ovrcoat.model.encoders.presets import CLIP_ENCODERS
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+TINY = ConvNextConfig(
+    depths=(1, 1, 1, 1),
+    widths=(8, 16, 32, 64),
+    head_hidden=16,
+    embedding_dim=32,
+    text=ClipTextConfig(width=32, heads=2, layers=2),
+)
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks(monkeypatch: pytest.MonkeyPatch):
+    """Their folder in the path, and an architecture that takes no time."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setitem(CLIP_ENCODERS, "tiny", TINY)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> str:
+    import models
+
+    path = str(tmp_path / "tiny.safetensors")
+    models.write_random("tiny", path)
+    return path
+
+
+def test_operations_are_two_per_multiply_add_and_every_part_has_some(checkpoint: str):
+    import photo
+
+    counted = photo.count(checkpoint, size=(96, 64), few_masks=True)
+    parts = counted["parts"]
+    assert min(parts[name] for name in ("encoder", "pixel_decoder", "mask_decoder", "classify")) > 0
+    assert sum(parts.values()) == counted["total"]
+    stem = 2 * (96 // 4) * (64 // 4) * 3 * 4 * 4 * TINY.widths[0]
+    assert parts["encoder"] > stem
+    tokens, channels, layers = 12 * 8 + 6 * 4 + 3 * 2, 256, 6
+    assert parts["pixel_decoder"] > 2 * layers * tokens * channels * (2 * channels + 2 * 1024)
+    assert parts["resize"] == 0
+    assert parts["answer"] > 0  # the merge resizes by matrix products
+
+
+def test_a_photo_is_measured_in_parts_and_the_network_stays_as_it_was(checkpoint: str):
+    import photo
+    from models import WORDS, load, make_photo
+    from parts import PARTS, Meter, watching
+
+    found = photo.measure(checkpoint, size=(96, 64), dtype="float32", repeats=1, few_masks=True)
+    assert found["input"] == (64, 96)
+    assert set(found["parts"]) == set(PARTS)
+    assert sum(found["parts"].values()) > 0
+    assert 0 < found["best"] <= found["median"]
+    assert 0 < found["memory"]["loaded"] <= found["memory"]["peak"]
+
+    segmenter = load(checkpoint)
+    before = vars(segmenter).copy(), vars(segmenter.network).keys()
+    meter = Meter(iter(range(1000)).__next__)
+    with watching(segmenter, meter):
+        segmenter.segment(make_photo(64, 48), WORDS, background="none")
+    assert (vars(segmenter), vars(segmenter.network).keys()) == before
+    assert {part for part, steps in meter.parts.items() if steps} == set(PARTS)
+
+
+def test_the_photo_has_the_shape_that_gives_the_input():
+    import photo
+
+    from ovrcoat.data.transforms import test_size as network_size
+
+    class Plain:
+        def with_settings(self, **settings: int) -> dict[str, int]:
+            return settings
+
+    settings, pixels = photo.prepare(Plain(), (1199, 800))
+    assert pixels.shape == (427, 640, 3)
+    assert network_size(pixels.shape[:2], **settings) == (800, 1199)
+
+
+def test_made_up_masks_keep_as_many_as_asked_for():
+    import merge
+
+    found = merge.measure((40, 60), queries=30, kept=6, repeats=1, valid=(64, 96))
+    assert 1 <= found["segments"] <= 6
+    assert found["memory"] >= 0
+    scored = merge.made_up(30, 6, (16, 24), categories=133)
+    assert int((scored.objectness > 0.5).sum()) == 6
+    assert torch.allclose(scored.category_probs.sum(-1), torch.ones(30))
+
+
+def test_words_cold_warm_and_against_the_plain_way(checkpoint: str, tmp_path: Path):
+    import text
+
+    subject = {"vocabulary": "cityscapes", "dtype": "float32", "limit": 3}
+    cold, warm = (text.embed(checkpoint, **subject, cache=str(tmp_path / "rows")) for _ in range(2))
+    assert cold["texts"] == 14 * cold["names"]
+    assert cold["padded"] == 77 * cold["texts"] > cold["cut"] > cold["computed"] > 0
+    assert warm["names"] == cold["names"]
+    compared = text.compare(checkpoint, **subject)
+    assert compared["difference"] < 1e-5
+    assert compared["texts"] == 14 * 3
+
+
+def test_merging_beside_transformers():
+    pytest.importorskip("transformers")
+    import hugging_face
+
+    settings = {"queries": 20, "kept": 8, "repeats": 1}
+    ours = hugging_face.our_merge((40, 60), **settings)
+    theirs = hugging_face.their_merge((40, 60), **settings)
+    assert ours["collisions"] == 0
+    assert ours["segments"] == theirs["segments"] > 1
+    assert np.mean(np.equal(ours["categories"], theirs["categories"])) > 0.8
+
+
+def test_networks_beside_transformers_have_equal_widths(checkpoint: str):
+    transformers = pytest.importorskip("transformers")
+    import hugging_face
+    import models
+
+    settings = {"size": (64, 96), "repeats": 1}
+    theirs = hugging_face.their_network(model="tiny", **settings)
+    ours = hugging_face.our_network(model=checkpoint, **settings)
+    assert theirs["parts"].keys() == ours["parts"].keys()
+    network = transformers.Mask2FormerForUniversalSegmentation(hugging_face.their_config("tiny", queries=250))
+    own = models.load(checkpoint).network
+
+    def size(module: torch.nn.Module) -> int:
+        return sum(weight.numel() for weight in module.parameters())
+
+    level = network.model.pixel_level_module
+    assert size(level.decoder) == size(own.pixel_decoder)
+    # theirs has no category head beyond one linear map, and no projection of what lies under a mask
+    heads = own.mask_decoder.pooled_projection, own.mask_decoder.embedding_head
+    assert size(network.model.transformer_module) == size(own.mask_decoder) - sum(map(size, heads))
+
+
+def test_equal_pixels_are_paired_segments():
+    from dtype_effect import equal_share
+
+    from ovrcoat.results import PanopticResult
+    from ovrcoat.results.segment import Segment
+    from ovrcoat.vocabulary import Vocabulary
+
+    def result(ids: list[int], categories: list[int]) -> PanopticResult:
+        id_map = np.array([ids], np.int32)
+        segments = tuple(
+            Segment(
+                id=place,
+                category_id=category,
+                category=f"category {category}",
+                score=1.0,
+                area=ids.count(place),
+                box=(0, 0, 1, 1),
+                is_thing=True,
+                objectness=1.0,
+                objectness_before=1.0,
+                certainty=1.0,
+                top=(),
+                query=place,
+            )
+            for place, category in enumerate(categories, start=1)
+        )
+        pixels = np.zeros((1, len(ids), 3), np.uint8)
+        return PanopticResult(id_map, segments, Vocabulary.parse("cat; dog").categories, pixels, None)
+
+    one = result([0, 1, 1, 2, 2, 2], [1, 2])
+    assert equal_share(one, one) == 1
+    assert equal_share(one, result([0, 2, 2, 1, 1, 1], [2, 1])) == 1  # other ids
+    assert equal_share(one, result([0, 1, 1, 2, 2, 2], [1, 1])) == pytest.approx(3 / 6)  # another category
+    assert equal_share(one, result([0, 0, 0, 0, 0, 0], [])) == pytest.approx(1 / 6)
+
+
+def test_rates_and_numbers_can_be_read():
+    import machine
+    import report
+
+    rates = machine.MatrixRate(["float32"], seconds=0.0)
+    found = rates.around(lambda: {"best": 1.0}, "float32")
+    assert found["rate"] == max(rates.samples["float32"])
+    least, median, largest = rates.spread("float32")
+    assert 0 < least <= median <= largest
+    assert machine.extra_memory(lambda: np.ones(50_000_000 // 8)) >= 45_000_000
+    assert {"processor", "bfloat16", "torch", "ovrcoat"} <= machine.describe().keys()
+    assert (report.seconds(0.0123), report.seconds(12.345)) == ("12.3 ms", "12.35 s")
+    assert (report.memory(2.5e9), report.memory(3e6)) == ("2.50 GB", "3 MB")
+    assert (report.operations(1.33e12), report.operations(0)) == ("1.33 TFLOP", "0")
+
+
+def test_a_measurement_that_fails_says_why():
+    import processes
+
+    assert processes.own_process("report.memory", count=3e9) == "3.00 GB"
+    with pytest.raises(processes.MeasurementError, match="unexpected keyword argument"):
+        processes.own_process("report.memory", nothing=1)
+
+
+def test_one_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import photo_page
+    import run
+
+    def here(function: str, **arguments: object) -> object:
+        module, name = function.split(".")
+        answer = getattr(import_module(module), name)(**json.loads(json.dumps(arguments)))
+        return json.loads(json.dumps(answer))
+
+    for module in (run, photo_page):
+        monkeypatch.setattr(module, "own_process", here)
+    monkeypatch.setenv("OVRCOAT_CACHE", "none")  # it sets another one
+    page = tmp_path / "page.md"
+    options = ["--size", "96", "64", "--dtype", "float32", "--only", "photo", "hf", "--repeats", "1"]
+    monkeypatch.setattr(run.sections, "find_spec", lambda name: None)
+    assert run.main(["--model", "tiny", *options, "--rate-seconds", "0", "--markdown", str(page)]) == 0
+    written = page.read_text()
+    assert written.startswith("# Benchmarks\n")
+    assert "matrix products, float32" in written
+    assert "as the network sees it 96 × 64" in written
+    assert "| **whole path** |" in written
+    assert "Not installed (extra `bench`)" in written
