@@ -1,0 +1,69 @@
+"""The page's section on Hugging Face transformers' Mask2Former."""
+
+from importlib.metadata import version
+
+import numpy as np
+from hugging_face import FRAME, KEPT
+from models import is_random
+from parts import PARTS
+from processes import own_process
+from report import memory, seconds, section, table
+from request import Run
+
+OUTPUTS = ((427, 640), (800, 1199), (3000, 4000))  # height and width
+NETWORK_PARTS = ("encoder", "pixel_decoder", "mask_decoder")
+
+
+def compare(run: Run) -> str:
+    """Network and post-processing, time and memory, theirs and ours in turns."""
+    found = [
+        f"transformers {version('transformers')}; random weights, built from a configuration. Both get the "
+        "same masks and class logits to merge, and equal thresholds. “Equal pixels”: of one category in both "
+        "maps; theirs resizes all masks to 384 × 384 first, and what shares an id is read as the last of its "
+        "segments. “Shared ids”: segments whose id another one has, too. Ratios are theirs to ours."
+    ]
+    if is_random(run.model):
+        found.append(_networks(run))
+    return section("Beside Hugging Face's Mask2Former", *found, _merges(run))
+
+
+def _networks(run: Run) -> str:
+    """Equal widths and depths on one frame."""
+    settings = {"size": FRAME, "repeats": run.repeats}
+    theirs = own_process("hugging_face.their_network", model=run.model, **settings)
+    ours = own_process("hugging_face.our_network", model=run.checkpoint, **settings)
+    pairs = [(PARTS[part], seconds, theirs["parts"][part], ours["parts"][part]) for part in NETWORK_PARTS]
+    pairs.append(("forward pass, best", seconds, theirs["best"], ours["best"]))
+    pairs.append(("memory that it adds", memory, theirs["memory"], ours["memory"]))
+    rows = [(what, form(one), form(other), _ratio(one, other)) for what, form, one, other in pairs]
+    head = [f"network, float32, {FRAME[1]} × {FRAME[0]}", "transformers", "ovrcoat", "ratio"]
+    return table(head, rows)
+
+
+def _merges(run: Run) -> str:
+    """Post-processing at three sizes."""
+    rows = []
+    for output in OUTPUTS:
+        theirs, ours = (
+            own_process(f"hugging_face.{whose}_merge", output=output, repeats=run.repeats)
+            for whose in ("their", "our")
+        )
+        equal = np.mean(np.equal(theirs.pop("categories"), ours.pop("categories")))
+        rows.append(
+            (
+                f"{output[1]} × {output[0]}",
+                *(seconds(one["best"]) for one in (theirs, ours)),
+                _ratio(theirs["best"], ours["best"]),
+                *(memory(one["memory"]) for one in (theirs, ours)),
+                _ratio(theirs["memory"], ours["memory"]),
+                f"{theirs['segments']}, {ours['segments']}",
+                f"{theirs['collisions']}, {ours['collisions']}",
+                f"{100 * equal:.1f} %",
+            )
+        )
+    head = [f"post-processing, 250 queries, {KEPT} kept", "theirs", "ours", "ratio", "memory: theirs", "ours"]
+    return table([*head, "ratio", "segments", "shared ids", "equal pixels"], rows)
+
+
+def _ratio(theirs: float, ours: float) -> str:
+    return f"{theirs / max(ours, 1e-9):.1f}"

@@ -1,0 +1,90 @@
+"""The panoptic merge alone: masks of one photo to a map of 0.3, 2 and 12 megapixels."""
+
+from typing import Any
+
+import torch
+from machine import extra_memory, repeat
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovrcoat import Vocabulary
+from ovrcoat.inference.panoptic import panoptic
+from ovrcoat.inference.upsampling import PhotoSizes
+from ovrcoat.structures import ScoredMasks, Size
+
+OUTPUTS: dict[str, Size] = {"0.3": (480, 640), "2": (1224, 1632), "12": (3000, 4000)}  # megapixels
+VALID, PADDED = (800, 1067), (800, 1088)  # the network's input for photos of 4:3
+KEPT = 30
+CATEGORIES = 20  # that are in the picture: some come more than once
+
+
+def measure(
+    output: Size, *, queries: int = 250, kept: int = KEPT, repeats: int = 5, valid: Size = VALID
+) -> dict[str, Any]:
+    """Seconds, bytes beyond the masks themselves, and the number of segments."""
+    padded = (-(-valid[0] // 32) * 32, -(-valid[1] // 32) * 32)
+    vocabulary = Vocabulary.named("coco")
+    scored = made_up(queries, kept, (padded[0] // 4, padded[1] // 4), categories=len(vocabulary.categories))
+    sizes = PhotoSizes(padded=padded, valid=tuple(valid), output=tuple(output))
+
+    @torch.inference_mode()
+    def merge() -> int:
+        found = panoptic(
+            scored,
+            sizes,
+            categories=vocabulary.categories,
+            object_mask_threshold=0.0,
+            overlap_threshold=0.8,
+        )
+        return len(found.segments)
+
+    # the first call on a small map: libraries and kernels are not the merge's
+    warm = PhotoSizes(padded=sizes.padded, valid=sizes.valid, output=(32, 32))
+    panoptic(
+        scored,
+        warm,
+        categories=vocabulary.categories,
+        object_mask_threshold=0.0,
+        overlap_threshold=0.8,
+    )
+    memory = extra_memory(merge)
+    return {"memory": memory, "segments": merge()} | repeat(merge, repeats)
+
+
+def made_up(queries: int, kept: int, size: Size, *, categories: int) -> ScoredMasks:
+    """Masks of which `kept` are something: overlapping blobs, some of one category."""
+    logits = class_logits(queries, kept, categories=categories)
+    probs = logits.softmax(-1)
+    known = probs[:, :-1]
+    objectness = 1 - probs[:, -1]
+    return ScoredMasks(
+        mask_logits=blobs(queries, kept, size),
+        category_probs=known / known.sum(-1, keepdim=True),
+        objectness=objectness,
+        objectness_before=objectness,
+        certainty=known.amax(-1),
+    )
+
+
+def class_logits(queries: int, kept: int, *, categories: int) -> Tensor:
+    """Logits of the categories and of void behind them; `kept` queries, spread out, are not void."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(queries, categories + 1, generator=generator)
+    logits[:, -1] += 20
+    something = torch.linspace(0, queries - 1, kept).long()
+    logits[something, -1] -= 20
+    present = torch.linspace(0, categories - 1, CATEGORIES).long()
+    logits[something, present[torch.randint(CATEGORIES, (kept,), generator=generator)]] += 12
+    return logits
+
+
+def blobs(queries: int, kept: int, size: Size) -> Tensor:
+    """Mask logits: the kept ones share the picture among them with soft borders, others lie at random."""
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.randn(queries, 1, 9, 12, generator=generator)
+    masks = F.interpolate(coarse, size=size, mode="bicubic", align_corners=False)[:, 0] * 4
+    something = torch.linspace(0, queries - 1, kept).long()
+    best_two = masks[something].topk(2, dim=0).values
+    rivals = best_two[0].where(masks[something] < best_two[0], best_two[1])
+    masks[something] = 3 * (masks[something] - rivals)
+    return masks

@@ -1,0 +1,64 @@
+"""Models and photos to measure with.
+
+Random weights compute exactly what trained ones would; only the result means nothing.
+"""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ovrcoat import Segmenter, Vocabulary
+from ovrcoat.checkpoints import native
+from ovrcoat.config import ModelConfig
+from ovrcoat.model.encoders.presets import CLIP_ENCODERS
+from ovrcoat.model.network import build_network
+
+WORDS = (
+    "person; dog; cat; car; bicycle; bus; chair; table; sofa; bottle; book; bird; horse; boat; "
+    "wall#stuff; floor#stuff; sky#stuff; tree#stuff; grass#stuff; road#stuff"
+)
+
+
+def is_random(model: str) -> bool:
+    """Whether a model is an architecture that gets random weights."""
+    return model in CLIP_ENCODERS
+
+
+def write_random(model: str, path: str) -> None:
+    """A checkpoint of an architecture of `CLIP_ENCODERS`, to be loaded as users load theirs."""
+    torch.manual_seed(0)
+    config = ModelConfig(encoder=CLIP_ENCODERS[model])
+    network = build_network(config)
+    generator = torch.Generator().manual_seed(0)
+    words = Vocabulary.read(WORDS).with_background("auto").all_categories
+    names = [name for category in words for name in category.names]
+    rows = {name: unit(torch.randn(network.encoder.embedding_dim, generator=generator)) for name in names}
+    native.save(
+        path,
+        network,
+        config=config,
+        training_vocabulary=Vocabulary.named("coco"),
+        provenance={"weights": "random, for benchmarks"},
+        text_rows=rows,
+    )
+
+
+def load(model: str, *, dtype: str = "float32", compiled: bool = False) -> Segmenter:
+    """A model on the CPU, by name or file."""
+    options = {"compile": True} if compiled else {}
+    return Segmenter.load(model, device="cpu", dtype=dtype, **options)
+
+
+def make_photo(width: int, height: int) -> np.ndarray:
+    """Coloured clouds with some grain: neither flat nor noise alone."""
+    random = np.random.default_rng(0)
+    coarse = Image.fromarray(random.integers(0, 256, (8, 11, 3), np.uint8))
+    clouds = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(np.int16)
+    grain = random.integers(-12, 13, (height, width, 1), np.int16)
+    return np.clip(clouds + grain, 0, 255).astype(np.uint8)
+
+
+def unit(row: Tensor) -> Tensor:
+    """A vector of length one."""
+    return row / row.norm()

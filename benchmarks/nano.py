@@ -1,0 +1,49 @@
+"""nano as users meet it: photos per second, and how long `ovrcoat segment` takes from start to end."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from machine import peak_memory, repeat
+from models import WORDS, load, make_photo
+from PIL import Image
+
+
+def throughput(*, size: tuple[int, int], dtype: str, repeats: int, compiled: bool = False) -> dict[str, Any]:
+    """Seconds per photo of `size` (width, height), words known, panoptic; and bytes."""
+    segmenter = load("nano", dtype=dtype, compiled=compiled)
+    pixels = make_photo(*size)
+    segmenter.segment(pixels, WORDS)
+    return repeat(lambda: segmenter.segment(pixels, WORDS), repeats) | {"peak": peak_memory()}
+
+
+def start(*, pairs: int, size: tuple[int, int] = (640, 480)) -> dict[str, float]:
+    """Median seconds of the command on one photo and of importing torch alone, in turns; and their gap."""
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder) / "photo.jpg"
+        Image.fromarray(make_photo(*size)).save(photo)
+        segment = [
+            sys.executable,
+            "-m",
+            "ovrcoat",
+            "segment",
+            str(photo),
+            "--vocabulary",
+            WORDS,
+            "--overwrite",
+        ]
+        segment += ["--output", str(Path(folder) / "out"), "--quiet", "--device", "cpu"]
+        commands = {"segment": segment, "torch": [sys.executable, "-c", "import torch"]}
+        seconds: dict[str, list[float]] = {name: [] for name in commands}
+        for _ in range(pairs + 1):
+            for name, command in commands.items():
+                began = time.perf_counter()
+                subprocess.run(command, check=True, capture_output=True)
+                seconds[name].append(time.perf_counter() - began)
+    warm = {name: taken[1:] for name, taken in seconds.items()}  # the first turn fills the disk's cache
+    gaps = [own - bare for own, bare in zip(warm["segment"], warm["torch"], strict=True)]
+    return {name: statistics.median(taken) for name, taken in warm.items()} | {"gap": statistics.median(gaps)}

@@ -1,0 +1,138 @@
+"""One photo through a whole model: operations, time and memory of each part.
+
+Operations are counted, not guessed: `torch.utils.flop_counter` reads the shapes of every product and every
+convolution (2 per multiply-add). What it does not know is told beside them.
+"""
+
+import time
+from collections import defaultdict
+from dataclasses import replace
+from typing import Any
+
+import torch
+from machine import extra_memory, file_memory, peak_memory, repeat, resident_memory
+from models import WORDS, load, make_photo
+from parts import PARTS, Meter, watching
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from ovrcoat import Segmenter
+from ovrcoat.structures import MaskPredictions
+
+KEPT = 30  # masks that a trained network keeps of 250, more or less; a random one keeps all or none
+aten = torch.ops.aten
+
+
+def measure(
+    model: str,
+    *,
+    size: tuple[int, int] | None,
+    dtype: str,
+    repeats: int,
+    compiled: bool = False,
+    few_masks: bool = False,
+) -> dict[str, Any]:
+    """Seconds (best and median) of all and of each part, and bytes, for a photo that comes in as an array."""
+    libraries = resident_memory()
+    began = time.perf_counter()
+    segmenter = load(model, dtype=dtype, compiled=compiled)
+    loading = time.perf_counter() - began
+    segmenter, pixels = prepare(segmenter, size)
+    if few_masks:
+        keep_few(segmenter)
+
+    def photo() -> object:
+        return segmenter.segment(pixels, WORDS)
+
+    loaded, files, loading_peak = resident_memory(), file_memory(), peak_memory()
+    extra = extra_memory(photo)  # it also embeds words, builds kernels and compiles
+    figures: dict[str, Any] = {"parts": {}}
+    if not compiled:  # no clock inside compiled code
+        runs = []
+        for _ in range(repeats):
+            meter = Meter(time.perf_counter)
+            with watching(segmenter, meter):
+                photo()
+            runs.append(meter.parts)
+        figures["parts"] = {part: min(run[part] for run in runs) for part in PARTS}
+    figures |= repeat(photo, repeats)
+    figures["memory"] = {
+        "libraries": libraries,
+        "loaded": loaded,
+        "files": files,
+        "loading": loading_peak,
+        "extra": extra,
+        "peak": max(loading_peak, peak_memory()),
+    }
+    return figures | {"loading": loading, "input": input_size(segmenter, pixels), "photo": pixels.shape[:2]}
+
+
+def count(model: str, *, size: tuple[int, int] | None, few_masks: bool = False) -> dict[str, Any]:
+    """Operations of each part in float32, and names of weighted sums that are not among them."""
+    segmenter, pixels = prepare(load(model), size)
+    if few_masks:
+        keep_few(segmenter)
+    segmenter.network.requires_grad_(False)  # the counter would look for gradients, which there are not
+    segmenter.segment(pixels, WORDS)
+    unknown: dict[str, int] = defaultdict(int)
+
+    def embedding_bag(table: torch.Size, rows: torch.Size, *_: Any, **__: Any) -> int:
+        unknown["embedding_bag"] += 2 * rows.numel() * table[-1]
+        return 0
+
+    def grid_sample(_: torch.Size, __: torch.Size, *___: Any, out_shape: torch.Size, **____: Any) -> int:
+        unknown["grid_sample"] += 8 * out_shape.numel()  # four corners
+        return 0
+
+    def attention(query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any) -> int:
+        return sdpa_flop_count(query, key, value)
+
+    extra = {
+        aten._scaled_dot_product_flash_attention_for_cpu: attention,
+        aten._embedding_bag: embedding_bag,
+        aten._embedding_bag_forward_only: embedding_bag,
+        aten.grid_sampler_2d: grid_sample,
+    }
+    with FlopCounterMode(display=False, custom_mapping=extra) as counter:
+        meter = Meter(counter.get_total_flops)
+        with watching(segmenter, meter):
+            segmenter.segment(pixels, WORDS)
+        total = counter.get_total_flops()
+    return {
+        "parts": {part: meter.parts[part] for part in PARTS},
+        "total": total,
+        "unknown": dict(unknown),
+    }
+
+
+def prepare(segmenter: Segmenter, size: tuple[int, int] | None) -> tuple[Segmenter, Any]:
+    """The segmenter with an input of `size` (width, height), and a photo of COCO's size in that shape.
+
+    Without a size: the model's own settings and a photo of 640 × 480.
+    """
+    if size is None:
+        return segmenter, make_photo(640, 480)
+    width, height = size
+    shrink = (
+        427 / 800 if min(size) > 427 else 1
+    )  # COCO's photos have 640 × 427, the published input 1199 × 800
+    pixels = make_photo(round(width * shrink), round(height * shrink))
+    return segmenter.with_settings(short_side=min(size), max_long_side=max(size)), pixels
+
+
+def input_size(segmenter: Segmenter, pixels: Any) -> tuple[int, int]:
+    """Height and width of the padded input."""
+    return segmenter.encode(pixels).sizes.padded
+
+
+def keep_few(segmenter: Segmenter) -> None:
+    """Let only `KEPT` masks of a random network be anything, as a trained one would."""
+    network = segmenter.network
+    classify = network.classify
+
+    def classify_few(*arguments: Any, **named: Any) -> MaskPredictions:
+        found = classify(*arguments, **named)
+        void = torch.full_like(found.void_logits, 1000.0)
+        void[:, :KEPT] = -1000.0
+        return replace(found, void_logits=void)
+
+    network.classify = classify_few  # type: ignore[method-assign]

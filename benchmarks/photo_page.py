@@ -1,0 +1,79 @@
+"""The page's section on one photo."""
+
+from typing import Any
+
+from models import is_random
+from parts import PARTS
+from processes import own_process
+from report import memory, operations, rate, seconds, section, table
+from request import Run
+
+
+def photo(run: Run) -> str:
+    """One photo: parts, quotients to the limit, memory."""
+    subject = {"model": run.checkpoint, "size": run.size, "few_masks": is_random(run.model)}
+    counted = own_process("photo.count", **subject)
+    variants = [(dtype, False) for dtype in run.dtypes] + [
+        (dtype, True) for dtype in run.dtypes if run.compiled
+    ]
+    found = {
+        f"{dtype}{', compiled' * compiled}": _photo(run, dtype, compiled=compiled, subject=subject)
+        for dtype, compiled in variants
+    }
+    one = next(iter(found.values()))
+    (height, width), (padded_height, padded_width) = one["photo"], one["input"]
+    head = ["part", "operations"]
+    for name in found:
+        head += [name, "× limit"]
+    rows = [
+        [title, operations(counted["parts"][part]), *_times(found, part, counted["parts"][part])]
+        for part, title in PARTS.items()
+    ]
+    rows.append(["**whole path**", operations(counted["total"]), *_times(found, "best", counted["total"])])
+    rows.append(["whole path, median", "", *_times(found, "median", counted["total"])])
+    unknown = ", ".join(f"{operations(count)} of {name}" for name, count in counted["unknown"].items())
+    return section(
+        f"One photo, panoptic: {run.model}",
+        f"A photo of {width} × {height} (an array), as the network sees it {padded_width} × {padded_height} "
+        f"with padding; 20 words, known. Best of {run.repeats}. “× limit” is the time divided by what the "
+        "counted operations take at the matrix-product rate measured just before and after.",
+        table(head, rows),
+        f"Not among the operations: {unknown or 'nothing that multiplies and adds'}; and whatever is done "
+        "element by element.",
+        _photo_memory(found),
+    )
+
+
+def _photo(run: Run, dtype: str, *, compiled: bool, subject: dict[str, Any]) -> dict[str, Any]:
+    settings = subject | {"dtype": dtype, "compiled": compiled, "repeats": run.repeats}
+    return run.rate.around(lambda: own_process("photo.measure", **settings), dtype)
+
+
+def _times(found: dict[str, Any], part: str, count: float) -> list[str]:
+    """Time and quotient of a part in every variant; few operations are not worth a quotient."""
+    cells = []
+    for figures in found.values():
+        taken = figures[part] if part in figures else figures["parts"].get(part)
+        if taken is None:
+            cells += ["", ""]
+            continue
+        limit = count / figures["rate"]
+        cells += [seconds(taken), f"{taken / limit:.2f}" if limit > taken / 100 else ""]
+    return cells
+
+
+def _photo_memory(found: dict[str, Any]) -> str:
+    rows = [
+        [
+            "resident with the libraries alone",
+            *(memory(one["memory"]["libraries"]) for one in found.values()),
+        ],
+        ["with the model", *(memory(one["memory"]["loaded"]) for one in found.values())],
+        ["of that pages of files", *(memory(one["memory"]["files"]) for one in found.values())],
+        ["peak while loading it", *(memory(one["memory"]["loading"]) for one in found.values())],
+        ["added at most by a photo", *(memory(one["memory"]["extra"]) for one in found.values())],
+        ["**peak of the process**", *(memory(one["memory"]["peak"]) for one in found.values())],
+        ["loading took", *(seconds(one["loading"]) for one in found.values())],
+        ["matrix products", *(rate(one["rate"]) for one in found.values())],
+    ]
+    return table(["memory", *found], rows)

@@ -1,0 +1,21 @@
+"""What a run was asked for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from machine import MatrixRate
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What was asked for; `checkpoint` is the model's file or name, `folder` a place for this run's files."""
+
+    model: str
+    checkpoint: str
+    size: tuple[int, int] | None
+    dtypes: tuple[str, ...]
+    compiled: bool
+    full: bool
+    repeats: int
+    rate: MatrixRate
+    folder: Path

@@ -1,0 +1,114 @@
+"""Time, memory and operations of this package on this machine, as one page (docs/benchmarks.md).
+
+    python benchmarks/run.py [--model convnext_large_d_320] [--size 1199 800] [--only photo merge]
+                             [--dtype float32 bfloat16] [--markdown docs/benchmarks.md]
+
+--model is nano, a checkpoint, or an architecture (it gets random weights, which compute exactly what trained
+ones would). --size is the width and height that the network sees; without it architectures get 1199 × 800,
+what COCO's photos of 640 × 427 become, and others a photo of 640 × 480 with their own settings. Everything
+runs on the CPU, each measurement in a process of its own. Times are one machine's; ratios are what counts.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import sections
+from machine import DTYPES, MatrixRate, describe
+from models import is_random
+from processes import MeasurementError, own_process
+from report import rate, section, table
+from request import Run
+
+PUBLISHED_INPUT = (1199, 800)
+FRAME = """# Benchmarks
+
+Written by `python benchmarks/run.py --markdown docs/benchmarks.md`; nothing here is typed in by hand. Times
+are one machine's: what counts are ratios, above all the one to the limit, which is what the same operations
+take as plain matrix products, measured in the same run. All on the CPU; each measurement has a process of its
+own.
+
+`--model nano` or a checkpoint measures another model, `--size` another input, `--only photo merge` some
+sections; `--compile` adds compiled networks, `--full` the long measurements. What bfloat16 does to results:
+`python benchmarks/dtype_effect.py DATA`; many photos in a row: `python benchmarks/many_photos.py`.
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Measure, print, write; 1 if a section failed."""
+    options = _parser().parse_args(arguments)
+    matrix_rate = MatrixRate(options.dtype, seconds=options.rate_seconds)
+    pages, failed = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["OVRCOAT_CACHE"] = str(Path(folder) / "cache")  # not the user's own
+        run = _prepare(options, matrix_rate, Path(folder))
+        for name in options.only:
+            matrix_rate.sample()
+            try:
+                pages.append(sections.SECTIONS[name](run))
+            except MeasurementError as error:
+                failed.append(name)
+                pages.append(section(name, f"Failed: {error}"))
+            print(pages[-1], flush=True)
+    matrix_rate.sample()
+    machine = _machine(matrix_rate)
+    print(machine)
+    if options.markdown:
+        options.markdown.write_text("\n".join([FRAME, machine, *pages]), encoding="utf-8")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _prepare(options: argparse.Namespace, matrix_rate: MatrixRate, folder: Path) -> Run:
+    """What the sections need; an architecture becomes a checkpoint."""
+    checkpoint, size = options.model, options.size
+    if is_random(options.model):
+        checkpoint = str(folder / f"{options.model}.safetensors")
+        own_process("models.write_random", model=options.model, path=checkpoint)
+        size = size or PUBLISHED_INPUT
+    return Run(
+        model=options.model,
+        checkpoint=checkpoint,
+        size=tuple(size) if size else None,
+        dtypes=tuple(options.dtype),
+        compiled=options.compile,
+        full=options.full,
+        repeats=options.repeats,
+        rate=matrix_rate,
+        folder=folder,
+    )
+
+
+def _machine(matrix_rate: MatrixRate) -> str:
+    """What it ran on."""
+    rows = [
+        [f"matrix products, {dtype}", *map(rate, matrix_rate.spread(dtype)), len(samples)]
+        for dtype, samples in matrix_rate.samples.items()
+    ]
+    return section(
+        "Machine",
+        "\n".join(f"- {what}: {value}" for what, value in describe().items()),
+        table(["all through the run", "least", "median", "largest", "samples"], rows),
+        "Samples far below the largest: somebody else was using the machine.",
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", default="convnext_large_d_320", metavar="NAME|FILE")
+    parser.add_argument("--size", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--only", nargs="+", choices=sections.SECTIONS, default=list(sections.SECTIONS))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--compile", action="store_true", help="photos through compiled networks, too")
+    parser.add_argument("--full", action="store_true", help="1,000 images to score; large training steps")
+    parser.add_argument("--rate-seconds", type=float, default=1.0, help="for each matrix product")
+    parser.add_argument("--markdown", type=Path, metavar="FILE")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,119 @@
+"""The sections of the page, each measured and written out."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import comparison
+import merge as merging
+from models import is_random
+from photo_page import photo
+from processes import own_process, run_script
+from report import listing, memory, seconds, section, table
+from request import Run
+
+
+def text(run: Run) -> str:
+    """The vocabulary: cold, warm, tokens, differences."""
+    if not is_random(run.model):
+        return section("Words", f"Measured for CLIP's text tower only, not for {run.model}.")
+    rows, tokens = [], []
+    for vocabulary in ("ade20k", "lvis"):
+        for dtype in run.dtypes:
+            subject = {"model": run.checkpoint, "vocabulary": vocabulary, "dtype": dtype}
+            cache = str(run.folder / f"text-{vocabulary}-{dtype}")
+            cold, warm = (own_process("text.embed", **subject, cache=cache) for _ in range(2))
+            plain = own_process("text.compare", **subject)
+            plainly = plain["seconds"] / plain["texts"] * cold["texts"]
+            rows.append(
+                (
+                    vocabulary,
+                    dtype,
+                    seconds(cold["seconds"]),
+                    memory(cold["memory"]),
+                    seconds(warm["seconds"]),
+                    f"{plain['difference']:.1e}",
+                    f"{plainly:.0f} s",
+                )
+            )
+        tokens.append(
+            [vocabulary, *(f"{cold[key]:,}" for key in ("names", "texts", "padded", "cut", "computed"))]
+        )
+    return section(
+        "Words",
+        "Cold: nothing known. Warm: a new process, the rows on disk. Both without loading the model. “Plain” "
+        "is the time of the released way (77 tokens per prompt, float32), drawn out from a sample of its "
+        "prompts; “difference” the largest one of any entry of the sample's unit rows to that way.",
+        table(["vocabulary", "dtype", "cold", "memory", "warm", "difference", "plain"], rows),
+        table(["vocabulary", "names", "prompts", "tokens, padded", "cut", "computed"], tokens),
+    )
+
+
+def merge(run: Run) -> str:
+    """Post-processing alone."""
+    rows = []
+    for megapixels, output in merging.OUTPUTS.items():
+        for queries in (250, 100):
+            found = own_process("merge.measure", output=output, queries=queries, repeats=run.repeats)
+            times = seconds(found["best"]), seconds(found["median"])
+            rows.append(
+                [f"{megapixels} megapixels", queries, *times, memory(found["memory"]), found["segments"]]
+            )
+    return section(
+        "Panoptic merge",
+        f"Made-up masks of which {merging.KEPT} are not void; memory is what a merge adds to them at most.",
+        table(["output", "queries", "best", "median", "memory", "segments"], rows),
+    )
+
+
+def scoring(run: Run) -> str:
+    """`ovrcoat score`."""
+    images = "1000" if run.full else "200"
+    return section("Scoring", listing(run_script("scoring.py", "--images", images, "--repeats", "3")))
+
+
+def training(run: Run) -> str:
+    """A step with nano; the large network by calculation, and measured if the long way was asked for."""
+    found = [listing(run_script("ovr_cost.py", "--steps", "3"))]
+    if is_random(run.model):
+        script = ("training_memory.py", "--encoder", run.model)
+        found.append(listing(run_script(*script, "--no-measurement")))
+        for stage in "12" if run.full else "":
+            how = ("--size", "1024", "--stage", stage, "--checkpoint", "--no-table")
+            found.append(listing(run_script(*script, *how)))
+    return section("Training step", *found)
+
+
+def nano(run: Run) -> str:
+    """Photos per second and the start of the command."""
+    rows = []
+    for dtype in run.dtypes:
+        found = own_process("nano.throughput", size=(640, 480), dtype=dtype, repeats=3 * run.repeats)
+        speed = [f"{1 / found[kind]:.1f}" for kind in ("best", "median")]
+        rows.append([dtype, *speed, memory(found["peak"])])
+    start = own_process("nano.start", pairs=run.repeats)
+    return section(
+        "nano",
+        "Photos of 640 × 480 per second, 20 words, known.",
+        table(["dtype", "best", "median", "peak of the process"], rows),
+        f"`ovrcoat segment` of such a photo, whole process: {seconds(start['segment'])}; `import torch` "
+        f"alone: {seconds(start['torch'])}; between them {seconds(start['gap'])} (medians of {run.repeats} "
+        "turns).",
+    )
+
+
+def hf(run: Run) -> str:
+    """Hugging Face transformers beside us."""
+    if find_spec("transformers") is None:
+        return section("Hugging Face transformers", "Not installed (extra `bench`).")
+    return comparison.compare(run)
+
+
+SECTIONS: dict[str, Callable[[Run], str]] = {
+    "photo": photo,
+    "text": text,
+    "merge": merge,
+    "scoring": scoring,
+    "training": training,
+    "nano": nano,
+    "hf": hf,
+}
