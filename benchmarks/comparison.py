@@ -43,15 +43,13 @@ def _networks(run: Run) -> str:
 def _merges(run: Run) -> str:
     """Post-processing at three sizes."""
     rows = []
-    for output in OUTPUTS:
-        theirs, ours = (
-            own_process(f"hugging_face.{whose}_merge", output=output, repeats=run.repeats)
-            for whose in ("their", "our")
-        )
+    for output, scattered in (*((output, False) for output in OUTPUTS), (OUTPUTS[0], True)):
+        options = {"output": output, "scattered": scattered, "repeats": run.repeats}
+        theirs, ours = (own_process(f"hugging_face.{whose}_merge", **options) for whose in ("their", "our"))
         equal = np.mean(np.equal(theirs.pop("categories"), ours.pop("categories")))
         rows.append(
             (
-                f"{output[1]} × {output[0]}",
+                f"{output[1]} × {output[0]}" + (", scattered masks" if scattered else ""),
                 *(seconds(one["best"]) for one in (theirs, ours)),
                 _ratio(theirs["best"], ours["best"]),
                 *(memory(one["memory"]) for one in (theirs, ours)),

@@ -22,6 +22,7 @@ from ovrcoat.model.encoders.presets import CLIP_ENCODERS
 from ovrcoat.structures import ImageBatch, Size
 
 FRAME = (800, 1216)  # of the network; without padding, for theirs does not know of any
+CELLS = (FRAME[0] // 4, FRAME[1] // 4)  # of a mask
 KEPT = 30
 OVERLAP = 0.8
 
@@ -80,7 +81,9 @@ def their_config(model: str, *, queries: int) -> Any:
     )
 
 
-def their_merge(output: Size, *, queries: int = 250, kept: int = KEPT, repeats: int = 3) -> dict[str, Any]:
+def their_merge(
+    output: Size, *, queries: int = 250, kept: int = KEPT, repeats: int = 3, scattered: bool = False
+) -> dict[str, Any]:
     """Seconds, bytes and segments of `post_process_panoptic_segmentation`; its ids checked."""
     from transformers import Mask2FormerImageProcessor
     from transformers.utils import logging
@@ -89,7 +92,7 @@ def their_merge(output: Size, *, queries: int = 250, kept: int = KEPT, repeats: 
     vocabulary = Vocabulary.named("coco")
     outputs = SimpleNamespace(
         class_queries_logits=class_logits(queries, kept, categories=len(vocabulary.categories))[None],
-        masks_queries_logits=blobs(queries, kept, (FRAME[0] // 4, FRAME[1] // 4))[None],
+        masks_queries_logits=blobs(queries, kept, CELLS, scattered=scattered)[None],
     )
     stuff = {place for place, category in enumerate(vocabulary.categories) if not category.is_thing}
     process = Mask2FormerImageProcessor().post_process_panoptic_segmentation
@@ -123,11 +126,12 @@ def their_merge(output: Size, *, queries: int = 250, kept: int = KEPT, repeats: 
     } | repeat(merge, repeats)
 
 
-def our_merge(output: Size, *, queries: int = 250, kept: int = KEPT, repeats: int = 3) -> dict[str, Any]:
+def our_merge(
+    output: Size, *, queries: int = 250, kept: int = KEPT, repeats: int = 3, scattered: bool = False
+) -> dict[str, Any]:
     """The same of `inference.panoptic` on the same masks and logits."""
     vocabulary = Vocabulary.named("coco")
-    size = (FRAME[0] // 4, FRAME[1] // 4)
-    scored = made_up(queries, kept, size, categories=len(vocabulary.categories))
+    scored = made_up(queries, kept, CELLS, categories=len(vocabulary.categories), scattered=scattered)
 
     @torch.inference_mode()
     def merge(size: Size = output) -> Any:

@@ -19,12 +19,19 @@ CATEGORIES = 20  # that are in the picture: some come more than once
 
 
 def measure(
-    output: Size, *, queries: int = 250, kept: int = KEPT, repeats: int = 5, valid: Size = VALID
+    output: Size,
+    *,
+    queries: int = 250,
+    kept: int = KEPT,
+    repeats: int = 5,
+    valid: Size = VALID,
+    scattered: bool = False,
 ) -> dict[str, Any]:
     """Seconds, bytes beyond the masks themselves, and the number of segments."""
     padded = (-(-valid[0] // 32) * 32, -(-valid[1] // 32) * 32)
     vocabulary = Vocabulary.named("coco")
-    scored = made_up(queries, kept, (padded[0] // 4, padded[1] // 4), categories=len(vocabulary.categories))
+    cells = (padded[0] // 4, padded[1] // 4)
+    scored = made_up(queries, kept, cells, categories=len(vocabulary.categories), scattered=scattered)
     sizes = PhotoSizes(padded=padded, valid=tuple(valid), output=tuple(output))
 
     @torch.inference_mode()
@@ -51,14 +58,14 @@ def measure(
     return {"memory": memory, "segments": merge()} | repeat(merge, repeats)
 
 
-def made_up(queries: int, kept: int, size: Size, *, categories: int) -> ScoredMasks:
+def made_up(queries: int, kept: int, size: Size, *, categories: int, scattered: bool = False) -> ScoredMasks:
     """Masks of which `kept` are something: overlapping blobs, some of one category."""
     logits = class_logits(queries, kept, categories=categories)
     probs = logits.softmax(-1)
     known = probs[:, :-1]
     objectness = 1 - probs[:, -1]
     return ScoredMasks(
-        mask_logits=blobs(queries, kept, size),
+        mask_logits=blobs(queries, kept, size, scattered=scattered),
         category_probs=known / known.sum(-1, keepdim=True),
         objectness=objectness,
         objectness_before=objectness,
@@ -78,13 +85,27 @@ def class_logits(queries: int, kept: int, *, categories: int) -> Tensor:
     return logits
 
 
-def blobs(queries: int, kept: int, size: Size) -> Tensor:
-    """Mask logits: the kept ones share the picture among them with soft borders, others lie at random."""
+def blobs(queries: int, kept: int, size: Size, *, scattered: bool = False) -> Tensor:
+    """Mask logits: the kept ones share the picture among them, with soft borders; others lie at random.
+
+    Each lies in one place, as segments of photos do; with `scattered` it is some specks all over the picture,
+    the worst case for a merge that looks only at the masks which may matter in a part of the map.
+    """
     generator = torch.Generator().manual_seed(1)
     coarse = torch.randn(queries, 1, 9, 12, generator=generator)
-    masks = F.interpolate(coarse, size=size, mode="bicubic", align_corners=False)[:, 0] * 4
+    masks = F.interpolate(coarse, size=size, mode="bicubic", align_corners=False)[:, 0] * 12
     something = torch.linspace(0, queries - 1, kept).long()
-    best_two = masks[something].topk(2, dim=0).values
-    rivals = best_two[0].where(masks[something] < best_two[0], best_two[1])
-    masks[something] = 3 * (masks[something] - rivals)
+    nearness = masks[something] if scattered else _nearness(kept, size, generator)
+    best_two = nearness.topk(2, dim=0).values
+    rivals = best_two[0].where(nearness < best_two[0], best_two[1])
+    masks[something] = (nearness - rivals).clamp(-12, 12)
     return masks
+
+
+def _nearness(count: int, size: Size, generator: torch.Generator) -> Tensor:
+    """Of each cell to random middles, in cells, with borders that are not quite straight."""
+    middles = torch.rand(count, 2, generator=generator) * torch.tensor(size)
+    cells = torch.cartesian_prod(*(torch.arange(length, dtype=torch.float32) for length in size))
+    distances = torch.cdist(middles, cells).view(count, *size)
+    waves = torch.randn(count, 1, 18, 24, generator=generator)
+    return F.interpolate(waves, size=size, mode="bicubic", align_corners=False)[:, 0] * 3 - distances

@@ -52,12 +52,12 @@ def merge(run: Run) -> str:
     """Post-processing alone."""
     rows = []
     for megapixels, output in merging.OUTPUTS.items():
-        for queries in (250, 100):
-            found = own_process("merge.measure", output=output, queries=queries, repeats=run.repeats)
+        for queries, scattered in ((250, False), (100, False), (250, True)):
+            options = {"output": output, "queries": queries, "scattered": scattered}
+            found = own_process("merge.measure", **options, repeats=run.repeats)
             times = seconds(found["best"]), seconds(found["median"])
-            rows.append(
-                [f"{megapixels} megapixels", queries, *times, memory(found["memory"]), found["segments"]]
-            )
+            what = f"{megapixels} megapixels" + (", scattered masks" if scattered else "")
+            rows.append([what, queries, *times, memory(found["memory"]), found["segments"]])
     return section(
         "Panoptic merge",
         f"Made-up masks of which {merging.KEPT} are not void; memory is what a merge adds to them at most.",

@@ -31,6 +31,7 @@ from ovrcoat.vocabulary import Vocabulary
 FORMAT_VERSION = 1
 METADATA_KEY = "ovrcoat"
 TEXT_ROWS = "text_rows"  # key of the rows' tensor; no weight is called so
+TEXT_TOWER = "encoder.text_tower."
 PART_METADATA = {"ovrcoat-part": str(FORMAT_VERSION)}  # one key: a part with equal tensors has equal bytes
 PICKLES = (".pth", ".pt", ".pkl", ".bin")
 
@@ -224,8 +225,19 @@ def _opened(path: Path) -> Any:
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file; they are views of it, read when they are first used.
+
+    Words and pixels are opened apart: if one half is converted, its part of the file leaves memory.
+    """
     with _opened(path) as file:
-        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no mapping
+        keys = list(file.keys())
+    of_words = [key for key in keys if key.startswith(TEXT_TOWER)]
+    of_pixels = [key for key in keys if not key.startswith(TEXT_TOWER)]
+    tensors: dict[str, Tensor] = {}
+    for group in (of_words, of_pixels):
+        with _opened(path) as file:
+            tensors.update((key, file.get_tensor(key)) for key in group)
+    return tensors
 
 
 def _part(path: Path, expected: str, owner: str) -> dict[str, Tensor]:

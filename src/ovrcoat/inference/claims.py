@@ -5,6 +5,7 @@ is mixed from, so of most masks these tell enough: they cover a block wholly or 
 a pixel in it. Only the others are computed at the map's size.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,7 +19,8 @@ from ovrcoat.inference.upsampling import AxisResize, PhotoSizes
 from ovrcoat.results.segment import Box
 
 NOBODY = -1  # in a map of holders: the pixel is void
-BLOCK_SIDE = 128  # pixels: few masks meet in so small a block, and its results stay in a core's cache
+BLOCKS = 26  # of a map: few masks meet in one, and there are not too many of them
+LEAST_SIDE, MOST_SIDE = 128, 320  # of a block, in pixels: below, calls cost more than work; above, memory
 ROUNDING = 1e-5  # relative: how far from its bounds a computed mask probability may lie
 
 
@@ -49,8 +51,9 @@ def claim_pixels(
     won, covered, held = torch.zeros((3, count), dtype=torch.int64, device=device)
     in_row = torch.zeros((count, height), dtype=torch.bool, device=device)
     in_column = torch.zeros((count, width), dtype=torch.bool, device=device)
-    for rows in _pieces(height):
-        for columns in _pieces(width):
+    side = float(min(max(math.sqrt(height * width / BLOCKS), LEAST_SIDE), MOST_SIDE))
+    for rows in _pieces(height, side):
+        for columns in _pieces(width, side):
             cells = (slice(None), down.support(rows), across.support(columns))
             source = mask_logits[cells]
             least, most = source.flatten(1).aminmax(dim=1)
@@ -63,9 +66,10 @@ def claim_pixels(
             if len(others):
                 covered[others] += _count(upwards @ (source[others] @ sideways) >= 0)
             mask_probs = (upwards @ (source[rivals] @ sideways)).sigmoid_()
-            covered[rivals] += _count(mask_probs >= 0.5).where(undecided[rivals], 0)
-            winner = _first_of_largest(mask_probs * scores[rivals, None, None])
-            holds = mask_probs.gather(0, winner[None])[0] >= 0.5
+            inside = mask_probs >= 0.5
+            covered[rivals] += _count(inside).where(undecided[rivals], 0)
+            winner = _first_of_largest(mask_probs.mul_(scores[rivals, None, None]))
+            holds = inside.gather(0, winner[None])[0]
             won[rivals] += torch.bincount(winner.flatten(), minlength=len(rivals))
             counts = torch.bincount(winner[holds], minlength=len(rivals))
             held[rivals] += counts
@@ -125,9 +129,9 @@ def union(boxes: Sequence[Box]) -> Box:
     return left, top, right - left, bottom - top
 
 
-def _pieces(length: int) -> list[slice]:
-    """About equal pieces of about `BLOCK_SIDE`."""
-    count = max(1, round(length / BLOCK_SIDE))
+def _pieces(length: int, side: float) -> list[slice]:
+    """About equal pieces of about `side`."""
+    count = max(1, round(length / side))
     edges = [length * index // count for index in range(count + 1)]
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
