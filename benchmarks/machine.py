@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 import ovrcoat
+from ovrcoat.devices import has_bfloat16
 
 STATUS = Path("/proc/self/status")  # Linux
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -151,9 +152,7 @@ def _cores() -> int:
 
 
 def _bfloat16() -> str:
-    found = torch.cpu.get_capabilities()
-    native = [name for name in ("amx_bf16", "avx512_bf16", "bf16") if found.get(name)]
-    return f"native ({', '.join(native)})" if native else "emulated"
+    return "native" if has_bfloat16(torch.device("cpu")) else "emulated"
 
 
 def _commit() -> str:

@@ -44,10 +44,9 @@ def write_random(model: str, path: str) -> None:
     )
 
 
-def load(model: str, *, dtype: str = "float32", compiled: bool = False) -> Segmenter:
+def load(model: str, *, dtype: str = "float32") -> Segmenter:
     """A model on the CPU, by name or file."""
-    options = {"compile": True} if compiled else {}
-    return Segmenter.load(model, device="cpu", dtype=dtype, **options)
+    return Segmenter.load(model, device="cpu", dtype=dtype)
 
 
 def make_photo(width: int, height: int) -> np.ndarray:

@@ -13,9 +13,9 @@ from models import WORDS, load, make_photo
 from PIL import Image
 
 
-def throughput(*, size: tuple[int, int], dtype: str, repeats: int, compiled: bool = False) -> dict[str, Any]:
+def throughput(*, size: tuple[int, int], dtype: str, repeats: int) -> dict[str, Any]:
     """Seconds per photo of `size` (width, height), words known, panoptic; and bytes."""
-    segmenter = load("nano", dtype=dtype, compiled=compiled)
+    segmenter = load("nano", dtype=dtype)
     pixels = make_photo(*size)
     segmenter.segment(pixels, WORDS)
     return repeat(lambda: segmenter.segment(pixels, WORDS), repeats) | {"peak": peak_memory()}

@@ -28,13 +28,12 @@ def measure(
     size: tuple[int, int] | None,
     dtype: str,
     repeats: int,
-    compiled: bool = False,
     few_masks: bool = False,
 ) -> dict[str, Any]:
     """Seconds (best and median) of all and of each part, and bytes, for a photo that comes in as an array."""
     libraries = resident_memory()
     began = time.perf_counter()
-    segmenter = load(model, dtype=dtype, compiled=compiled)
+    segmenter = load(model, dtype=dtype)
     loading = time.perf_counter() - began
     segmenter, pixels = prepare(segmenter, size)
     if few_masks:
@@ -44,16 +43,14 @@ def measure(
         return segmenter.segment(pixels, WORDS)
 
     loaded, files, loading_peak = resident_memory(), file_memory(), peak_memory()
-    extra = extra_memory(photo)  # it also embeds words, builds kernels and compiles
-    figures: dict[str, Any] = {"parts": {}}
-    if not compiled:  # no clock inside compiled code
-        runs = []
-        for _ in range(repeats):
-            meter = Meter(time.perf_counter)
-            with watching(segmenter, meter):
-                photo()
-            runs.append(meter.parts)
-        figures["parts"] = {part: min(run[part] for run in runs) for part in PARTS}
+    extra = extra_memory(photo)  # it also embeds words and builds kernels
+    runs = []
+    for _ in range(repeats):
+        meter = Meter(time.perf_counter)
+        with watching(segmenter, meter):
+            photo()
+        runs.append(meter.parts)
+    figures: dict[str, Any] = {"parts": {part: min(run[part] for run in runs) for part in PARTS}}
     figures |= repeat(photo, repeats)
     figures["memory"] = {
         "libraries": libraries,

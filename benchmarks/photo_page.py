@@ -13,13 +13,7 @@ def photo(run: Run) -> str:
     """One photo: parts, quotients to the limit, memory."""
     subject = {"model": run.checkpoint, "size": run.size, "few_masks": is_random(run.model)}
     counted = own_process("photo.count", **subject)
-    variants = [(dtype, False) for dtype in run.dtypes] + [
-        (dtype, True) for dtype in run.dtypes if run.compiled
-    ]
-    found = {
-        f"{dtype}{', compiled' * compiled}": _photo(run, dtype, compiled=compiled, subject=subject)
-        for dtype, compiled in variants
-    }
+    found = {dtype: _photo(run, dtype, subject=subject) for dtype in run.dtypes}
     one = next(iter(found.values()))
     (height, width), (padded_height, padded_width) = one["photo"], one["input"]
     head = ["part", "operations"]
@@ -44,8 +38,8 @@ def photo(run: Run) -> str:
     )
 
 
-def _photo(run: Run, dtype: str, *, compiled: bool, subject: dict[str, Any]) -> dict[str, Any]:
-    settings = subject | {"dtype": dtype, "compiled": compiled, "repeats": run.repeats}
+def _photo(run: Run, dtype: str, *, subject: dict[str, Any]) -> dict[str, Any]:
+    settings = subject | {"dtype": dtype, "repeats": run.repeats}
     return run.rate.around(lambda: own_process("photo.measure", **settings), dtype)
 
 
@@ -53,10 +47,7 @@ def _times(found: dict[str, Any], part: str, count: float) -> list[str]:
     """Time and quotient of a part in every variant; few operations are not worth a quotient."""
     cells = []
     for figures in found.values():
-        taken = figures[part] if part in figures else figures["parts"].get(part)
-        if taken is None:
-            cells += ["", ""]
-            continue
+        taken = figures[part] if part in figures else figures["parts"][part]
         limit = count / figures["rate"]
         cells += [seconds(taken), f"{taken / limit:.2f}" if limit > taken / 100 else ""]
     return cells

@@ -14,7 +14,6 @@ class Run:
     checkpoint: str
     size: tuple[int, int] | None
     dtypes: tuple[str, ...]
-    compiled: bool
     full: bool
     repeats: int
     rate: MatrixRate

@@ -31,7 +31,7 @@ take as plain matrix products, measured in the same run. All on the CPU; each me
 own.
 
 `--model nano` or a checkpoint measures another model, `--size` another input, `--only photo merge` some
-sections; `--compile` adds compiled networks, `--full` the long measurements. What bfloat16 does to results:
+sections; `--full` adds the long measurements. What bfloat16 does to results:
 `python benchmarks/dtype_effect.py DATA`; many photos in a row: `python benchmarks/many_photos.py`.
 """
 
@@ -74,7 +74,6 @@ def _prepare(options: argparse.Namespace, matrix_rate: MatrixRate, folder: Path)
         checkpoint=checkpoint,
         size=tuple(size) if size else None,
         dtypes=tuple(options.dtype),
-        compiled=options.compile,
         full=options.full,
         repeats=options.repeats,
         rate=matrix_rate,
@@ -103,7 +102,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--only", nargs="+", choices=sections.SECTIONS, default=list(sections.SECTIONS))
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--compile", action="store_true", help="photos through compiled networks, too")
     parser.add_argument("--full", action="store_true", help="1,000 images to score; large training steps")
     parser.add_argument("--rate-seconds", type=float, default=1.0, help="for each matrix product")
     parser.add_argument("--markdown", type=Path, metavar="FILE")

@@ -1,7 +1,7 @@
 """Where a network runs, and in which numbers: the machine's best, unless the user says otherwise."""
 
 from difflib import get_close_matches
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -47,7 +47,7 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
     Raises:
         ConfigError: there is no such choice.
     """
-    if dtype not in ("auto", "float32", "bfloat16"):
+    if dtype not in get_args(DtypeName):
         raise ConfigError(f"dtype is {dtype!r}, expected 'auto', 'float32' or 'bfloat16'")
     return (
         torch.bfloat16 if dtype == "bfloat16" or (dtype == "auto" and has_bfloat16(device)) else torch.float32

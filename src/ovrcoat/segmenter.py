@@ -156,7 +156,7 @@ class Segmenter:
             device=chosen,
             dtype=choose_dtype(dtype, chosen),
             text_rows=loaded.text_rows,
-            text_cache=None if text_cache is None else open_text_cache(text_cache),
+            text_cache=open_text_cache(text_cache),
         )
         segmenter._questions.text_dtype = choose_dtype(text_dtype, chosen)
         return segmenter

@@ -229,14 +229,11 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
     Words and pixels are opened apart: if one half is converted, its part of the file leaves memory.
     """
-    with _opened(path) as file:
-        keys = list(file.keys())
-    of_words = [key for key in keys if key.startswith(TEXT_TOWER)]
-    of_pixels = [key for key in keys if not key.startswith(TEXT_TOWER)]
     tensors: dict[str, Tensor] = {}
-    for group in (of_words, of_pixels):
+    for of_words in (True, False):
         with _opened(path) as file:
-            tensors.update((key, file.get_tensor(key)) for key in group)
+            keys = [key for key in file.keys() if key.startswith(TEXT_TOWER) == of_words]  # noqa: SIM118
+            tensors.update((key, file.get_tensor(key)) for key in keys)
     return tensors
 
 

@@ -80,20 +80,24 @@ def encoded_in_order(
         )
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}, expected 1 or more")
-    return _encoded_in_order(images, prepare, encode=encode, batch_size=batch_size, on_error=on_error)
+    photos = _read(images, prepare, most=batch_size + AHEAD)
+    look_ahead = WINDOW if isinstance(images, list | tuple) and batch_size > 1 else 1
+    return _readable(
+        photos,
+        _in_like_batches(photos, encode, batch_size=batch_size, most=look_ahead * batch_size),
+        on_error=on_error,
+    )
 
 
-def _encoded_in_order(
-    images: Iterable[object],
-    prepare: Callable[[object], PreparedPhoto],
+def _readable(
+    photos: Generator[PreparedPhoto | Unreadable, None, None],
+    outcomes: Iterator[Encoded | Unreadable],
     *,
-    encode: Callable[[list[PreparedPhoto]], Sequence[Encoded]],
-    batch_size: int,
     on_error: OnError,
 ) -> Generator[Encoded, None, None]:
-    look_ahead = WINDOW if isinstance(images, list | tuple) and batch_size > 1 else 1
-    with closing(_read(images, prepare, most=batch_size + AHEAD)) as photos:
-        for outcome in _in_like_batches(photos, encode, batch_size=batch_size, most=look_ahead * batch_size):
+    """Outcome after outcome, unreadable ones reported; then `photos`, which they came from, are closed."""
+    with closing(photos):
+        for outcome in outcomes:
             if isinstance(outcome, Unreadable):
                 outcome.report(on_error)
             else:

@@ -203,7 +203,7 @@ def _report(plan: Plan, totals: Totals, *, resumed: int, seconds: float) -> Eval
             "seconds_per_photo": round(totals.seconds / len(evaluated), 4),
             "photos_of_an_earlier_run": resumed,
             "device": str(plan.segmenter.device),
-            "dtype": str(plan.segmenter.network.image_dtype).removeprefix("torch."),
+            "dtype": plan.dtype,
             "torch": torch.__version__,
         },
         findings=tuple(totals.findings),

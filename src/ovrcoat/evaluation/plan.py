@@ -76,13 +76,18 @@ class Plan:
     records: tuple[Record, ...]
     model_hash: str
 
+    @property
+    def dtype(self) -> str:
+        """What masks and features are computed in, such as "float32"."""
+        return str(self.segmenter.network.image_dtype).removeprefix("torch.")
+
     def header(self) -> dict[str, Any]:
         """All that the numbers of one photo depend on, in a form that JSON can hold."""
         return {
             "ovrcoat": __version__,
             "torch": torch.__version__,
             "device": self.segmenter.device.type,
-            "dtype": str(self.segmenter.network.image_dtype).removeprefix("torch."),
+            "dtype": self.dtype,
             "model_hash": self.model_hash,
             "data": {
                 "name": self.dataset.name,

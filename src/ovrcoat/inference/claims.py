@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
 
+from ovrcoat.inference.segments import box_of
 from ovrcoat.inference.upsampling import AxisResize, PhotoSizes
 from ovrcoat.results.segment import Box
 
@@ -78,7 +79,7 @@ def claim_pixels(
             in_row[rivals[holders], rows] |= held_by.any(2)
             in_column[rivals[holders], columns] |= held_by.any(1)
             holder[rows, columns] = rivals[winner].where(holds, NOBODY).cpu().numpy()
-    boxes = [_box(*lines) for lines in zip(in_row.cpu().numpy(), in_column.cpu().numpy(), strict=True)]
+    boxes = [box_of(*lines) for lines in zip(in_row.cpu().numpy(), in_column.cpu().numpy(), strict=True)]
     return Claims(holder, won.tolist(), covered.tolist(), held.tolist(), boxes)
 
 
@@ -134,11 +135,3 @@ def _pieces(length: int, side: float) -> list[slice]:
     count = max(1, round(length / side))
     edges = [length * index // count for index in range(count + 1)]
     return [slice(start, stop) for start, stop in pairwise(edges)]
-
-
-def _box(in_row: np.ndarray, in_column: np.ndarray) -> Box:
-    rows, columns = in_row.nonzero()[0], in_column.nonzero()[0]
-    if len(rows) == 0:
-        return 0, 0, 0, 0
-    x, y = int(columns[0]), int(rows[0])
-    return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1

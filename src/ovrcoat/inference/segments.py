@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int32
+from jaxtyping import Bool, Float, Int32
 from torch import Tensor
 
 from ovrcoat.results.segment import TOP_CATEGORIES, Box, Segment
@@ -61,10 +61,13 @@ def boxes(id_map: Int32[np.ndarray, "height width"]) -> Mapping[int, Box]:
         rows = slice(top, top + ROWS_AT_ONCE)
         in_row[id_map[rows], np.arange(height)[rows, None]] = True
         in_column[id_map[rows], np.arange(width)] = True
-    found = {}
-    for id in range(1, count):
-        rows_of, columns_of = in_row[id].nonzero()[0], in_column[id].nonzero()[0]
-        if len(rows_of):
-            y, x = int(rows_of[0]), int(columns_of[0])
-            found[id] = (x, y, int(columns_of[-1]) - x + 1, int(rows_of[-1]) - y + 1)
-    return found
+    return {id: box_of(in_row[id], in_column[id]) for id in range(1, count) if in_row[id].any()}
+
+
+def box_of(in_row: Bool[np.ndarray, " height"], in_column: Bool[np.ndarray, " width"]) -> Box:
+    """The box of a region, by the rows and columns where it has a pixel; (0, 0, 0, 0) if it has none."""
+    rows, columns = in_row.nonzero()[0], in_column.nonzero()[0]
+    if len(rows) == 0:
+        return 0, 0, 0, 0
+    x, y = int(columns[0]), int(rows[0])
+    return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1

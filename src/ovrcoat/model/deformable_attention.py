@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -68,7 +68,8 @@ class DeformableAttention(nn.Module):
         table = Table.of(projected, sizes, heads=self.heads)
         attended = projected.new_empty((*queries.shape[:2], projected.shape[2]))
         # the four rows of each sample with their shares are the widest
-        for rows in tiles(queries.shape[1], width=8 * self.attention_weights.out_features, like=table.rows):
+        width = 8 * self.attention_weights.out_features * len(queries)
+        for rows in tiles(queries.shape[1], width=width, like=table.rows):
             offsets, weights = self._looks(queries[:, rows])
             gathered = table.gather(offsets, weights, reference_points=reference_points[rows])
             attended[:, rows] = self.output_proj(gathered.to(projected.dtype))
@@ -123,7 +124,9 @@ class Table:
     """
 
     rows: Float[Tensor, "row channel"]  # float32, as the samples' shares are
-    frames: tuple[Size, ...]  # (height, width) of the levels with their frames
+    sizes: Float[Tensor, "level 1 2"]  # (width, height) of the levels
+    widths: Int[Tensor, "level 1"]  # with their frames
+    firsts: Int[Tensor, "batch 1 1 level 1"]  # token (0, 0) of each level, in tokens
 
     @classmethod
     def of(
@@ -139,7 +142,17 @@ class Table:
             table.split_with_sizes(counts, dim=1), tokens, sizes, frames, strict=True
         ):
             torch.unflatten(part, 1, frame)[:, 1:-2, 1:-2] = torch.unflatten(level, 1, size)
-        return cls(table.view(-1, channels // heads), frames)
+        device = values.device
+        framed = torch.tensor(frames, dtype=torch.int32, device=device)[:, None]  # level, 1, (h, w)
+        widths, areas = framed[..., 1], framed.prod(-1, dtype=torch.int32)
+        starts = areas.cumsum(0, dtype=torch.int32) - areas + widths + 1  # inside its frame
+        photo = torch.arange(batch, dtype=torch.int32, device=device).view(-1, 1, 1, 1, 1) * areas.sum()
+        return cls(
+            rows=table.view(-1, channels // heads),
+            sizes=(framed - 3).flip(-1).to(torch.float32),
+            widths=widths,
+            firsts=starts + photo,
+        )
 
     def gather(
         self,
@@ -150,23 +163,16 @@ class Table:
     ) -> Float[Tensor, "batch query channel"]:
         """The weighted sum of each query's samples, each of four rows; in float32."""
         batch, count, heads = offsets.shape[:3]
-        device = offsets.device
-        frames = torch.tensor(self.frames, dtype=torch.int32, device=device)[:, None]  # level, 1, (h, w)
-        sizes = (frames - 3).flip(-1).to(torch.float32)  # (width, height)
         # of pixel centres, in pixels of the level; all that lies outside falls on the frame
-        centres = (reference_points.float()[:, None, None] * sizes - 0.5)[:, None]
-        places = (centres + offsets).clamp_(torch.full_like(sizes, -1), sizes)
+        centres = (reference_points.float()[:, None, None] * self.sizes - 0.5)[:, None]
+        places = (centres + offsets).clamp_(torch.full_like(self.sizes, -1), self.sizes)
         low = places.floor()
         x_share, y_share = (places - low).unbind(-1)
         x, y = low.int().unbind(-1)
 
-        width = frames[..., 1]  # level, 1
-        areas = frames.prod(-1, dtype=torch.int32)
-        start = areas.cumsum(0, dtype=torch.int32) - areas + width + 1  # of each level inside its frame
-        photo = torch.arange(batch, dtype=torch.int32, device=device).view(-1, 1, 1, 1, 1) * areas.sum()
-        head = torch.arange(heads, dtype=torch.int32, device=device).view(-1, 1, 1)
-        first = (y * width + x + (start + photo)) * heads + head
-        below = first + width * heads
+        head = torch.arange(heads, dtype=torch.int32, device=offsets.device).view(-1, 1, 1)
+        first = (y * self.widths + x + self.firsts) * heads + head
+        below = first + self.widths * heads
         index = torch.stack((first, first + heads, below, below + heads), dim=-1)
 
         lower = weights * y_share

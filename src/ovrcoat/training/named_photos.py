@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from ovrcoat.data.files import FileTree
-from ovrcoat.data.held_out import is_held_out
 from ovrcoat.data.images import read_image
 from ovrcoat.data.truth import PanopticTruth
 from ovrcoat.errors import DatasetError
 from ovrcoat.training.config import ImageNamesConfig
 from ovrcoat.training.crops import LabelledPhoto
-from ovrcoat.training.sources import beside
+from ovrcoat.training.sources import beside, not_held_out
 from ovrcoat.vocabulary import Category, Vocabulary
 
 ADVICE = "A folder of named photos holds images/ and labels.json, a list of objects with file_name and {key}."
@@ -62,11 +61,8 @@ def open_named_photos(settings: ImageNamesConfig, *, base: Path) -> NamedPhotos:
     number_of = {name: number for number, name in enumerate(names)}
     records = tuple(
         NamedPhoto(f"images/{file}", number_of[name])
-        for file, name in pairs
-        if not is_held_out(file, settings.held_out)
+        for file, name in not_held_out(pairs, settings, file_of=lambda pair: pair[0])
     )
-    if not records:
-        raise DatasetError(f"{settings.path}: no photo is left to train on; held_out is {settings.held_out}")
     categories = tuple(Category((name,), is_thing=True, id=number) for number, name in enumerate(names, 1))
     return NamedPhotos(tree, records, Vocabulary(categories), settings.weight)
 

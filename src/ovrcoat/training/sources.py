@@ -1,17 +1,19 @@
 """What a configuration names: places beside it, and the data sets to learn from or to look at."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from ovrcoat.data.catalog import open_dataset
 from ovrcoat.data.dataset import Dataset, Record
 from ovrcoat.data.held_out import is_held_out
 from ovrcoat.data.images import read_image
 from ovrcoat.errors import DatasetError
-from ovrcoat.training.config import DataConfig
+from ovrcoat.training.config import DataConfig, ImageNamesConfig
 from ovrcoat.training.crops import LabelledPhoto
+
+Item = TypeVar("Item")
 
 
 def beside(path: str, base: Path) -> str:
@@ -77,7 +79,19 @@ def open_source(data: DataConfig, *, base: Path) -> Source:
         DatasetError: it is missing, or no photo is left.
     """
     dataset = open_data(data, base=base)
-    records = tuple(record for record in dataset.records if not is_held_out(record.photo, data.held_out))
-    if not records:
-        raise DatasetError(f"{data.path}: no photo is left to train on; held_out is {data.held_out}")
+    records = not_held_out(dataset.records, data, file_of=lambda record: record.photo)
     return Source(dataset, records, weight=data.weight, unlabelled=data.unlabelled)
+
+
+def not_held_out(
+    items: Iterable[Item], settings: DataConfig | ImageNamesConfig, *, file_of: Callable[[Item], str]
+) -> tuple[Item, ...]:
+    """Those that may be trained on; `file_of` tells the photo's file.
+
+    Raises:
+        DatasetError: none is left.
+    """
+    left = tuple(item for item in items if not is_held_out(file_of(item), settings.held_out))
+    if not left:
+        raise DatasetError(f"{settings.path}: no photo is left to train on; held_out is {settings.held_out}")
+    return left
