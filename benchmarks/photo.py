@@ -83,7 +83,11 @@ def count(model: str, *, size: tuple[int, int] | None, few_masks: bool = False) 
     def attention(query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any) -> int:
         return sdpa_flop_count(query, key, value)
 
+    def one_call(rows: torch.Size, weight: torch.Size, *_: Any, **__: Any) -> int:
+        return 2 * rows.numel() * weight[0]
+
     extra = {
+        torch.ops.mkldnn._linear_pointwise: one_call,
         aten._scaled_dot_product_flash_attention_for_cpu: attention,
         aten._embedding_bag: embedding_bag,
         aten._embedding_bag_forward_only: embedding_bag,

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ from ovrcoat.vocabulary import Vocabulary
 FORMAT_VERSION = 1
 METADATA_KEY = "ovrcoat"
 TEXT_ROWS = "text_rows"  # key of the rows' tensor; no weight is called so
-TEXT_TOWER = "encoder.text_tower."
 PART_METADATA = {"ovrcoat-part": str(FORMAT_VERSION)}  # one key: a part with equal tensors has equal bytes
 PICKLES = (".pth", ".pt", ".pkl", ".bin")
 
@@ -227,14 +227,22 @@ def _opened(path: Path) -> Any:
 def _tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a file; they are views of it, read when they are first used.
 
-    Words and pixels are opened apart: if one half is converted, its part of the file leaves memory.
+    Each part of the network is opened apart: as soon as nothing needs a part as it is stored, because it was
+    converted or moved, that part of the file leaves memory.
     """
+    with _opened(path) as file:
+        keys = sorted(file.keys())
     tensors: dict[str, Tensor] = {}
-    for of_words in (True, False):
+    for _, part in groupby(keys, key=_part_of_network):
         with _opened(path) as file:
-            keys = [key for key in file.keys() if key.startswith(TEXT_TOWER) == of_words]  # noqa: SIM118
-            tensors.update((key, file.get_tensor(key)) for key in keys)
+            tensors.update((key, file.get_tensor(key)) for key in part)
     return tensors
+
+
+def _part_of_network(key: str) -> str:
+    """Of the encoder one of its towers, else a decoder or the classifier."""
+    first, *others = key.split(".")
+    return f"{first}.{others[0]}" if first == "encoder" and others else first
 
 
 def _part(path: Path, expected: str, owner: str) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ovrcoat.model.linear import linear, prepared
 from ovrcoat.model.tiles import may_tile, tiles
 from ovrcoat.structures import Size
 
@@ -42,9 +43,9 @@ class DeformableAttention(nn.Module):
             self.sampling_offsets.bias.copy_(torch.tensor(offsets))
         nn.init.zeros_(self.attention_weights.weight)
         nn.init.zeros_(self.attention_weights.bias)
-        for linear in (self.value_proj, self.output_proj):
-            nn.init.xavier_uniform_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        for layer in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def forward(
         self,
@@ -59,7 +60,7 @@ class DeformableAttention(nn.Module):
         `reference_points` are (x, y) fractions of the padded photo; `sizes` the levels' (height, width).
         Samples outside a level count as zero, as in the released operator.
         """
-        projected = self.value_proj(values)
+        projected = linear(values, self.value_proj)
         if not may_tile(queries):  # backwards, gathering takes three times as long as sampling
             offsets, weights = self._looks(queries)
             return self.output_proj(
@@ -69,10 +70,11 @@ class DeformableAttention(nn.Module):
         attended = projected.new_empty((*queries.shape[:2], projected.shape[2]))
         # the four rows of each sample with their shares are the widest
         width = 8 * self.attention_weights.out_features * len(queries)
+        project = prepared(self.output_proj, like=projected, rows=queries.shape[1])
         for rows in tiles(queries.shape[1], width=width, like=table.rows):
             offsets, weights = self._looks(queries[:, rows])
             gathered = table.gather(offsets, weights, reference_points=reference_points[rows])
-            attended[:, rows] = self.output_proj(gathered.to(projected.dtype))
+            attended[:, rows] = project(gathered.to(projected.dtype))
         return attended
 
     def _looks(
@@ -82,8 +84,8 @@ class DeformableAttention(nn.Module):
     ]:
         """Where each query looks, as (x, y) offsets in pixels of the level, and with which weights."""
         shape = (*queries.shape[:2], self.heads, self.levels, self.points)
-        offsets = self.sampling_offsets(queries).view(*shape, 2)
-        weights = self.attention_weights(queries).view(*shape[:3], -1)
+        offsets = linear(queries, self.sampling_offsets).view(*shape, 2)
+        weights = linear(queries, self.attention_weights).view(*shape[:3], -1)
         return offsets, weights.softmax(dim=-1).view(shape)  # over all points of all levels
 
 

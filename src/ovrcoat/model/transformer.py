@@ -7,6 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ovrcoat.model.linear import affine, linear
+
 NORM_EPSILON = 1e-5  # of every LayerNorm in the decoders (PyTorch's default, used by Mask2Former)
 TEMPERATURE = 10_000  # of the sine position encoding (DETR)
 
@@ -45,8 +47,8 @@ class MultiLayerPerceptron(nn.Module):
     def forward(self, values: Float[Tensor, "*shape inputs"]) -> Float[Tensor, "*shape outputs"]:
         """Map the last axis."""
         for layer in self.layers[:-1]:
-            values = F.relu(layer(values), inplace=True)
-        return self.layers[-1](values)
+            values = linear(values, layer, activation="relu")
+        return linear(values, self.layers[-1])
 
 
 class Attention(nn.Module):
@@ -72,12 +74,12 @@ class Attention(nn.Module):
         """Attend; `allowed` (True = may look) holds for all heads."""
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         queries, keys, values = (
-            torch.unflatten(F.linear(tokens, weight, bias), -1, (self.heads, -1)).transpose(1, 2)
+            torch.unflatten(affine(tokens, weight, bias), -1, (self.heads, -1)).transpose(1, 2)
             for tokens, weight, bias in zip((query, key, value), weights, biases, strict=True)
         )
         mask = None if allowed is None else allowed[:, None]
         attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-        return self.out_proj(attended.transpose(1, 2).flatten(2))
+        return linear(attended.transpose(1, 2).flatten(2), self.out_proj)
 
 
 class CrossAttentionLayer(nn.Module):
@@ -129,9 +131,9 @@ class FeedForwardLayer(nn.Module):
         self.linear1 = nn.Linear(channels, hidden)
         self.linear2 = nn.Linear(hidden, channels)
         self.norm = nn.LayerNorm(channels, eps=NORM_EPSILON)
-        for linear in (self.linear1, self.linear2):
-            nn.init.xavier_uniform_(linear.weight)
+        for layer in (self.linear1, self.linear2):
+            nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, tokens: Float[Tensor, "batch token channel"]) -> Float[Tensor, "batch token channel"]:
         """Map each token by itself."""
-        return self.norm(tokens + self.linear2(F.relu(self.linear1(tokens), inplace=True)))
+        return self.norm(tokens + linear(linear(tokens, self.linear1, activation="relu"), self.linear2))

@@ -337,3 +337,17 @@ def test_reading_checkpoints_imports_no_model_library():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists a process's mapped files")
+def test_converted_weights_leave_the_file(checkpoint):
+    def mapped() -> int:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+        ranges = (line.split()[0].split("-") for line in lines if line.endswith(checkpoint.name))
+        return sum(int(end, 16) - int(start, 16) for start, end in ranges)
+
+    loaded = native.load(checkpoint)
+    before = mapped()
+    loaded.network.set_image_dtype(torch.bfloat16)
+    # every part is a mapping of its own, of the whole file: trunk and both decoders are gone
+    assert 0 < mapped() <= before - 3 * checkpoint.stat().st_size

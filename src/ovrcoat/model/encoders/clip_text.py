@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ovrcoat.model.encoders.token_tree import TokenTree, token_trees
+from ovrcoat.model.linear import affine, linear
 
 if TYPE_CHECKING:
     from open_clip.tokenizer import SimpleTokenizer
@@ -115,9 +115,17 @@ def _apply(
 ) -> Float[Tensor, "_ width"]:
     """One layer of OpenCLIP's transformer over a tree; of the nodes `only`, if nobody asks for the others."""
     attention = layer.attn
-    mixed = F.linear(layer.ln_1(states), attention.in_proj_weight, attention.in_proj_bias)
+    mixed = affine(layer.ln_1(states), attention.in_proj_weight, attention.in_proj_bias)
     attended = tree.attend(*mixed.chunk(3, dim=-1), heads=attention.num_heads)
     if only is not None:
         states, attended = states[only], attended[only]
-    states = states + layer.ls_1(attention.out_proj(attended))
-    return states + layer.ls_2(layer.mlp(layer.ln_2(states)))
+    states = states + layer.ls_1(linear(attended, attention.out_proj))
+    return states + layer.ls_2(_mlp(layer.mlp, layer.ln_2(states)))
+
+
+def _mlp(layers: nn.Sequential, states: Float[Tensor, "node width"]) -> Float[Tensor, "node width"]:
+    """OpenCLIP's two linear layers and what is between them."""
+    widen, activation, narrow = layers
+    if isinstance(activation, nn.GELU):
+        return linear(linear(states, widen, activation="gelu"), narrow)
+    return linear(activation(linear(states, widen)), narrow)

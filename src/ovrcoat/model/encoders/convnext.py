@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ovrcoat.model.encoders.clip_masks import logits_on_map
 from ovrcoat.model.encoders.clip_text import INITIAL_LOGIT_SCALE, ClipTextTower
 from ovrcoat.model.encoders.encoder import Encoder
+from ovrcoat.model.linear import prepared
 from ovrcoat.model.mask_pooling import mask_pool
 from ovrcoat.model.tiles import may_tile, tiles
 from ovrcoat.structures import EncoderFeatures, ImageBatch, MaskEmbeddings
@@ -97,8 +98,10 @@ def _run_in_tiles(stage: Any, pixels: Float[Tensor, "batch _ _ _"]) -> Float[Ten
         rows = filtered.permute(0, 2, 3, 1).flatten(
             0, 2
         )  # a view: what is written there is written to the map
+        widen = prepared(block.mlp.fc1, like=rows, rows=len(rows), activation="gelu")
+        narrow = prepared(block.mlp.fc2, like=rows, rows=len(rows))
         for piece in tiles(len(rows), width=block.mlp.fc1.out_features, like=rows):
-            added = block.mlp(block.norm(rows[piece]))
+            added = narrow(widen(block.norm(rows[piece])))
             torch.addcmul(before[piece], added, block.gamma, out=rows[piece])
         pixels = filtered
     return pixels
