@@ -5,6 +5,7 @@ Every token looks at a few points per level, at places and with weights that it 
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -66,14 +67,16 @@ class DeformableAttention(nn.Module):
             return self.output_proj(
                 _sample(projected, offsets, weights, reference_points=reference_points, sizes=sizes)
             )
-        table = Table.of(projected, sizes, heads=self.heads)
+        table = Table.of(projected, sizes, heads=self.heads, points=self.points)
         attended = projected.new_empty((*queries.shape[:2], projected.shape[2]))
         # the four rows of each sample with their shares are the widest
         width = 8 * self.attention_weights.out_features * len(queries)
         project = prepared(self.output_proj, like=projected, rows=queries.shape[1])
         for rows in tiles(queries.shape[1], width=width, like=table.rows):
             offsets, weights = self._looks(queries[:, rows])
-            gathered = table.gather(offsets, weights, reference_points=reference_points[rows])
+            gathered = table.gather(
+                offsets.flatten(2, 4), weights.flatten(2).float(), reference_points=reference_points[rows]
+            )
             attended[:, rows] = project(gathered.to(projected.dtype))
         return attended
 
@@ -122,67 +125,103 @@ def _sample(
 class Table:
     """Values as a table for gathering: a row is a token's part of a head, levels framed by rows of zeros.
 
-    The frame (one token before, two behind) makes samples outside a level zero without asking for each.
+    The frame (one token before, two behind) makes samples outside a level zero without asking for each. What
+    depends on the level is spelled out for every `look` (head × level × point): along such rows a processor
+    computes many at once.
     """
 
     rows: Float[Tensor, "row channel"]  # float32, as the samples' shares are
-    sizes: Float[Tensor, "level 1 2"]  # (width, height) of the levels
-    widths: Int[Tensor, "level 1"]  # with their frames
-    firsts: Int[Tensor, "batch 1 1 level 1"]  # token (0, 0) of each level, in tokens
+    heads: int
+    widths: Float[Tensor, " look"]  # of the look's level, in pixels
+    heights: Float[Tensor, " look"]
+    strides: Float[Tensor, " look"]  # tokens from one line of the level's frame to the next
+    firsts: Int[Tensor, "batch 1 look"]  # row of the level's token (0, 0) and the look's head
 
     @classmethod
     def of(
-        cls, values: Float[Tensor, "batch token channel"], sizes: tuple[Size, ...], *, heads: int
+        cls,
+        values: Float[Tensor, "batch token channel"],
+        sizes: tuple[Size, ...],
+        *,
+        heads: int,
+        points: int,
     ) -> "Table":
         """The table of all levels of all photos."""
         frames = tuple((height + 3, width + 3) for height, width in sizes)
         counts = [height * width for height, width in frames]
         batch, _, channels = values.shape
-        table = torch.zeros((batch, sum(counts), channels), device=values.device)
+        device = values.device
+        table = torch.zeros((batch, sum(counts), channels), device=device)
         tokens = values.split_with_sizes([height * width for height, width in sizes], dim=1)
         for part, level, size, frame in zip(
             table.split_with_sizes(counts, dim=1), tokens, sizes, frames, strict=True
         ):
             torch.unflatten(part, 1, frame)[:, 1:-2, 1:-2] = torch.unflatten(level, 1, size)
-        device = values.device
-        framed = torch.tensor(frames, dtype=torch.int32, device=device)[:, None]  # level, 1, (h, w)
-        widths, areas = framed[..., 1], framed.prod(-1, dtype=torch.int32)
-        starts = areas.cumsum(0, dtype=torch.int32) - areas + widths + 1  # inside its frame
-        photo = torch.arange(batch, dtype=torch.int32, device=device).view(-1, 1, 1, 1, 1) * areas.sum()
+
+        framed = torch.tensor(frames, dtype=torch.int32, device=device)
+        areas = framed.prod(-1, dtype=torch.int32)
+        starts = areas.cumsum(0, dtype=torch.int32) - areas + framed[:, 1] + 1  # inside its frame
+        photos = torch.arange(batch, dtype=torch.int32, device=device)[:, None, None] * areas.sum()
+        every_head = torch.arange(heads, dtype=torch.int32, device=device).repeat_interleave(
+            len(sizes) * points
+        )
+
+        def spelled(of_level: Tensor) -> Tensor:
+            return of_level.repeat_interleave(points).repeat(heads)
+
         return cls(
             rows=table.view(-1, channels // heads),
-            sizes=(framed - 3).flip(-1).to(torch.float32),
-            widths=widths,
-            firsts=starts + photo,
+            heads=heads,
+            widths=spelled((framed[:, 1] - 3).float()),
+            heights=spelled((framed[:, 0] - 3).float()),
+            strides=spelled(framed[:, 1].float()),
+            firsts=(photos + spelled(starts)) * heads + every_head,
         )
 
     def gather(
         self,
-        offsets: Float[Tensor, "batch query head level point 2"],
-        weights: Float[Tensor, "batch query head level point"],
+        offsets: Float[Tensor, "batch query look 2"],
+        weights: Float[Tensor, "batch query look"],
         *,
         reference_points: Float[Tensor, "query 2"],
     ) -> Float[Tensor, "batch query channel"]:
         """The weighted sum of each query's samples, each of four rows; in float32."""
-        batch, count, heads = offsets.shape[:3]
-        # of pixel centres, in pixels of the level; all that lies outside falls on the frame
-        centres = (reference_points.float()[:, None, None] * self.sizes - 0.5)[:, None]
-        places = (centres + offsets).clamp_(torch.full_like(self.sizes, -1), self.sizes)
-        low = places.floor()
-        x_share, y_share = (places - low).unbind(-1)
-        x, y = low.int().unbind(-1)
+        left, right_share = _pixels(offsets[..., 0], reference_points[:, :1], self.widths)
+        top, lower_share = _pixels(offsets[..., 1], reference_points[:, 1:], self.heights)
+        # exact in float32: a level has fewer than 2²⁴ tokens
+        first = torch.addcmul(left, top, self.strides).int().mul_(self.heads).add_(self.firsts)
+        below = first + (self.heads * self.strides).int()
 
-        head = torch.arange(heads, dtype=torch.int32, device=offsets.device).view(-1, 1, 1)
-        first = (y * self.widths + x + self.firsts) * heads + head
-        below = first + self.widths * heads
-        index = torch.stack((first, first + heads, below, below + heads), dim=-1)
-
-        lower = weights * y_share
+        lower = lower_share.mul_(weights)
         upper = weights - lower
-        lower_right, upper_right = lower * x_share, upper * x_share
-        share = torch.stack((upper - upper_right, upper_right, lower - lower_right, lower_right), dim=-1)
-        bags = (batch * count * heads, -1)
-        summed = F.embedding_bag(
-            index.view(bags), self.rows, mode="sum", per_sample_weights=share.float().view(bags)
+        lower_right, upper_right = lower * right_share, upper * right_share
+        corners = (
+            (first, upper.sub_(upper_right)),
+            (first + self.heads, upper_right),
+            (below, lower.sub_(lower_right)),
+            (below + self.heads, lower_right),
         )
+        batch, count = offsets.shape[:2]
+        bags = (batch * count * self.heads, -1)
+        summed: Any = 0
+        for index, share in corners:
+            summed = summed + F.embedding_bag(
+                index.view(bags), self.rows, mode="sum", per_sample_weights=share.view(bags)
+            )
         return summed.view(batch, count, -1)
+
+
+def _pixels(
+    offsets: Float[Tensor, "batch query look"],
+    centres: Float[Tensor, "query 1"],
+    lengths: Float[Tensor, " look"],
+) -> tuple[Float[Tensor, "batch query look"], Float[Tensor, "batch query look"]]:
+    """Along one axis: the last pixel at or before each sample, and the share of the next one; float32.
+
+    Pixels count from 0 to `lengths` - 1; all that lies outside falls on the frame (-1 and `lengths`).
+    """
+    places = offsets.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    places.addcmul_(centres.float(), lengths).sub_(0.5).clamp_(min=-1)
+    torch.minimum(places, lengths, out=places)
+    pixels = places.floor()
+    return pixels, places.sub_(pixels)
