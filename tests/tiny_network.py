@@ -14,7 +14,7 @@ from ovrcoat.model.mask_pooling import mask_pool
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.pixel_decoder import PixelDecoder
 from ovrcoat.model.text_classifier import TextClassifier
-from ovrcoat.structures import EncoderFeatures, ImageBatch, MaskEmbeddings
+from ovrcoat.structures import EncoderFeatures, MaskEmbeddings
 
 SEED = 15  # chosen so that COAT saves a mask of the fixture `photo_pixels`
 EMBEDDING, CHANNELS, QUERIES = 16, 32, 10  # GroupNorm in the pixel decoder needs 32 channels
@@ -36,9 +36,9 @@ class TinyEncoder(Encoder):
         self.batch_sizes: list[int] = []
         self.texts: list[str] = []
 
-    def forward(self, images: ImageBatch) -> EncoderFeatures:
-        self.batch_sizes.append(len(images.pixels))
-        levels = [self.normalise(images)]
+    def encode(self, pixels: Float[Tensor, "batch 3 height width"]) -> EncoderFeatures:
+        self.batch_sizes.append(len(pixels))
+        levels = [pixels]
         for step in self.visual_trunk:
             levels.append(step(levels[-1]).tanh())
         _, stride4, stride8, stride16, stride32 = levels

@@ -28,6 +28,7 @@ from ovrcoat.errors import ConfigError, ImageError
 from ovrcoat.inference.overlaps import Overlaps, mask_overlaps
 from ovrcoat.inference.upsampling import PhotoSizes
 from ovrcoat.mask_labels import MaskLabel, check_masks, embed_masks, label_mask
+from ovrcoat.model.compiling import compile_image_path
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.text_classifier import category_logits
 from ovrcoat.questions import Number, Question, QuestionBuilder, SegmentOptions, Task, Trust
@@ -134,16 +135,17 @@ class Segmenter:
         dtype: DtypeName = "auto",
         text_dtype: DtypeName = "float32",
         text_cache: str | PathLike[str] | None = "auto",
+        compile: bool = False,
     ) -> "Segmenter":
         """Load a model by name (`ovrcoat models` lists them) or from its file.
 
         `device` is "cpu", "cuda", "cuda:1", 1 or "mps"; None takes the best there is. `dtype` is what masks
         and features are computed in: "float32", "bfloat16", or "auto", which is bfloat16 where the machine
         has it; `text_dtype` the same for words. Rows of names are kept in `text_cache`: a folder, "auto"
-        (the user's, see `ovrcoat doctor`) or None.
+        (the user's, see `ovrcoat doctor`) or None. `compile`: see `model/compiling.py`.
 
         Raises:
-            ConfigError: no such model, device or dtype.
+            ConfigError: no such model, device or dtype; no compiler (on the first photo, if it fails there).
             CheckpointError: the file is damaged, foreign or does not fit.
         """
         chosen = choose_device(device)
@@ -159,6 +161,8 @@ class Segmenter:
             text_cache=open_text_cache(text_cache),
         )
         segmenter._questions.text_dtype = choose_dtype(text_dtype, chosen)
+        if compile:
+            compile_image_path(segmenter.network)
         return segmenter
 
     def with_settings(self, **settings: object) -> "Segmenter":
@@ -283,14 +287,9 @@ class Segmenter:
         Arguments and errors are those of `segment`.
         """
         question = self._questions.build(vocabulary, **options)
-        encoded = self._encoded(image)
-        return explain(
-            self._score(encoded, question),
-            encoded.sizes,
-            encoded.photo,
-            question=question,
-            settings=self.config.inference,
-        )
+        encoded, settings = self._encoded(image), self.config.inference
+        scored = self._score(encoded, question)
+        return explain(scored, encoded.sizes, encoded.photo, question=question, settings=settings)
 
     def segment_many(
         self,

@@ -44,7 +44,9 @@ def evaluate(
         from ovrcoat.evaluation import evaluator
         from ovrcoat.segmenter import Segmenter
 
-    segmenter = Segmenter.load(machine.model, device=machine.device, dtype=machine.dtype)
+    segmenter = Segmenter.load(
+        machine.model, device=machine.device, dtype=machine.dtype, compile=machine.compile
+    )
     folder = report.output or DEFAULT_OUTPUT / dataset.name
     journal = folder / "journal.jsonl"
     try:

@@ -47,7 +47,9 @@ class Run:
         Raises:
             OvrcoatError: the model, the words or a setting cannot be used; at once, before a photo is read.
         """
-        segmenter = Segmenter.load(machine.model, device=machine.device, dtype=machine.dtype)
+        segmenter = Segmenter.load(
+            machine.model, device=machine.device, dtype=machine.dtype, compile=machine.compile
+        )
         with warnings.catch_warnings(record=True) as doubts:
             warnings.simplefilter("always")
             answers = segmenter.segment_many(

@@ -16,7 +16,7 @@ from ovrcoat.model.encoders.encoder import Encoder
 from ovrcoat.model.linear import prepared
 from ovrcoat.model.mask_pooling import mask_pool
 from ovrcoat.model.tiles import may_tile, tiles
-from ovrcoat.structures import EncoderFeatures, ImageBatch, MaskEmbeddings
+from ovrcoat.structures import EncoderFeatures, MaskEmbeddings
 
 Stages = tuple[int, int, int, int]  # a number for each of the four stages
 
@@ -57,10 +57,10 @@ class ConvNextEncoder(Encoder):
         self.text_tower = text_tower
         self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
 
-    def forward(self, images: ImageBatch) -> EncoderFeatures:
-        """Normalise, then encode; the dense map is the last stage."""
+    def encode(self, pixels: Float[Tensor, "batch 3 height width"]) -> EncoderFeatures:
+        """The four stages; the dense map is the last one."""
         maps = []
-        pixels = self.visual_trunk.stem(self.normalise(images))
+        pixels = self.visual_trunk.stem(pixels)
         for stage in self.visual_trunk.stages:
             pixels = _run_in_tiles(stage, pixels) if may_tile(pixels) else stage(pixels)
             maps.append(pixels)

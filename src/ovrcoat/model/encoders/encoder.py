@@ -1,7 +1,7 @@
 """The contract of an encoder: CLIP as the network sees it.
 
 One image tower, one text tower, one common space. Everything that differs between CLIP families
-(normalisation, how the features under a mask are pooled, the tokenizer) stays behind these four calls.
+(normalisation, how the features under a mask are pooled, the tokenizer) stays behind these calls.
 """
 
 from abc import ABC, abstractmethod
@@ -29,9 +29,13 @@ class Encoder(nn.Module, ABC):
     mean: tuple[float, float, float] = CLIP_MEAN
     deviation: tuple[float, float, float] = CLIP_DEVIATION
 
-    @abstractmethod
     def forward(self, images: ImageBatch) -> EncoderFeatures:
         """Normalise with the tower's own mean and deviation, then encode."""
+        return self.encode(self.normalise(images))
+
+    @abstractmethod
+    def encode(self, pixels: Float[Tensor, "batch 3 height width"]) -> EncoderFeatures:
+        """The trunk's features of normalised photos; tensors alone, so that it can be compiled."""
 
     @abstractmethod
     def embed_masks(

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ovrcoat.model.encoders.encoder import Encoder
 from ovrcoat.model.encoders.text_batches import embed_in_batches
 from ovrcoat.model.mask_pooling import mask_pool
-from ovrcoat.structures import EncoderFeatures, ImageBatch, MaskEmbeddings
+from ovrcoat.structures import EncoderFeatures, MaskEmbeddings
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -165,9 +165,9 @@ class NanoEncoder(Encoder):
         self.text_tower = text_tower
         self.logit_scale = nn.Parameter(torch.zeros(()))
 
-    def forward(self, images: ImageBatch) -> EncoderFeatures:
-        """Normalise, then encode."""
-        return self.visual_trunk(self.normalise(images))
+    def encode(self, pixels: Float[Tensor, "batch 3 height width"]) -> EncoderFeatures:
+        """The trunk's own features."""
+        return self.visual_trunk(pixels)
 
     def embed_masks(
         self, features: EncoderFeatures, mask_logits: Float[Tensor, "batch query height width"]

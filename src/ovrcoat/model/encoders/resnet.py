@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ovrcoat.model.encoders.clip_masks import logits_on_map
 from ovrcoat.model.encoders.clip_text import INITIAL_LOGIT_SCALE, ClipTextTower
 from ovrcoat.model.encoders.encoder import Encoder
-from ovrcoat.structures import EncoderFeatures, ImageBatch, MaskEmbeddings
+from ovrcoat.structures import EncoderFeatures, MaskEmbeddings
 
 EXPANSION = 4  # a bottleneck block gives four times the width that it works with (ResNet)
 
@@ -41,10 +41,10 @@ class ResNetEncoder(Encoder):
         self.text_tower = text_tower
         self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
 
-    def forward(self, images: ImageBatch) -> EncoderFeatures:
-        """Normalise, then encode; the dense map is the last stage, before its pooling."""
+    def encode(self, pixels: Float[Tensor, "batch 3 height width"]) -> EncoderFeatures:
+        """The four stages; the dense map is the last one, before its pooling."""
         trunk = self.visual_trunk
-        stride4 = trunk.layer1(trunk.stem(self.normalise(images)))
+        stride4 = trunk.layer1(trunk.stem(pixels))
         stride8 = trunk.layer2(stride4)
         stride16 = trunk.layer3(stride8)
         stride32 = trunk.layer4(stride16)

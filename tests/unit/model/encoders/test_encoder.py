@@ -17,8 +17,8 @@ class Normed(Encoder):
         self.logit_scale = nn.Parameter(torch.zeros(()))
         self.visual_trunk = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), nn.Dropout())
 
-    def forward(self, images: ImageBatch) -> EncoderFeatures:
-        dense = self.visual_trunk(self.normalise(images))
+    def encode(self, pixels: Float[Tensor, "batch 3 height width"]) -> EncoderFeatures:
+        dense = self.visual_trunk(pixels)
         return EncoderFeatures(levels=(dense, dense, dense, dense), dense=dense)
 
     def embed_masks(

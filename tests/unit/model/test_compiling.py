@@ -1,0 +1,63 @@
+"""Compiling the image half: equal results, and clear words where it cannot be done."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ovrcoat.errors import ConfigError
+from ovrcoat.model import compiling
+from ovrcoat.model.compiling import compile_image_path
+from ovrcoat.structures import ImageBatch
+from tiny_network import make_network
+
+TESTS = Path(__file__).parents[2]
+# In a process of its own: the tests' checks of types and shapes cannot be compiled. The back end "eager" runs
+# what was traced; the code generator would take half a minute.
+COMPARE = """
+import functools, torch
+torch.compile = functools.partial(torch.compile, backend="eager")
+from ovrcoat.model.compiling import compile_image_path
+from ovrcoat.structures import ImageBatch
+from tiny_network import make_network
+
+plain, compiled = make_network().eval(), make_network().eval()
+compile_image_path(compiled)
+assert compiled.state_dict().keys() == plain.state_dict().keys()
+close = functools.partial(torch.testing.assert_close, atol=1e-4, rtol=1e-4)
+with torch.inference_mode():
+    for size in ((64, 96), (96, 64), (128, 96)):
+        batch = ImageBatch(torch.rand(1, 3, *size) * 255, valid_sizes=(size,))
+        expected, found = plain(batch), compiled(batch)
+        close(found.proposals.mask_logits, expected.proposals.mask_logits)
+        close(found.clip.embeddings, expected.clip.embeddings)
+print("equal")
+"""
+
+
+def test_results_are_equal():
+    done = subprocess.run(
+        [sys.executable, "-c", COMPARE], cwd=TESTS, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "equal\n", done.stderr
+
+
+def test_without_a_compiler_the_remedy_is_told(monkeypatch):
+    monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
+    with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler.*leave out --compile"):
+        compile_image_path(make_network())
+
+
+@torch.inference_mode()
+def test_a_compiler_that_fails_is_told(monkeypatch):
+    def broken(graph, inputs):
+        raise RuntimeError("no Python.h")
+
+    compile_for_real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function: compile_for_real(function, backend=broken))
+    network = make_network().eval()
+    compile_image_path(network)
+    with pytest.raises(ConfigError, match=r"cannot compile this model here \(.*leave out --compile"):
+        network(ImageBatch(torch.rand(1, 3, 64, 96) * 255, valid_sizes=((64, 96),)))
