@@ -1,16 +1,19 @@
 """The experiment of the paper at nano's scale: neither, COAT, OVR, both; zero-shot, over several seeds.
 
-COAT stands in the table with γ = 0.5 and with adaptive trust.
+COAT stands in the table with γ = 0.5 and with adaptive trust, OVR with its loss on logits (ours, the paper's
+formula) and on probabilities (the released code's second softmax).
 
     python tools/experiment.py --data ../shared/data --folder runs/experiment
 
-Trains configs/experiment.yaml once per seed (two stages), evaluates both checkpoints on MSRC (zero-shot: none
-of its photos was trained on) and on held-out COCO photos, and writes table.md. Interrupt it: the next
-call goes on.
+Trains configs/experiment.yaml once per seed (two stages, and the second one again with the other loss),
+evaluates the checkpoints on MSRC (zero-shot: none of its photos was trained on) and on held-out COCO photos,
+and writes table.md. Interrupt it: the next call goes on. Several seeds may run at once, one process each
+(--seeds 0, --seeds 1, ...); --only-table then puts them together.
 """
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -21,7 +24,9 @@ from ovrcoat.evaluation.report import trust_key
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "experiment.yaml"
-STAGES = ("segmentation", "ovr")
+# What is evaluated, and where below a seed's folder it lies.
+MODELS = {"segmentation": "segmentation", "ovr": "ovr", "probabilities": "probabilities/ovr"}
+FIRST_STAGE = ("start", "segmentation")  # folders that both second stages begin from
 ROWS = {
     "neither": ("segmentation", "0"),
     "COAT": ("segmentation", "0.5"),
@@ -29,10 +34,14 @@ ROWS = {
     "OVR": ("ovr", "0"),
     "both": ("ovr", "0.5"),
     "both, adaptive": ("ovr", "adaptive"),
+    "OVR on probabilities": ("probabilities", "0"),
+    "both, OVR on probabilities": ("probabilities", "0.5"),
+    "the same, adaptive": ("probabilities", "adaptive"),
 }
+WITHOUT_COAT = {model: row for row, (model, trust) in ROWS.items() if trust == "0"}
 SETS = {"msrc_dev": ["--task", "panoptic,semantic"], "coco_things": ["--held-out", "0.1"]}
 
-Reports = dict[int, dict[tuple[str, str], Any]]  # by seed, then stage and data set
+Reports = dict[int, dict[tuple[str, str], Any]]  # by seed, then model and data set
 
 
 def main() -> None:
@@ -56,20 +65,24 @@ def main() -> None:
 
 
 def run_seed(seed: int, arguments: argparse.Namespace) -> None:
-    """Both stages and their evaluations; what is there is not done again."""
+    """All stages and their evaluations; what is there is not done again."""
     run = arguments.folder / f"seed-{seed}"
-    ovrcoat("train", CONFIG, "--set", f"seed={seed}", "--output", run, "--quiet")
-    for stage in STAGES:
+    train = ("train", CONFIG, "--set", f"seed={seed}", "--quiet", "--output")
+    ovrcoat(*train, run)
+    for folder in FIRST_STAGE:
+        shutil.copytree(run / folder, run / "probabilities" / folder, dirs_exist_ok=True)
+    ovrcoat(*train, run / "probabilities", "--set", "stages.1.ovr.form=probabilities")
+    for model, place in MODELS.items():
         for name, options in SETS.items():
-            folder = evaluation(arguments.folder, seed, stage, name)
-            model = run / stage / "model.safetensors"
-            command = ["--data", arguments.data / name, "--model", model, "--trust", arguments.trust]
+            folder = evaluation(arguments.folder, seed, model, name)
+            weights = run / place / "model.safetensors"
+            command = ["--data", arguments.data / name, "--model", weights, "--trust", arguments.trust]
             ovrcoat("evaluate", *command, *options, "--output", folder, "--quiet")
 
 
-def evaluation(folder: Path, seed: int, stage: str, name: str) -> Path:
+def evaluation(folder: Path, seed: int, model: str, name: str) -> Path:
     """Where the report on the data set `name` goes."""
-    return folder / f"seed-{seed}" / stage / f"on-{name}"
+    return folder / f"seed-{seed}" / MODELS[model] / f"on-{name}"
 
 
 def ovrcoat(*command: object) -> None:
@@ -80,7 +93,7 @@ def ovrcoat(*command: object) -> None:
 def read_reports(folder: Path, seeds: list[int]) -> Reports:
     """The reports of every seed that has them all."""
     places = {
-        seed: {(s, n): evaluation(folder, seed, s, n) / "report.json" for s in STAGES for n in SETS}
+        seed: {(s, n): evaluation(folder, seed, s, n) / "report.json" for s in MODELS for n in SETS}
         for seed in seeds
     }
     found = {
@@ -89,7 +102,7 @@ def read_reports(folder: Path, seeds: list[int]) -> Reports:
         if all(path.is_file() for path in paths.values())
     }
     if not found:
-        raise SystemExit(f"{folder}: no seed of {seeds} has reports of both stages on {', '.join(SETS)}")
+        raise SystemExit(f"{folder}: no seed of {seeds} has reports of all models on {', '.join(SETS)}")
     return found
 
 
@@ -129,7 +142,7 @@ def semantic_table(reports: Reports, name: str) -> str:
     rows = []
     for row in known_rows(reports, name):
         values = mean_ious(reports, name, row)
-        without = mean_ious(reports, name, {"segmentation": "neither", "ovr": "OVR"}[ROWS[row][0]])
+        without = mean_ious(reports, name, WITHOUT_COAT[ROWS[row][0]])
         change = [value - other for value, other in zip(values, without, strict=True)]
         rows.append([row, spread(values), spread(change, digits=2) if ROWS[row][1] != "0" else ""])
     return markdown(["", "mIoU", "change by COAT"], rows)
@@ -161,11 +174,11 @@ def known_rows(reports: Reports, name: str) -> list[str]:
 
 def runs_of(reports: Reports, name: str, row: str) -> list[Any]:
     """What the reports hold of a row, seed by seed."""
-    stage, trust = ROWS[row]
+    model, trust = ROWS[row]
     return [
         run
         for report in reports.values()
-        for run in report[stage, name]["runs"]
+        for run in report[model, name]["runs"]
         if trust_key(run["trust"]) == trust
     ]
 
