@@ -8,7 +8,10 @@ from machine import MatrixRate
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What was asked for; `checkpoint` is the model's file or name, `folder` a place for this run's files."""
+    """What was asked for.
+
+    `checkpoint` is the model's file or name, `folder` a place for this run's files, `data` labelled photos.
+    """
 
     model: str
     checkpoint: str
@@ -18,3 +21,4 @@ class Run:
     repeats: int
     rate: MatrixRate
     folder: Path
+    data: Path | None = None

@@ -1,7 +1,8 @@
 """Time, memory and operations of this package on this machine, as one page (docs/benchmarks.md).
 
     python benchmarks/run.py [--model convnext_large_d_320] [--size 1199 800] [--only photo merge]
-                             [--dtype float32 bfloat16] [--markdown docs/benchmarks.md]
+                             [--dtype float32 bfloat16] [--data LABELLED_PHOTOS]
+                             [--full] [--markdown docs/benchmarks.md]
 
 --model is nano, a checkpoint, or an architecture (it gets random weights, which compute exactly what trained
 ones would). --size is the width and height that the network sees; without it architectures get 1199 × 800,
@@ -31,8 +32,7 @@ take as plain matrix products, measured in the same run. All on the CPU; each me
 own.
 
 `--model nano` or a checkpoint measures another model, `--size` another input, `--only photo merge` some
-sections; `--full` adds the long measurements. What bfloat16 does to results:
-`python benchmarks/dtype_effect.py DATA`; many photos in a row: `python benchmarks/many_photos.py`.
+sections; `--full` adds the long measurements, `--data FOLDER` (labelled photos) what bfloat16 does to results.
 """
 
 
@@ -78,6 +78,7 @@ def _prepare(options: argparse.Namespace, matrix_rate: MatrixRate, folder: Path)
         repeats=options.repeats,
         rate=matrix_rate,
         folder=folder,
+        data=options.data,
     )
 
 
@@ -102,8 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--only", nargs="+", choices=sections.SECTIONS, default=list(sections.SECTIONS))
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--full", action="store_true", help="1,000 images to score; large training steps")
+    parser.add_argument(
+        "--full", action="store_true", help="1,000 images to score, 10,000 to segment; large training steps"
+    )
     parser.add_argument("--rate-seconds", type=float, default=1.0, help="for each matrix product")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="labelled photos, for the section dtype")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
     return parser
 

@@ -101,6 +101,27 @@ def nano(run: Run) -> str:
     )
 
 
+def photos(run: Run) -> str:
+    """Many photos: overlap, and memory over ten thousand of them."""
+    overlap = run_script("many_photos.py", "--photos", "100")
+    count = "10000" if run.full else "1000"
+    flat = run_script("many_photos.py", "--photos", count, "--short-side", "64", "--way", "overlapping")
+    return section(
+        "Many photos, nano",
+        "From JPEG files to id maps, overlays and JSON. One step after the other, and overlapping:",
+        listing(overlap),
+        f"Memory over {int(count):,} photos; 64 pixels of the short side only make the network quick:",
+        listing(flat),
+    )
+
+
+def dtype(run: Run) -> str:
+    """What bfloat16 does to nano's results on labelled photos."""
+    if run.data is None:
+        return section("bfloat16 and results", "Not measured: no labelled photos were given (`--data`).")
+    return section("bfloat16 and results", listing(run_script("dtype_effect.py", str(run.data))))
+
+
 def hf(run: Run) -> str:
     """Hugging Face transformers beside us."""
     if find_spec("transformers") is None:
@@ -115,5 +136,7 @@ SECTIONS: dict[str, Callable[[Run], str]] = {
     "scoring": scoring,
     "training": training,
     "nano": nano,
+    "photos": photos,
+    "dtype": dtype,
     "hf": hf,
 }
