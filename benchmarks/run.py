@@ -32,7 +32,7 @@ take as plain matrix products, measured in the same run. All on the CPU; each me
 own.
 
 `--model nano` or a checkpoint measures another model, `--size` another input, `--only photo merge` some
-sections; `--full` adds the long measurements, `--data FOLDER` (labelled photos) what bfloat16 does to results.
+sections; `--full` adds long measurements, `--data FOLDER` (labelled photos) what bfloat16 does to results.
 """
 
 
