@@ -1,0 +1,92 @@
+"""The tool that repeats the paper's experiment: what it runs, and the table that it makes of the reports."""
+
+import importlib.util
+import statistics
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from ovrcoat.evaluation.report import EvaluationReport
+from sample_reports import random_report
+
+TOOL = Path(__file__).parents[2] / "tools/experiment.py"
+
+
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("experiment", TOOL)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def commands(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The verbs that were run; a training leaves folders, an evaluation a report of random numbers."""
+    said: list[tuple[str, ...]] = []
+
+    def pretend(*command: object) -> None:
+        words = tuple(map(str, command))
+        said.append(words)
+        output = Path(words[words.index("--output") + 1])
+        if words[0] == "train":
+            for folder in ("start", "segmentation", "ovr"):
+                (output / folder).mkdir(parents=True, exist_ok=True)
+        else:
+            output.mkdir(parents=True)
+            (output / "report.json").write_text(random_report(len(said)).to_json())
+
+    monkeypatch.setattr(tool, "ovrcoat", pretend)
+    return said
+
+
+def run(tool: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> str:
+    """The table of two seeds."""
+    options = ["--data", "photos", "--folder", str(folder), "--seeds", "3", "4", *more]
+    monkeypatch.setattr("sys.argv", ["experiment.py", *options])
+    tool.main()
+    return (folder / "table.md").read_text()
+
+
+def test_both_second_stages_go_on_from_one_first_stage(tool, commands, tmp_path, monkeypatch, capsys):
+    run(tool, tmp_path, monkeypatch)
+    trainings = [command for command in commands if command[0] == "train"]
+    assert [(command[3], command[-1]) for command in trainings] == [
+        ("seed=3", str(tmp_path / "seed-3")),
+        ("seed=3", "stages.1.ovr.form=probabilities"),
+        ("seed=4", str(tmp_path / "seed-4")),
+        ("seed=4", "stages.1.ovr.form=probabilities"),
+    ]
+    assert (tmp_path / "seed-3/probabilities/segmentation").is_dir()
+    evaluated = {command[command.index("--model") + 1] for command in commands if command[0] == "evaluate"}
+    assert str(tmp_path / "seed-4/probabilities/ovr/model.safetensors") in evaluated
+    assert len(evaluated) == 2 * 3
+
+
+def test_the_table_tells_mean_and_spread_over_the_seeds(tool, commands, tmp_path, monkeypatch, capsys):
+    table = run(tool, tmp_path, monkeypatch)
+    assert table == capsys.readouterr().out
+    reports = [
+        EvaluationReport.read(tmp_path / f"seed-{seed}/segmentation/on-msrc_dev/report.json")
+        for seed in (3, 4)
+    ]
+    values = [100 * report.run(0.5).panoptic.groups["Unseen"].pq for report in reports]
+    line = next(line for line in table.splitlines() if line.startswith("| COAT |"))
+    assert f"| {statistics.mean(values):.1f} ± {statistics.stdev(values):.1f} |" in line
+    assert "| both, OVR on probabilities |" in table
+    assert "adaptive" not in table  # these reports have no such run
+
+
+def test_only_the_table(tool, commands, tmp_path, monkeypatch, capsys):
+    table = run(tool, tmp_path, monkeypatch)
+    commands.clear()
+    assert run(tool, tmp_path, monkeypatch, "--only-table") == table
+    assert commands == []
+
+
+def test_without_reports_it_says_what_is_missing(tool, tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match=r"no seed of \[3, 4\] has reports of all models on msrc_dev"):
+        run(tool, tmp_path, monkeypatch, "--only-table")
