@@ -149,14 +149,14 @@ class Segmenter:
             CheckpointError: the file is damaged, foreign or does not fit.
         """
         chosen = choose_device(device)
-        loaded = native.load(find_model(model), device=chosen)
+        image_dtype = choose_dtype(dtype, chosen)
+        loaded = native.load(find_model(model), device=chosen, image_dtype=image_dtype)
         segmenter = cls(
             loaded.network,
             config=loaded.config,
             training_vocabulary=loaded.training_vocabulary,
             provenance=loaded.provenance,
             device=chosen,
-            dtype=choose_dtype(dtype, chosen),
             text_rows=loaded.text_rows,
             text_cache=open_text_cache(text_cache),
         )

@@ -325,8 +325,8 @@ class TestLoad:
         path.touch()
         asked = []
 
-        def load(path: Path, *, device: torch.device) -> LoadedModel:
-            asked.append((path, device))
+        def load(path: Path, *, device: torch.device, image_dtype: torch.dtype) -> LoadedModel:
+            asked.append((path, device, image_dtype))
             return LoadedModel(
                 tiny_segmenter.network,
                 config=tiny_segmenter.config,
@@ -338,8 +338,8 @@ class TestLoad:
             )
 
         monkeypatch.setattr(segmenter_module.native, "load", load)
-        loaded = Segmenter.load(path, device="cpu")
-        assert asked == [(path, torch.device("cpu"))]
+        loaded = Segmenter.load(path, device="cpu", dtype="float32")
+        assert asked == [(path, torch.device("cpu"), torch.float32)]
         assert loaded.provenance == {"source": "here"}
         assert loaded.device == torch.device("cpu")
         assert_same(loaded.segment(photo_pixels, "cat"), tiny_segmenter.segment(photo_pixels, "cat"))

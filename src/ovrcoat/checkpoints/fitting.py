@@ -1,6 +1,6 @@
 """Weights into a network, strictly: every unknown, missing, mis-shaped or broken weight is named."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,41 @@ def assign(
     Raises:
         CheckpointError: a weight is unknown, missing, of another shape, NaN or infinite.
     """
-    check_fit(network, state, source=source, names=names)
-    check_finite(state, source)
-    converted = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    network.load_state_dict(converted, strict=True, assign=True)
-    # a buffer that no file holds would stay without values
-    assert {name for name, _ in network.named_buffers()} <= state.keys()
+    assign_parts(network, [dict(state)], source=source, names=names)
+
+
+def assign_parts(
+    network: nn.Module,
+    parts: list[dict[str, Tensor]],
+    *,
+    source: str,
+    names: Mapping[str, str] | None = None,
+    settle: Callable[[], object] = lambda: None,
+) -> None:
+    """`assign`, part after part: `parts` is emptied, and `settle` called when one has come into the network.
+
+    If `settle` converts it, nothing needs the part as it was stored, and its memory is free before the next
+    part takes some.
+
+    Raises:
+        CheckpointError: as for `assign`; with NaN or infinity the network is left with it.
+    """
+    check_fit(
+        network, {key: value for part in parts for key, value in part.items()}, source=source, names=names
+    )
+    broken: list[str] = []
+    while parts:
+        broken += _assign_part(network, parts.pop(0))
+        settle()
+    _refuse(broken, source)
+
+
+def _assign_part(network: nn.Module, part: dict[str, Tensor]) -> list[str]:
+    """Make `part` weights of `network`; which of them are not finite."""
+    converted = {key: value.float() if value.is_floating_point() else value for key, value in part.items()}
+    found = network.load_state_dict(converted, strict=False, assign=True)
+    assert not found.unexpected_keys  # and what is missing comes with other parts: `check_fit` saw to both
+    return [key for key, value in part.items() if not _is_finite(value)]
 
 
 def check_fit(
@@ -63,7 +92,11 @@ def check_finite(state: Mapping[str, Tensor], source: str) -> None:
     Raises:
         CheckpointError: it names the weights that hold some.
     """
-    broken = [key for key, value in state.items() if not _is_finite(value)]
+    _refuse([key for key, value in state.items() if not _is_finite(value)], source)
+
+
+def _refuse(broken: Sequence[str], source: str) -> None:
+    """Name the weights that are not finite, if there are any."""
     if broken:
         raise CheckpointError(
             f"{source}: NaN or infinite values in {len(broken)} weights: {listing(broken)}. "

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ovrcoat.checkpoints.fitting import assign, check_finite
+from ovrcoat.checkpoints.fitting import assign_parts, check_finite
 from ovrcoat.config import ModelConfig
 from ovrcoat.errors import CheckpointError, OutputError, VocabularyError
 from ovrcoat.model.network import SegmentationNetwork, build_network
@@ -52,7 +52,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A network in eval mode with its weights in float32, and what its checkpoint says of it.
+    """A network in eval mode, and what its checkpoint says of it.
 
     `text_rows` are the unit text rows of names that need not be embedded again.
     """
@@ -111,21 +111,30 @@ def save(
     _write(path, main, {METADATA_KEY: json.dumps(description, ensure_ascii=False)})
 
 
-def load(path: str | Path, *, device: str | torch.device = "cpu") -> LoadedModel:
-    """Rebuild a network from its checkpoint, strictly.
+def load(
+    path: str | Path, *, device: str | torch.device = "cpu", image_dtype: torch.dtype | None = None
+) -> LoadedModel:
+    """Rebuild a network from its checkpoint, strictly; its image half in `image_dtype` (None: float32).
 
     Raises:
         CheckpointError: the file is missing, damaged, foreign or does not fit the network that it describes.
     """
     path = Path(path)
     header = read_header(path)
-    state = _tensors(path)
+    parts = _tensors(path)
     for name, expected in header.parts.items():
-        state.update(_part(path.with_name(name), expected, path.name))
-    text_rows = _text_rows(state, header, source=path.name)
+        parts += _part(path.with_name(name), expected, path.name)
+    text_rows = _text_rows(parts, header, source=path.name)
     with torch.device("meta"), _WithoutInitialValues():
         network = build_network(header.config)
-    assign(network, state, source=path.name)
+
+    def settle() -> None:
+        if image_dtype is not None:
+            network.set_image_dtype(image_dtype)
+
+    # The largest first: what it needs while it is converted then lies beside the least.
+    parts.sort(key=lambda part: -sum(tensor.nbytes for tensor in part.values()))
+    assign_parts(network, parts, source=path.name, settle=settle)
     return LoadedModel(
         network=network.to(device).eval(),
         config=header.config,
@@ -135,9 +144,11 @@ def load(path: str | Path, *, device: str | torch.device = "cpu") -> LoadedModel
     )
 
 
-def _text_rows(state: dict[str, Tensor], header: Header, *, source: str) -> dict[str, Tensor]:
-    """Take the text rows out of `state`."""
-    rows = state.pop(TEXT_ROWS, torch.zeros(0, header.config.encoder.embedding_dim))
+def _text_rows(parts: list[dict[str, Tensor]], header: Header, *, source: str) -> dict[str, Tensor]:
+    """Take the text rows out of the part that has them."""
+    rows = torch.zeros(0, header.config.encoder.embedding_dim)
+    for part in parts:
+        rows = part.pop(TEXT_ROWS, rows)
     expected = (len(header.known_names), header.config.encoder.embedding_dim)
     if rows.shape != expected:
         raise CheckpointError(
@@ -224,19 +235,19 @@ def _opened(path: Path) -> Any:
         raise CheckpointError(f"{path.name} cannot be read as safetensors ({error}). {remedy}") from error
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file; they are views of it, read when they are first used.
+def _tensors(path: Path) -> list[dict[str, Tensor]]:
+    """All tensors of a file, by parts of the network; they are views of it, read when they are first used.
 
-    Each part of the network is opened apart: as soon as nothing needs a part as it is stored, because it was
-    converted or moved, that part of the file leaves memory.
+    Each part is opened apart: as soon as nothing needs it as it is stored, because it was converted or moved,
+    that part of the file leaves memory.
     """
     with _opened(path) as file:
         keys = sorted(file.keys())
-    tensors: dict[str, Tensor] = {}
+    parts = []
     for _, part in groupby(keys, key=_part_of_network):
         with _opened(path) as file:
-            tensors.update((key, file.get_tensor(key)) for key in part)
-    return tensors
+            parts.append({key: file.get_tensor(key) for key in part})
+    return parts
 
 
 def _part_of_network(key: str) -> str:
@@ -245,7 +256,7 @@ def _part_of_network(key: str) -> str:
     return f"{first}.{others[0]}" if first == "encoder" and others else first
 
 
-def _part(path: Path, expected: str, owner: str) -> dict[str, Tensor]:
+def _part(path: Path, expected: str, owner: str) -> list[dict[str, Tensor]]:
     """The tensors of a part, after its hash is checked."""
     if not path.is_file():
         raise CheckpointError(f"{owner} needs {path.name} beside it, which is not there; copy both files")

@@ -346,8 +346,11 @@ def test_converted_weights_leave_the_file(checkpoint):
         ranges = (line.split()[0].split("-") for line in lines if line.endswith(checkpoint.name))
         return sum(int(end, 16) - int(start, 16) for start, end in ranges)
 
-    loaded = native.load(checkpoint)
-    before = mapped()
-    loaded.network.set_image_dtype(torch.bfloat16)
-    # every part is a mapping of its own, of the whole file: trunk and both decoders are gone
-    assert 0 < mapped() <= before - 3 * checkpoint.stat().st_size
+    as_stored = native.load(checkpoint)
+    stored = mapped()
+    converted = native.load(checkpoint, image_dtype=torch.bfloat16)
+    # every part is a mapping of its own, of the whole file; of the second model three are gone
+    assert 0 < mapped() - stored <= stored - 3 * checkpoint.stat().st_size
+    assert as_stored.network.image_dtype == torch.float32
+    assert converted.network.image_dtype == torch.bfloat16
+    assert next(converted.network.encoder.get_submodule("text_tower").parameters()).dtype == torch.float32
