@@ -6,8 +6,9 @@
 Copies of a few photos of mixed sizes (or those of PHOTOS, over and over) go through `Segmenter.segment_many`
 and `RunWriter` into a temporary folder: one step after the other, and with reading and writing in threads
 beside the network; in turns, each in a process of its own. Memory is what the process holds after 10 %,
-50 % and 100 % of the photos (Linux), and the most that it held until then. With a small --short-side the
-network is quick: ten thousand photos in some minutes, to see that memory stays flat.
+50 % and 100 % of the photos (Linux), and the most that it held until then. With --short-side 64, say, the
+made-up photos are as small and of fifty sizes: ten thousand of them take some minutes, to see that memory
+stays flat.
 """
 
 import argparse
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--short-side", type=int, help="what the network sees [default: the model's own]")
+    parser.add_argument("--short-side", type=int, help="of made-up photos and what the network sees")
     parser.add_argument("--folder", help="photos of yours [default: made-up ones]")
     parser.add_argument("--repeats", type=int, default=1, help="of each way, in turns; the best counts")
     parser.add_argument("--way", choices=("overlapping", "one-by-one"), help="only this one")
@@ -89,7 +90,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         )
     words = Vocabulary.read(WORDS)
     with tempfile.TemporaryDirectory() as place:
-        originals = find_images(arguments.folder) if arguments.folder else make_photos(Path(place))
+        if arguments.folder:
+            originals = find_images(arguments.folder)
+        else:
+            originals = make_photos(Path(place), short_side=arguments.short_side)
         photos = list(islice(cycle(originals), arguments.photos))
         # an iterator is asked for a photo when it is needed: no reading ahead
         overlapping = arguments.way == "overlapping"
@@ -120,10 +124,11 @@ def watched(results: Iterator[Any], stages: dict[int, float], memory: list[Any])
             memory.append((stages[count], resident_memory(), peak_memory()))
 
 
-def make_photos(folder: Path) -> tuple[Path, ...]:
-    """One JPEG per entry of `SIZES`."""
-    paths = tuple(folder / f"{number}.jpg" for number in range(len(SIZES)))
-    for path, size in zip(paths, SIZES, strict=True):
+def make_photos(folder: Path, *, short_side: int | None) -> tuple[Path, ...]:
+    """One JPEG per entry of `SIZES`, or fifty small ones of different sizes."""
+    sizes = SIZES if short_side is None else [(short_side + extra, short_side) for extra in range(50)]
+    paths = tuple(folder / f"{number}.jpg" for number in range(len(sizes)))
+    for path, size in zip(paths, sizes, strict=True):
         Image.fromarray(make_photo(*size)).save(path, quality=90)
     return paths
 

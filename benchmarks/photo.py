@@ -87,12 +87,13 @@ def count(model: str, *, size: tuple[int, int] | None, few_masks: bool = False) 
         return 2 * rows.numel() * weight[0]
 
     extra = {
-        torch.ops.mkldnn._linear_pointwise: one_call,
         aten._scaled_dot_product_flash_attention_for_cpu: attention,
         aten._embedding_bag: embedding_bag,
         aten._embedding_bag_forward_only: embedding_bag,
         aten.grid_sampler_2d: grid_sample,
     }
+    if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        extra[torch.ops.mkldnn._linear_pointwise] = one_call
     with FlopCounterMode(display=False, custom_mapping=extra) as counter:
         meter = Meter(counter.get_total_flops)
         with watching(segmenter, meter):

@@ -110,7 +110,7 @@ def photos(run: Run) -> str:
         "Many photos, nano",
         "From JPEG files to id maps, overlays and JSON. One step after the other, and overlapping:",
         listing(overlap),
-        f"Memory over {int(count):,} photos; 64 pixels of the short side only make the network quick:",
+        f"Memory over {int(count):,} photos; small ones of fifty sizes, to be quick:",
         listing(flat),
     )
 
@@ -118,8 +118,10 @@ def photos(run: Run) -> str:
 def dtype(run: Run) -> str:
     """What bfloat16 does to nano's results on labelled photos."""
     if run.data is None:
-        return section("bfloat16 and results", "Not measured: no labelled photos were given (`--data`).")
-    return section("bfloat16 and results", listing(run_script("dtype_effect.py", str(run.data))))
+        return section(
+            "bfloat16 and nano's results", "Not measured: no labelled photos were given (`--data`)."
+        )
+    return section("bfloat16 and nano's results", listing(run_script("dtype_effect.py", str(run.data))))
 
 
 def hf(run: Run) -> str:

@@ -70,7 +70,9 @@ def run_seed(seed: int, arguments: argparse.Namespace) -> None:
     train = ("train", CONFIG, "--set", f"seed={seed}", "--quiet", "--output")
     ovrcoat(*train, run)
     for folder in FIRST_STAGE:
-        shutil.copytree(run / folder, run / "probabilities" / folder, dirs_exist_ok=True)
+        if not (run / "probabilities" / folder).exists():
+            leave_out = shutil.ignore_patterns("on-*", "state.pt")
+            shutil.copytree(run / folder, run / "probabilities" / folder, ignore=leave_out)
     ovrcoat(*train, run / "probabilities", "--set", "stages.1.ovr.form=probabilities")
     for model, place in MODELS.items():
         for name, options in SETS.items():

@@ -32,6 +32,7 @@ from ovrcoat.vocabulary import Vocabulary
 FORMAT_VERSION = 1
 METADATA_KEY = "ovrcoat"
 TEXT_ROWS = "text_rows"  # key of the rows' tensor; no weight is called so
+PARTS = ("encoder.text_tower", "encoder.visual_trunk", "pixel_decoder", "mask_decoder")
 PART_METADATA = {"ovrcoat-part": str(FORMAT_VERSION)}  # one key: a part with equal tensors has equal bytes
 PICKLES = (".pth", ".pt", ".pkl", ".bin")
 
@@ -244,16 +245,15 @@ def _tensors(path: Path) -> list[dict[str, Tensor]]:
     with _opened(path) as file:
         keys = sorted(file.keys())
     parts = []
-    for _, part in groupby(keys, key=_part_of_network):
+    for _, part in groupby(sorted(keys, key=_part_of_network), key=_part_of_network):
         with _opened(path) as file:
             parts.append({key: file.get_tensor(key) for key in part})
     return parts
 
 
 def _part_of_network(key: str) -> str:
-    """Of the encoder one of its towers, else a decoder or the classifier."""
-    first, *others = key.split(".")
-    return f"{first}.{others[0]}" if first == "encoder" and others else first
+    """The part that a weight is converted with; "" is the small rest."""
+    return next((part for part in PARTS if key.startswith(f"{part}.")), "")
 
 
 def _part(path: Path, expected: str, owner: str) -> list[dict[str, Tensor]]:

@@ -204,6 +204,7 @@ def _report(plan: Plan, totals: Totals, *, resumed: int, seconds: float) -> Eval
             "photos_of_an_earlier_run": resumed,
             "device": str(plan.segmenter.device),
             "dtype": plan.dtype,
+            "compiled": plan.segmenter.network.compiled,
             "torch": torch.__version__,
         },
         findings=tuple(totals.findings),

@@ -88,6 +88,7 @@ class Plan:
             "torch": torch.__version__,
             "device": self.segmenter.device.type,
             "dtype": self.dtype,
+            "compiled": self.segmenter.network.compiled,
             "model_hash": self.model_hash,
             "data": {
                 "name": self.dataset.name,

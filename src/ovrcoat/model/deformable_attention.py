@@ -5,7 +5,6 @@ Every token looks at a few points per level, at places and with weights that it 
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -64,14 +63,13 @@ class DeformableAttention(nn.Module):
         projected = linear(values, self.value_proj)
         if not may_tile(queries):  # backwards, gathering takes three times as long as sampling
             offsets, weights = self._looks(queries)
-            return self.output_proj(
-                _sample(projected, offsets, weights, reference_points=reference_points, sizes=sizes)
-            )
+            sampled = _sample(projected, offsets, weights, reference_points=reference_points, sizes=sizes)
+            return self.output_proj(sampled.to(projected.dtype))
         table = Table.of(projected, sizes, heads=self.heads, points=self.points)
         attended = projected.new_empty((*queries.shape[:2], projected.shape[2]))
         # the four rows of each sample with their shares are the widest
         width = 8 * self.attention_weights.out_features * len(queries)
-        project = prepared(self.output_proj, like=projected, rows=queries.shape[1])
+        project = prepared(self.output_proj, like=projected, rows=attended[..., 0].numel())
         for rows in tiles(queries.shape[1], width=width, like=table.rows):
             offsets, weights = self._looks(queries[:, rows])
             gathered = table.gather(
@@ -100,7 +98,7 @@ def _sample(
     reference_points: Float[Tensor, "query 2"],
     sizes: tuple[Size, ...],
 ) -> Float[Tensor, "batch query channel"]:
-    """The weighted sum of all samples, level by level, by `F.grid_sample`."""
+    """The weighted sum of all samples, level by level, by `F.grid_sample`; places in float32."""
     batch, count, heads = offsets.shape[:3]
     counts = [height * width for height, width in sizes]
     total = None
@@ -108,8 +106,8 @@ def _sample(
         zip(sizes, values.split_with_sizes(counts, dim=1), strict=True)
     ):
         # batch * head, channel of the head, height, width
-        maps = tokens.transpose(1, 2).reshape(batch * heads, -1, height, width)
-        scale = offsets.new_tensor((width, height))
+        maps = tokens.float().transpose(1, 2).reshape(batch * heads, -1, height, width)
+        scale = reference_points.new_tensor((width, height))
         places = reference_points[:, None, None] + offsets[:, :, :, level] / scale
         grid = (2 * places - 1).transpose(1, 2).flatten(0, 1)  # batch * head, query, point, xy
         samples = F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -203,12 +201,13 @@ class Table:
         )
         batch, count = offsets.shape[:2]
         bags = (batch * count * self.heads, -1)
-        summed: Any = 0
-        for index, share in corners:
-            summed = summed + F.embedding_bag(
-                index.view(bags), self.rows, mode="sum", per_sample_weights=share.view(bags)
-            )
-        return summed.view(batch, count, -1)
+        first_corner, *others = (
+            F.embedding_bag(index.view(bags), self.rows, mode="sum", per_sample_weights=share.view(bags))
+            for index, share in corners
+        )
+        for corner in others:
+            first_corner += corner
+        return first_corner.view(batch, count, -1)
 
 
 def _pixels(

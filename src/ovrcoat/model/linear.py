@@ -24,8 +24,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": partial(F.relu, inplace=True),
     "gelu": F.gelu,
 }
-# From so many rows per column of the weights on, laying these out for the product pays in the same call: a
-# few percent of the whole path, on two cores with AVX-512.
+# From so many rows per input or output (whichever are more) on, laying out the weights for the product pays
+# within the call: a few percent of the whole path, on two cores with AVX-512.
 ROWS_TO_PACK = 1
 
 
@@ -66,16 +66,22 @@ def _one_call(rows: Tensor, weight: Tensor, bias: Tensor | None, activation: Act
 
 def _has_one_call(rows: Tensor) -> bool:
     """Plain inference on a CPU whose oneDNN knows the dtype; autocast does not reach into the one call."""
-    return may_tile(rows) and not torch.is_autocast_enabled("cpu") and _knows(rows.dtype)
+    if not may_tile(rows) or torch.is_autocast_enabled("cpu"):
+        return False
+    return bool(torch.backends.mkldnn.enabled) and _knows(rows.dtype)
 
 
 @cache
 def _knows(dtype: torch.dtype) -> bool:
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    """Whether the one call is there and right, by trying it; it is no public name of PyTorch's."""
+    if dtype not in (torch.float32, torch.bfloat16) or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
-    names = ("_linear_pointwise", "_reorder_linear_weight", "_is_mkldnn_bf16_supported")
-    if not all(hasattr(torch.ops.mkldnn, name) for name in names):
+    rows, weight, bias = (torch.linspace(-1, 1, count).to(dtype) for count in (64, 128, 16))
+    rows, weight = rows.view(8, 8), weight.view(16, 8)
+    try:
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight, 8)
+        found = [_one_call(rows, one, bias, "gelu") for one in (weight, packed)]
+    except (RuntimeError, TypeError, AttributeError, NotImplementedError):
         return False
-    if dtype == torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return dtype == torch.float32
+    expected = F.gelu(F.linear(rows, weight, bias))
+    return all(torch.allclose(one, expected, atol=0.05, rtol=0.05) for one in found)

@@ -18,6 +18,8 @@ from ovrcoat.structures import CategoryEmbeddings, Encoding, ImageBatch, MaskPre
 class SegmentationNetwork(nn.Module):
     """FC-CLIP's network, cut where the words enter: `forward` sees pixels only, `classify` adds the words."""
 
+    compiled = False  # set by `compiling.compile_image_path`
+
     def __init__(
         self,
         encoder: Encoder,

@@ -115,7 +115,7 @@ class PixelDecoder(nn.Module):
             ],
             dim=1,
         )
-        centres = torch.cat([pixel_centres(size, like=tokens) for size in sizes])
+        centres = torch.cat([pixel_centres(size, device=tokens.device) for size in sizes])
         for layer in self.layers:
             tokens = layer(tokens, positions=positions, reference_points=centres, sizes=sizes)
         counts = [height * width for height, width in sizes]
@@ -125,9 +125,12 @@ class PixelDecoder(nn.Module):
         )
 
 
-def pixel_centres(size: Size, *, like: Tensor) -> Float[Tensor, "token 2"]:
-    """(x, y) of every pixel's centre as fractions of width and height, row-major."""
+def pixel_centres(size: Size, *, device: torch.device) -> Float[Tensor, "token 2"]:
+    """(x, y) of every pixel's centre as fractions of width and height, row-major.
+
+    In float32 whatever the tokens are: bfloat16 would put pixels behind the 128th half a pixel beside.
+    """
     height, width = size
-    y = (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5) / height
-    x = (torch.arange(width, device=like.device, dtype=like.dtype) + 0.5) / width
+    y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
+    x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / width
     return torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1).flatten(0, 1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ovrcoat.checkpoints.fitting import assign, check_finite, check_fit, listing
+from ovrcoat.checkpoints.fitting import assign, assign_parts, check_finite, check_fit, listing
 from ovrcoat.errors import CheckpointError
 
 
@@ -57,3 +57,37 @@ def test_large_but_finite_values_pass():
 def test_long_lists_are_cut():
     assert listing(["a", "b"]) == "a, b"
     assert listing([str(number) for number in range(25)]).endswith("18, 19 and 5 more")
+
+
+def test_parts_come_into_the_network_one_after_the_other():
+    network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    state = {key: torch.randn_like(value) for key, value in network.state_dict().items()}
+    parts = [{key: value for key, value in state.items() if key.startswith(first)} for first in "10"]
+    seen = []
+
+    def settle() -> None:
+        seen.append([torch.equal(network.state_dict()[key], value) for key, value in state.items()])
+
+    assign_parts(network, parts, source="file", settle=settle)
+    assert seen == [[False, False, True, True], [True, True, True, True]]
+    assert parts == []
+
+
+def test_what_is_missing_from_all_parts_is_named_before_anything_is_changed():
+    network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    before = network[0].weight.clone()
+    with pytest.raises(CheckpointError, match=r"1 missing: 1\.bias"):
+        assign_parts(
+            network,
+            [{"0.weight": before + 1, "0.bias": torch.zeros(3)}, {"1.weight": torch.zeros(1, 3)}],
+            source="file",
+        )
+    assert torch.equal(network[0].weight, before)
+
+
+def test_broken_weights_of_every_part_are_named():
+    network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    state = {key: torch.full_like(value, torch.nan) for key, value in network.state_dict().items()}
+    parts = [{key: value for key, value in state.items() if key.startswith(first)} for first in "01"]
+    with pytest.raises(CheckpointError, match=r"in 4 weights: 0\.weight, 0\.bias, 1\.weight, 1\.bias"):
+        assign_parts(network, parts, source="file")

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from ovrcoat.errors import ConfigError
-from ovrcoat.model import compiling
 from ovrcoat.model.compiling import compile_image_path
 from ovrcoat.structures import ImageBatch
 from tiny_network import make_network
@@ -25,11 +24,12 @@ from tiny_network import make_network
 
 plain, compiled = make_network().eval(), make_network().eval()
 compile_image_path(compiled)
+assert compiled.compiled and not plain.compiled
 assert compiled.state_dict().keys() == plain.state_dict().keys()
 close = functools.partial(torch.testing.assert_close, atol=1e-4, rtol=1e-4)
 with torch.inference_mode():
     for size in ((64, 96), (96, 64), (128, 96)):
-        batch = ImageBatch(torch.rand(1, 3, *size) * 255, valid_sizes=(size,))
+        batch = ImageBatch(torch.rand(2, 3, *size) * 255, valid_sizes=(size, size))
         expected, found = plain(batch), compiled(batch)
         close(found.proposals.mask_logits, expected.proposals.mask_logits)
         close(found.clip.embeddings, expected.clip.embeddings)
@@ -45,7 +45,13 @@ def test_results_are_equal():
 
 
 def test_without_a_compiler_the_remedy_is_told(monkeypatch):
-    monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
+    from torch._inductor import cpp_builder
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    def none_there():
+        raise InvalidCxxCompiler("g++")
+
+    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", none_there)
     with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler.*leave out --compile"):
         compile_image_path(make_network())
 
@@ -59,5 +65,7 @@ def test_a_compiler_that_fails_is_told(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function: compile_for_real(function, backend=broken))
     network = make_network().eval()
     compile_image_path(network)
-    with pytest.raises(ConfigError, match=r"cannot compile this model here \(.*leave out --compile"):
+    with pytest.raises(
+        ConfigError, match=r"cannot compile this model here \(no Python\.h\); leave out --compile"
+    ):
         network(ImageBatch(torch.rand(1, 3, 64, 96) * 255, valid_sizes=((64, 96),)))

@@ -136,3 +136,17 @@ def test_gathering_equals_sampling(batch: int):
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         rough = module(queries, values, reference_points=places, sizes=SIZES)
     torch.testing.assert_close(rough.float(), gathered, rtol=0.1, atol=0.5)
+
+
+@torch.inference_mode()
+def test_bfloat16_is_near_float32_with_many_queries():
+    """Enough of them for the weights to be laid out, and for more than one tile."""
+    torch.manual_seed(0)
+    module = DeformableAttention(64, heads=4, levels=2, points=3)
+    sizes, queries = ((40, 60), (20, 30)), torch.randn(2, 3000, 64)
+    places = torch.rand(3000, 2)
+    exact = module(queries, queries, reference_points=places, sizes=sizes)
+    rounded = queries.bfloat16()
+    found = module.bfloat16()(rounded, rounded, reference_points=places, sizes=sizes)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), exact, atol=0.05, rtol=0.05)

@@ -26,7 +26,7 @@ def encoder_features(batch: int = 1, *, height: int = 2, width: int = 3) -> Enco
 
 
 def test_pixel_centres_are_x_then_y_row_by_row():
-    centres = pixel_centres((2, 4), like=torch.zeros(()))
+    centres = pixel_centres((2, 4), device=torch.device("cpu"))
     assert centres.tolist() == [[x, y] for y in (0.25, 0.75) for x in (0.125, 0.375, 0.625, 0.875)]
 
 
@@ -91,7 +91,7 @@ def test_photos_of_a_batch_do_not_meet():
 def test_positions_only_steer():
     """At the start every token looks at fixed places with equal weights: positions then change nothing."""
     layer = DeformableLayer(32, heads=2, levels=1, points=2, feed_forward=16)
-    tokens, centres = torch.randn(1, 6, 32), pixel_centres((2, 3), like=torch.zeros(()))
+    tokens, centres = torch.randn(1, 6, 32), pixel_centres((2, 3), device=torch.device("cpu"))
     results = [
         layer(tokens, positions=positions, reference_points=centres, sizes=((2, 3),))
         for positions in (torch.zeros(1, 6, 32), torch.randn(1, 6, 32))
@@ -104,3 +104,18 @@ def test_biases_begin_at_zero():
     for name, parameter in module.named_parameters():
         if (name.endswith("0.bias") and "input_projections" in name) or name == "mask_projection.bias":
             assert parameter.abs().max() == 0, name
+
+
+@torch.inference_mode()
+def test_bfloat16_does_not_move_the_places_that_tokens_look_at():
+    """Behind the 128th pixel bfloat16 has no halves: places must not be told in it."""
+    torch.manual_seed(0)
+    module = PixelDecoder(
+        (8, 8, 8, 8), channels=32, mask_channels=8, layers=1, heads=2, points=2, feed_forward=16
+    )
+    slope = torch.randn(1, 32, 1, 1) * torch.linspace(-8, 8, 240)  # half a pixel beside is another value
+    maps = [slope[..., ::4], slope[..., ::2], slope]
+    exact = module.mix(maps)[-1]
+    found = module.bfloat16().mix([level.bfloat16() for level in maps])[-1].float()
+    errors = (found - exact).abs().mean(dim=(0, 1, 2))
+    assert errors[140:].mean() < 1.3 * errors[:100].mean()

@@ -115,3 +115,19 @@ def test_texts_go_through_the_text_tower(encoder):
 
 def test_no_buffer_is_missing_from_the_state_dict(encoder):
     assert {name for name, _ in encoder.named_buffers()} <= encoder.state_dict().keys()
+
+
+@torch.inference_mode()
+def test_convnext_in_tiles_is_timms_own_stage(monkeypatch):
+    from ovrcoat.model import tiles
+    from ovrcoat.model.encoders import convnext
+
+    encoder = encoder_of("convnext")
+    pixels = encoder.normalise(photos(count=2))
+    plain = encoder.visual_trunk.stem(pixels)
+    plain = [plain := stage(plain) for stage in encoder.visual_trunk.stages]
+    monkeypatch.setattr(tiles, "TILE_BYTES", 1)
+    monkeypatch.setattr(tiles, "LEAST_ROWS", 100)  # several pieces, the last one shorter
+    assert convnext.may_tile(pixels)
+    for found, expected in zip(encoder.encode(pixels).levels, plain, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
