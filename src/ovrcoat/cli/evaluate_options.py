@@ -79,7 +79,7 @@ class Machine:
     """What masks are computed in: bfloat16, auto, or float32: figures then do not depend on the machine."""
 
     compile: Annotated[bool, Parameter(negative="")] = False
-    """Compile the network first: minutes for a new photo size, then quicker, above all on a GPU."""
+    """Compile the network first (torch.compile): takes minutes; meant for many photos on a GPU."""
 
 
 @Parameter(name="*")

@@ -50,7 +50,7 @@ class Machine:
     """Photos of one size that go through the network together; never changes a result."""
 
     compile: Annotated[bool, Parameter(negative="")] = False
-    """Compile the network first: minutes for a new photo size, then quicker, above all on a GPU."""
+    """Compile the network first (torch.compile): takes minutes; meant for many photos on a GPU."""
 
 
 @Parameter(name="*")
