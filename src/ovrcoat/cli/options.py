@@ -44,7 +44,7 @@ class Machine:
     """cpu, cuda, cuda:1 or mps. [default: the best there is]"""
 
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What masks are computed in; auto: bfloat16 where the machine has it: quicker, nearly equal."""
+    """What masks are computed in; auto: bfloat16 where the machine has it: quicker, a little less exact."""
 
     batch_size: int = 1
     """Photos of one size that go through the network together; never changes a result."""
