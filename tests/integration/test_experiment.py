@@ -1,6 +1,5 @@
 """The tool that repeats the paper's experiment: what it runs, and the table that it makes of the reports."""
 
-import importlib.util
 import statistics
 from pathlib import Path
 from types import ModuleType
@@ -9,18 +8,12 @@ import pytest
 
 from ovrcoat.evaluation.report import EvaluationReport
 from sample_reports import random_report
-
-TOOL = Path(__file__).parents[2] / "tools/experiment.py"
+from tool_modules import load_tool
 
 
 @pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("experiment", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool() -> ModuleType:
+    return load_tool("experiment")
 
 
 @pytest.fixture

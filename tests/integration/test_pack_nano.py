@@ -1,7 +1,6 @@
 """The tool that puts a finished training of nano into the package."""
 
 import hashlib
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +11,7 @@ from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.catalog import embedded_path
 from ovrcoat.errors import TrainingError
 from ovrcoat.training.config import read_config
+from tool_modules import load_tool
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs/nano.yaml"
@@ -19,12 +19,7 @@ CONFIG = ROOT / "configs/nano.yaml"
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pack_nano", ROOT / "tools/pack_nano.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("pack_nano")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Weights into a network, strictly: every unknown, missing, mis-shaped or broken weight is named."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ NAMES_SHOWN = 20  # of each kind; a wrong file would otherwise list a thousand
 def assign(
     network: nn.Module, state: Mapping[str, Tensor], *, source: str, names: Mapping[str, str] | None = None
 ) -> None:
-    """Make `state` the weights of `network` (which may lie on the meta device), floating point as float32.
+    """Make `state` the weights of `network` (which may lie on the meta device), in the dtypes that it has.
 
     `source` is the file's name; `names` gives the key that a weight has in that file, where it differs.
 
@@ -29,29 +29,34 @@ def assign_parts(
     *,
     source: str,
     names: Mapping[str, str] | None = None,
-    settle: Callable[[], object] = lambda: None,
 ) -> None:
-    """`assign`, part after part: `parts` is emptied, and `settle` called when one has come into the network.
+    """`assign`, part after part: `parts` is emptied.
 
-    If `settle` converts it, nothing needs the part as it was stored, and its memory is free before the next
-    part takes some.
+    So nothing needs what is converted as it was stored, and its memory is free before the next part takes
+    some.
 
     Raises:
         CheckpointError: as for `assign`; with NaN or infinity the network is left with it.
     """
-    check_fit(
-        network, {key: value for part in parts for key, value in part.items()}, source=source, names=names
-    )
+    state = {key: value for part in parts for key, value in part.items()}
+    check_fit(network, state, source=source, names=names)
+    # a buffer that no file holds would stay without values
+    assert {name for name, _ in network.named_buffers()} <= state.keys()
+    del state  # it would keep what the parts give up
+    dtypes = {key: value.dtype for key, value in network.state_dict().items()}
     broken: list[str] = []
     while parts:
-        broken += _assign_part(network, parts.pop(0))
-        settle()
+        broken += _assign_part(network, parts.pop(0), dtypes)
     _refuse(broken, source)
 
 
-def _assign_part(network: nn.Module, part: dict[str, Tensor]) -> list[str]:
+def _assign_part(
+    network: nn.Module, part: Mapping[str, Tensor], dtypes: Mapping[str, torch.dtype]
+) -> list[str]:
     """Make `part` weights of `network`; which of them are not finite."""
-    converted = {key: value.float() if value.is_floating_point() else value for key, value in part.items()}
+    converted = {
+        key: value.to(dtypes[key]) if value.is_floating_point() else value for key, value in part.items()
+    }
     found = network.load_state_dict(converted, strict=False, assign=True)
     assert not found.unexpected_keys  # and what is missing comes with other parts: `check_fit` saw to both
     return [key for key, value in part.items() if not _is_finite(value)]

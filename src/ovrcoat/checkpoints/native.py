@@ -32,7 +32,7 @@ from ovrcoat.vocabulary import Vocabulary
 FORMAT_VERSION = 1
 METADATA_KEY = "ovrcoat"
 TEXT_ROWS = "text_rows"  # key of the rows' tensor; no weight is called so
-PARTS = ("encoder.text_tower", "encoder.visual_trunk", "pixel_decoder", "mask_decoder")
+NETWORK_PARTS = ("encoder.text_tower", "encoder.visual_trunk", "pixel_decoder", "mask_decoder")
 PART_METADATA = {"ovrcoat-part": str(FORMAT_VERSION)}  # one key: a part with equal tensors has equal bytes
 PICKLES = (".pth", ".pt", ".pkl", ".bin")
 
@@ -128,14 +128,11 @@ def load(
     text_rows = _text_rows(parts, header, source=path.name)
     with torch.device("meta"), _WithoutInitialValues():
         network = build_network(header.config)
-
-    def settle() -> None:
-        if image_dtype is not None:
-            network.set_image_dtype(image_dtype)
-
+    if image_dtype is not None:
+        network.set_image_dtype(image_dtype)  # before there are weights: they come in converted
     # The largest first: what it needs while it is converted then lies beside the least.
     parts.sort(key=lambda part: -sum(tensor.nbytes for tensor in part.values()))
-    assign_parts(network, parts, source=path.name, settle=settle)
+    assign_parts(network, parts, source=path.name)
     return LoadedModel(
         network=network.to(device).eval(),
         config=header.config,
@@ -243,17 +240,17 @@ def _tensors(path: Path) -> list[dict[str, Tensor]]:
     that part of the file leaves memory.
     """
     with _opened(path) as file:
-        keys = sorted(file.keys())
+        keys = sorted(file.keys(), key=_part_of_network)
     parts = []
-    for _, part in groupby(sorted(keys, key=_part_of_network), key=_part_of_network):
+    for _, part in groupby(keys, key=_part_of_network):
         with _opened(path) as file:
             parts.append({key: file.get_tensor(key) for key in part})
     return parts
 
 
 def _part_of_network(key: str) -> str:
-    """The part that a weight is converted with; "" is the small rest."""
-    return next((part for part in PARTS if key.startswith(f"{part}.")), "")
+    """Which of `NETWORK_PARTS` a weight belongs to; "" is the small rest."""
+    return next((part for part in NETWORK_PARTS if key.startswith(f"{part}.")), "")
 
 
 def _part(path: Path, expected: str, owner: str) -> list[dict[str, Tensor]]:

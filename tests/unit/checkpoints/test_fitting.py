@@ -1,5 +1,7 @@
 """Weights into a network, strictly."""
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -59,18 +61,23 @@ def test_long_lists_are_cut():
     assert listing([str(number) for number in range(25)]).endswith("18, 19 and 5 more")
 
 
-def test_parts_come_into_the_network_one_after_the_other():
-    network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
-    state = {key: torch.randn_like(value) for key, value in network.state_dict().items()}
-    parts = [{key: value for key, value in state.items() if key.startswith(first)} for first in "10"]
-    seen = []
+def test_a_part_is_free_before_the_next_one_is_taken():
+    class Watched(list):
+        def pop(self, place):
+            kept.append([alive() is not None for alive in taken])
+            part = super().pop(place)
+            taken.extend(weakref.ref(value) for value in part.values())
+            return part
 
-    def settle() -> None:
-        seen.append([torch.equal(network.state_dict()[key], value) for key, value in state.items()])
-
-    assign_parts(network, parts, source="file", settle=settle)
-    assert seen == [[False, False, True, True], [True, True, True, True]]
+    taken, kept = [], []
+    network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)).bfloat16()
+    state = {key: torch.randn(value.shape) for key, value in network.state_dict().items()}
+    expected = {key: value.bfloat16() for key, value in state.items()}
+    parts = Watched({key: state.pop(key) for key in list(state) if key.startswith(first)} for first in "10")
+    assign_parts(network, parts, source="file")
+    assert kept == [[], [False, False]]
     assert parts == []
+    assert all(torch.equal(network.state_dict()[key], value) for key, value in expected.items())
 
 
 def test_what_is_missing_from_all_parts_is_named_before_anything_is_changed():
@@ -91,3 +98,10 @@ def test_broken_weights_of_every_part_are_named():
     parts = [{key: value for key, value in state.items() if key.startswith(first)} for first in "01"]
     with pytest.raises(CheckpointError, match=r"in 4 weights: 0\.weight, 0\.bias, 1\.weight, 1\.bias"):
         assign_parts(network, parts, source="file")
+
+
+def test_a_buffer_that_no_file_can_hold_is_not_left_without_values():
+    network = nn.Linear(2, 2)
+    network.register_buffer("table", torch.zeros(2), persistent=False)
+    with pytest.raises(AssertionError):
+        assign(network, nn.Linear(2, 2).state_dict(), source="file")
