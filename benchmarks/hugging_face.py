@@ -16,8 +16,8 @@ from models import load
 
 from ovrcoat import Vocabulary
 from ovrcoat.config import ConvNextConfig, ModelConfig
-from ovrcoat.inference.panoptic import panoptic
-from ovrcoat.inference.upsampling import PhotoSizes
+from ovrcoat.postprocessing.panoptic import panoptic
+from ovrcoat.postprocessing.upsampling import PhotoSizes
 from ovrcoat.model.encoders.presets import CLIP_ENCODERS
 from ovrcoat.structures import ImageBatch, Size
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 import ovrcoat
-from ovrcoat.devices import has_bfloat16
+from ovrcoat.system.devices import has_bfloat16
 
 STATUS = Path("/proc/self/status")  # Linux
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovrcoat import Vocabulary
-from ovrcoat.inference.panoptic import panoptic
-from ovrcoat.inference.upsampling import PhotoSizes
+from ovrcoat.postprocessing.panoptic import panoptic
+from ovrcoat.postprocessing.upsampling import PhotoSizes
 from ovrcoat.structures import ScoredMasks, Size
 
 OUTPUTS: dict[str, Size] = {"0.3": (480, 640), "2": (1224, 1632), "12": (3000, 4000)}  # megapixels

@@ -24,13 +24,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovrcoat.segmenter import Segmenter
+from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.structures import ImageBatch
 from ovrcoat.training.config import DataConfig, OvrConfig, ScheduleConfig, StageConfig
 from ovrcoat.training.crops import Crop
 from ovrcoat.training.losses import Targets
 from ovrcoat.training.objective import Objective
-from ovrcoat.training.recipe import embed_vocabulary
+from ovrcoat.training.run import embed_vocabulary
 from ovrcoat.training.stages import STAGES
 from ovrcoat.vocabulary import Vocabulary
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-import ovrcoat.segmenter
+import ovrcoat.segmentation.segmenter
 from ovrcoat import Segmenter
 
 PARTS = {
@@ -52,8 +52,8 @@ def watching(segmenter: Segmenter, meter: Meter) -> Iterator[None]:
         (segmenter, "_batch", "resize"),
         (network.encoder, "embed_masks", "embed_masks"),
         (network, "classify", "classify"),
-        (ovrcoat.segmenter, "score", "classify"),
-        (ovrcoat.segmenter, "answer", "answer"),
+        (ovrcoat.segmentation.segmenter, "score", "classify"),
+        (ovrcoat.segmentation.segmenter, "answer", "answer"),
     ]
     before = [(owner, name, vars(owner).get(name)) for owner, name, _ in functions]
     handles = []

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from ovrcoat import Segmenter, Vocabulary
 from ovrcoat.model.encoders.clip_text import ClipTextTower
 from ovrcoat.model.encoders.token_tree import token_trees
-from ovrcoat.questions import QuestionBuilder
-from ovrcoat.text_cache import open_text_cache
+from ovrcoat.segmentation.prompt import QuestionBuilder
+from ovrcoat.segmentation.text_cache import open_text_cache
 
 SAMPLE = 5  # categories, from all over the vocabulary, whose first names are computed plainly, too
 

@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from ovrcoat.config import ModelConfig
     from ovrcoat.model.network import SegmentationNetwork
-    from ovrcoat.segmenter import Segmenter
+    from ovrcoat.segmentation.segmenter import Segmenter
     from ovrcoat.vocabulary import Vocabulary
 
 # for tiny_network.py: pytest's importlib mode leaves the path alone
@@ -47,7 +47,7 @@ def tiny_network() -> "SegmentationNetwork":
 @pytest.fixture
 def tiny_segmenter(tiny_network: "SegmentationNetwork", tiny_config: "ModelConfig") -> "Segmenter":
     """The tiny network as a user holds it; its training knew "cat" and "sky"."""
-    from ovrcoat.segmenter import Segmenter
+    from ovrcoat.segmentation.segmenter import Segmenter
     from ovrcoat.vocabulary import Vocabulary
 
     return Segmenter(

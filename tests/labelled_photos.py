@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ovrcoat.results.coco import id_image
-from ovrcoat.segmenter import Segmenter
+from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.vocabulary import Vocabulary
 
 WORDS = Vocabulary.parse("cat#thing; dog#thing; sky#stuff; road#stuff")

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ovrcoat.evaluation.mean_iou import MeanIou, tallies_of
-from ovrcoat.evaluation.panoptic_quality import PanopticQuality, Tally
-from ovrcoat.evaluation.report import (
+from ovrcoat.evaluation.metrics.mean_iou import MeanIou, tallies_of
+from ovrcoat.evaluation.metrics.panoptic_quality import PanopticQuality, Tally
+from ovrcoat.evaluation.reports.report import (
     DataFacts,
     EvaluationReport,
     ImageTallies,

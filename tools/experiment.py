@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ovrcoat.evaluation.report import trust_key
+from ovrcoat.evaluation.reports.report import trust_key
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "experiment.yaml"

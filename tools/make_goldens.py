@@ -26,7 +26,7 @@ from ovrcoat.config import (
     PixelDecoderConfig,
     ResNetConfig,
 )
-from ovrcoat.inference.scoring import score_masks
+from ovrcoat.postprocessing.scoring import score_masks
 from ovrcoat.model.network import SegmentationNetwork, build_network
 from ovrcoat.structures import CategoryEmbeddings, ImageBatch
 

@@ -17,7 +17,7 @@ from ovrcoat._version import __version__
 from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.catalog import embedded_path
 from ovrcoat.training.config import read_config
-from ovrcoat.training.recipe import MODEL_FILE
+from ovrcoat.training.run import MODEL_FILE
 from ovrcoat.training.state import check_settings
 from ovrcoat.vocabulary import Vocabulary
 

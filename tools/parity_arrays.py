@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovrcoat.inference.scoring import score_masks
-from ovrcoat.inference.upsampling import PhotoSizes, upsample_tiles
+from ovrcoat.postprocessing.scoring import score_masks
+from ovrcoat.postprocessing.upsampling import PhotoSizes, upsample_tiles
 from ovrcoat.model.encoders.clip_masks import logits_on_map
 from ovrcoat.model.text_classifier import category_logits
 from ovrcoat.structures import Encoding, MaskEmbeddings, MaskPredictions, MaskProposals, PixelFeatures

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ovrcoat.inference.instance import instances
-from ovrcoat.inference.panoptic import panoptic
-from ovrcoat.inference.scoring import score_masks
-from ovrcoat.inference.semantic import semantic, semantic_tiles
-from ovrcoat.inference.upsampling import PhotoSizes
+from ovrcoat.postprocessing.instance import instances
+from ovrcoat.postprocessing.panoptic import panoptic
+from ovrcoat.postprocessing.scoring import score_masks
+from ovrcoat.postprocessing.semantic import semantic, semantic_tiles
+from ovrcoat.postprocessing.upsampling import PhotoSizes
 from ovrcoat.structures import ScoredMasks
 from parity_compare import Line, compare_halves, compare_numbers
 from parity_network import Run, Subject

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from ovrcoat.data.catalog import open_dataset
     from ovrcoat.evaluation.evaluator import evaluate
     from ovrcoat.evaluation.plan import EvaluationSettings
-    from ovrcoat.evaluation.report import EvaluationReport
+    from ovrcoat.evaluation.reports.report import EvaluationReport
     from ovrcoat.results import InstanceResult, PanopticResult, Segment, SemanticResult
-    from ovrcoat.segmenter import Segmenter
+    from ovrcoat.segmentation.segmenter import Segmenter
     from ovrcoat.vocabulary import Category, Vocabulary
 
 __all__ = [
@@ -34,12 +34,12 @@ __all__ = [
 # Imported when first asked for (PEP 562), so that `import ovrcoat` is instant and needs no torch.
 _HOMES = {
     "Category": "ovrcoat.vocabulary",
-    "EvaluationReport": "ovrcoat.evaluation.report",
+    "EvaluationReport": "ovrcoat.evaluation.reports.report",
     "EvaluationSettings": "ovrcoat.evaluation.plan",
     "InstanceResult": "ovrcoat.results",
     "PanopticResult": "ovrcoat.results",
     "Segment": "ovrcoat.results",
-    "Segmenter": "ovrcoat.segmenter",
+    "Segmenter": "ovrcoat.segmentation.segmenter",
     "SemanticResult": "ovrcoat.results",
     "Vocabulary": "ovrcoat.vocabulary",
     "evaluate": "ovrcoat.evaluation.evaluator",

@@ -39,6 +39,6 @@ def test_import_changes_nothing_and_stays_light(module: str, tmp_path: Path):
 
 
 def test_the_segmenter_needs_torch_but_no_library_that_starts_slowly(tmp_path: Path):
-    heavy = probe("ovrcoat.segmenter", tmp_path)["heavy"]
+    heavy = probe("ovrcoat.segmentation.segmenter", tmp_path)["heavy"]
     assert isinstance(heavy, list)
     assert set(heavy) <= {"torch", "PIL"}

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ovrcoat.cli import main
-from ovrcoat.segmenter import Segmenter
+from ovrcoat.segmentation.segmenter import Segmenter
 
 
 @dataclass(frozen=True, slots=True)

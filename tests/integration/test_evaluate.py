@@ -14,8 +14,8 @@ from labelled_photos import make_labelled_folder
 from ovrcoat.data.catalog import open_dataset
 from ovrcoat.evaluation.evaluator import evaluate
 from ovrcoat.evaluation.plan import EvaluationSettings
-from ovrcoat.evaluation.report import EvaluationReport
-from ovrcoat.segmenter import Segmenter
+from ovrcoat.evaluation.reports.report import EvaluationReport
+from ovrcoat.segmentation.segmenter import Segmenter
 
 PROGRAM = """
 import sys

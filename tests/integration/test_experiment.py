@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from ovrcoat.evaluation.report import EvaluationReport
+from ovrcoat.evaluation.reports.report import EvaluationReport
 from sample_reports import random_report
 from tool_modules import load_tool
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ovrcoat.cli.run import Run
 from ovrcoat.errors import ImageError
-from ovrcoat.segmenter import Segmenter
+from ovrcoat.segmentation.segmenter import Segmenter
 
 WORDS = "cat, kitty; dog#thing; sky#stuff; road#stuff"
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import tiny_training
 from ovrcoat.training.config import read_config
-from ovrcoat.training.recipe import train
+from ovrcoat.training.run import train
 from tiny_training import VOID
 
 PROGRAM = """
@@ -95,7 +95,7 @@ from pathlib import Path
 import accelerate
 import torch
 from ovrcoat.training.config import read_config
-from ovrcoat.training.recipe import train
+from ovrcoat.training.run import train
 torch.set_num_threads(1)
 accelerate.Accelerator.end_training = lambda self: None  # which would end the processes' acquaintance
 for path in sys.argv[1:]:

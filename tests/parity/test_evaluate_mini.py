@@ -8,7 +8,7 @@ import pytest
 from ovrcoat.data.catalog import open_dataset
 from ovrcoat.evaluation.evaluator import evaluate
 from ovrcoat.evaluation.plan import EvaluationSettings
-from ovrcoat.segmenter import Segmenter
+from ovrcoat.segmentation.segmenter import Segmenter
 
 FOLDERS = {  # data set → its own folder below the fixtures
     "coco": "coco",

@@ -7,8 +7,8 @@ import pytest
 from cyclopts import App
 
 from ovrcoat.cli.check_data import check_data
-from ovrcoat.evaluation.dataset_checks import check_dataset
-from ovrcoat.evaluation.instance_checks import check_instances
+from ovrcoat.evaluation.checks.dataset import check_dataset
+from ovrcoat.evaluation.checks.instances import check_instances
 
 # case → a code that must be found; those without a level are errors
 PANOPTIC = {

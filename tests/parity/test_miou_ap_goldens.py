@@ -25,7 +25,7 @@ def equal(value: float | None, recorded: float | None) -> bool:
 
 
 def semantic(case: Path) -> dict:
-    from ovrcoat.evaluation.mean_iou import score_semantic
+    from ovrcoat.evaluation.metrics.mean_iou import score_semantic
 
     expected = expected_of(case)
     return score_semantic(
@@ -63,7 +63,7 @@ def test_mean_iou(case: Path):
 @pytest.mark.parametrize("case", cases("ap_A"), ids=lambda case: case.name)
 def test_average_precision(case: Path):
     pytest.importorskip("pycocotools")
-    from ovrcoat.evaluation.average_precision import score_instances
+    from ovrcoat.evaluation.metrics.average_precision import score_instances
 
     expected = expected_of(case)
     ours = score_instances(case / "gt.json", case / "pred.json")

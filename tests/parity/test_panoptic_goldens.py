@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ovrcoat.errors import DatasetError
-from ovrcoat.evaluation.panoptic_files import PanopticSource, score_panoptic
+from ovrcoat.evaluation.scoring.panoptic import PanopticSource, score_panoptic
 
 SHARED = Path(__file__).parents[3] / "shared" / "fixtures" / "evaluation" / "pq_A"  # beside a checkout
 CASES = sorted(path for path in SHARED.glob("*/expected*.json") if path.parent.name != "invalid")

@@ -6,7 +6,7 @@ import ovrcoat
 
 
 def test_names_come_from_their_homes() -> None:
-    from ovrcoat.segmenter import Segmenter
+    from ovrcoat.segmentation.segmenter import Segmenter
     from ovrcoat.vocabulary import Vocabulary
 
     assert ovrcoat.Segmenter is Segmenter

@@ -10,7 +10,7 @@ from cyclopts.validators import Number
 
 from ovrcoat._version import __version__
 from ovrcoat.cli.terminal import note, say, say_json
-from ovrcoat.data.findings import MOST_EXAMPLES, Finding, Findings
+from ovrcoat.issues import MOST_EXAMPLES, Finding, Findings
 from ovrcoat.errors import ConfigError
 
 
@@ -118,7 +118,7 @@ def _dataset(
 ) -> list[Check]:
     if data is None:
         return []
-    from ovrcoat.evaluation.dataset_checks import check_dataset
+    from ovrcoat.evaluation.checks.dataset import check_dataset
 
     check = check_dataset(data, root=root, split=split, limit=limit, progress=progress)
     return [Check(data, check.findings, check.photo_count)]
@@ -127,8 +127,8 @@ def _dataset(
 def _panoptic(files: Files, *, limit: int | None, progress: bool) -> list[Check]:
     if files.truth is None or files.truth_dir is None:
         return []
-    from ovrcoat.evaluation.panoptic_files import PanopticSource, check_panoptic
-    from ovrcoat.evaluation.truth_checks import check_truth
+    from ovrcoat.evaluation.scoring.panoptic import PanopticSource, check_panoptic
+    from ovrcoat.evaluation.checks.ground_truth import check_truth
 
     truth = PanopticSource(files.truth, files.truth_dir)
     if files.prediction is None or files.prediction_dir is None:
@@ -141,8 +141,8 @@ def _panoptic(files: Files, *, limit: int | None, progress: bool) -> list[Check]
 def _instances(files: Files) -> list[Check]:
     if files.instances is None:
         return []
-    from ovrcoat.evaluation.instance_checks import check_instances
-    from ovrcoat.evaluation.truth_checks import read_list, read_object
+    from ovrcoat.evaluation.checks.instances import check_instances
+    from ovrcoat.evaluation.checks.ground_truth import read_list, read_object
 
     truth = read_object(files.instances)
     results = None if files.results is None else read_list(files.results)
@@ -198,7 +198,7 @@ def _document(checks: list[Check]) -> dict[str, Any]:
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
-    from ovrcoat.atomic import write_atomically
+    from ovrcoat.system.atomic_write import write_atomically
 
     content = json_format.dumps(document, indent=2, ensure_ascii=False).encode()
     write_atomically(path, lambda file: file.write(content))

@@ -11,8 +11,8 @@ from ovrcoat.cli.terminal import note, say, say_json, say_table
 from ovrcoat.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ovrcoat.evaluation.compare import Comparison, Difference
-    from ovrcoat.evaluation.report import EvaluationReport
+    from ovrcoat.evaluation.reports.compare import Comparison, Difference
+    from ovrcoat.evaluation.reports.report import EvaluationReport
 
 STDOUT = Path("-")
 COLUMNS = ("A", "B", "B - A", "95 % interval", "photos")
@@ -77,10 +77,10 @@ def compare(
     json
         Write everything as one JSON document to this file; - is stdout, instead of tables.
     """
-    from ovrcoat.evaluation.compare import Side, compare_runs
-    from ovrcoat.evaluation.report import EvaluationReport
-    from ovrcoat.evaluation.resampling import Draws
-    from ovrcoat.evaluation.training_frequency import training_counts
+    from ovrcoat.evaluation.reports.compare import Side, compare_runs
+    from ovrcoat.evaluation.reports.report import EvaluationReport
+    from ovrcoat.evaluation.reports.bootstrap import Draws
+    from ovrcoat.evaluation.reports.training_frequency import training_counts
 
     first = EvaluationReport.read(a)
     second = first if b is None else EvaluationReport.read(b)
@@ -116,7 +116,7 @@ def _trust(
     if asked is not None:
         return asked
     if len(report.trusts) > 1:
-        from ovrcoat.evaluation.report import trust_key
+        from ovrcoat.evaluation.reports.report import trust_key
 
         known = ", ".join(map(trust_key, report.trusts))
         raise ConfigError(
@@ -164,7 +164,7 @@ def _cells(row: "Difference") -> tuple[str, ...]:
 def _write(path: Path, comparison: "Comparison") -> None:
     import json
 
-    from ovrcoat.atomic import write_atomically
+    from ovrcoat.system.atomic_write import write_atomically
 
     text = json.dumps(comparison.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))

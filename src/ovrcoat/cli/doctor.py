@@ -171,7 +171,7 @@ def _folders() -> Iterator[Finding]:
 
 def _text_cache() -> Finding:
     """Where embedded names are kept, and how many are."""
-    from ovrcoat.text_cache import FOLDER_VARIABLE, open_text_cache
+    from ovrcoat.segmentation.text_cache import FOLDER_VARIABLE, open_text_cache
 
     cache = open_text_cache()
     if cache is None:

@@ -11,8 +11,8 @@ from ovrcoat.errors import ConfigError
 
 if TYPE_CHECKING:
     from ovrcoat.evaluation.plan import EvaluationSettings
-    from ovrcoat.evaluation.report import EvaluationReport
-    from ovrcoat.questions import Trust
+    from ovrcoat.evaluation.reports.report import EvaluationReport
+    from ovrcoat.segmentation.prompt import Trust
 
 DEFAULT_OUTPUT = Path("ovrcoat-evaluation")
 STDOUT = Path("-")
@@ -42,7 +42,7 @@ def evaluate(
         )
     with heavy_imports():
         from ovrcoat.evaluation import evaluator
-        from ovrcoat.segmenter import Segmenter
+        from ovrcoat.segmentation.segmenter import Segmenter
 
     segmenter = Segmenter.load(
         machine.model, device=machine.device, dtype=machine.dtype, compile=machine.compile
@@ -101,7 +101,7 @@ def _trust(text: str) -> "Trust":
 
 def _write(found: "EvaluationReport", folder: Path) -> None:
     """The three files of a report."""
-    from ovrcoat.evaluation import report_tables
+    from ovrcoat.evaluation.reports import tables as report_tables
 
     _put(folder / "report.json", found.to_json())
     _put(folder / "report.md", report_tables.markdown(found))
@@ -109,14 +109,14 @@ def _write(found: "EvaluationReport", folder: Path) -> None:
 
 
 def _put(path: Path, text: str) -> None:
-    from ovrcoat.atomic import write_atomically
+    from ovrcoat.system.atomic_write import write_atomically
 
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def _tell(found: "EvaluationReport", folder: Path, *, report: Report) -> int:
     """Tables or JSON to stdout; the exit status."""
-    from ovrcoat.evaluation.report_tables import table
+    from ovrcoat.evaluation.reports.tables import table
 
     if report.json == STDOUT:
         say(json.dumps(found.to_dict(), allow_nan=False))

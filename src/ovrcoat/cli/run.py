@@ -13,13 +13,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ovrcoat.answers import AnyResult
+from ovrcoat.segmentation.postprocess import AnyResult
 from ovrcoat.cli.options import Machine, Question, Report
 from ovrcoat.cli.output_names import output_names
 from ovrcoat.cli.terminal import complain, note, say
 from ovrcoat.errors import ImageError
 from ovrcoat.results.writers import RunWriter
-from ovrcoat.segmenter import Segmenter
+from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.vocabulary import Vocabulary
 
 

@@ -119,7 +119,7 @@ def _flags(names: Sequence[str]) -> str:
 
 
 def _panoptic(files: Files, rules: Rules, *, progress: bool) -> dict[str, Any]:
-    from ovrcoat.evaluation.panoptic_files import PanopticSource, score_panoptic
+    from ovrcoat.evaluation.scoring.panoptic import PanopticSource, score_panoptic
 
     seen: Vocabulary | Collection[int] | None = None
     if rules.seen is not None:
@@ -136,7 +136,7 @@ def _panoptic(files: Files, rules: Rules, *, progress: bool) -> dict[str, Any]:
 
 
 def _semantic(files: Files, rules: Rules, *, progress: bool) -> dict[str, Any]:
-    from ovrcoat.evaluation.mean_iou import score_semantic
+    from ovrcoat.evaluation.metrics.mean_iou import score_semantic
 
     text = rules.categories or ""
     if text.isascii() and text.isdigit():
@@ -153,7 +153,7 @@ def _semantic(files: Files, rules: Rules, *, progress: bool) -> dict[str, Any]:
 
 
 def _instance(files: Files, rules: Rules, *, progress: bool) -> dict[str, Any]:
-    from ovrcoat.evaluation.average_precision import score_instances
+    from ovrcoat.evaluation.metrics.average_precision import score_instances
 
     return score_instances(_given(files.truth), _given(files.prediction))
 
@@ -233,7 +233,7 @@ def _write(path: Path, figures: Mapping[str, Any]) -> None:
         return
     import json
 
-    from ovrcoat.atomic import write_atomically
+    from ovrcoat.system.atomic_write import write_atomically
 
     text = json.dumps(figures, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))

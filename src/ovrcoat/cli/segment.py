@@ -4,7 +4,7 @@ from ovrcoat._version import __version__
 from ovrcoat.cli.options import Machine, Question, Report
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import complain, note, say_json
-from ovrcoat.extras import require
+from ovrcoat.system.optional_imports import require
 from ovrcoat.vocabulary import Vocabulary
 
 

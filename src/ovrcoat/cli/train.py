@@ -12,7 +12,7 @@ from ovrcoat.cli.terminal import complain, note, say, say_json
 
 if TYPE_CHECKING:
     from ovrcoat.training.config import TrainConfig
-    from ovrcoat.training.recipe import StageNews
+    from ovrcoat.training.run import StageNews
 
 
 def train(
@@ -43,7 +43,7 @@ def train(
         Print one JSON document to stdout instead of text.
     """
     with heavy_imports():
-        from ovrcoat.training import recipe
+        from ovrcoat.training import run as recipe
         from ovrcoat.training.config import read_config
 
     settings = read_config(config, set)

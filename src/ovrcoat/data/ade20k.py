@@ -13,7 +13,7 @@ from ovrcoat.data.dataset import Record, Task
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.label_images import decode_channels, decode_values, positions_of
 from ovrcoat.data.panoptic_dataset import PanopticDataset, image_entry
-from ovrcoat.data.panoptic_json import PanopticDocument, parse_json, read_published
+from ovrcoat.formats.panoptic_json import PanopticDocument, parse_json, read_published
 from ovrcoat.data.splits import check_split
 from ovrcoat.data.truth import IGNORED
 from ovrcoat.vocabulary import Vocabulary

@@ -25,7 +25,7 @@ from ovrcoat.data.preparation import (
 )
 from ovrcoat.data.splits import check_split
 from ovrcoat.errors import DatasetError
-from ovrcoat.extras import require
+from ovrcoat.system.optional_imports import require
 from ovrcoat.vocabulary import Vocabulary
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ovrcoat.data.dataset import Record
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.panoptic_dataset import PanopticDataset
-from ovrcoat.data.panoptic_json import check_categories, parse_json, read_document
+from ovrcoat.formats.panoptic_json import check_categories, parse_json, read_document
 from ovrcoat.data.splits import check_split
 from ovrcoat.errors import DatasetError
 from ovrcoat.vocabulary import Vocabulary

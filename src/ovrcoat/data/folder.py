@@ -2,7 +2,7 @@
 
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.panoptic_dataset import PanopticDataset
-from ovrcoat.data.panoptic_json import parse_json, read_categories, read_document
+from ovrcoat.formats.panoptic_json import parse_json, read_categories, read_document
 
 DOCUMENT = "panoptic.json"
 ADVICE = f"A folder of panoptic labels holds images/, panoptic/ and {DOCUMENT} (docs/datasets.md)."

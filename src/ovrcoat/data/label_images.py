@@ -8,7 +8,7 @@ from PIL import Image
 
 from ovrcoat.data.images import MAX_PIXELS, pillow_warnings_ignored
 from ovrcoat.errors import DatasetError
-from ovrcoat.id_picture import ids_of_picture
+from ovrcoat.formats.panoptic_png import ids_of_picture
 
 # One channel of whole numbers; for P the palette's index. Which I 16 bits have depends on Pillow's version.
 VALUE_MODES = ("L", "P", "1", "I;16", "I;16B", "I;16L", "I")

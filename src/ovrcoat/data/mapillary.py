@@ -9,7 +9,7 @@ from ovrcoat.data.dataset import Record
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.label_images import decode_values, positions_of
 from ovrcoat.data.panoptic_dataset import PanopticDataset
-from ovrcoat.data.panoptic_json import read_published
+from ovrcoat.formats.panoptic_json import read_published
 from ovrcoat.data.splits import check_split
 from ovrcoat.data.truth import IGNORED
 from ovrcoat.vocabulary import Vocabulary

@@ -13,7 +13,7 @@ from ovrcoat.data.files import FileTree
 from ovrcoat.data.label_images import decode_ids
 from ovrcoat.data.truth import PanopticTruth
 from ovrcoat.errors import DatasetError
-from ovrcoat.extras import require
+from ovrcoat.system.optional_imports import require
 from ovrcoat.vocabulary import Category
 
 

@@ -16,11 +16,11 @@ from uuid import uuid4
 import numpy as np
 from jaxtyping import Bool, Int32
 
-from ovrcoat.atomic import cannot_write, write_atomically
+from ovrcoat.system.atomic_write import cannot_write, write_atomically
 from ovrcoat.data.label_images import decode_ids
 from ovrcoat.data.panoptic_dataset import box_of
 from ovrcoat.errors import DatasetError, OutputError
-from ovrcoat.id_picture import id_picture
+from ovrcoat.formats.panoptic_png import id_picture
 from ovrcoat.vocabulary import Vocabulary
 
 ADVICE = (

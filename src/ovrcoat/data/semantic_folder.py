@@ -15,7 +15,7 @@ from ovrcoat.data.files import FileTree
 from ovrcoat.data.images import SUFFIXES
 from ovrcoat.data.label_images import decode_values, positions_of
 from ovrcoat.data.panoptic_dataset import FileDataset
-from ovrcoat.data.panoptic_json import check_unique_ids
+from ovrcoat.formats.panoptic_json import check_unique_ids
 from ovrcoat.data.truth import IGNORED, PanopticTruth
 from ovrcoat.errors import DatasetError, VocabularyError
 from ovrcoat.vocabulary import Vocabulary

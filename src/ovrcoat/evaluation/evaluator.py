@@ -15,18 +15,18 @@ import torch
 from tqdm import tqdm
 
 from ovrcoat.data.dataset import Dataset, Record
-from ovrcoat.data.findings import Findings
+from ovrcoat.issues import Findings
 from ovrcoat.errors import ConfigError, DatasetError
 from ovrcoat.evaluation.journal import Entry, Journal
-from ovrcoat.evaluation.photo_scores import Answers, PhotoScorer
+from ovrcoat.evaluation.image_scores import Answers, PhotoScorer
 from ovrcoat.evaluation.plan import EvaluationSettings, Plan, make_plan
 from ovrcoat.evaluation.predictions import PredictionFolder
-from ovrcoat.evaluation.reading_ahead import Sample, Unreadable, load_sample, read_ahead
-from ovrcoat.evaluation.report import DataFacts, EvaluationReport, ModelFacts, trust_key
+from ovrcoat.evaluation.prefetch import Sample, Unreadable, load_sample, read_ahead
+from ovrcoat.evaluation.reports.report import DataFacts, EvaluationReport, ModelFacts, trust_key
 from ovrcoat.evaluation.totals import Totals
-from ovrcoat.extras import require
-from ovrcoat.segmenter import Segmenter
-from ovrcoat.side_thread import behind
+from ovrcoat.system.optional_imports import require
+from ovrcoat.segmentation.segmenter import Segmenter
+from ovrcoat.system.prefetch import behind
 
 BEHIND = 2  # photos that have answers and may wait to be scored
 BEHIND_BYTES = 256 * 2**20  # and what they may take

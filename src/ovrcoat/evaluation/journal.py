@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from ovrcoat.atomic import cannot_write, write_atomically
+from ovrcoat.system.atomic_write import cannot_write, write_atomically
 from ovrcoat.errors import OutputError
 
 FORMAT = "ovrcoat evaluation journal 1"

@@ -13,9 +13,9 @@ from ovrcoat.data.dataset import Dataset, Record
 from ovrcoat.data.held_out import is_held_out
 from ovrcoat.errors import ConfigError, DatasetError, VocabularyError
 from ovrcoat.evaluation.protocols import Protocol, ProtocolChoice, choose_protocol
-from ovrcoat.evaluation.report import trust_key
-from ovrcoat.questions import TASKS, Trust
-from ovrcoat.segmenter import Segmenter
+from ovrcoat.evaluation.reports.report import trust_key
+from ovrcoat.segmentation.prompt import TASKS, Trust
+from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.vocabulary import Category, Vocabulary
 
 

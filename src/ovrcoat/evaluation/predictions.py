@@ -15,11 +15,11 @@ from typing import IO, Any
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.atomic import write_atomically
+from ovrcoat.system.atomic_write import write_atomically
 from ovrcoat.data.dataset import Dataset, ImageId, Record
 from ovrcoat.errors import OutputError
 from ovrcoat.evaluation.journal import Journal
-from ovrcoat.evaluation.report import trust_key
+from ovrcoat.evaluation.reports.report import trust_key
 from ovrcoat.results.coco import document_head, id_image
 from ovrcoat.results.segment import Segment
 

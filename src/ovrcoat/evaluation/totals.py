@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ovrcoat.data.dataset import ImageId, Record
-from ovrcoat.data.findings import Finding, Findings
-from ovrcoat.evaluation.average_precision import InstanceAp
+from ovrcoat.issues import Finding, Findings
+from ovrcoat.evaluation.metrics.average_precision import InstanceAp
 from ovrcoat.evaluation.journal import Entry
-from ovrcoat.evaluation.lost_masks import LostMasks
-from ovrcoat.evaluation.mean_iou import MeanIou, tallies_of
-from ovrcoat.evaluation.panoptic_quality import PanopticQuality, Tally
+from ovrcoat.evaluation.metrics.error_analysis import LostMasks
+from ovrcoat.evaluation.metrics.mean_iou import MeanIou, tallies_of
+from ovrcoat.evaluation.metrics.panoptic_quality import PanopticQuality, Tally
 from ovrcoat.evaluation.plan import Plan
-from ovrcoat.evaluation.report import (
+from ovrcoat.evaluation.reports.report import (
     CountsOfCategory,
     ImageTallies,
     InstanceScores,

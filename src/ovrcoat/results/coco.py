@@ -10,13 +10,13 @@ from jaxtyping import Int32
 from PIL import Image
 
 from ovrcoat._version import __version__
-from ovrcoat.extras import require
-from ovrcoat.id_picture import id_picture
+from ovrcoat.system.optional_imports import require
+from ovrcoat.formats.panoptic_png import id_picture
 from ovrcoat.results.mask import PackedMask
 from ovrcoat.results.result import Result
 from ovrcoat.results.segment import Segment
 from ovrcoat.structures import Size
-from ovrcoat.visualization import category_color
+from ovrcoat.results.drawing import category_color
 from ovrcoat.vocabulary import Category
 
 DESCRIPTION = "ovrcoat segments"  # stands first in every document that this package writes

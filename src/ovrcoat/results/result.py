@@ -10,11 +10,11 @@ from jaxtyping import Bool, Int32, UInt8
 from PIL import Image
 
 from ovrcoat.errors import OvrcoatError
-from ovrcoat.extras import require
+from ovrcoat.system.optional_imports import require
 from ovrcoat.results.segment import Segment
 from ovrcoat.results.table import segment_table
 from ovrcoat.structures import Size
-from ovrcoat.visualization import draw
+from ovrcoat.results.drawing import draw
 from ovrcoat.vocabulary import Category
 
 

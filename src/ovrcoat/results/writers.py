@@ -13,11 +13,11 @@ from uuid import uuid4
 
 from PIL import Image, PngImagePlugin
 
-from ovrcoat.atomic import cannot_write, write_atomically
+from ovrcoat.system.atomic_write import cannot_write, write_atomically
 from ovrcoat.errors import OutputError
 from ovrcoat.results.coco import DESCRIPTION, UNNAMED, document_head, file_stem, id_image, image_entry
 from ovrcoat.results.result import Result
-from ovrcoat.side_thread import behind
+from ovrcoat.system.prefetch import behind
 from ovrcoat.vocabulary import Category
 
 AnyResult = TypeVar("AnyResult", bound=Result)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ovrcoat.atomic import write_atomically
+from ovrcoat.system.atomic_write import write_atomically
 from ovrcoat.errors import TrainingError
 
 FORMAT = 1

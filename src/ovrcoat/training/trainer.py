@@ -25,7 +25,7 @@ from tqdm import tqdm
 from ovrcoat.errors import ConfigError, TrainingError
 from ovrcoat.training.config import ScheduleConfig
 from ovrcoat.training.crops import Crop
-from ovrcoat.training.journal import StepJournal
+from ovrcoat.training.step_log import StepJournal
 from ovrcoat.training.losses import LossTerm
 from ovrcoat.training.objective import Objective
 from ovrcoat.training.samples import SampleNumbers, Samples, sample_seed

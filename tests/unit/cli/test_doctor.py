@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ovrcoat.cli.doctor import _text_cache
-from ovrcoat.text_cache import FILE_NAME, TextCache
+from ovrcoat.segmentation.text_cache import FILE_NAME, TextCache
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from labelled_photos import make_labelled_folder
 from ovrcoat.cli.evaluate import evaluate
 from ovrcoat.errors import ConfigError, DatasetError, OutputError
 from ovrcoat.evaluation import evaluator
-from ovrcoat.evaluation.report import EvaluationReport
-from ovrcoat.segmenter import Segmenter
+from ovrcoat.evaluation.reports.report import EvaluationReport
+from ovrcoat.segmentation.segmenter import Segmenter
 
 Command = Callable[..., int]
 

@@ -16,10 +16,10 @@ from ovrcoat.data.catalog import open_dataset
 from ovrcoat.errors import ConfigError, DatasetError, OutputError
 from ovrcoat.evaluation import evaluator
 from ovrcoat.evaluation.evaluator import evaluate
-from ovrcoat.evaluation.photo_scores import PhotoScorer
+from ovrcoat.evaluation.image_scores import PhotoScorer
 from ovrcoat.evaluation.plan import EvaluationSettings
-from ovrcoat.evaluation.report import EvaluationReport
-from ovrcoat.segmenter import Segmenter
+from ovrcoat.evaluation.reports.report import EvaluationReport
+from ovrcoat.segmentation.segmenter import Segmenter
 
 ALL_TASKS = EvaluationSettings(tasks=("panoptic", "semantic", "instance"))
 

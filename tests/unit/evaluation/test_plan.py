@@ -11,7 +11,7 @@ from ovrcoat.data.catalog import open_dataset
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.errors import ConfigError, DatasetError, VocabularyError
 from ovrcoat.evaluation.plan import EvaluationSettings, make_plan, model_hash, present_only, renamed
-from ovrcoat.segmenter import Segmenter
+from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.vocabulary import Category, Vocabulary
 
 

@@ -11,10 +11,10 @@ from ovrcoat.data.catalog import open_dataset
 from ovrcoat.data.dataset import Dataset, Record
 from ovrcoat.errors import OutputError
 from ovrcoat.evaluation.evaluator import evaluate
-from ovrcoat.evaluation.panoptic_files import PanopticSource, score_panoptic
+from ovrcoat.evaluation.scoring.panoptic import PanopticSource, score_panoptic
 from ovrcoat.evaluation.plan import EvaluationSettings
 from ovrcoat.evaluation.predictions import PredictionFolder, picture_names
-from ovrcoat.segmenter import Segmenter
+from ovrcoat.segmentation.segmenter import Segmenter
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovrcoat.results.coco import file_stem, id_image, image_entry, panoptic_document
-from ovrcoat.visualization import category_color
+from ovrcoat.results.drawing import category_color
 
 from .samples import CATEGORIES, ID_MAP, instance_result, panoptic_result, semantic_result
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovrcoat.atomic import write_atomically
+from ovrcoat.system.atomic_write import write_atomically
 from ovrcoat.errors import OutputError
 from ovrcoat.results import PanopticResult
 from ovrcoat.results.coco import panoptic_document

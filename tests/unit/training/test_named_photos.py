@@ -10,7 +10,7 @@ from ovrcoat.errors import DatasetError
 from ovrcoat.training.config import ImageNamesConfig, read_config
 from ovrcoat.training.losses import UNNAMED
 from ovrcoat.training.named_photos import open_named_photos, read_labels
-from ovrcoat.training.recipe import train
+from ovrcoat.training.run import train
 
 
 @pytest.fixture

@@ -16,13 +16,13 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ovrcoat.atomic import write_atomically
+from ovrcoat.system.atomic_write import write_atomically
 from ovrcoat.config import InferenceConfig
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.images import read_image
 from ovrcoat.data.transforms import batch_images, resize, test_size
 from ovrcoat.errors import CheckpointError, DatasetError
-from ovrcoat.mask_labels import embed_masks
+from ovrcoat.segmentation.mask_classification import embed_masks
 from ovrcoat.model.encoders.nano import LiteTrunk, NanoEncoder, SentenceTower
 from ovrcoat.training.named_photos import ADVICE, read_labels
 from ovrcoat.training.sources import Source

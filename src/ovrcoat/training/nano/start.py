@@ -15,7 +15,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovrcoat.atomic import write_atomically
+from ovrcoat.system.atomic_write import write_atomically
 from ovrcoat.config import ModelConfig, NanoConfig, NanoTextConfig
 from ovrcoat.data.held_out import is_held_out
 from ovrcoat.errors import CheckpointError, ConfigError, DatasetError
@@ -27,7 +27,7 @@ from ovrcoat.training.nano.alignment import Lesson, Projection
 from ovrcoat.training.nano.pooled import PooledSegments, Pooler, hash_weights
 from ovrcoat.training.nano.towers import SOURCES, lite_trunk, sentence_tower
 from ovrcoat.training.sources import beside, open_source
-from ovrcoat.training.start import Start
+from ovrcoat.training.initialization import Start
 
 # Share of ImageNet's classes that teach nothing if no other photo can choose the temperature. Whole classes,
 # for names that are taught ask for too sharp a one: measured, photos of taught classes choose 28, those of

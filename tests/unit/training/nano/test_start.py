@@ -13,7 +13,7 @@ from ovrcoat.model.encoders.nano import LiteTrunk, NanoEncoder, SentenceTower
 from ovrcoat.training.config import StartConfig
 from ovrcoat.training.nano import alignment
 from ovrcoat.training.nano import start as nano
-from ovrcoat.training.start import Start, start
+from ovrcoat.training.initialization import Start, start
 
 from .nano_photos import labelled_folder, named_folder
 

@@ -1,0 +1,1 @@
+"""Checks of label and prediction files (`ovrcoat check-data`)."""

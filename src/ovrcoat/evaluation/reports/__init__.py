@@ -1,0 +1,1 @@
+"""Evaluation reports: contents, tables, comparison of two runs."""

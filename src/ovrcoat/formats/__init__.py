@@ -1,0 +1,1 @@
+"""File formats that several packages share: COCO panoptic PNG and JSON."""

@@ -1,0 +1,90 @@
+"""Scored masks of one photo → instances of things: the best (query, category) pairs, masks may overlap."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, UInt8
+from torch import Tensor
+
+from ovrcoat.postprocessing.scoring import class_probs
+from ovrcoat.postprocessing.segments import describe
+from ovrcoat.postprocessing.upsampling import PhotoSizes, upsample_tiles
+from ovrcoat.results.mask import PackedMask
+from ovrcoat.results.segment import Segment
+from ovrcoat.structures import ScoredMasks
+from ovrcoat.vocabulary import Category
+
+AREA_FLOOR = 1e-6  # keeps the mean over an empty mask at 0 (the released code)
+
+
+def instances(
+    scored: ScoredMasks,
+    sizes: PhotoSizes,
+    *,
+    categories: Sequence[Category],
+    limit: int,
+    mask_value: Callable[[Tensor], Tensor] = torch.sigmoid,
+    keep_empty: bool = False,
+) -> tuple[tuple[Segment, ...], tuple[PackedMask, ...]]:
+    """Return segments (ids 1..n, best score first) and the mask of each at `sizes.output`.
+
+    The `limit` best of all (query, category) pairs are looked at, those of visible things are returned: pairs
+    of stuff and of hidden categories take up places, as in the released code. A mask is where the logit
+    exceeds 0; the score is the class probability times the mean of `mask_value(logits)` inside the mask.
+    An empty mask is left out unless `keep_empty` (score 0, area 0).
+    """
+    probs, _ = class_probs(scored)
+    best = probs.flatten().topk(min(limit, probs.numel()))
+    pairs = [
+        (index // probs.shape[1], index % probs.shape[1], score)
+        for index, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
+    pairs = [pair for pair in pairs if pair[1] < len(categories) and categories[pair[1]].is_thing]
+    if not pairs:
+        return (), ()
+    queries = sorted({query for query, _, _ in pairs})
+    means, bits = _cut(scored.mask_logits[queries], sizes, mask_value=mask_value)
+    masks = {
+        query: PackedMask.pack(np.unpackbits(rows, axis=1, count=sizes.output[1]).view(bool))
+        for query, rows in zip(queries, bits, strict=True)
+    }
+    mean_of = dict(zip(queries, means.tolist(), strict=True))
+    rated = [
+        (score * mean_of[query], query, category)
+        for query, category, score in pairs
+        if keep_empty or masks[query].area
+    ]
+    rated.sort(key=lambda entry: -entry[0])
+    segments = tuple(
+        describe(
+            scored,
+            query,
+            id=id,
+            category=categories[category],
+            categories=categories,
+            score=score,
+            region=(masks[query].area, masks[query].box),
+        )
+        for id, (score, query, category) in enumerate(rated, start=1)
+    )
+    return segments, tuple(masks[query] for _, query, _ in rated)
+
+
+def _cut(
+    mask_logits: Float[Tensor, "query height width"],
+    sizes: PhotoSizes,
+    *,
+    mask_value: Callable[[Tensor], Tensor],
+) -> tuple[Float64[Tensor, " query"], UInt8[np.ndarray, "query row byte"]]:
+    """Mean of `mask_value` inside each mask, and the masks at output size as bits along the rows."""
+    count = len(mask_logits)
+    height, width = sizes.output
+    bits = np.empty((count, height, -(-width // 8)), dtype=np.uint8)  # an eighth of a byte per pixel and mask
+    areas, sums = torch.zeros((2, count), dtype=torch.float64)
+    for rows, logits in upsample_tiles(mask_logits, sizes):
+        inside = logits > 0
+        areas += inside.sum((1, 2)).cpu()
+        sums += mask_value(logits).mul(inside).sum((1, 2)).cpu()  # float64 is for the CPU: MPS has none
+        bits[:, rows] = np.packbits(inside.cpu().numpy(), axis=2)
+    return sums / (areas + AREA_FLOOR), bits

@@ -1,0 +1,1 @@
+"""The inference path: an image and a vocabulary in, a result out."""

@@ -1,0 +1,1 @@
+"""Devices, optional dependencies, atomic writes, background workers, user folders."""

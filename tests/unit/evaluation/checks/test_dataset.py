@@ -1,0 +1,343 @@
+"""Every fault of a data set is found by its code; whole little data sets, from folder and zip, have none."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dataset_trees import (
+    BUILDERS,
+    CITY,
+    CITY_PHOTO,
+    HEIGHT,
+    MAPILLARY_JSON,
+    WIDTH,
+    build,
+    halves,
+    photo,
+    save,
+)
+from ovrcoat.errors import DatasetError
+from ovrcoat.evaluation.checks.dataset import DatasetCheck, check_dataset
+from ovrcoat.evaluation.checks.dataset_faults import FAULTS
+
+
+def check(kind: str, home: Path) -> DatasetCheck:
+    if kind in ("own", "semantic"):
+        return check_dataset(home)
+    return check_dataset(kind, root=home.parent)
+
+
+Edit = Callable[[Path], object]
+
+
+def edit_json(path: str, edit: Callable[[Any], object]) -> Edit:
+    def apply(home: Path) -> None:
+        document = json.loads((home / path).read_text())
+        edit(document)
+        (home / path).write_text(json.dumps(document))
+
+    return apply
+
+
+def segments_info(document: Any) -> Any:
+    return document["annotations"][0]["segments_info"]
+
+
+def removes(path: str) -> Edit:
+    return lambda home: shutil.rmtree(home / path) if (home / path).is_dir() else (home / path).unlink()
+
+
+def moves(source: str, target: str) -> Edit:
+    def apply(home: Path) -> None:
+        (home / target).parent.mkdir(parents=True, exist_ok=True)
+        (home / source).rename(home / target)
+
+    return apply
+
+
+def draws(path: str, values: Any, **options: Any) -> Edit:
+    return lambda home: save(home / path, values, **options)
+
+
+def turned(orientation: int, size: tuple[int, int]) -> Edit:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return lambda home: photo(home / "images/a.png", size, exif=exif)
+
+
+def train_ids(document: Any) -> None:
+    for place, category in enumerate(document["categories"]):
+        category["id"] = place
+    segments_info(document)[0]["category_id"], segments_info(document)[1]["category_id"] = 0, 13
+
+
+def group(document: Any) -> None:
+    segments_info(document)[1]["id"] = 26
+
+
+def many_names(home: Path) -> None:
+    (home / "names.txt").write_text("0: cat\n1: wall\n300: sky\n")
+
+
+def version_2(document: Any) -> None:
+    document["categories"] = [{"id": n, "name": f"c{n}", "isthing": 0} for n in range(1, 125)]
+
+
+def both_names(document: Any) -> None:
+    document["categories"][1]["name"] = "Cat"
+
+
+def ade_full(home: Path) -> None:
+    (home.parent / "ade/ADE20K_2021_17_01").mkdir(parents=True)
+
+
+ADE = "validation/ADE_val_00000001.png"
+CASES: dict[str, tuple[str, Edit, str]] = {
+    "data-set-unusable": ("own", lambda home: (home / "panoptic.json").write_text("{"), "no valid JSON"),
+    "photo-missing": ("own", removes("images/a.png"), "images/a.png"),
+    "photo-damaged": ("own", lambda home: (home / "images/a.png").write_bytes(b"x"), "images/a.png: "),
+    "photo-rotated": ("own", turned(6, (WIDTH, HEIGHT)), "orientation 6"),
+    "labels-of-unrotated-photo": ("own", turned(8, (HEIGHT, WIDTH)), "photo 4 × 6, labels 6 × 4"),
+    "size-differs": ("own", lambda home: photo(home / "images/a.png", (8, 12)), "photo 12 × 8, labels 6 × 4"),
+    "labels-missing": ("own", removes("panoptic/a.png"), "panoptic/a.png"),
+    "labels-unusable": ("own", draws("panoptic/a.png", halves(1, 2)), "mode L"),
+    "areas-cost": (
+        "own",
+        edit_json("panoptic.json", lambda document: segments_info(document)[0].update(area=24)),
+        "is 50.00",  # IoU of the cat is 12 / 24, no match; the wall's is 1
+    ),
+    "photo-without-labels": ("own", lambda home: photo(home / "images/b.png"), "images/b.png"),
+    "labels-without-photo": ("own", draws("panoptic/b.png", halves(1, 2)), "panoptic/b.png"),
+    "photo-unlabelled": ("semantic", draws("labels/a.png", halves(255, 255)), "labels/a.png"),
+    "all-ignored": ("semantic", draws("labels/a.png", halves(255, 255)), "1 photos"),
+    "category-name-twice": ("own", edit_json("panoptic.json", both_names), "'Cat': ids 1 and 2"),
+    "isthing-guessed": (
+        "own",
+        edit_json("panoptic.json", lambda document: document["categories"][0].pop("isthing")),
+        "1 'cat'",
+    ),
+    "vocabulary-problem": (
+        "own",
+        edit_json("panoptic.json", lambda document: document["categories"][0].update(name="...")),
+        "punctuation",
+    ),
+    "labels-of-8-bits": ("semantic", many_names, "labels/a.png: mode L"),
+    "categories-differ": (
+        "coco",
+        edit_json("annotations/panoptic_val2017.json", lambda document: document["categories"].pop()),
+        "200 rug",
+    ),
+    "photo-in-other-split": (
+        "coco",
+        moves("val2017/000000000005.jpg", "train2017/000000000005.jpg"),
+        "there is train2017/",
+    ),
+    "coco-panoptic-inside": (
+        "coco",
+        moves("panoptic_val2017", "annotations/panoptic_val2017"),
+        "annotations/",
+    ),
+    "ade20k-labels-shifted": ("ade20k", draws(f"annotations/{ADE}", halves(255, 0)), f"annotations/{ADE}"),
+    "ade20k-label-unknown": ("ade20k", draws(f"annotations/{ADE}", halves(3, 151)), "151"),
+    "ade20k-labels-not-shifted": (
+        "ade20k",
+        draws(f"annotations_detectron2/{ADE}", halves(0, 150)),
+        "24 pixels",
+    ),
+    "ade20k-shifted-labels-missing": ("ade20k", removes("annotations_detectron2"), "annotations_detectron2"),
+    "ade20k-instances-missing": ("ade20k", removes("annotations_instance"), "annotations_instance"),
+    "ade20k-instance-png-missing": (
+        "ade20k",
+        moves(f"annotations_instance/{ADE}", "annotations_instance/validation/other.png"),
+        ADE,
+    ),
+    "ade20k-instance-class": (
+        "ade20k",
+        draws(f"annotations_instance/{ADE}", np.stack([halves(0, 101)] * 3, axis=-1)),
+        "101",
+    ),
+    "ade20k-full-extra-folder": ("ade20k", ade_full, "ADE20K_2021_17_01"),
+    "cityscapes-train-ids": (
+        "cityscapes",
+        edit_json("gtFine/cityscapes_panoptic_val.json", train_ids),
+        "categories 0 to 18",
+    ),
+    "cityscapes-city-missing": (
+        "cityscapes",
+        moves(CITY_PHOTO, "leftImg8bit/val/ulm/bonn_000000_000000_leftImg8bit.png"),
+        "leftImg8bit/val/bonn",
+    ),
+    "cityscapes-label-unknown": ("cityscapes", draws(f"{CITY}_labelIds.png", halves(7, 34)), "34"),
+    "cityscapes-train-labels-differ": (
+        "cityscapes",
+        draws(f"{CITY}_labelTrainIds.png", halves(0, 12)),
+        "12 pixels",
+    ),
+    "cityscapes-instances-differ": (
+        "cityscapes",
+        draws(f"{CITY}_instanceIds.png", halves(8, 26000, np.uint16)),
+        "12 pixels",
+    ),
+    "cityscapes-stuff-instance": (
+        "cityscapes",
+        draws(f"{CITY}_instanceIds.png", halves(7001, 26000, np.uint16)),
+        "label 7",
+    ),
+    "cityscapes-group-not-crowd": (
+        "cityscapes",
+        edit_json("gtFine/cityscapes_panoptic_val.json", group),
+        "segment 26",
+    ),
+    "mapillary-version": ("mapillary", edit_json(MAPILLARY_JSON, version_2), "124 categories"),
+    "mapillary-labels-rgb": (
+        "mapillary",
+        draws("validation/labels/x.png", np.stack([halves(0, 1)] * 3, axis=-1)),
+        "mode RGB",
+    ),
+    "mapillary-label-unknown": ("mapillary", draws("validation/labels/x.png", halves(0, 66)), "66"),
+}
+
+
+@pytest.mark.parametrize("kind", BUILDERS)
+def test_a_good_data_set_has_no_findings(kind: str, tmp_path: Path) -> None:
+    found = check(kind, build(kind, tmp_path))
+    assert [str(finding) for finding in found.findings] == []
+    assert found.photo_count == 1
+
+
+@pytest.mark.parametrize("kind", BUILDERS)
+def test_a_zip_file_gives_the_same_findings(kind: str, tmp_path: Path) -> None:
+    home = build(kind, tmp_path / "tree")
+    next(edit for where, edit, _ in CASES.values() if where == kind)(home)
+    packed = shutil.make_archive(str(tmp_path / home.name), "zip", home.parent, home.name)
+    is_own = kind in ("own", "semantic")
+    in_zip = check_dataset(packed) if is_own else check_dataset(kind, root=packed)
+    in_folder = check(kind, home)
+    assert [(f.code, f.count) for f in in_zip.findings] == [(f.code, f.count) for f in in_folder.findings]
+
+
+def test_every_fault_has_a_case() -> None:
+    assert set(CASES) == set(FAULTS)
+
+
+@pytest.mark.parametrize("code", FAULTS)
+def test_fault_is_found(code: str, tmp_path: Path) -> None:
+    kind, edit, example = CASES[code]
+    home = build(kind, tmp_path)
+    edit(home)
+    found = {finding.code: finding for finding in check(kind, home).findings}
+    assert code in found
+    assert found[code].level == FAULTS[code][0]
+    assert any(example in place for place in found[code].examples), found[code].examples
+
+
+@pytest.mark.parametrize(
+    ("code", "values"),
+    [
+        ("segment-id-too-large", {"id": 1 << 24}),
+        ("segment-id-zero", {"id": 0}),
+        ("truth-pixels-without-segment", {"id": 9}),
+        ("truth-segment-without-pixels", {"id": 9}),
+        ("truth-category-unknown", {"category_id": 9}),
+        ("areas-differ", {"area": 13}),
+        ("area-impossible", {"area": 3}),
+        ("iscrowd-missing", {"iscrowd": None}),
+        ("crowd-twice", {"iscrowd": 1, "category_id": 2}),
+    ],
+)
+def test_panoptic_faults_are_found_in_data_sets(code: str, values: dict[str, Any], tmp_path: Path) -> None:
+    home = build("own", tmp_path)
+
+    def edit(document: Any) -> None:
+        segments_info(document)[0].update(values)
+        segments_info(document)[1]["iscrowd"] = int(code == "crowd-twice")
+
+    edit_json("panoptic.json", edit)(home)
+    assert code in check("own", home).findings
+
+
+def test_what_the_reader_refuses_is_an_error(tmp_path: Path) -> None:
+    home = build("own", tmp_path)
+    edit_json("panoptic.json", lambda document: document["images"][0].update(width=7))(home)
+    (error,) = check("own", home).findings.of("error")
+    assert "6 × 4 pixels, but the JSON says 7 × 4" in error.examples[0]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-1, 30) | st.floats() | st.sampled_from(["a.png", "x", "../y"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "id",
+                    "image_id",
+                    "file_name",
+                    "category_id",
+                    "segments_info",
+                    "area",
+                    "iscrowd",
+                    "isthing",
+                    "name",
+                ]
+            ),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    document=st.dictionaries(st.sampled_from(["images", "annotations", "categories"]), json_values),
+    kind=st.sampled_from(["own", "cityscapes", "mapillary", "coco", "ade20k"]),
+)
+def test_nothing_that_json_can_hold_raises(document: dict[str, Any], kind: str, tmp_path: Path) -> None:
+    home = tmp_path / BUILDERS[kind][0]
+    if not home.exists():
+        build(kind, tmp_path)
+    path = next(path for path in home.rglob("*panoptic*.json"))
+    path.write_text(json.dumps(document))
+    assert check(kind, home).findings.of("error")
+
+
+def test_faults_of_many_kinds_are_told_at_once(tmp_path: Path) -> None:
+    home = build("ade20k", tmp_path)
+    for code in ("ade20k-label-unknown", "ade20k-instance-class", "ade20k-shifted-labels-missing"):
+        CASES[code][1](home)
+    (home / "images" / ADE).with_suffix(".jpg").unlink()
+    codes = {finding.code for finding in check("ade20k", home).findings}
+    assert {
+        "ade20k-label-unknown",
+        "ade20k-instance-class",
+        "ade20k-shifted-labels-missing",
+        "photo-missing",
+    } <= codes
+
+
+def test_a_limit_spares_pictures_but_not_lists(tmp_path: Path) -> None:
+    home = build("semantic", tmp_path)
+    photo(home / "images/b.png")
+    save(home / "labels/b.png", halves(0, 77))
+    photo(home / "images/c.png")
+    found = check_dataset(home, limit=1)
+    assert found.photo_count == 1
+    assert [finding.code for finding in found.findings] == ["photo-without-labels"]
+    assert "labels-unusable" in check_dataset(home).findings
+
+
+def test_a_place_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no such folder or zip file"):
+        check_dataset(tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match="no such folder or zip file"):
+        check_dataset("coco", root=tmp_path / "nowhere")

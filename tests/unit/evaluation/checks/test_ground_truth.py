@@ -1,0 +1,94 @@
+"""A panoptic truth in files, checked without a prediction."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ovrcoat.errors import DatasetError
+from ovrcoat.evaluation.scoring.panoptic import PanopticSource
+from ovrcoat.evaluation.checks.ground_truth import check_truth, read_list, read_object
+
+
+def write_truth(folder: Path, areas: tuple[int, int] = (8, 8), *, count: int = 1) -> PanopticSource:
+    """Images of 4 × 4 pixels, the upper half segment 1, the lower 2."""
+    ids = np.repeat([1, 1, 2, 2], 4).reshape(4, 4).astype(np.uint8)
+    pixels = np.stack([ids, ids * 0, ids * 0], axis=-1)
+    segments = [
+        {"id": id, "category_id": id, "area": area, "iscrowd": 0} for id, area in enumerate(areas, start=1)
+    ]
+    document: dict[str, Any] = {"images": [], "annotations": []}
+    document["categories"] = [{"id": id, "name": f"c{id}", "isthing": 1} for id in (1, 2)]
+    for image_id in range(count):
+        Image.fromarray(pixels).save(folder / f"{image_id}.png")
+        document["images"].append({"id": image_id, "file_name": f"{image_id}.jpg", "width": 4, "height": 4})
+        entry = {"image_id": image_id, "file_name": f"{image_id}.png", "segments_info": segments}
+        document["annotations"].append(entry)
+    (folder / "truth.json").write_text(json.dumps(document))
+    return PanopticSource(folder / "truth.json", folder)
+
+
+def test_a_good_truth_has_no_findings(tmp_path: Path) -> None:
+    findings, count = check_truth(write_truth(tmp_path, count=3))
+    assert (list(findings), count) == ([], 3)
+
+
+def test_wrong_areas_are_told_with_what_they_cost(tmp_path: Path) -> None:
+    findings, _ = check_truth(write_truth(tmp_path, areas=(10, 8)))
+    assert [(finding.code, finding.level) for finding in findings] == [
+        ("areas-differ", "warning"),
+        ("areas-cost", "note"),
+    ]
+    assert next(iter(findings.of("note"))).examples == ["PQ of the truth against itself is 90.00"]
+
+
+def test_areas_that_let_iou_exceed_1_are_errors(tmp_path: Path) -> None:
+    findings, _ = check_truth(write_truth(tmp_path, areas=(3, 8)))
+    assert "area-impossible" in {finding.code for finding in findings.of("error")}
+
+
+def test_pictures_that_cannot_be_read_do_not_hide_the_others(tmp_path: Path) -> None:
+    source = write_truth(tmp_path, areas=(10, 8), count=3)
+    (tmp_path / "0.png").unlink()
+    Image.new("RGBA", (4, 4)).save(tmp_path / "1.png")
+    findings, count = check_truth(source)
+    assert {"png-missing", "png-with-alpha", "areas-differ"} <= {finding.code for finding in findings}
+    assert count == 3
+
+
+def test_a_limit_spares_pictures(tmp_path: Path) -> None:
+    source = write_truth(tmp_path, count=2)
+    (tmp_path / "1.png").unlink()
+    findings, count = check_truth(source, limit=1)
+    assert (list(findings), count) == ([], 1)
+
+
+def test_json_files_that_cannot_be_read_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.json"
+    with pytest.raises(DatasetError, match=r"cannot read .*x\.json.*check the path"):
+        read_object(path)
+    path.write_text("[1, 2")
+    with pytest.raises(DatasetError, match="no JSON or cut off"):
+        read_list(path)
+    path.write_text("[1, 2]")
+    assert read_list(path) == [1, 2]
+    with pytest.raises(DatasetError, match="holds a JSON list, expected an object"):
+        read_object(path)
+    path.write_text("{}")
+    with pytest.raises(DatasetError, match="holds a JSON dict, expected a list"):
+        read_list(path)
+    monkeypatch.setattr("ovrcoat.evaluation.checks.ground_truth.DOCUMENT_LIMIT", 1)
+    with pytest.raises(DatasetError, match="2 bytes, expected at most 1"):
+        read_object(path)
+
+
+def test_a_missing_area_is_counted_and_not_called_impossible(tmp_path: Path) -> None:
+    source = write_truth(tmp_path)
+    document = json.loads((tmp_path / "truth.json").read_text())
+    del document["annotations"][0]["segments_info"][0]["area"]
+    (tmp_path / "truth.json").write_text(json.dumps(document))
+    findings, _ = check_truth(source)
+    assert [finding.code for finding in findings] == ["area-missing"]

@@ -1,0 +1,68 @@
+"""Photos come in order, a few ahead and no more, and none is lost."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from labelled_photos import make_labelled_folder
+from ovrcoat.data.catalog import open_dataset
+from ovrcoat.data.dataset import Record
+from ovrcoat.evaluation.prefetch import AHEAD, Sample, Unreadable, load_sample, read_ahead
+from ovrcoat.segmentation.segmenter import Segmenter
+
+RECORDS = [Record(number, f"{number}.jpg", f"{number}.png") for number in range(10)]
+
+
+def test_all_come_in_order():
+    pairs = list(read_ahead(RECORDS, lambda record: Unreadable(str(record.image_id))))
+    assert [(record.image_id, sample.reason) for record, sample in pairs] == [
+        (number, str(number)) for number in range(10)
+    ]
+
+
+def test_only_a_few_are_loaded_ahead():
+    loaded: list[object] = []
+
+    def load(record: Record) -> Unreadable:
+        loaded.append(record.image_id)
+        return Unreadable("")
+
+    pairs = read_ahead(RECORDS, load)
+    next(pairs)
+    assert len(loaded) <= AHEAD + 1
+    pairs.close()
+    assert len(loaded) <= AHEAD + 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+
+
+def test_an_error_of_our_own_is_not_swallowed():
+    def load(record: Record) -> Unreadable:
+        raise ZeroDivisionError(record.image_id)
+
+    with pytest.raises(ZeroDivisionError):
+        list(read_ahead(RECORDS, load))
+
+
+def test_a_sample_holds_what_was_asked_for(tmp_path: Path, tiny_segmenter: Segmenter):
+    dataset = open_dataset(make_labelled_folder(tmp_path / "mine", tiny_segmenter, photos=1))
+    sample = load_sample(dataset.records[0], dataset=dataset, panoptic=True, semantic=False)
+    assert isinstance(sample, Sample)
+    assert sample.photo.pixels.shape == (40, 56, 3)
+    assert sample.panoptic is not None
+    assert sample.semantic is None
+    sample = load_sample(dataset.records[0], dataset=dataset, panoptic=False, semantic=True)
+    assert isinstance(sample, Sample)
+    assert sample.panoptic is None
+    assert sample.semantic is not None
+
+
+def test_what_cannot_be_read_says_why(tmp_path: Path, tiny_segmenter: Segmenter):
+    folder = make_labelled_folder(tmp_path / "mine", tiny_segmenter, photos=2)
+    dataset = open_dataset(folder)
+    (folder / "images" / "photo1.png").unlink()
+    (folder / "panoptic" / "photo2.png").write_bytes(b"")
+    for record, name in zip(dataset.records, ("photo1.png", "photo2.png"), strict=True):
+        sample = load_sample(record, dataset=dataset, panoptic=True, semantic=False)
+        assert isinstance(sample, Unreadable)
+        assert name in sample.reason

@@ -1,0 +1,187 @@
+from typing import Any
+
+import pytest
+
+from ovrcoat.formats.panoptic_json import (
+    check_categories,
+    check_unique_ids,
+    parse_json,
+    read_categories,
+    read_document,
+)
+from ovrcoat.errors import DatasetError
+from ovrcoat.vocabulary import Category, Vocabulary
+
+from .dataset_samples import SEGMENTS, document
+
+
+def read(data: dict[str, Any]) -> Any:
+    return read_document(
+        data,
+        place="p.json",
+        category_ids=(10, 20),
+        photo_path=lambda _, name: f"images/{name}",
+        labels_path=lambda _, name: f"panoptic/{name}",
+    )
+
+
+def segment(**changes: Any) -> dict[str, Any]:
+    """A document whose only segment differs from a good one."""
+    changed = {key: value for key, value in (SEGMENTS[0] | changes).items() if value is not None}
+    return document(annotations=[{"image_id": 9, "file_name": "one.png", "segments_info": [changed]}])
+
+
+def test_a_document_becomes_records():
+    found = read(document())
+    (record,) = found.records
+    assert (record.image_id, record.photo, record.labels) == (9, "images/one.jpg", "panoptic/one.png")
+    assert [(one.id, one.category_id, one.area, one.is_crowd) for one in record.segments] == [
+        (5, 10, 4, False),
+        (300, 20, 2, False),
+        (70_001, 10, 1, True),
+    ]
+    assert found.sizes == {9: (2, 4)}
+
+
+def test_a_segment_without_iscrowd_is_no_crowd():
+    assert read(segment(iscrowd=None)).records[0].segments[0].is_crowd is False
+
+
+def test_records_come_in_the_order_of_the_annotations():
+    images = [{"id": name, "file_name": f"{name}.jpg"} for name in "abc"]
+    annotations = [
+        {"image_id": name, "file_name": f"{name}.png", "segments_info": SEGMENTS[:1]} for name in "cab"
+    ]
+    found = read(document(images=images, annotations=annotations))
+    assert [record.image_id for record in found.records] == ["c", "a", "b"]
+    assert found.sizes == {}
+
+
+@pytest.mark.parametrize("content", [b'{"a": ', b"\xff\xfe", b"[" * 100_000])
+def test_no_json_is_told(content: bytes):
+    with pytest.raises(DatasetError, match=r"p\.json: this is no valid JSON"):
+        parse_json(content, place="p.json")
+
+
+def test_another_value_is_told():
+    with pytest.raises(
+        DatasetError, match=r"p\.json: this JSON holds a list, not an object\. Expected COCO's"
+    ):
+        parse_json(b"[]", place="p.json")
+
+
+ANNOTATION = document()["annotations"][0]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (document(annotations=None), '"annotations" is missing or no list'),
+        (document(images=None), '"images" is missing or no list'),
+        (document(annotations=[]), "there is no annotation that can be used"),
+        (document(annotations=[7, ANNOTATION]), '"annotations" holds something else than objects'),
+        (document(images=[{"id": 9}]), 'images lack "id" or a plain "file_name"'),
+        (document(images=[{"id": 9, "file_name": "/etc/passwd"}]), 'a plain "file_name"'),
+        (document(images=[{"id": True, "file_name": "a"}]), 'images lack "id"'),
+        (document(images=document()["images"] * 2), r"images share an id \(1 ×: 9\)"),
+        (document(annotations=[ANNOTATION | {"image_id": "9"}]), r'an image that "images" lacks .*\'9\''),
+        (document(annotations=[ANNOTATION | {"image_id": [9]}]), r'an image that "images" lacks .*\[9\]'),
+        (document(annotations=[ANNOTATION | {"file_name": "../a.png"}]), '"file_name" is missing or leads'),
+        (document(annotations=[ANNOTATION] * 2), "images have several annotations"),
+        (document(annotations=[ANNOTATION | {"segments_info": 3}]), '"segments_info" is missing or no list'),
+        (segment(id=0), 'a segment\'s "id" is no number from 1'),
+        (segment(id=2**24), 'a segment\'s "id" is no number from 1'),
+        (segment(id="5"), 'a segment\'s "id" is no number from 1'),
+        (segment(category_id=77), r"a category that the list of categories lacks .*: 77\)"),
+        (segment(category_id="10"), r"a category that the list of categories lacks .*: '10'\)"),
+        (segment(category_id=[10]), "a category that the list of categories lacks"),
+        (segment(area=None), r'segments lack "area" \(pixels\)'),
+        (segment(area=-1), r'segments lack "area" \(pixels\)'),
+        (segment(iscrowd="no"), '"iscrowd" is neither 0 nor 1'),
+        (segment(iscrowd=[]), '"iscrowd" is neither 0 nor 1'),
+        (
+            document(annotations=[ANNOTATION | {"segments_info": [SEGMENTS[0]] * 2}]),
+            "segments of one image share an id",
+        ),
+    ],
+)
+def test_faults_are_told_with_the_form_that_was_expected(data: dict[str, Any], message: str):
+    with pytest.raises(DatasetError, match=message) as caught:
+        read(data)
+    assert str(caught.value).startswith("p.json cannot be used:")
+    assert "Expected COCO's panoptic form" in str(caught.value)
+
+
+def test_all_faults_are_told_at_once_and_counted():
+    bad = [ANNOTATION | {"segments_info": [SEGMENTS[0] | {"id": 0}, SEGMENTS[1] | {"category_id": 3}]}]
+    images = document()["images"]
+    others = [{"image_id": number, "file_name": "x.png", "segments_info": []} for number in range(7)]
+    with pytest.raises(DatasetError) as caught:
+        read(document(images=images, annotations=bad + others))
+    assert "(7 ×: image 0; image 1; image 2; image 3; image 4 …)" in str(caught.value)
+    assert "image 9, segment 300: 3" in str(caught.value)
+
+
+def test_own_categories_have_synonyms_and_kinds():
+    cat, sky = read_categories(document(), place="p.json")
+    assert (cat.names, cat.is_thing, cat.id) == (("cat", "kitty"), True, 10)
+    assert (sky.names, sky.is_thing, sky.id) == (("sky",), False, 20)
+
+
+@pytest.mark.parametrize(
+    ("categories", "message"),
+    [
+        ([{"name": "cat"}], 'every category needs an "id"'),
+        ([{"name": "cat", "id": 1}, {"name": "dog"}], 'every category needs an "id"'),
+        ([], '"categories" is empty'),
+        ([{"name": "cat", "id": 1}, {"name": "dog", "id": 1}], "several categories have the id 1"),
+        ([{"name": "cat", "id": "1"}], r"p\.json: .*id"),
+        ([{"name": " , ", "id": 1}], "holds no name"),
+        (None, r"p\.json: categories"),
+    ],
+)
+def test_faulty_categories_are_told(categories: Any, message: str):
+    with pytest.raises(DatasetError, match=message):
+        read_categories({"categories": categories}, place="p.json")
+
+
+def test_categories_that_share_an_id_are_told():
+    with pytest.raises(DatasetError, match=r"a: several categories have the id 3; give each its own"):
+        check_unique_ids([Category(("a",), True, 3), Category(("b",), True, 3)], place="a")
+
+
+EXPECTED = Vocabulary.parse("cat, kitty#thing; sky#stuff; road#stuff").categories  # ids 1, 2, 3
+GOOD = [
+    {"id": 1, "name": "Cat", "isthing": 1},
+    {"id": 2, "name": "sky-other-merged", "isthing": 0},
+    {"id": 3, "name": "road", "isthing": 0},
+]
+
+
+def test_the_release_may_name_a_category_otherwise():
+    assert check_categories({"categories": GOOD}, EXPECTED, place="p.json") is None
+
+
+@pytest.mark.parametrize(
+    ("categories", "message"),
+    [
+        (GOOD[:2], r"categories are missing \(1 ×: 3 road\)"),
+        ([*GOOD, {"id": 4, "name": "sea"}], r"categories are unknown \(1 ×: 4 sea\)"),
+        ([GOOD[0] | {"isthing": 0}, *GOOD[1:]], r"thing and stuff differ \(1 ×: 1 Cat\)"),
+        (
+            [GOOD[0], GOOD[1] | {"name": "road"}, GOOD[2] | {"name": "sky"}],
+            r"names stand at other ids \(2 ×: road has id 2, expected 3; sky has id 3, expected 2\)",
+        ),
+    ],
+)
+def test_another_list_of_categories_is_told(categories: Any, message: str):
+    with pytest.raises(DatasetError, match=message) as caught:
+        check_categories({"categories": categories}, EXPECTED, place="p.json")
+    assert str(caught.value).startswith("p.json: this is not the category list of the data set")
+
+
+@pytest.mark.parametrize("preset", ["coco", "ade20k", "cityscapes", "mapillary"])
+def test_no_preset_contradicts_itself(preset: str):
+    categories = Vocabulary.named(preset).categories
+    listed = [{"id": one.id, "name": one.name, "isthing": int(one.is_thing)} for one in categories]
+    assert check_categories({"categories": listed}, categories, place=preset) is None

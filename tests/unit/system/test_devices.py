@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from ovrcoat.system.devices import choose_device, list_devices
+from ovrcoat.errors import ConfigError
+
+
+@pytest.fixture
+def two_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@pytest.fixture
+def apple(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@pytest.mark.usefixtures("two_cards")
+def test_cuda_comes_first() -> None:
+    assert list_devices() == ("cuda:0", "cuda:1", "cpu")
+    assert choose_device() == torch.device("cuda:0")
+
+
+@pytest.mark.usefixtures("two_cards")
+@pytest.mark.parametrize("name", ["cuda:1", 1, "1", torch.device("cuda", 1), " CUDA:1 "])
+def test_names_of_the_second_card(name: str | int | torch.device) -> None:
+    assert choose_device(name) == torch.device("cuda:1")
+
+
+@pytest.mark.usefixtures("apple")
+def test_then_mps() -> None:
+    assert choose_device() == torch.device("mps")
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.usefixtures("plain")
+def test_then_the_cpu() -> None:
+    assert choose_device() == torch.device("cpu")
+
+
+@pytest.mark.usefixtures("two_cards")
+@pytest.mark.parametrize("name", ["cuda:2", 7, "gpu", "meta", ""])
+def test_a_device_that_is_not_there(name: str | int) -> None:
+    with pytest.raises(
+        ConfigError, match=f"no device '{name}' on this machine; available: cuda:0, cuda:1, cpu"
+    ):
+        choose_device(name)
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_slip_of_the_pen() -> None:
+    with pytest.raises(ConfigError, match=r"available: cpu; did you mean 'cpu'\?"):
+        choose_device("cpi")

@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny_clip
+import tiny_training
+from ovrcoat.errors import CheckpointError, ConfigError
+from ovrcoat.training import initialization as start_module
+from ovrcoat.training.config import StartConfig
+from ovrcoat.training.initialization import Start, start
+
+DECODERS = {
+    "pixel_decoder": {"channels": 32, "mask_channels": 32, "layers": 1, "feed_forward": 16},
+    "mask_decoder": {"channels": 32, "queries": 5, "layers": 3, "feed_forward": 16},
+}
+
+
+def begin(tmp_path: Path, *, seed: int = 0, **settings: object) -> Start:
+    return start(StartConfig.model_validate(settings), base=tmp_path, folder=tmp_path / "start", seed=seed)
+
+
+def test_a_model_beside_the_configuration(tmp_path: Path):
+    tiny_training.make_model(tmp_path / "tiny.safetensors")
+    found = begin(tmp_path, model="tiny.safetensors")
+    assert found.config.mask_decoder.queries == 5
+    assert found.provenance == {"source": "random"}
+
+
+def test_a_model_that_is_not_there(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"there is no file missing\.safetensors"):
+        begin(tmp_path, model="missing.safetensors")
+
+
+@pytest.fixture
+def encoder(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """Lets "tiny" be a CLIP encoder, whose weights these are."""
+    monkeypatch.setitem(start_module.CLIP_ENCODERS, "tiny", tiny_clip.encoder_config("convnext"))
+    state = {
+        key: torch.full_like(value, 0.5)
+        for key, value in tiny_clip.make_network("convnext").encoder.state_dict().items()
+    }
+    monkeypatch.setattr(start_module, "clip_encoder_state", lambda name, file: state)
+    return state
+
+
+def test_clip_s_weights_with_new_decoders(tmp_path: Path, encoder: dict[str, torch.Tensor]):
+    first, second, other = (begin(tmp_path, clip="tiny", seed=seed, **DECODERS) for seed in (0, 0, 1))
+    for found in (first, other):
+        assert all(bool((value == 0.5).all()) for value in found.network.encoder.parameters())
+    weight = "pixel_decoder.mask_projection.weight"
+    assert torch.equal(first.network.state_dict()[weight], second.network.state_dict()[weight])
+    assert not torch.equal(first.network.state_dict()[weight], other.network.state_dict()[weight])
+    assert first.provenance == {"family": "convnext", "clip": "tiny"}
+    assert first.config.mask_decoder.queries == 5
+
+
+def test_an_unknown_encoder_and_weights_that_do_not_fit(tmp_path: Path, encoder: dict[str, torch.Tensor]):
+    with pytest.raises(ConfigError, match=r"unknown CLIP encoder 'huge'; there are .*convnext_large_d_320"):
+        begin(tmp_path, clip="huge")
+    encoder.pop("logit_scale")
+    with pytest.raises(CheckpointError, match="the weights for tiny do not fit it"):
+        begin(tmp_path, clip="tiny", **DECODERS)
