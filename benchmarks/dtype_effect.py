@@ -2,7 +2,7 @@
 
     python benchmarks/dtype_effect.py DATA [--model nano] [--limit 50]
 
-DATA is a folder of labelled photos (docs/datasets.md) or the name of a data set. Every photo is segmented in
+DATA is a folder of labelled images (docs/datasets.md) or the name of a data set. Every image is segmented in
 float32 and in bfloat16. A pixel is equal if both maps have it in the same segment (segments are paired by
 category and overlap) or both have none there.
 """
@@ -36,10 +36,10 @@ def main() -> None:
     settings = EvaluationSettings(trusts=(arguments.trust,), limit=arguments.limit)
     exact, rounded = load(arguments.model), load(arguments.model, dtype="bfloat16")
     shares = equal_shares(exact, rounded, dataset, settings=settings)
-    print(f"{arguments.model} on {len(shares)} photos of {dataset.name}, γ {arguments.trust:g}")
+    print(f"{arguments.model} on {len(shares)} images of {dataset.name}, γ {arguments.trust:g}")
     print(
         f"equal pixels: mean {100 * np.mean(shares):.3f} %, median {100 * np.median(shares):.3f} %, least "
-        f"{100 * min(shares):.2f} %; all pixels equal on {np.mean(np.equal(shares, 1)):.0%} of the photos"
+        f"{100 * min(shares):.2f} %; all pixels equal on {np.mean(np.equal(shares, 1)):.0%} of the images"
     )
     for group, (one, other) in qualities(exact, rounded, dataset, settings=settings).items():
         print(f"PQ {group:7} float32 {one:6.2f}   bfloat16 {other:6.2f}   difference {other - one:+.2f}")
@@ -48,15 +48,15 @@ def main() -> None:
 def equal_shares(
     exact: Segmenter, rounded: Segmenter, dataset: Dataset, *, settings: EvaluationSettings
 ) -> list[float]:
-    """Share of equal pixels of each photo, at the size that the evaluation gives the network."""
+    """Share of equal pixels of each image, at the size that the evaluation gives the network."""
     plan = make_plan(exact, dataset, settings=settings)
     other = make_plan(rounded, dataset, settings=settings).segmenter
     (trust,) = settings.trusts
     shares = []
     for record in tqdm(plan.records, disable=None):
-        photo = dataset.photo(record)
+        image = dataset.image(record)
         one, two = (
-            segmenter.segment(photo, plan.vocabulary, trust=trust, background="none")
+            segmenter.segment(image, plan.vocabulary, trust=trust, background="none")
             for segmenter in (plan.segmenter, other)
         )
         shares.append(equal_share(one, two))

@@ -16,9 +16,9 @@ from models import load
 
 from ovrcoat import Vocabulary
 from ovrcoat.config import ConvNextConfig, ModelConfig
-from ovrcoat.postprocessing.panoptic import panoptic
-from ovrcoat.postprocessing.upsampling import PhotoSizes
 from ovrcoat.model.encoders.presets import CLIP_ENCODERS
+from ovrcoat.postprocessing.panoptic import panoptic
+from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.structures import ImageBatch, Size
 
 FRAME = (800, 1216)  # of the network; without padding, for theirs does not know of any
@@ -137,7 +137,7 @@ def our_merge(
     def merge(size: Size = output) -> Any:
         return panoptic(
             scored,
-            PhotoSizes(padded=FRAME, valid=FRAME, output=tuple(size)),
+            ImageSizes(padded=FRAME, valid=FRAME, output=tuple(size)),
             categories=vocabulary.categories,
             object_mask_threshold=0.0,
             overlap_threshold=OVERLAP,

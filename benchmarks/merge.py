@@ -1,4 +1,4 @@
-"""The panoptic merge alone: masks of one photo to a map of 0.3, 2 and 12 megapixels."""
+"""The panoptic merge alone: masks of one image to a map of 0.3, 2 and 12 megapixels."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from ovrcoat import Vocabulary
 from ovrcoat.postprocessing.panoptic import panoptic
-from ovrcoat.postprocessing.upsampling import PhotoSizes
+from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.structures import ScoredMasks, Size
 
 OUTPUTS: dict[str, Size] = {"0.3": (480, 640), "2": (1224, 1632), "12": (3000, 4000)}  # megapixels
-VALID, PADDED = (800, 1067), (800, 1088)  # the network's input for photos of 4:3
+VALID, PADDED = (800, 1067), (800, 1088)  # the network's input for images of 4:3
 KEPT = 30
 CATEGORIES = 20  # that are in the picture: some come more than once
 
@@ -32,7 +32,7 @@ def measure(
     vocabulary = Vocabulary.named("coco")
     cells = (padded[0] // 4, padded[1] // 4)
     scored = made_up(queries, kept, cells, categories=len(vocabulary.categories), scattered=scattered)
-    sizes = PhotoSizes(padded=padded, valid=tuple(valid), output=tuple(output))
+    sizes = ImageSizes(padded=padded, valid=tuple(valid), output=tuple(output))
 
     @torch.inference_mode()
     def merge() -> int:
@@ -46,7 +46,7 @@ def measure(
         return len(found.segments)
 
     # the first call on a small map: libraries and kernels are not the merge's
-    warm = PhotoSizes(padded=sizes.padded, valid=sizes.valid, output=(32, 32))
+    warm = ImageSizes(padded=sizes.padded, valid=sizes.valid, output=(32, 32))
     panoptic(
         scored,
         warm,
@@ -69,7 +69,7 @@ def made_up(queries: int, kept: int, size: Size, *, categories: int, scattered: 
         category_probs=known / known.sum(-1, keepdim=True),
         objectness=objectness,
         objectness_before=objectness,
-        certainty=known.amax(-1),
+        clip_confidence=known.amax(-1),
     )
 
 
@@ -88,7 +88,7 @@ def class_logits(queries: int, kept: int, *, categories: int) -> Tensor:
 def blobs(queries: int, kept: int, size: Size, *, scattered: bool = False) -> Tensor:
     """Mask logits: the kept ones share the picture among them, with soft borders; others lie at random.
 
-    Each lies in one place, as segments of photos do; with `scattered` it is some specks all over the picture,
+    Each lies in one place, as segments of images do; with `scattered` it is some specks all over the picture,
     the worst case for a merge that looks only at the masks which may matter in a part of the map.
     """
     generator = torch.Generator().manual_seed(1)

@@ -1,4 +1,4 @@
-"""Models and photos to measure with.
+"""Models and images to measure with.
 
 Random weights compute exactly what trained ones would; only the result means nothing.
 """
@@ -40,7 +40,7 @@ def write_random(model: str, path: str) -> None:
         config=config,
         training_vocabulary=Vocabulary.named("coco"),
         provenance={"weights": "random, for benchmarks"},
-        text_rows=rows,
+        text_embeddings=rows,
     )
 
 
@@ -49,7 +49,7 @@ def load(model: str, *, dtype: str = "float32") -> Segmenter:
     return Segmenter.load(model, device="cpu", dtype=dtype)
 
 
-def make_photo(width: int, height: int) -> np.ndarray:
+def make_image(width: int, height: int) -> np.ndarray:
     """Coloured clouds with some grain: neither flat nor noise alone."""
     random = np.random.default_rng(0)
     coarse = Image.fromarray(random.integers(0, 256, (8, 11, 3), np.uint8))

@@ -1,4 +1,4 @@
-"""nano as users meet it: photos per second, and how long `ovrcoat segment` takes from start to end."""
+"""nano as users meet it: images per second, and how long `ovrcoat segment` takes from start to end."""
 
 import statistics
 import subprocess
@@ -9,29 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from machine import peak_memory, repeat
-from models import WORDS, load, make_photo
+from models import WORDS, load, make_image
 from PIL import Image
 
 
 def throughput(*, size: tuple[int, int], dtype: str, repeats: int) -> dict[str, Any]:
     """Seconds per photo of `size` (width, height), words known, panoptic; and bytes."""
     segmenter = load("nano", dtype=dtype)
-    pixels = make_photo(*size)
+    pixels = make_image(*size)
     segmenter.segment(pixels, WORDS)
     return repeat(lambda: segmenter.segment(pixels, WORDS), repeats) | {"peak": peak_memory()}
 
 
 def start(*, pairs: int, size: tuple[int, int] = (640, 480)) -> dict[str, float]:
-    """Median seconds of the command on one photo and of importing torch alone, in turns; and their gap."""
+    """Median seconds of the command on one image and of importing torch alone, in turns; and their gap."""
     with tempfile.TemporaryDirectory() as folder:
-        photo = Path(folder) / "photo.jpg"
-        Image.fromarray(make_photo(*size)).save(photo)
+        image = Path(folder) / "photo.jpg"
+        Image.fromarray(make_image(*size)).save(image)
         segment = [
             sys.executable,
             "-m",
             "ovrcoat",
             "segment",
-            str(photo),
+            str(image),
             "--vocabulary",
             WORDS,
             "--overwrite",

@@ -1,12 +1,12 @@
 """What OVR costs: a step of stage 2 against encoding a crop of every mask, and against full fine-tuning.
 
-    python benchmarks/ovr_cost.py [--model nano] [--photos 4] [--size 320] [--masks 8] [--steps 5]
+    python benchmarks/ovr_cost.py [--model nano] [--images 4] [--size 320] [--masks 8] [--steps 5]
 
-Made-up photos with `--masks` masks each. Each way runs in a process of its own; printed are the median time
+Made-up images with `--masks` masks each. Each way runs in a process of its own; printed are the median time
 of a step and the peak memory of the process, beside stage 1, which trains no encoder.
 
-* ovr: CLIP features once per photo, pooled under every matched mask (the way of the paper)
-* crops: the box of every true mask is cut out, resized to the photo and encoded, as earlier works do
+* ovr: CLIP features once per image, pooled under every matched mask (the way of the paper)
+* crops: the box of every true mask is cut out, resized to the image and encoded, as earlier works do
 * full: as ovr, and the text tower, projection and norms train too: every word is embedded in every step
 """
 
@@ -41,7 +41,7 @@ def main() -> None:
     """Measure every way, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", default="nano")
-    parser.add_argument("--photos", type=int, default=4)
+    parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--size", type=int, default=320)
     parser.add_argument("--masks", type=int, default=8)
     parser.add_argument("--steps", type=int, default=5)
@@ -52,7 +52,7 @@ def main() -> None:
     if arguments.way:
         print(json.dumps(measure(arguments)))
         return
-    print(f"{arguments.photos} photos of {arguments.size}², {arguments.masks} masks each, {arguments.model}")
+    print(f"{arguments.images} images of {arguments.size}², {arguments.masks} masks each, {arguments.model}")
     for way in WAYS:
         command = [sys.executable, __file__, *sys.argv[1:], "--way", way]
         found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -80,7 +80,7 @@ def make_step(arguments: argparse.Namespace) -> Callable[[], None]:
     settings = StageConfig(
         name=way,
         data=(DataConfig(path="none"),),
-        schedule=ScheduleConfig(steps=1, batch_size=arguments.photos),
+        schedule=ScheduleConfig(steps=1, batch_size=arguments.images),
         ovr=OvrConfig() if way in ("ovr", "full") else None,
     )
     settings = settings.model_copy(update={"loss": settings.loss.model_copy(update={"points": 1024})})
@@ -90,7 +90,7 @@ def make_step(arguments: argparse.Namespace) -> Callable[[], None]:
     STAGES["segmentation" if way == "stage 1" else "ovr"].prepare(network)
     if way == "full":
         network.requires_grad_(True)
-    crops = [make_crop(arguments, seed) for seed in range(arguments.photos)]
+    crops = [make_crop(arguments, seed) for seed in range(arguments.images)]
     names = [name for category in vocabulary.categories for name in category.names]
 
     def step() -> None:
@@ -111,8 +111,8 @@ def crop_loss(encoder: torch.nn.Module, crops: list[Crop], rows: Tensor) -> Tens
     for crop in crops:
         for mask, label in zip(crop.targets.masks, crop.targets.category_ids, strict=True):
             y, x = mask.nonzero(as_tuple=True)
-            box = (crop.pixels * mask)[:, y.min() : y.max() + 1, x.min() : x.max() + 1]
-            pictures.append(F.interpolate(box[None], size=crop.pixels.shape[1:], mode="bilinear")[0])
+            bbox = (crop.pixels * mask)[:, y.min() : y.max() + 1, x.min() : x.max() + 1]
+            pictures.append(F.interpolate(bbox[None], size=crop.pixels.shape[1:], mode="bilinear")[0])
             labels.append(label)
     pixels = torch.stack(pictures)
     size = (pixels.shape[2], pixels.shape[3])

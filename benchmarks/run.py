@@ -1,12 +1,12 @@
 """Time, memory and operations of this package on this machine, as one page (docs/benchmarks.md).
 
-    python benchmarks/run.py [--model convnext_large_d_320] [--size 1199 800] [--only photo merge]
+    python benchmarks/run.py [--model convnext_large_d_320] [--size 1199 800] [--only image merge]
                              [--dtype float32 bfloat16] [--data LABELLED_PHOTOS]
                              [--full] [--markdown docs/benchmarks.md]
 
 --model is nano, a checkpoint, or an architecture (it gets random weights, which compute exactly what trained
 ones would). --size is the width and height that the network sees; without it architectures get 1199 × 800,
-what COCO's photos of 640 × 427 become, and others a photo of 640 × 480 with their own settings. Everything
+what COCO's images of 640 × 427 become, and others a photo of 640 × 480 with their own settings. Everything
 runs on the CPU, each measurement in a process of its own. Times are one machine's; ratios are what counts.
 """
 
@@ -31,8 +31,8 @@ are one machine's: what counts are ratios, above all the one to the limit, which
 take as plain matrix products, measured in the same run. All on the CPU; each measurement has a process of its
 own.
 
-`--model nano` or a checkpoint measures another model, `--size` another input, `--only photo merge` some
-sections; `--full` adds long measurements, `--data FOLDER` (labelled photos) what bfloat16 does to results.
+`--model nano` or a checkpoint measures another model, `--size` another input, `--only image merge` some
+sections; `--full` adds long measurements, `--data FOLDER` (labelled images) what bfloat16 does to results.
 """
 
 
@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         "--full", action="store_true", help="1,000 images to score, 10,000 to segment; large training steps"
     )
     parser.add_argument("--rate-seconds", type=float, default=1.0, help="for each matrix product")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="labelled photos, for the section dtype")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="labelled images, for the section dtype")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
     return parser
 

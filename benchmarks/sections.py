@@ -5,8 +5,8 @@ from importlib.util import find_spec
 
 import comparison
 import merge as merging
+from image_page import image
 from models import is_random
-from photo_page import photo
 from processes import own_process, run_script
 from report import listing, memory, seconds, section, table
 from request import Run
@@ -84,7 +84,7 @@ def training(run: Run) -> str:
 
 
 def nano(run: Run) -> str:
-    """Photos per second and the start of the command."""
+    """Images per second and the start of the command."""
     rows = []
     for dtype in run.dtypes:
         found = own_process("nano.throughput", size=(640, 480), dtype=dtype, repeats=3 * run.repeats)
@@ -93,24 +93,24 @@ def nano(run: Run) -> str:
     start = own_process("nano.start", pairs=run.repeats)
     return section(
         "nano",
-        "Photos of 640 × 480 per second, 20 words, known.",
+        "Images of 640 × 480 per second, 20 words, known.",
         table(["dtype", "best", "median", "peak of the process"], rows),
-        f"`ovrcoat segment` of such a photo, whole process: {seconds(start['segment'])}; `import torch` "
+        f"`ovrcoat segment` of such an image, whole process: {seconds(start['segment'])}; `import torch` "
         f"alone: {seconds(start['torch'])}; between them {seconds(start['gap'])} (medians of {run.repeats} "
         "turns).",
     )
 
 
-def photos(run: Run) -> str:
-    """Many photos: overlap, and memory over ten thousand of them."""
-    overlap = run_script("many_photos.py", "--photos", "100")
+def images(run: Run) -> str:
+    """Many images: overlap, and memory over ten thousand of them."""
+    overlap = run_script("many_images.py", "--images", "100")
     count = "10000" if run.full else "1000"
-    flat = run_script("many_photos.py", "--photos", count, "--short-side", "64", "--way", "overlapping")
+    flat = run_script("many_images.py", "--images", count, "--short-side", "64", "--way", "overlapping")
     return section(
-        "Many photos, nano",
+        "Many images, nano",
         "From JPEG files to id maps, overlays and JSON. One step after the other, and overlapping:",
         listing(overlap),
-        f"Memory over {int(count):,} photos; small ones of fifty sizes, to be quick:",
+        f"Memory over {int(count):,} images; small ones of fifty sizes, to be quick:",
         listing(flat),
     )
 
@@ -119,7 +119,7 @@ def dtype(run: Run) -> str:
     """What bfloat16 does to nano's results on labelled photos."""
     if run.data is None:
         return section(
-            "bfloat16 and nano's results", "Not measured: no labelled photos were given (`--data`)."
+            "bfloat16 and nano's results", "Not measured: no labelled images were given (`--data`)."
         )
     return section("bfloat16 and nano's results", listing(run_script("dtype_effect.py", str(run.data))))
 
@@ -132,13 +132,13 @@ def hf(run: Run) -> str:
 
 
 SECTIONS: dict[str, Callable[[Run], str]] = {
-    "photo": photo,
+    "image": image,
     "text": text,
     "merge": merge,
     "scoring": scoring,
     "training": training,
     "nano": nano,
-    "photos": photos,
+    "images": images,
     "dtype": dtype,
     "hf": hf,
 }

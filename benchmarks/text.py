@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ovrcoat import Segmenter, Vocabulary
 from ovrcoat.model.encoders.clip_text import ClipTextTower
 from ovrcoat.model.encoders.token_tree import token_trees
-from ovrcoat.segmentation.prompt import QuestionBuilder
+from ovrcoat.segmentation.prompt import PromptEncoder
 from ovrcoat.segmentation.text_cache import open_text_cache
 
 SAMPLE = 5  # categories, from all over the vocabulary, whose first names are computed plainly, too
@@ -36,9 +36,9 @@ def embed(model: str, *, vocabulary: str, dtype: str, cache: str | None, limit: 
 
     def build() -> object:
         began = time.perf_counter()
-        question = builder.build(words, background="none")
+        prompt = builder.build(words, background="none")
         seconds.append(time.perf_counter() - began)
-        return question
+        return prompt
 
     memory = extra_memory(build)
     return {"seconds": seconds[0], "memory": memory} | count_tokens(segmenter, _names(words))
@@ -61,9 +61,9 @@ def compare(model: str, *, vocabulary: str, dtype: str, limit: int | None = None
     return {"texts": len(names) * len(templates), "seconds": seconds, "difference": difference}
 
 
-def make_builder(segmenter: Segmenter, *, dtype: str, cache: str | None) -> QuestionBuilder:
+def make_builder(segmenter: Segmenter, *, dtype: str, cache: str | None) -> PromptEncoder:
     """A builder that knows no row yet."""
-    return QuestionBuilder(
+    return PromptEncoder(
         segmenter.network,
         config=segmenter.config,
         training_vocabulary=segmenter.training_vocabulary,

@@ -3,12 +3,12 @@
     python benchmarks/training_memory.py [--encoder convnext_large_d_320] [--size 512] [--batch 1]
         [--stage 2] [--precision float32] [--checkpoint] [--no-measurement] [--no-table]
 
-Random weights, noise as photos, 20 boxes as targets each, 12,544 points, AdamW. Measured: seconds of the
+Random weights, noise as images, 20 boxes as targets each, 12,544 points, AdamW. Measured: seconds of the
 second step, and the peak of the resident memory of a process of its own.
 
 Calculated: fixed are the float32 weights, their gradients and AdamW's two moments. What forward pass, losses
 and backward pass hold at most beside these is counted, tensor by tensor, in real steps on small crops, and
-continued: so much for each model, each photo and each pixel of a photo. All maps have a fixed number of
+continued: so much for each model, each image and each pixel of a photo. All maps have a fixed number of
 values per pixel, so this is exact as long as the peak stays in the same place. Not counted: workspace inside
 kernels, fragmentation and the CUDA context, for which 2 GB of each card are left free. A GPU's kernels may
 keep other things for the backward pass (fused attention keeps less).
@@ -40,7 +40,7 @@ from ovrcoat.training.losses import Targets
 from ovrcoat.training.objective import Objective
 from ovrcoat.training.stages import parameter_groups, stage_of
 
-TARGETS = 20  # masks of a photo
+TARGETS = 20  # masks of an image
 CATEGORIES = 133  # COCO panoptic
 COUNTED = (192, 320)  # sides of the crops that are counted, pixels
 FULL = 1024  # the published crop
@@ -87,22 +87,22 @@ class Need:
 
     fixed: float
     model: float
-    photo: float
+    image: float
     pixel: float
 
     def total(self, batch: int, size: int) -> float:
         """Of a step with `batch` square crops."""
-        return self.fixed + self.model + batch * (self.photo + self.pixel * size**2)
+        return self.fixed + self.model + batch * (self.image + self.pixel * size**2)
 
     def largest_batch(self, card: float) -> int:
         """How many published crops fit at once."""
-        per_photo = self.photo + self.pixel * FULL**2
-        return max(0, int(((card - RESERVE) * GB - self.fixed - self.model) // per_photo))
+        per_image = self.image + self.pixel * FULL**2
+        return max(0, int(((card - RESERVE) * GB - self.fixed - self.model) // per_image))
 
 
 def table(encoder: str) -> str:
     """What is needed at the published size, as Markdown."""
-    head = ["crops of 1024²", *(f"{batch} photos" for batch in BATCHES), *(f"fit in {c} GB" for c in CARDS)]
+    head = ["crops of 1024²", *(f"{batch} images" for batch in BATCHES), *(f"fit in {c} GB" for c in CARDS)]
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
     for stage, precision, checkpoint in product((1, 2), ("float32", "bfloat16"), (False, True)):
         way = {"encoder": encoder, "stage": stage, "precision": precision, "checkpoint": checkpoint}
@@ -137,13 +137,13 @@ def count(*, encoder: str, stage: int, precision: str, checkpoint: bool) -> dict
     step = Step(encoder, stage=stage, precision=precision, checkpoint=checkpoint)
     small, large = (side**2 for side in COUNTED)
     one, more, two = (
-        step.peak([make_crop(side, seed) for seed in range(photos)])
-        for side, photos in ((COUNTED[0], 1), (COUNTED[1], 1), (COUNTED[0], 2))
+        step.peak([make_crop(side, seed) for seed in range(images)])
+        for side, images in ((COUNTED[0], 1), (COUNTED[1], 1), (COUNTED[0], 2))
     )
     pixel = (more - one) / (large - small)
-    photo = two - one - pixel * small
+    image = two - one - pixel * small
     model = one - (two - one)
-    return {"fixed": step.fixed, "model": model, "photo": photo, "pixel": pixel}
+    return {"fixed": step.fixed, "model": model, "image": image, "pixel": pixel}
 
 
 class Step:

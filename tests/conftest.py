@@ -1,4 +1,4 @@
-"""What many tests share: a tiny network with random weights, a segmenter around it, a photo and words.
+"""What many tests share: a tiny network with random weights, a segmenter around it, an image and words.
 
 Imports stand in the fixtures: this file is read before the run-time type check is switched on, which then
 would miss every module that is already there.
@@ -26,7 +26,7 @@ os.environ["OVRCOAT_CACHE"] = "none"  # no test, nor a process that it starts, w
 
 @pytest.fixture
 def tiny_config() -> "ModelConfig":
-    """The settings of `tiny_segmenter`: small photos, two templates."""
+    """The settings of `tiny_segmenter`: small images, two templates."""
     from ovrcoat.config import InferenceConfig, ModelConfig, NanoConfig, NanoTextConfig
 
     return ModelConfig(
@@ -61,14 +61,14 @@ def tiny_segmenter(tiny_network: "SegmentationNetwork", tiny_config: "ModelConfi
 
 @pytest.fixture
 def tiny_vocabulary() -> "Vocabulary":
-    """Two things, two kinds of stuff, no hidden words."""
+    """Two things, two kinds of stuff, no background classes."""
     from ovrcoat.vocabulary import Vocabulary
 
     return Vocabulary.parse("cat, kitty; dog#thing; sky#stuff; road#stuff")
 
 
 @pytest.fixture
-def photo_pixels() -> np.ndarray:
+def image_pixels() -> np.ndarray:
     """40 × 56, coloured shapes and some noise."""
     rows, columns = np.mgrid[0:40, 0:56]
     pixels = np.stack([rows * 6, columns * 4, (rows + columns) * 2], axis=-1)

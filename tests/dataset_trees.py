@@ -28,7 +28,7 @@ def halves(left: int, right: int, kind: Any = np.uint8) -> np.ndarray:
     return values
 
 
-def photo(path: Path, size: tuple[int, int] = (HEIGHT, WIDTH), **options: Any) -> None:
+def write_image(path: Path, size: tuple[int, int] = (HEIGHT, WIDTH), **options: Any) -> None:
     save(path, np.full((*size, 3), 90, np.uint8), **options)
 
 
@@ -64,11 +64,11 @@ def build_own(root: Path) -> None:
     panoptic(
         root / "panoptic.json", root / "panoptic/a.png", categories, image=image, segments={7: 1, 300: 2}
     )
-    photo(root / "images/a.png")
+    write_image(root / "images/a.png")
 
 
 def build_semantic(root: Path) -> None:
-    photo(root / "images/a.png")
+    write_image(root / "images/a.png")
     save(root / "labels/a.png", halves(0, 1))
     (root / "names.txt").write_text("0: cat\n1: wall\n")
 
@@ -82,12 +82,12 @@ def build_coco(root: Path) -> None:
         image=image,
         segments={7: 1, 300: 200},
     )
-    photo(root / "val2017/000000000005.jpg")
+    write_image(root / "val2017/000000000005.jpg")
 
 
 def build_ade20k(root: Path) -> None:
     stem = "ADE_val_00000001"
-    photo(root / f"images/validation/{stem}.jpg")
+    write_image(root / f"images/validation/{stem}.jpg")
     save(root / f"annotations/validation/{stem}.png", halves(0, 150))
     save(root / f"annotations_detectron2/validation/{stem}.png", halves(255, 149))
     save(root / f"annotations_instance/validation/{stem}.png", np.stack([halves(0, 100)] * 3, axis=-1))
@@ -101,7 +101,7 @@ def build_ade20k(root: Path) -> None:
 
 
 def build_cityscapes(root: Path) -> None:
-    photo(root / CITY_PHOTO)
+    write_image(root / CITY_PHOTO)
     save(root / f"{CITY}_labelIds.png", halves(7, 26))
     save(root / f"{CITY}_labelTrainIds.png", halves(0, 13))
     save(root / f"{CITY}_instanceIds.png", halves(7, 26000, np.uint16))
@@ -115,7 +115,7 @@ def build_cityscapes(root: Path) -> None:
 
 
 def build_mapillary(root: Path) -> None:
-    photo(root / "validation/images/x.jpg")
+    write_image(root / "validation/images/x.jpg")
     palette = Image.fromarray(halves(0, 65)).convert("P")
     palette.putdata(halves(0, 65).ravel().tolist())
     (root / "validation/labels").mkdir(parents=True)

@@ -45,7 +45,7 @@ def prediction_document() -> dict[str, Any]:
     }
 
 
-def id_picture(ids: object) -> Image.Image:
+def id_map_to_image(ids: object) -> Image.Image:
     """COCO's id PNG."""
     values = np.array(ids, dtype=np.int64)
     return Image.fromarray(
@@ -63,5 +63,5 @@ def write_pair(root: Path, truth: object = None, prediction: object = None) -> t
         (root / name).mkdir(parents=True)
         (root / f"{name}.json").write_text(json.dumps(document), encoding="utf-8")
         for id in (1, 2):
-            id_picture(ids).save(root / name / f"{id}.png")
+            id_map_to_image(ids).save(root / name / f"{id}.png")
     return root / "truth.json", root / "truth", root / "prediction.json", root / "prediction"

@@ -6,10 +6,10 @@ from ovrcoat.evaluation.metrics.mean_iou import MeanIou, tallies_of
 from ovrcoat.evaluation.metrics.panoptic_quality import PanopticQuality, Tally
 from ovrcoat.evaluation.reports.report import (
     DataFacts,
+    ErrorAnalysisScores,
     EvaluationReport,
     ImageTallies,
     InstanceScores,
-    LostMaskScores,
     ModelFacts,
     PanopticScores,
     RunReport,
@@ -28,25 +28,25 @@ SEEN = (1, 40)
 IDS = [category.id for category in CATEGORIES]
 
 
-def random_report(seed: int, *, photos: int = 12, trusts: tuple[float, ...] = (0.0, 0.5)) -> EvaluationReport:
+def random_report(seed: int, *, images: int = 12, trusts: tuple[float, ...] = (0.0, 0.5)) -> EvaluationReport:
     """Random tallies, and the runs' numbers computed from them by the metrics themselves."""
     generator = np.random.default_rng(seed)
-    panoptic = [{trust_key(trust): _counts(generator) for trust in trusts} for _ in range(photos)]
-    cells = [{trust_key(trust): _cells(generator) for trust in trusts} for _ in range(photos)]
+    panoptic = [{trust_key(trust): _counts(generator) for trust in trusts} for _ in range(images)]
+    cells = [{trust_key(trust): _cells(generator) for trust in trusts} for _ in range(images)]
     return EvaluationReport(
         model=ModelFacts(name="tiny", hash="0123456789abcdef", provenance={"source": "random"}),
-        data=DataFacts(name="toys", split="val", root="toys", photos=photos, fingerprint="feed" * 4),
+        data=DataFacts(name="toys", split="val", root="toys", images=images, fingerprint="feed" * 4),
         protocol={"short_side": 64, "background": "none"},
         vocabulary=Vocabulary(CATEGORIES, name="toys").to_dict(),
         seen_category_ids=SEEN,
         runs=tuple(_run(trust, panoptic, cells) for trust in trusts),
         images=tuple(
             ImageTallies(
-                image_id=f"photo {number}",
+                image_id=f"image {number}",
                 panoptic={key: counts for key, counts in panoptic[number].items()},
                 semantic={key: tallies_of(one, category_ids=IDS) for key, one in cells[number].items()},
             )
-            for number in range(photos)
+            for number in range(images)
         ),
         timing={"seconds": 1.5},
     )
@@ -69,7 +69,7 @@ def _run(trust, panoptic, cells):
                 "per_class": {"1": {"name": "cat", "AP": 12.5, "AP50": 25.0}},
             }
         ),
-        lost_masks=LostMaskScores.model_validate(
+        error_analysis=ErrorAnalysisScores.model_validate(
             {
                 "rows": [
                     {"outcome": "found", "meaning": "matched", "counts": {"All": 3, "Seen": 0}},

@@ -16,7 +16,7 @@ from ovrcoat.model.pixel_decoder import PixelDecoder
 from ovrcoat.model.text_classifier import TextClassifier
 from ovrcoat.structures import EncoderFeatures, MaskEmbeddings
 
-SEED = 15  # chosen so that COAT saves a mask of the fixture `photo_pixels`
+SEED = 15  # chosen so that COAT saves a mask of the fixture `image_pixels`
 EMBEDDING, CHANNELS, QUERIES = 16, 32, 10  # GroupNorm in the pixel decoder needs 32 channels
 
 
@@ -51,7 +51,7 @@ class TinyEncoder(Encoder):
         inside = F.interpolate(mask_logits.detach(), size=size, mode="bilinear", align_corners=False) > 0
         dense = features.dense.to(self.projection.weight.dtype)
         pooled = mask_pool(dense, inside.to(dense.dtype))
-        return MaskEmbeddings(embeddings=self.projection(pooled), on_map=inside.flatten(2).any(-1))
+        return MaskEmbeddings(embeddings=self.projection(pooled), valid_mask=inside.flatten(2).any(-1))
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
         self.texts.extend(texts)

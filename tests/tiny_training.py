@@ -1,4 +1,4 @@
-"""A training that takes a second: a CLIP of a few thousand weights, photos of two coloured, noisy halves."""
+"""A training that takes a second: a CLIP of a few thousand weights, images of two coloured, noisy halves."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ def make_model(path: Path, *, drop_path: float = 0.0) -> Path:
     return path
 
 
-def make_photos(root: Path, halves: Sequence[tuple[int, int]], *, crowds: Sequence[int] = ()) -> Path:
+def make_images(root: Path, halves: Sequence[tuple[int, int]], *, crowds: Sequence[int] = ()) -> Path:
     """A labelled folder with a photo of 36 × 48 for each pair of segments, left and right.
 
     A pair with `VOID` has no label there; segments of a category in `crowds` are crowds.
@@ -48,7 +48,7 @@ def make_photos(root: Path, halves: Sequence[tuple[int, int]], *, crowds: Sequen
         ids = np.full((36, 48), left, dtype=np.uint8)
         ids[:, 16 + 4 * number :] = right
         colours = np.array([COLOURS[key] for key in range(4)])[ids]
-        # flat photos would have GroupNorm divide by nothing, and gradients of millions
+        # flat images would have GroupNorm divide by nothing, and gradients of millions
         noise = np.random.default_rng(number).integers(-20, 21, colours.shape)
         pixels = (colours + noise).clip(0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(root / "images" / name)
@@ -69,13 +69,13 @@ def make_photos(root: Path, halves: Sequence[tuple[int, int]], *, crowds: Sequen
 def settings(
     folder: Path, *, output: Path, stages: Sequence[Mapping[str, Any]], **more: Any
 ) -> dict[str, Any]:
-    """A whole configuration as plain values; the model and the photos are made if they are not there."""
+    """A whole configuration as plain values; the model and the images are made if they are not there."""
     model = folder / "tiny.safetensors"
     if not model.exists():
         make_model(model)
     if not (folder / "full").exists():
-        make_photos(folder / "full", [(CAT, SKY), (SKY, CAT), (CAT, ZEBRA)])
-        make_photos(folder / "part", [(CAT, VOID), (VOID, VOID), (VOID, SKY)])
+        make_images(folder / "full", [(CAT, SKY), (SKY, CAT), (CAT, ZEBRA)])
+        make_images(folder / "part", [(CAT, VOID), (VOID, VOID), (VOID, SKY)])
     base = {"start": {"model": "tiny.safetensors"}, "vocabulary": WORDS, "output": str(output)}
     chosen: dict[str, Any] = {"precision": "float32", "workers": 0, "save_every": 2, "stages": list(stages)}
     return base | chosen | more
@@ -83,7 +83,13 @@ def settings(
 
 def stage(name: str, *, steps: int = 4, data: str = "full", **more: Any) -> dict[str, Any]:
     """One stage of a configuration; `schedule` in `more` is added to the usual one."""
-    schedule = {"steps": steps, "batch_size": 2, "learning_rate": 1e-3, "warm_up": 2, "clip_norm": 1.0}
+    schedule = {
+        "steps": steps,
+        "batch_size": 2,
+        "learning_rate": 1e-3,
+        "warmup_steps": 2,
+        "max_grad_norm": 1.0,
+    }
     unlabelled = "unknown" if data == "part" else "void"
     usual: dict[str, Any] = {
         "name": name,

@@ -1,8 +1,8 @@
-"""What ./demo runs: real photos from installed packages, each with words of its own, segmented by nano.
+"""What ./demo runs: real images from installed packages, each with words of its own, segmented by nano.
 
-`python tools/demo.py FOLDER` writes to FOLDER the photos, ATTRIBUTION.txt, and for each photo a folder with
-its overlay, its id map and the segments as JSON (apart, since each photo has its own vocabulary). Nothing is
-downloaded: the photos lie inside the packages scikit-image (public domain, CC0) and scikit-learn (CC BY 2.0).
+`python tools/demo.py FOLDER` writes to FOLDER the images, ATTRIBUTION.txt, and for each image a folder with
+its overlay, its id map and the segments as JSON (apart, since each image has its own vocabulary). Nothing is
+downloaded: the images lie inside the packages scikit-image (public domain, CC0) and scikit-learn (CC BY 2.0).
 """
 
 import shutil
@@ -17,7 +17,7 @@ from ovrcoat import Segmenter
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A photo, where it lies, whose it is, and the words to ask it for."""
+    """An image, where it lies, whose it is, and the words to ask it for."""
 
     package: str
     file: str
@@ -68,9 +68,9 @@ EXAMPLES = (
 
 
 def main(folder: Path) -> None:
-    """Copy the photos to `folder`, segment each, say what was found and where."""
-    photos = folder / "photos"
-    photos.mkdir(parents=True, exist_ok=True)
+    """Copy the images to `folder`, segment each, say what was found and where."""
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
     credits = "\n".join(f"{Path(example.file).name}: {example.credit}" for example in EXAMPLES)
     (folder / "ATTRIBUTION.txt").write_text(credits + "\n", encoding="utf-8")
 
@@ -78,15 +78,15 @@ def main(folder: Path) -> None:
     segmenter = Segmenter.load("nano")
     overlays: list[Path] = []
     for example in EXAMPLES:
-        photo = photos / Path(example.file).name
-        shutil.copyfile(_inside(example.package) / example.file, photo)
-        print(f'\novrcoat segment {photo.name} --vocabulary "{example.vocabulary}"')
-        result = segmenter.segment(photo, example.vocabulary)
+        image = images / Path(example.file).name
+        shutil.copyfile(_inside(example.package) / example.file, image)
+        print(f'\novrcoat segment {image.name} --vocabulary "{example.vocabulary}"')
+        result = segmenter.segment(image, example.vocabulary)
         print(result.summary())
         overlays += [
-            path for path in result.save(folder / photo.stem, overwrite=True) if path.suffix == ".jpg"
+            path for path in result.save(folder / image.stem, overwrite=True) if path.suffix == ".jpg"
         ]
-    print(f"\n{len(EXAMPLES)} photos in {time.perf_counter() - start:.1f} s. The segments drawn on them:")
+    print(f"\n{len(EXAMPLES)} images in {time.perf_counter() - start:.1f} s. The segments drawn on them:")
     for overlay in overlays:
         print(f"  {overlay}")
 
@@ -95,7 +95,7 @@ def _inside(package: str) -> Path:
     """The folder of an installed package, found without importing it."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
-        sys.exit(f"error: the demo takes photos from {package}. Run: pip install 'ovrcoat[demo]'")
+        sys.exit(f"error: the demo takes images from {package}. Run: pip install 'ovrcoat[demo]'")
     return Path(spec.origin).parent
 
 

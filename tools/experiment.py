@@ -6,7 +6,7 @@ formula) and on probabilities (the released code's second softmax).
     python tools/experiment.py --data ../shared/data --folder runs/experiment
 
 Trains configs/experiment.yaml once per seed (two stages, and the second one again with the other loss),
-evaluates the checkpoints on MSRC (zero-shot: none of its photos was trained on) and on held-out COCO photos,
+evaluates the checkpoints on MSRC (zero-shot: none of its images was trained on) and on held-out COCO images,
 and writes table.md. Interrupt it: the next call goes on. Several seeds may run at once, one process each
 (--seeds 0, --seeds 1, ...); --only-table then puts them together.
 """
@@ -158,7 +158,7 @@ def mean_ious(reports: Reports, name: str, row: str) -> list[float]:
 def lost_table(reports: Reports, name: str) -> str:
     """What became of the true segments, summed over the seeds, in percent."""
     known = known_rows(reports, name)
-    lost = {row: [run["lost_masks"] for run in runs_of(reports, name, row)] for row in known}
+    lost = {row: [run["error_analysis"] for run in runs_of(reports, name, row)] for row in known}
     rows = []
     for place, outcome in enumerate(lost["neither"][0]["rows"]):
         cells = []

@@ -26,8 +26,8 @@ from ovrcoat.config import (
     PixelDecoderConfig,
     ResNetConfig,
 )
-from ovrcoat.postprocessing.scoring import score_masks
 from ovrcoat.model.network import SegmentationNetwork, build_network
+from ovrcoat.postprocessing.scoring import score_masks
 from ovrcoat.structures import CategoryEmbeddings, ImageBatch
 
 DEFAULT_FOLDER = Path(__file__).parents[1] / "tests" / "goldens"
@@ -97,7 +97,7 @@ def formula_weight(name: str, like: Tensor) -> Tensor:
 
 
 def golden_images() -> ImageBatch:
-    """One photo of waves, with some padding."""
+    """One image of waves, with some padding."""
     rows = torch.arange(PADDED[0], dtype=torch.float64)[:, None]
     columns = torch.arange(PADDED[1], dtype=torch.float64)
     colours = [torch.sin(rows * (0.05 + 0.1 * c) + columns * (0.21 - 0.07 * c)) for c in range(3)]

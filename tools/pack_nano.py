@@ -22,7 +22,7 @@ from ovrcoat.training.state import check_settings
 from ovrcoat.vocabulary import Vocabulary
 
 CONFIG = Path(__file__).parents[1] / "configs/nano.yaml"
-LICENCE = "Apache-2.0; trained on photos with terms of their own, see docs/nano.md"
+LICENCE = "Apache-2.0; trained on images with terms of their own, see docs/nano.md"
 TEXT_PART = {"nano-text.safetensors": ("encoder.text_tower.",)}
 
 
@@ -68,13 +68,13 @@ def pack(run: Path, config: Path, *, target: Path) -> None:
         },
         dtype=torch.float16,
         parts=TEXT_PART,
-        text_rows=dict(zip(known, rows, strict=True)),
+        text_embeddings=dict(zip(known, rows, strict=True)),
     )
 
 
 def known_names() -> list[str]:
     """Names whose rows are shipped, since nearly every call asks them: the background words and COCO's."""
-    background = Vocabulary.of("-").with_background("on").hidden
+    background = Vocabulary.of("-").with_background("on").background
     groups = (*background, *Vocabulary.named("coco").categories)
     return list(dict.fromkeys(name for category in groups for name in category.names))
 

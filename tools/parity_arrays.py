@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovrcoat.postprocessing.scoring import score_masks
-from ovrcoat.postprocessing.upsampling import PhotoSizes, upsample_tiles
-from ovrcoat.model.encoders.clip_masks import logits_on_map
+from ovrcoat.model.encoders.clip_masks import resize_logits
 from ovrcoat.model.text_classifier import category_logits
+from ovrcoat.postprocessing.scoring import score_masks
+from ovrcoat.postprocessing.upsampling import ImageSizes, upsample_tiles
 from ovrcoat.structures import Encoding, MaskEmbeddings, MaskPredictions, MaskProposals, PixelFeatures
 from ovrcoat.vocabulary import Vocabulary
 from parity_compare import Line, compare, compare_probs
@@ -115,11 +115,11 @@ def _final_probs(run: Run, *, case: str, gamma: float, valid: bool) -> Tensor:
 
 
 def _upsampled(run: Run, count: str, *, to_output: bool) -> Tensor:
-    """The first masks at the padded size, or cropped to the photo and at the size that was asked for."""
+    """The first masks at the padded size, or cropped to the image and at the size that was asked for."""
     padded = run.images.padded_size
     valid, output = (run.images.valid_sizes[0], run.output_size) if to_output else (padded, padded)
     tiles = upsample_tiles(
-        run.proposals[-1].mask_logits[0, : int(count)], PhotoSizes(padded=padded, valid=valid, output=output)
+        run.proposals[-1].mask_logits[0, : int(count)], ImageSizes(padded=padded, valid=valid, output=output)
     )
     return torch.cat([tile for _, tile in tiles], dim=1)
 
@@ -203,7 +203,7 @@ RUN: dict[str, Callable[..., Tensor]] = {
     r"decoder/pred_masks_(\d+)": lambda run, i: run.proposals[int(i)].mask_logits,
     r"in_vocab/probs": lambda run: run.predictions.in_vocab_logits.softmax(dim=-1),
     r"in_vocab/void_prob": _void_probs,
-    r"clip/masks_for_pooling": lambda run: logits_on_map(run.proposals[-1].mask_logits, run.features.dense),
+    r"clip/masks_for_pooling": lambda run: resize_logits(run.proposals[-1].mask_logits, run.features.dense),
     r"clip/mask_pooled": lambda run: run.outputs["encoder.head_norm<"][0][0][0],
     r"clip/mask_embedding": lambda run: run.clip.embeddings,
     r"clip/out_vocab_probs": lambda run: run.clip_probs(run.clip),

@@ -1,4 +1,4 @@
-"""The recorded network rebuilt, and everything that it computes on the way for one photo."""
+"""The recorded network rebuilt, and everything that it computes on the way for one image."""
 
 import json
 from collections import defaultdict
@@ -34,7 +34,7 @@ from ovrcoat.vocabulary import Category, Vocabulary
 
 @dataclass(frozen=True)
 class Subject:
-    """A recorded network, its vocabulary, and the photos by the name of their run."""
+    """A recorded network, its vocabulary, and the images by the name of their run."""
 
     family: str
     folder: Path
@@ -68,7 +68,7 @@ class Subject:
         return self.network.embed_names(names, self.templates)
 
     def is_batch(self, run: str) -> bool:
-        """Several photos were recorded together: padded to one size, which this package never does."""
+        """Several images were recorded together: padded to one size, which this package never does."""
         return len(self.numbers["runs"].get(run, ())) > 1
 
     def run(self, name: str) -> "Run":
@@ -167,13 +167,13 @@ def _vocabulary(entries: list[dict[str, Any]]) -> Vocabulary:
 
 
 class Run:
-    """One photo through the network, with every part's outputs kept in `seen_by` (attribute path → calls)."""
+    """One image through the network, with every part's outputs kept in `seen_by` (attribute path → calls)."""
 
-    def __init__(self, subject: Subject, photo: dict[str, Any]) -> None:
+    def __init__(self, subject: Subject, image: dict[str, Any]) -> None:
         network = subject.network
         self.subject = subject
-        self.output_size = tuple(photo["output_hw"])
-        pixels = read_image(subject.folder.parent / photo["file"]).pixels
+        self.output_size = tuple(image["output_hw"])
+        pixels = read_image(subject.folder.parent / image["file"]).pixels
         self.images: ImageBatch = batch_images([pixels])
         with recording(network) as outputs:
             self.features: EncoderFeatures = network.encoder(self.images)

@@ -14,7 +14,7 @@ from ovrcoat.postprocessing.instance import instances
 from ovrcoat.postprocessing.panoptic import panoptic
 from ovrcoat.postprocessing.scoring import score_masks
 from ovrcoat.postprocessing.semantic import semantic, semantic_tiles
-from ovrcoat.postprocessing.upsampling import PhotoSizes
+from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.structures import ScoredMasks
 from parity_compare import Line, compare_halves, compare_numbers
 from parity_network import Run, Subject
@@ -46,8 +46,8 @@ def _check(subject: Subject, name: str, recorded: Any) -> Line:
     return Line(title, "unknown array")
 
 
-def _scored(run: Run, gamma: float) -> tuple[ScoredMasks, PhotoSizes]:
-    """The photo's masks with final probabilities, and its sizes."""
+def _scored(run: Run, gamma: float) -> tuple[ScoredMasks, ImageSizes]:
+    """The image's masks with final probabilities, and its sizes."""
     inference = run.subject.config.inference
     scored = score_masks(
         run.predictions,
@@ -59,7 +59,7 @@ def _scored(run: Run, gamma: float) -> tuple[ScoredMasks, PhotoSizes]:
         ensemble_on_valid_mask=inference.ensemble_on_valid_mask,
     )
     valid = run.images.valid_sizes[0]
-    return scored, PhotoSizes(padded=run.images.padded_size, valid=valid, output=run.output_size)
+    return scored, ImageSizes(padded=run.images.padded_size, valid=valid, output=run.output_size)
 
 
 def _panoptic(

@@ -42,9 +42,9 @@ class RecordedPoints:
     def __init__(self, arrays: Mapping[str, Tensor], case: str) -> None:
         self.arrays, self.case = arrays, case
 
-    def for_matching(self, photo: int, *, prediction: int, count: int) -> Tensor:
+    def for_matching(self, image: int, *, prediction: int, count: int) -> Tensor:
         """As recorded."""
-        return self.arrays[f"{self.case}/layer{prediction}/matcher_points_item{photo}"]
+        return self.arrays[f"{self.case}/layer{prediction}/matcher_points_item{image}"]
 
     def for_losses(self, mask_logits: object, *, prediction: int, count: int) -> Tensor:
         """As recorded."""
@@ -94,12 +94,12 @@ def _arrays_of(arrays: Mapping[str, Tensor], case: str) -> list[str]:
 
 
 def compute(subject: Subject, case: str, arrays: Mapping[str, Tensor]) -> Case:
-    """The case's photos through the network in training mode of the second stage, and its losses."""
-    photos = {"all_empty": (1,)}.get(case, (0, 1))
+    """The case's images through the network in training mode of the second stage, and its losses."""
+    indices = {"all_empty": (1,)}.get(case, (0, 1))
     emptied = {"one_empty": (1,), "all_empty": (1,)}.get(case, ())
-    files = [subject.numbers["train_images"][index]["file"] for index in photos]
+    files = [subject.numbers["train_images"][index]["file"] for index in indices]
     images = batch_images([read_image(subject.folder.parent / file).pixels for file in files])
-    targets = tuple(_targets(arrays, index, images.padded_size, empty=index in emptied) for index in photos)
+    targets = tuple(_targets(arrays, index, images.padded_size, empty=index in emptied) for index in indices)
     network = copy.deepcopy(subject.network)
     STAGES["ovr"].prepare(network)
     statistics = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -114,12 +114,12 @@ def compute(subject: Subject, case: str, arrays: Mapping[str, Tensor]) -> Case:
     costs = {}
     for layer, prediction in enumerate(predictions.layers):
         logits = torch.cat((prediction.category_logits, prediction.void_logits[..., None]), -1)
-        for photo, target in enumerate(targets):
-            costs[f"layer{layer}/item{photo}"] = matching_cost(
-                wanted_probabilities(logits[photo].log_softmax(-1), target.category_ids),
-                prediction.mask_logits[photo],
+        for image, target in enumerate(targets):
+            costs[f"layer{layer}/item{image}"] = matching_cost(
+                wanted_probabilities(logits[image].log_softmax(-1), target.category_ids),
+                prediction.mask_logits[image],
                 target.masks,
-                points=points.for_matching(photo, prediction=layer, count=count),
+                points=points.for_matching(image, prediction=layer, count=count),
                 weights=weights,
             )
     live = case in LIVE_STATISTICS and bool(statistics)

@@ -1,4 +1,4 @@
-"""Open-vocabulary panoptic segmentation: a photo and any words in, named segments out."""
+"""Open-vocabulary panoptic segmentation: an image and any words in, named segments out."""
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -3,8 +3,8 @@
 OvrcoatError
 ├── ConfigError       a setting, a model name, a device
 ├── VocabularyError   the words
-├── ImageError        a photo that cannot be read or used
-├── DatasetError      labelled photos: missing, incomplete, contradicting
+├── ImageError        an image that cannot be read or used
+├── DatasetError      labelled images: missing, incomplete, contradicting
 ├── TrainingError     a training that cannot go on
 ├── CheckpointError   a file of weights
 ├── OutputError       a place that cannot be written
@@ -25,7 +25,7 @@ class VocabularyError(OvrcoatError):
 
 
 class ImageError(OvrcoatError):
-    """A photo cannot be read or used."""
+    """An image cannot be read or used."""
 
 
 class DatasetError(OvrcoatError):

@@ -11,7 +11,7 @@ MOST_EXAMPLES = 5
 
 
 @dataclass(slots=True)
-class Finding:
+class Issue:
     """One kind of fault: `code` for programs, `message` for people (what it is, why it matters, what to do).
 
     Attributes:
@@ -42,20 +42,20 @@ class Finding:
         }
 
 
-class Findings:
+class IssueList:
     """Gathers findings by code, in the order in which kinds were first met."""
 
     def __init__(self) -> None:
-        self._by_code: dict[str, Finding] = {}
+        self._by_code: dict[str, Issue] = {}
 
     def add(self, code: str, message: str, *, example: str, level: Level = "error") -> None:
         """Count one more of this kind."""
-        finding = self._by_code.setdefault(code, Finding(code, level, message, 0, []))
-        finding.count += 1
-        if len(finding.examples) < MOST_EXAMPLES:
-            finding.examples.append(example)
+        issue = self._by_code.setdefault(code, Issue(code, level, message, 0, []))
+        issue.count += 1
+        if len(issue.examples) < MOST_EXAMPLES:
+            issue.examples.append(example)
 
-    def __iter__(self) -> Iterator[Finding]:
+    def __iter__(self) -> Iterator[Issue]:
         return iter(self._by_code.values())
 
     def __len__(self) -> int:
@@ -64,9 +64,9 @@ class Findings:
     def __contains__(self, code: object) -> bool:
         return code in self._by_code
 
-    def of(self, level: Level) -> tuple[Finding, ...]:
+    def of(self, level: Level) -> tuple[Issue, ...]:
         """The findings of one level."""
-        return tuple(finding for finding in self if finding.level == level)
+        return tuple(issue for issue in self if issue.level == level)
 
     def raise_errors(self, subject: str) -> None:
         """Refuse `subject` if there are errors.
@@ -75,5 +75,5 @@ class Findings:
             DatasetError: all errors, one per line.
         """
         if errors := self.of("error"):
-            lines = "\n".join(f"- {finding}" for finding in errors)
+            lines = "\n".join(f"- {issue}" for issue in errors)
             raise DatasetError(f"{subject} cannot be used:\n{lines}")

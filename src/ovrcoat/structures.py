@@ -15,7 +15,7 @@ Size = tuple[int, int]  # (height, width) in pixels
 
 @dataclass(frozen=True, slots=True)
 class ImageBatch:
-    """Photos of one padded size, ready for an encoder.
+    """Images of one padded size, ready for an encoder.
 
     `pixels` are RGB in 0..255, padded right and bottom to a multiple of 32; what lies outside `valid_sizes`
     is padding, which the encoder sets to zero after its own normalisation (as the released code has it).
@@ -63,11 +63,11 @@ class MaskProposals:
 class MaskEmbeddings:
     """CLIP's own embedding (not normalised) of what each mask covers.
 
-    `on_map` is False for a mask that vanishes on CLIP's coarse map: its embedding means nothing.
+    `valid_mask` is False for a mask that vanishes on CLIP's coarse map: its embedding means nothing.
     """
 
     embeddings: Float[Tensor, "batch query embedding"]
-    on_map: Bool[Tensor, "batch query"]
+    valid_mask: Bool[Tensor, "batch query"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,13 @@ class Encoding:
     clip: MaskEmbeddings
 
     def one(self, row: int) -> "Encoding":
-        """One photo of the batch, in memory of its own, so that it does not keep its batch mates alive."""
+        """One image of the batch, in memory of its own, so that it does not keep its batch mates alive."""
         if len(self.clip.embeddings) == 1:
             return self
         masks, clip, place = self.proposals, self.clip, slice(row, row + 1)
         return Encoding(
             proposals=MaskProposals(masks.mask_logits[place].clone(), masks.embeddings[place].clone()),
-            clip=MaskEmbeddings(clip.embeddings[place].clone(), clip.on_map[place].clone()),
+            clip=MaskEmbeddings(clip.embeddings[place].clone(), clip.valid_mask[place].clone()),
         )
 
 
@@ -105,15 +105,15 @@ class MaskPredictions:
     in_vocab_logits: Float[Tensor, "batch query category"]
     void_logits: Float[Tensor, "batch query"]
     out_vocab_logits: Float[Tensor, "batch query category"]
-    on_map: Bool[Tensor, "batch query"]
+    valid_mask: Bool[Tensor, "batch query"]
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredMasks:
-    """The masks of ONE photo with final probabilities: what post-processing works on.
+    """The masks of ONE image with final probabilities: what post-processing works on.
 
     `category_probs` sum to one over the categories; multiplied by `objectness` they are the class
-    probabilities of the paper. `objectness` is after COAT, `objectness_before` without it; `certainty` is
+    probabilities of the paper. `objectness` is after COAT, `objectness_before` without it; `clip_confidence` is
     CLIP's largest category probability (`p_cer` of the paper).
     """
 
@@ -121,4 +121,4 @@ class ScoredMasks:
     category_probs: Float[Tensor, "query category"]
     objectness: Float[Tensor, " query"]
     objectness_before: Float[Tensor, " query"]
-    certainty: Float[Tensor, " query"]
+    clip_confidence: Float[Tensor, " query"]

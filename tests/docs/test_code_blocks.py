@@ -1,6 +1,6 @@
 """Every code block of the README and of docs/ runs, or says above it why it does not.
 
-Blocks of a page run in order in an empty folder that holds `photo.jpg` and `photos/` (two photos):
+Blocks of a page run in order in an empty folder that holds `image.jpg` and `images/` (two images):
 Python blocks in one namespace, `bash` blocks in a shell that stops at the first error, of `console` blocks
 the lines after `$ `. The line above a block may be `<!-- not run: the reason -->`. Output is shown in blocks
 of other languages.

@@ -33,7 +33,7 @@ def settings(group: type[BaseModel], place: str = "") -> Iterator[tuple[str, str
             yield path, "required" if field.is_required() else "none"  # its own rows stand below stages
         elif inner:
             if field.default is None:
-                yield path, "off" if name in {"ovr", "watch"} else "none"
+                yield path, "off" if name in {"ovr", "validation"} else "none"
             yield from settings(inner[0], f"{path}.0." if many else f"{path}.")
         elif field.default is PydanticUndefined:
             yield path, "required"

@@ -50,8 +50,8 @@ def tiny_model(monkeypatch: pytest.MonkeyPatch, tiny_segmenter: Segmenter) -> Se
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo_pixels: np.ndarray) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image_pixels: np.ndarray) -> Path:
     """The current folder, with photo.jpg in it."""
     monkeypatch.chdir(tmp_path)
-    Image.fromarray(photo_pixels).save(tmp_path / "photo.jpg")
+    Image.fromarray(image_pixels).save(tmp_path / "photo.jpg")
     return tmp_path

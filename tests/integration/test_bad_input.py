@@ -54,14 +54,14 @@ UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.usefixtures("tiny_model")
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_a_bad_photo_is_told_skipped_and_listed(ovrcoat, folder: Path, name: str):
+def test_a_bad_image_is_told_skipped_and_listed(ovrcoat, folder: Path, name: str):
     make, message = UNREADABLE[name]
     make(folder / name)
     outcome = ovrcoat("segment", name, "photo.jpg", *WORDS, "--json", "--output", "out")
     assert outcome.status == 1
     assert f"error: {message}" in outcome.err
     document = outcome.document
-    assert [photo["file"] for photo in document["photos"]] == ["photo.jpg"]
+    assert [image["file"] for image in document["images"]] == ["photo.jpg"]
     (failure,) = document["failed"]
     assert failure["file"] == name
     assert failure["error"].startswith(message)
@@ -98,14 +98,14 @@ ODD: dict[str, tuple[Callable[[Path], object], tuple[int, int]]] = {
 
 @pytest.mark.usefixtures("tiny_model")
 @pytest.mark.parametrize("name", ODD)
-def test_odd_photos_are_segmented_at_the_size_that_their_viewer_sees(ovrcoat, folder: Path, name: str):
+def test_odd_images_are_segmented_at_the_size_that_their_viewer_sees(ovrcoat, folder: Path, name: str):
     make, (width, height) = ODD[name]
     make(folder / name)
     outcome = ovrcoat("segment", name, *WORDS, "--json", "--output", "out")
     assert (outcome.status, outcome.document["failed"]) == (0, [])
-    (photo,) = outcome.document["photos"]
-    assert (photo["width"], photo["height"]) == (width, height)
-    for written in photo["written"]:
+    (image,) = outcome.document["images"]
+    assert (image["width"], image["height"]) == (width, height)
+    for written in image["written"]:
         with Image.open(written) as image:
             assert image.size[0] >= width if "overlay" in written else image.size == (width, height)
 
@@ -226,11 +226,11 @@ def test_wrong_usage(ovrcoat, arguments: tuple[str, ...], message: str):
     assert outcome.err.count("\n") == 1
 
 
-def test_no_photo_is_found(ovrcoat, folder: Path):
+def test_no_image_is_found(ovrcoat, folder: Path):
     (folder / "empty").mkdir()
     outcome = ovrcoat("segment", "empty", *WORDS)
     assert (outcome.status, outcome.out) == (2, "")
-    assert "error: empty: this folder gives no photo" in outcome.err
+    assert "error: empty: this folder gives no image" in outcome.err
 
 
 def test_debug_shows_where_an_error_comes_from(ovrcoat, folder: Path):

@@ -38,9 +38,9 @@ def checkpoint(tmp_path: Path) -> str:
 
 
 def test_operations_are_two_per_multiply_add_and_every_part_has_some(checkpoint: str):
-    import photo
+    import image
 
-    counted = photo.count(checkpoint, size=(96, 64), few_masks=True)
+    counted = image.count(checkpoint, size=(96, 64), few_masks=True)
     parts = counted["parts"]
     assert min(parts[name] for name in ("encoder", "pixel_decoder", "mask_decoder", "classify")) > 0
     assert sum(parts.values()) == counted["total"]
@@ -52,12 +52,12 @@ def test_operations_are_two_per_multiply_add_and_every_part_has_some(checkpoint:
     assert parts["answer"] > 0  # the merge resizes by matrix products
 
 
-def test_a_photo_is_measured_in_parts_and_the_network_stays_as_it_was(checkpoint: str):
-    import photo
-    from models import WORDS, load, make_photo
+def test_a_image_is_measured_in_parts_and_the_network_stays_as_it_was(checkpoint: str):
+    import image
+    from models import WORDS, load, make_image
     from parts import PARTS, Meter, watching
 
-    found = photo.measure(checkpoint, size=(96, 64), dtype="float32", repeats=1, few_masks=True)
+    found = image.measure(checkpoint, size=(96, 64), dtype="float32", repeats=1, few_masks=True)
     assert found["input"] == (64, 96)
     assert set(found["parts"]) == set(PARTS)
     assert sum(found["parts"].values()) > 0
@@ -68,13 +68,13 @@ def test_a_photo_is_measured_in_parts_and_the_network_stays_as_it_was(checkpoint
     before = vars(segmenter).copy(), vars(segmenter.network).keys()
     meter = Meter(iter(range(1000)).__next__)
     with watching(segmenter, meter):
-        segmenter.segment(make_photo(64, 48), WORDS, background="none")
+        segmenter.segment(make_image(64, 48), WORDS, background="none")
     assert (vars(segmenter), vars(segmenter.network).keys()) == before
     assert {part for part, steps in meter.parts.items() if steps} == set(PARTS)
 
 
-def test_the_photo_has_the_shape_that_gives_the_input():
-    import photo
+def test_the_image_has_the_shape_that_gives_the_input():
+    import image
 
     from ovrcoat.data.transforms import test_size as network_size
 
@@ -82,7 +82,7 @@ def test_the_photo_has_the_shape_that_gives_the_input():
         def with_settings(self, **settings: int) -> dict[str, int]:
             return settings
 
-    settings, pixels = photo.prepare(Plain(), (1199, 800))
+    settings, pixels = image.prepare(Plain(), (1199, 800))
     assert pixels.shape == (427, 640, 3)
     assert network_size(pixels.shape[:2], **settings) == (800, 1199)
 
@@ -161,11 +161,11 @@ def test_equal_pixels_are_paired_segments():
                 category=f"category {category}",
                 score=1.0,
                 area=ids.count(place),
-                box=(0, 0, 1, 1),
+                bbox=(0, 0, 1, 1),
                 is_thing=True,
                 objectness=1.0,
                 objectness_before=1.0,
-                certainty=1.0,
+                clip_confidence=1.0,
                 top=(),
                 query=place,
             )
@@ -206,7 +206,7 @@ def test_a_measurement_that_fails_says_why():
 
 
 def test_one_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    import photo_page
+    import image_page
     import run
 
     def here(function: str, **arguments: object) -> object:
@@ -214,11 +214,11 @@ def test_one_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
         answer = getattr(import_module(module), name)(**json.loads(json.dumps(arguments)))
         return json.loads(json.dumps(answer))
 
-    for module in (run, photo_page):
+    for module in (run, image_page):
         monkeypatch.setattr(module, "own_process", here)
     monkeypatch.setenv("OVRCOAT_CACHE", "none")  # it sets another one
     page = tmp_path / "page.md"
-    options = ["--size", "96", "64", "--dtype", "float32", "--only", "photo", "hf", "--repeats", "1"]
+    options = ["--size", "96", "64", "--dtype", "float32", "--only", "image", "hf", "--repeats", "1"]
     monkeypatch.setattr(run.sections, "find_spec", lambda name: None)
     assert run.main(["--model", "tiny", *options, "--rate-seconds", "0", "--markdown", str(page)]) == 0
     written = page.read_text()

@@ -15,19 +15,19 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(not embedded_path().is_file(), reason="the embedded weights are missing")
 
 
-def test_the_demo_segments_real_photos_and_credits_them(tmp_path: Path):
+def test_the_demo_segments_real_images_and_credits_them(tmp_path: Path):
     command = [sys.executable, str(ROOT / "tools" / "demo.py"), str(tmp_path)]
     outcome = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stderr
-    photos = sorted(path.name for path in (tmp_path / "photos").iterdir())
-    assert len(photos) >= 4
+    images = sorted(path.name for path in (tmp_path / "images").iterdir())
+    assert len(images) >= 4
     credits = (tmp_path / "ATTRIBUTION.txt").read_text()
-    assert all(f"{photo}: " in credits for photo in photos)
-    for photo in photos:
-        folder = tmp_path / Path(photo).stem
+    assert all(f"{image}: " in credits for image in images)
+    for image in images:
+        folder = tmp_path / Path(image).stem
         assert (folder / f"{folder.name}.overlay.jpg").is_file()
         (annotation,) = json.loads((folder / "panoptic.json").read_text())["annotations"]
-        assert annotation["segments_info"], f"nothing was found on {photo}"
+        assert annotation["segments_info"], f"nothing was found on {image}"
         assert str(folder / f"{folder.name}.overlay.jpg") in outcome.stdout
 
 
@@ -39,4 +39,4 @@ def test_the_demo_tells_which_package_is_missing(tmp_path: Path):
     )
     outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert outcome.returncode == 1
-    assert "error: the demo takes photos from skimage. Run: pip install 'ovrcoat[demo]'" in outcome.stderr
+    assert "error: the demo takes images from skimage. Run: pip install 'ovrcoat[demo]'" in outcome.stderr

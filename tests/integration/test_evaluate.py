@@ -1,4 +1,4 @@
-"""nano on a small labelled folder, from the photos to the files of a report; killed and gone on with."""
+"""nano on a small labelled folder, from the images to the files of a report; killed and gone on with."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from labelled_photos import make_labelled_folder
+from labelled_images import make_labelled_folder
 from ovrcoat.data.catalog import open_dataset
 from ovrcoat.evaluation.evaluator import evaluate
 from ovrcoat.evaluation.plan import EvaluationSettings
@@ -35,7 +35,7 @@ def nano() -> Segmenter:
 @pytest.fixture
 def folder(tmp_path: Path, nano: Segmenter) -> Path:
     """Truth by nano itself with γ = 1, at a size that makes it quick."""
-    return make_labelled_folder(tmp_path / "mine", nano.with_settings(short_side=64), photos=5, trust=1)
+    return make_labelled_folder(tmp_path / "mine", nano.with_settings(short_side=64), images=5, trust=1)
 
 
 def numbers(path: Path) -> dict[str, Any]:
@@ -83,6 +83,6 @@ def test_a_killed_run_goes_on_to_the_same_report(folder: Path, tmp_path: Path):
     process.wait(timeout=60)
     subprocess.run(command(folder, killed), check=True, timeout=300)
     assert numbers(killed / "report.json") == numbers(whole / "report.json")
-    resumed = EvaluationReport.read(killed / "report.json").timing["photos_of_an_earlier_run"]
+    resumed = EvaluationReport.read(killed / "report.json").timing["images_of_an_earlier_run"]
     assert isinstance(resumed, int)
     assert 2 <= resumed <= 5

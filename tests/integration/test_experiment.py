@@ -38,7 +38,7 @@ def commands(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[st
 
 def run(tool: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> str:
     """The table of two seeds."""
-    options = ["--data", "photos", "--folder", str(folder), "--seeds", "3", "4", *more]
+    options = ["--data", "images", "--folder", str(folder), "--seeds", "3", "4", *more]
     monkeypatch.setattr("sys.argv", ["experiment.py", *options])
     tool.main()
     return (folder / "table.md").read_text()

@@ -22,8 +22,8 @@ WORDS = (
 
 
 @pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    """A flower before leaves, 640 × 480: scikit-learn's example photo, stretched a little."""
+def image(tmp_path: Path) -> Path:
+    """A flower before leaves, 640 × 480: scikit-learn's example image, stretched a little."""
     from sklearn.datasets import load_sample_image
 
     path = tmp_path / "photo.png"
@@ -42,23 +42,23 @@ def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=offline, capture_output=True, text=True, check=False)
 
 
-def test_segment_from_a_fresh_process(photo: Path, tmp_path: Path):
+def test_segment_from_a_fresh_process(image: Path, tmp_path: Path):
     outcome = run("segment", "photo.png", "-v", WORDS, "--json", folder=tmp_path)
     assert outcome.returncode == 0, outcome.stderr
-    (answer,) = json.loads(outcome.stdout)["photos"]
+    (answer,) = json.loads(outcome.stdout)["images"]
     assert (answer["width"], answer["height"]) == (640, 480)
     assert answer["segments"], "nothing was found"
-    with Image.open(tmp_path / "ovrcoat-output" / "photo.png") as image:
-        areas = np.unique(np.asarray(image)[..., 0], return_counts=True)
+    with Image.open(tmp_path / "ovrcoat-output" / "photo.png") as id_png:
+        areas = np.unique(np.asarray(id_png)[..., 0], return_counts=True)
     expected = {segment["id"]: segment["area"] for segment in answer["segments"]}
     assert {int(id): int(area) for id, area in zip(*areas, strict=True) if id} == expected
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="only Linux tells a process's own peak")
-def test_memory_stays_small(photo: Path, tmp_path: Path):
+def test_memory_stays_small(image: Path, tmp_path: Path):
     script = (
         "import sys; from ovrcoat.cli import main; "
-        f"main(['segment', {str(photo)!r}, '-v', {WORDS!r}, '--quiet', '--output', 'out']); "
+        f"main(['segment', {str(image)!r}, '-v', {WORDS!r}, '--quiet', '--output', 'out']); "
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     )
     outcome = subprocess.run(
@@ -68,15 +68,15 @@ def test_memory_stays_small(photo: Path, tmp_path: Path):
     assert int(outcome.stdout) * 1024 < 1.2e9
 
 
-def test_the_answer_is_the_same_every_time(photo: Path, tmp_path: Path):
+def test_the_answer_is_the_same_every_time(image: Path, tmp_path: Path):
     first, second = (run("segment", "photo.png", "-v", WORDS, "--json", folder=tmp_path) for _ in range(2))
-    assert json.loads(first.stdout)["photos"] == json.loads(second.stdout)["photos"]
+    assert json.loads(first.stdout)["images"] == json.loads(second.stdout)["images"]
 
 
-def test_nano_needs_none_of_the_slow_libraries(photo: Path, tmp_path: Path):
+def test_nano_needs_none_of_the_slow_libraries(image: Path, tmp_path: Path):
     script = (
         "import sys; from ovrcoat.cli import main; "
-        f"main(['segment', {str(photo)!r}, '-v', 'cat; sky', '--quiet', '--output', 'out']); "
+        f"main(['segment', {str(image)!r}, '-v', 'cat; sky', '--quiet', '--output', 'out']); "
         "slow = {'torchvision', 'timm', 'open_clip', 'transformers'}; print(sorted(slow & set(sys.modules)))"
     )
     outcome = subprocess.run(

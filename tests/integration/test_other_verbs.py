@@ -98,15 +98,15 @@ def one_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "load", lambda path: None)
 
 
-def findings(document: list[dict[str, object]]) -> dict[object, dict[str, object]]:
-    return {finding["subject"]: finding for finding in document}
+def issues(document: list[dict[str, object]]) -> dict[object, dict[str, object]]:
+    return {issue["subject"]: issue for issue in document}
 
 
 @pytest.mark.usefixtures("one_model")
 def test_doctor_tells_versions_devices_models_and_folders(ovrcoat):
     outcome = ovrcoat("doctor", "--json")
-    told = findings(outcome.document)
-    assert outcome.status == 0, [finding for finding in told.values() if finding["status"] != "ok"]
+    told = issues(outcome.document)
+    assert outcome.status == 0, [issue for issue in told.values() if issue["status"] != "ok"]
     assert told["torch"]["detail"] == metadata.version("torch")
     assert told["pycocotools (extra coco)"]["needed"] is False
     assert told["device cpu"]["status"] == told["model nano"]["status"] == "ok"
@@ -128,7 +128,7 @@ def test_doctor_tells_what_is_missing_old_or_broken(ovrcoat, monkeypatch: pytest
     monkeypatch.setattr("importlib.metadata.version", version)
     monkeypatch.setitem(MODULES, "timm", "no_module_of_this_name")
     outcome = ovrcoat("doctor", "--json")
-    told = findings(outcome.document)
+    told = issues(outcome.document)
     assert outcome.status == 1
     assert (told["torch"]["status"], told["torch"]["detail"]) == ("broken", "2.0, needs >=2.6")
     assert told["torch"]["remedy"] == "Run: pip install 'torch>=2.6'"
@@ -146,7 +146,7 @@ def test_doctor_tells_of_a_damaged_model(ovrcoat, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(native, "load", broken)
     outcome = ovrcoat("doctor", "--json")
-    told = findings(outcome.document)["model nano"]
+    told = issues(outcome.document)["model nano"]
     assert (outcome.status, told["status"]) == (1, "broken")
     assert "nano-text.safetensors" in str(told["detail"])
 
@@ -158,7 +158,7 @@ def test_doctor_tells_of_a_folder_that_cannot_be_written(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("OVRCOAT_MODELS", str(tmp_path / "file" / "models"))
     outcome = ovrcoat("doctor", "--json")
-    told = findings(outcome.document)[f"folder {tmp_path / 'file' / 'models'}"]
+    told = issues(outcome.document)[f"folder {tmp_path / 'file' / 'models'}"]
     assert (told["status"], told["needed"]) == ("broken", False)
 
 

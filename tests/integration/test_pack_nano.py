@@ -52,9 +52,9 @@ def test_the_last_stage_is_packed_in_half_precision_with_its_origin(
     assert packed.provenance["stage_ovr"] == "{}"
     assert packed.provenance["config_sha256"] == hashlib.sha256(CONFIG.read_bytes()).hexdigest()
     assert packed.training_vocabulary == shipped.training_vocabulary
-    assert list(packed.text_rows) == ["cat", "grass"]
-    for name, row in packed.text_rows.items():
-        torch.testing.assert_close(row, shipped.text_rows[name], atol=1e-5, rtol=1e-4)
+    assert list(packed.text_embeddings) == ["cat", "grass"]
+    for name, row in packed.text_embeddings.items():
+        torch.testing.assert_close(row, shipped.text_embeddings[name], atol=1e-5, rtol=1e-4)
     # the text tower did not train: its file is the one that ships already
     part = "nano-text.safetensors"
     assert native.sha256(tmp_path / part) == native.sha256(embedded_path().with_name(part))

@@ -25,13 +25,13 @@ def ids(path: Path) -> np.ndarray:
         return np.asarray(image).astype(int) @ [1, 256, 65536]
 
 
-def test_one_photo_gives_three_files_and_a_table(ovrcoat, folder: Path):
+def test_one_image_gives_three_files_and_a_table(ovrcoat, folder: Path):
     outcome = ovrcoat("segment", "photo.jpg", "--vocabulary", WORDS, "--overlap", 0)
     assert outcome.status == 0
     written = sorted(path.name for path in (folder / "ovrcoat-output").iterdir())
     assert written == ["panoptic.json", "photo.overlay.jpg", "photo.png"]
     assert "photo.jpg: 56 × 40 pixels" in outcome.out
-    assert "photos: 1, categories: 4, model: nano" in outcome.err
+    assert "images: 1, categories: 4, model: nano" in outcome.err
 
 
 def test_the_id_map_and_the_document_agree(ovrcoat, folder: Path):
@@ -42,7 +42,7 @@ def test_the_id_map_and_the_document_agree(ovrcoat, folder: Path):
     areas = {int(id): int(count) for id, count in zip(found, counts, strict=True) if id != 0}
     assert areas
     assert {info["id"]: info["area"] for info in annotation["segments_info"]} == areas
-    assert {"score", "objectness", "objectness_before", "certainty", "top"} <= set(
+    assert {"score", "objectness", "objectness_before", "clip_confidence", "top"} <= set(
         annotation["segments_info"][0]
     )
     assert [category["name"] for category in document["categories"]] == ["cat", "dog", "sky", "road"]
@@ -53,11 +53,11 @@ def test_json_is_one_document_and_nothing_else_on_stdout(ovrcoat, folder: Path):
     document = outcome.document
     assert (document["model"], document["task"], document["interrupted"]) == ("nano", "panoptic", False)
     assert document["vocabulary"]["categories"][0]["synonyms"] == ["kitty"]
-    assert document["vocabulary"]["hidden"], "a short list has background words"
-    (photo,) = document["photos"]
-    assert (photo["file"], photo["width"], photo["height"]) == ("photo.jpg", 56, 40)
-    assert [Path(path).is_file() for path in photo["written"]] == [True, True]
-    assert {segment["category"] for segment in photo["segments"]} <= {"cat", "dog", "sky", "road"}
+    assert document["vocabulary"]["background"], "a short list has background words"
+    (image,) = document["images"]
+    assert (image["file"], image["width"], image["height"]) == ("photo.jpg", 56, 40)
+    assert [Path(path).is_file() for path in image["written"]] == [True, True]
+    assert {segment["category"] for segment in image["segments"]} <= {"cat", "dog", "sky", "road"}
 
 
 def test_quiet_says_nothing(ovrcoat, folder: Path):
@@ -94,17 +94,17 @@ def test_trust_changes_objectness_and_background_none_hides_no_words(ovrcoat, fo
     options = ("segment", "photo.jpg", "-v", WORDS, "--json", "--overlap", 0, "--background", "none")
     plain = ovrcoat(*options, "--trust", 0).document
     adjusted = ovrcoat(*options, "--trust", 1).document
-    assert plain["vocabulary"]["hidden"] == []
-    assert all(s["objectness"] == s["objectness_before"] for s in plain["photos"][0]["segments"])
-    assert all(s["objectness"] > s["objectness_before"] for s in adjusted["photos"][0]["segments"])
+    assert plain["vocabulary"]["background"] == []
+    assert all(s["objectness"] == s["objectness_before"] for s in plain["images"][0]["segments"])
+    assert all(s["objectness"] > s["objectness_before"] for s in adjusted["images"][0]["segments"])
 
 
-def test_folders_and_patterns_name_photos(ovrcoat, folder: Path):
+def test_folders_and_patterns_name_images(ovrcoat, folder: Path):
     for name in ("a/one.jpg", "a/two.jpg", "b/three.jpg"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(folder / "photo.jpg", folder / name)
     outcome = ovrcoat("segment", "a", "b/*.jpg", "photo.jpg", "-v", WORDS, "--json")
-    assert [photo["file"] for photo in outcome.document["photos"]] == [
+    assert [image["file"] for image in outcome.document["images"]] == [
         "a/one.jpg",
         "a/two.jpg",
         "b/three.jpg",
@@ -117,7 +117,7 @@ def test_equal_names_in_two_folders_both_survive(ovrcoat, folder: Path):
         (folder / name).mkdir()
         Image.new("RGB", size).save(folder / name / "cat.jpg")
     outcome = ovrcoat("segment", "a", "b", "-v", WORDS, "--json", "--output", "out")
-    written = [photo["written"] for photo in outcome.document["photos"]]
+    written = [image["written"] for image in outcome.document["images"]]
     assert written == [
         ["out/a-cat.png", "out/a-cat.overlay.jpg"],
         ["out/b-cat.png", "out/b-cat.overlay.jpg"],
@@ -132,10 +132,10 @@ def test_batches_change_no_result(ovrcoat, folder: Path):
     for index in range(3):
         shutil.copy(folder / "photo.jpg", folder / f"{index}.jpg")
     options = ("segment", "0.jpg", "1.jpg", "2.jpg", "-v", WORDS, "--json", "--overlap", 0)
-    one_by_one = ovrcoat(*options).document["photos"]
-    together = ovrcoat(*options, "--batch-size", 2).document["photos"]
-    areas = [[[s["id"], s["area"], s["category"]] for s in photo["segments"]] for photo in one_by_one]
-    assert [[[s["id"], s["area"], s["category"]] for s in photo["segments"]] for photo in together] == areas
+    one_by_one = ovrcoat(*options).document["images"]
+    together = ovrcoat(*options, "--batch-size", 2).document["images"]
+    areas = [[[s["id"], s["area"], s["category"]] for s in image["segments"]] for image in one_by_one]
+    assert [[[s["id"], s["area"], s["category"]] for s in image["segments"]] for image in together] == areas
 
 
 def test_a_second_run_replaces_the_files_of_the_first(ovrcoat, folder: Path):
@@ -158,9 +158,9 @@ def test_interrupted_keeps_what_is_done(ovrcoat, folder: Path, monkeypatch: pyte
     monkeypatch.setattr(Segmenter, "segment_many", interrupted)
     outcome = ovrcoat("segment", "photo.jpg", "second.jpg", "-v", WORDS, "--json", "--output", "out")
     assert outcome.status == 130
-    assert "error: interrupted; 1 of 2 photos are done" in outcome.err
+    assert "error: interrupted; 1 of 2 images are done" in outcome.err
     assert outcome.document["interrupted"] is True
-    assert [photo["file"] for photo in outcome.document["photos"]] == ["photo.jpg"]
+    assert [image["file"] for image in outcome.document["images"]] == ["photo.jpg"]
     assert len(json.loads((folder / "out" / "panoptic.json").read_text())["images"]) == 1
 
 
@@ -175,7 +175,7 @@ def test_an_interrupt_before_the_work_is_told(ovrcoat, folder: Path, monkeypatch
     assert not (folder / "ovrcoat-output").exists()
 
 
-def test_skipped_photos_do_not_shift_the_others(ovrcoat, folder: Path):
+def test_skipped_images_do_not_shift_the_others(ovrcoat, folder: Path):
     """Names and answers stay together, whatever fails in a batch."""
     for index in range(6):
         Image.new("RGB", (40, 24 + 8 * index)).save(folder / f"{index}.png")
@@ -183,12 +183,12 @@ def test_skipped_photos_do_not_shift_the_others(ovrcoat, folder: Path):
         (folder / f"{broken}.png").write_bytes(b"no image")
     outcome = ovrcoat("segment", *(f"{i}.png" for i in range(6)), "-v", WORDS, "--json", "--batch-size", 4)
     assert outcome.status == 1
-    heights = {photo["file"]: photo["height"] for photo in outcome.document["photos"]}
+    heights = {image["file"]: image["height"] for image in outcome.document["images"]}
     assert heights == {"1.png": 32, "2.png": 40, "5.png": 64}
     assert [failure["file"] for failure in outcome.document["failed"]] == ["0.png", "3.png", "4.png"]
 
 
-def test_tables_and_errors_come_in_the_order_of_the_photos(
+def test_tables_and_errors_come_in_the_order_of_the_images(
     ovrcoat, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Though the answers are written, and told, later than they are made."""

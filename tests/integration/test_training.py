@@ -34,7 +34,7 @@ def two_stages(folder: Path, output: Path, **more: Any) -> Path:
     if not model.exists():
         tiny_training.make_model(model, drop_path=0.3)
     stages = [
-        tiny_training.stage("one", steps=STEPS, schedule={"ema": 0.8, "photos_at_once": 1}),
+        tiny_training.stage("one", steps=STEPS, schedule={"ema": 0.8, "micro_batch_size": 1}),
         tiny_training.stage("two", steps=4, data="part", ovr={"distillation": 0.5}),
     ]
     values = tiny_training.settings(folder, output=output, stages=stages, save_every=SAVED, **more)
@@ -106,9 +106,9 @@ for path in sys.argv[1:]:
 @pytest.fixture
 def cases(tmp_path: Path) -> dict[str, Path]:
     """Configurations by name: all labelled, partly labelled, and with too few masks for all processes."""
-    gentle = {"batch_size": 4, "learning_rate": 1e-4, "clip_norm": 0.01}  # so that rounding stays small
+    gentle = {"batch_size": 4, "learning_rate": 1e-4, "max_grad_norm": 0.01}  # so that rounding stays small
     few = {**gentle, "batch_size": 2}
-    tiny_training.make_photos(tmp_path / "rare", [(tiny_training.CAT, VOID), (VOID, VOID)])
+    tiny_training.make_images(tmp_path / "rare", [(tiny_training.CAT, VOID), (VOID, VOID)])
     stages = {
         "full": [tiny_training.stage("one", steps=2, schedule=gentle)],
         "part": [

@@ -58,7 +58,7 @@ INSTANCES: dict[str, set[str]] = {
 }
 # name, folder below mini/, split → codes
 DATASETS = {
-    ("coco", "", "val"): {"photo-without-labels"},  # two of its photos have COCO-Stuff labels only
+    ("coco", "", "val"): {"image-without-labels"},  # two of its images have COCO-Stuff labels only
     ("ade20k", "ade20k", "val"): {"areas-differ", "areas-cost"},
     ("cityscapes", "", "train"): set(),
     ("cityscapes", "", "val"): set(),
@@ -79,7 +79,7 @@ def check_case(case: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dic
     prediction = ("--prediction", case / "pred.json", "--prediction-dir", case / "pred")
     status = run(*truth, *prediction, "--json", "-")
     (check,) = json.loads(capsys.readouterr().out)["checks"]
-    return status, {finding["code"]: finding["level"] for finding in check["findings"]}
+    return status, {issue["code"]: issue["level"] for issue in check["issues"]}
 
 
 def test_every_case_is_known(shared_fixtures: Path) -> None:
@@ -104,24 +104,24 @@ def test_the_valid_base_has_no_faults(shared_fixtures: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("case", INSTANCES)
-def test_instances_have_the_known_findings_only(case: str, shared_fixtures: Path) -> None:
+def test_instances_have_the_known_issues_only(case: str, shared_fixtures: Path) -> None:
     folder = shared_fixtures / "evaluation/ap_A" / case
     truth, results = (json.loads((folder / name).read_text()) for name in ("gt.json", "pred.json"))
-    findings = check_instances(truth, results)
-    assert {finding.code for finding in findings} == INSTANCES[case]
-    assert findings.of("error") == ()
+    issues = check_instances(truth, results)
+    assert {issue.code for issue in issues} == INSTANCES[case]
+    assert issues.of("error") == ()
 
 
 @pytest.mark.parametrize(("name", "root", "split"), DATASETS)
-def test_a_real_data_set_has_the_known_findings_only(
+def test_a_real_data_set_has_the_known_issues_only(
     name: str, root: str, split: str, shared_fixtures: Path
 ) -> None:
     found = check_dataset(name, root=shared_fixtures / "mini" / root, split=split)
-    assert {finding.code for finding in found.findings} == DATASETS[name, root, split]
-    assert found.photo_count > 0
+    assert {issue.code for issue in found.issues} == DATASETS[name, root, split]
+    assert found.image_count > 0
 
 
 def test_the_cost_of_published_areas_is_told(shared_fixtures: Path) -> None:
-    findings = check_dataset("ade20k", root=shared_fixtures / "mini/ade20k").findings
-    (cost,) = findings.of("note")
+    issues = check_dataset("ade20k", root=shared_fixtures / "mini/ade20k").issues
+    (cost,) = issues.of("note")
     assert cost.examples == ["PQ of the truth against itself is 99.92"]  # as the public code has it

@@ -71,7 +71,7 @@ def contents(dataset: Dataset) -> list[Any]:
     return [
         dataset.fingerprint(),
         [record.image_id for record in dataset.records],
-        [dataset.photo(record) for record in dataset.records],
+        [dataset.image(record) for record in dataset.records],
         [(truth.id_map.tobytes(), truth.segments) for truth in truths],
         [dataset.semantic(record).tobytes() for record in dataset.records],
         dataset.instances(dataset.records),

@@ -51,7 +51,7 @@ def test_mean_iou(case: Path):
         return
     ours = semantic(case)
     if case.name == "prediction_equal_num_classes":  # the reference stops
-        assert [finding["code"] for finding in ours["findings"]] == ["predicted-label-out-of-range"]
+        assert [issue["code"] for issue in ours["issues"]] == ["predicted-label-out-of-range"]
         assert ours["mIoU"] < 100
         return
     assert {name: ours[name] for name in MEANS if not equal(ours[name], expected["expected"][name])} == {}
@@ -69,7 +69,7 @@ def test_average_precision(case: Path):
     ours = score_instances(case / "gt.json", case / "pred.json")
     if case.name == "no_detections":  # the reference stops
         assert ours["stats"]["AP"] == 0
-        assert "results-empty" in [finding["code"] for finding in ours["findings"]]
+        assert "results-empty" in [issue["code"] for issue in ours["issues"]]
         return
     if case.name == "annotation_id_zero":  # a fault of the reference: what it should be stands beside it
         assert equal(ours["renumbered"]["stats"]["AP"], 100.0)

@@ -94,14 +94,14 @@ def test_faulty_input_is_refused_with_its_own_message(name: str, shared_fixtures
 def test_doubtful_input_gives_a_figure_and_is_told(name: str, shared_fixtures: Path):
     figures = score_panoptic(*sources(SHARED / "invalid" / name))
     code, example = DOUBTFUL[name]
-    [finding] = [finding for finding in figures["findings"] if finding["code"] == code]
-    assert example in finding["examples"][0]
+    [issue] = [issue for issue in figures["issues"] if issue["code"] == code]
+    assert example in issue["examples"][0]
     assert 0 <= figures["groups"]["All"]["pq"] <= 1
 
 
 def test_the_base_of_the_faulty_cases_is_sound(shared_fixtures: Path):
     figures = score_panoptic(*sources(SHARED / "invalid" / "00_valid_base"))
-    assert figures["findings"] == []
+    assert figures["issues"] == []
     assert figures["groups"]["All"]["pq"] == pytest.approx(0.9052407132529784, abs=1e-9)
 
 

@@ -31,7 +31,7 @@ from ovrcoat.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
 METADATA_KEY = "ovrcoat"
-TEXT_ROWS = "text_rows"  # key of the rows' tensor; no weight is called so
+TEXT_EMBEDDINGS = "text_rows"  # key of the rows' tensor; no weight is called so
 NETWORK_PARTS = ("encoder.text_tower", "encoder.visual_trunk", "pixel_decoder", "mask_decoder")
 PART_METADATA = {"ovrcoat-part": str(FORMAT_VERSION)}  # one key: a part with equal tensors has equal bytes
 PICKLES = (".pth", ".pt", ".pkl", ".bin")
@@ -55,14 +55,14 @@ class Header:
 class LoadedModel:
     """A network in eval mode, and what its checkpoint says of it.
 
-    `text_rows` are the unit text rows of names that need not be embedded again.
+    `text_embeddings` are the unit text rows of names that need not be embedded again.
     """
 
     network: SegmentationNetwork
     config: ModelConfig
     training_vocabulary: Vocabulary
     provenance: dict[str, str]
-    text_rows: dict[str, Float[Tensor, " embedding"]]
+    text_embeddings: dict[str, Float[Tensor, " embedding"]]
 
 
 def save(
@@ -74,13 +74,13 @@ def save(
     provenance: Mapping[str, str],
     dtype: torch.dtype | None = None,
     parts: Mapping[str, tuple[str, ...]] | None = None,
-    text_rows: Mapping[str, Tensor] | None = None,
+    text_embeddings: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a checkpoint; a file of that name is replaced at once or not at all.
 
     `dtype` (say `torch.float16`) stores floating-point weights in it. `parts` maps the name of a further file
     to the beginnings of the keys that go there; an equal part that lies there already is left untouched.
-    `text_rows` are rows of `network.embed_names` with the config's templates, by name, kept in float32 for
+    `text_embeddings` are rows of `network.embed_names` with the config's templates, by name, kept in float32 for
     names that will be asked often.
 
     Raises:
@@ -105,10 +105,10 @@ def save(
         "training_vocabulary": training_vocabulary.to_dict(),
         "provenance": dict(provenance),
         "parts": hashes,
-        "known_names": list(text_rows or ()),
+        "known_names": list(text_embeddings or ()),
     }
-    if text_rows:
-        main[TEXT_ROWS] = torch.stack(list(text_rows.values())).detach().cpu()
+    if text_embeddings:
+        main[TEXT_EMBEDDINGS] = torch.stack(list(text_embeddings.values())).detach().cpu()
     _write(path, main, {METADATA_KEY: json.dumps(description, ensure_ascii=False)})
 
 
@@ -125,7 +125,7 @@ def load(
     parts = _tensors(path)
     for name, expected in header.parts.items():
         parts += _part(path.with_name(name), expected, path.name)
-    text_rows = _text_rows(parts, header, source=path.name)
+    text_embeddings = _text_embeddings(parts, header, source=path.name)
     with torch.device("meta"), _WithoutInitialValues():
         network = build_network(header.config)
     if image_dtype is not None:
@@ -138,22 +138,22 @@ def load(
         config=header.config,
         training_vocabulary=header.training_vocabulary,
         provenance=header.provenance,
-        text_rows={name: row.to(device) for name, row in text_rows.items()},
+        text_embeddings={name: row.to(device) for name, row in text_embeddings.items()},
     )
 
 
-def _text_rows(parts: list[dict[str, Tensor]], header: Header, *, source: str) -> dict[str, Tensor]:
+def _text_embeddings(parts: list[dict[str, Tensor]], header: Header, *, source: str) -> dict[str, Tensor]:
     """Take the text rows out of the part that has them."""
     rows = torch.zeros(0, header.config.encoder.embedding_dim)
     for part in parts:
-        rows = part.pop(TEXT_ROWS, rows)
+        rows = part.pop(TEXT_EMBEDDINGS, rows)
     expected = (len(header.known_names), header.config.encoder.embedding_dim)
     if rows.shape != expected:
         raise CheckpointError(
             f"{source}: its text rows are {tuple(rows.shape)}, expected {expected}. The file is damaged, or "
             "was not written by ovrcoat"
         )
-    check_finite({TEXT_ROWS: rows}, source)
+    check_finite({TEXT_EMBEDDINGS: rows}, source)
     return dict(zip(header.known_names, rows.float(), strict=True))
 
 

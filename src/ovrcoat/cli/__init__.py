@@ -13,12 +13,12 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from ovrcoat._version import __version__
-from ovrcoat.cli.terminal import complain
+from ovrcoat.cli.terminal import print_error
 from ovrcoat.errors import OvrcoatError
 
 app = App(
     name="ovrcoat",
-    help="Open-vocabulary panoptic segmentation: a photo and any words in, named segments out.",
+    help="Open-vocabulary panoptic segmentation: an image and any words in, named segments out.",
     version=__version__,
     result_action="return_value",
     exit_on_error=False,
@@ -28,9 +28,9 @@ app = App(
 # Each is a function of that name in a module of that name, imported when it is asked for. The texts are their
 # docstrings (a test compares), so that the list of verbs is shown without importing them.
 VERBS = {
-    "segment": "Segment photos and give every segment a name from your words.",
+    "segment": "Segment images and give every segment a name from your words.",
     "evaluate": (
-        "Measure a model on labelled photos: PQ, mIoU, mask AP, and where masks are lost.\n\n"
+        "Measure a model on labelled images: PQ, mIoU, mask AP, and where masks are lost.\n\n"
         "Interrupted, the same command goes on where it stopped."
     ),
     "score": ("Score predictions in files, as the published evaluation codes do, after checking the files."),
@@ -82,10 +82,10 @@ def run(
     except OvrcoatError as error:
         if debug:
             traceback.print_exc()
-        complain(str(error))
+        print_error(str(error))
         return 2
     except KeyboardInterrupt:
-        complain("interrupted")
+        print_error("interrupted")
         return 130
 
 
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return app.meta(list(sys.argv[1:] if arguments is None else arguments)) or 0
     except CycloptsError as error:
-        complain(f"{' '.join(str(error).split())} See: ovrcoat --help")
+        print_error(f"{' '.join(str(error).split())} See: ovrcoat --help")
         return 2
     except BrokenPipeError:  # the reader, such as `head`, has seen enough: the work may be unfinished
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush complains

@@ -9,9 +9,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from ovrcoat._version import __version__
-from ovrcoat.cli.terminal import note, say, say_json
-from ovrcoat.issues import MOST_EXAMPLES, Finding, Findings
+from ovrcoat.cli.terminal import print_json, print_line, print_note
 from ovrcoat.errors import ConfigError
+from ovrcoat.issues import MOST_EXAMPLES, Issue, IssueList
 
 
 @Parameter(name="*")
@@ -43,8 +43,8 @@ class Check:
     """What was looked at, what was found, and in how many photos."""
 
     subject: str
-    findings: Findings
-    photo_count: int
+    issues: IssueList
+    image_count: int
 
 
 def check_data(
@@ -73,7 +73,7 @@ def check_data(
     json
         Also write the findings to this file; - prints them instead of the text.
     limit
-        Look into the pictures of the first so many photos only; lists are checked whole.
+        Look into the pictures of the first so many images only; lists are checked whole.
     quiet
         Only the last line, and no progress bar.
     """
@@ -84,12 +84,12 @@ def check_data(
         *_instances(files),
     ]
     if json == Path("-"):
-        say_json(_document(checks))
+        print_json(_document(checks))
     else:
         _tell(checks, quiet=quiet)
         if json is not None:
             _write(json, _document(checks))
-    return int(any(check.findings.of("error") for check in checks))
+    return int(any(check.issues.of("error") for check in checks))
 
 
 def _check_usage(data: str | None, files: Files) -> None:
@@ -121,14 +121,14 @@ def _dataset(
     from ovrcoat.evaluation.checks.dataset import check_dataset
 
     check = check_dataset(data, root=root, split=split, limit=limit, progress=progress)
-    return [Check(data, check.findings, check.photo_count)]
+    return [Check(data, check.issues, check.image_count)]
 
 
 def _panoptic(files: Files, *, limit: int | None, progress: bool) -> list[Check]:
     if files.truth is None or files.truth_dir is None:
         return []
-    from ovrcoat.evaluation.scoring.panoptic import PanopticSource, check_panoptic
     from ovrcoat.evaluation.checks.ground_truth import check_truth
+    from ovrcoat.evaluation.scoring.panoptic import PanopticSource, check_panoptic
 
     truth = PanopticSource(files.truth, files.truth_dir)
     if files.prediction is None or files.prediction_dir is None:
@@ -141,8 +141,8 @@ def _panoptic(files: Files, *, limit: int | None, progress: bool) -> list[Check]
 def _instances(files: Files) -> list[Check]:
     if files.instances is None:
         return []
-    from ovrcoat.evaluation.checks.instances import check_instances
     from ovrcoat.evaluation.checks.ground_truth import read_list, read_object
+    from ovrcoat.evaluation.checks.instances import check_instances
 
     truth = read_object(files.instances)
     results = None if files.results is None else read_list(files.results)
@@ -154,27 +154,27 @@ def _instances(files: Files) -> list[Check]:
 def _tell(checks: list[Check], *, quiet: bool) -> None:
     """Errors first, then warnings, then notes; the last line sums up."""
     for check in checks if not quiet else ():
-        say(f"{check.subject}: {_count(check.photo_count, 'photo')}")
-        for finding in _sorted(check.findings):
-            say(f"\n{finding.level} {finding.code}, {finding.count} ×")
-            say(f"  {finding.message}")
-            for example in finding.examples:
-                say(f"  - {example}")
-            if finding.count > MOST_EXAMPLES:
-                say(f"  - … and {finding.count - MOST_EXAMPLES} more")
-        say("")
+        print_line(f"{check.subject}: {_count(check.image_count, 'image')}")
+        for issue in _sorted(check.issues):
+            print_line(f"\n{issue.level} {issue.code}, {issue.count} ×")
+            print_line(f"  {issue.message}")
+            for example in issue.examples:
+                print_line(f"  - {example}")
+            if issue.count > MOST_EXAMPLES:
+                print_line(f"  - … and {issue.count - MOST_EXAMPLES} more")
+        print_line("")
     errors, warnings = (
-        sum(len(check.findings.of(level)) for check in checks) for level in ("error", "warning")
+        sum(len(check.issues.of(level)) for check in checks) for level in ("error", "warning")
     )
-    photos = _count(sum(check.photo_count for check in checks), "photo")
+    images = _count(sum(check.image_count for check in checks), "image")
     if errors or warnings:
-        say(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}")
+        print_line(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}")
     else:
-        say(f"no faults found in {photos}")
+        print_line(f"no faults found in {images}")
 
 
-def _sorted(findings: Findings) -> list[Finding]:
-    return [*findings.of("error"), *findings.of("warning"), *findings.of("note")]
+def _sorted(issues: IssueList) -> list[Issue]:
+    return [*issues.of("error"), *issues.of("warning"), *issues.of("note")]
 
 
 def _count(number: int, noun: str) -> str:
@@ -184,13 +184,13 @@ def _count(number: int, noun: str) -> str:
 def _document(checks: list[Check]) -> dict[str, Any]:
     return {
         "ovrcoat": __version__,
-        "errors": sum(len(check.findings.of("error")) for check in checks),
-        "warnings": sum(len(check.findings.of("warning")) for check in checks),
+        "errors": sum(len(check.issues.of("error")) for check in checks),
+        "warnings": sum(len(check.issues.of("warning")) for check in checks),
         "checks": [
             {
                 "subject": check.subject,
-                "photos": check.photo_count,
-                "findings": [finding.to_dict() for finding in _sorted(check.findings)],
+                "images": check.image_count,
+                "issues": [issue.to_dict() for issue in _sorted(check.issues)],
             }
             for check in checks
         ],
@@ -202,4 +202,4 @@ def _write(path: Path, document: dict[str, Any]) -> None:
 
     content = json_format.dumps(document, indent=2, ensure_ascii=False).encode()
     write_atomically(path, lambda file: file.write(content))
-    note(f"→ {path}")
+    print_note(f"→ {path}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from ovrcoat.cli.terminal import note, say, say_json, say_table
+from ovrcoat.cli.terminal import print_json, print_line, print_note, print_table
 from ovrcoat.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ovrcoat.evaluation.reports.report import EvaluationReport
 
 STDOUT = Path("-")
-COLUMNS = ("A", "B", "B - A", "95 % interval", "photos")
+COLUMNS = ("A", "B", "B - A", "95 % interval", "images")
 
 
 @Parameter(name="*")
@@ -39,7 +39,7 @@ class Analysis:
     """How the difference is looked at."""
 
     samples: Annotated[int, Parameter(validator=Number(gte=1, lte=100_000))] = 1000
-    """Resamples of the photos that the intervals rest on."""
+    """Resamples of the images that the intervals rest on."""
 
     seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0
     """Start of the random numbers."""
@@ -51,7 +51,7 @@ class Analysis:
     """Where that data set lies. [default: as for `ovrcoat evaluate --root`]"""
 
     force: Annotated[bool, Parameter(negative="")] = False
-    """Compare even if data or photos differ, on the photos with the same ids."""
+    """Compare even if data or images differ, on the images with the same ids."""
 
 
 def compare(
@@ -77,9 +77,9 @@ def compare(
     json
         Write everything as one JSON document to this file; - is stdout, instead of tables.
     """
+    from ovrcoat.evaluation.reports.bootstrap import Draws
     from ovrcoat.evaluation.reports.compare import Side, compare_runs
     from ovrcoat.evaluation.reports.report import EvaluationReport
-    from ovrcoat.evaluation.reports.bootstrap import Draws
     from ovrcoat.evaluation.reports.training_frequency import training_counts
 
     first = EvaluationReport.read(a)
@@ -98,9 +98,9 @@ def compare(
         force=analysis.force,
     )
     for text in comparison.notes:
-        note(f"note: {text}")
+        print_note(f"note: {text}")
     if json == STDOUT:
-        say_json(comparison.to_dict())
+        print_json(comparison.to_dict())
         return 0
     if json is not None:
         _write(json, comparison)
@@ -127,28 +127,28 @@ def _trust(
 
 
 def _say(comparison: "Comparison", *, shown: int) -> None:
-    say(f"A: {comparison.a}\nB: {comparison.b}")
-    say(f"{comparison.photos} photos, {comparison.samples} resamples; all in percent\n")
-    say_table(
+    print_line(f"A: {comparison.a}\nB: {comparison.b}")
+    print_line(f"{comparison.images} images, {comparison.samples} resamples; all in percent\n")
+    print_table(
         ("figure", "group", *COLUMNS),
-        [(row.figure, row.name, *_cells(row)) for row in comparison.groups if row.photos],
+        [(row.figure, row.name, *_cells(row)) for row in comparison.groups if row.images],
     )
     gains = [row for row in comparison.categories if row.difference is not None and row.difference > 0]
     losses = [row for row in comparison.categories if row.difference is not None and row.difference < 0]
     for title, rows in (("largest gains", gains[:shown]), ("largest losses", losses[::-1][:shown])):
         if rows:
-            say(title)
-            say_table(
+            print_line(title)
+            print_table(
                 ("figure", "category", *COLUMNS), [(row.figure, row.name, *_cells(row)) for row in rows]
             )
     if comparison.frequency is not None:
         frequency = comparison.frequency
-        say("by training segments of the category")
-        say_table(
+        print_line("by training segments of the category")
+        print_table(
             ("figure", "segments", *COLUMNS), [(row.figure, row.name, *_cells(row)) for row in frequency.bins]
         )
         if frequency.correlation is not None and frequency.p_value is not None:
-            say(
+            print_line(
                 f"rank correlation of gain and frequency (Spearman): {frequency.correlation:+.2f} "
                 f"(p = {frequency.p_value:.2g}, {frequency.categories} categories)"
             )
@@ -158,7 +158,7 @@ def _cells(row: "Difference") -> tuple[str, ...]:
     plain = ("-" if value is None else f"{value:.1f}" for value in (row.a, row.b))
     difference = "-" if row.difference is None else f"{row.difference:+.1f}"
     interval = "-" if row.interval is None else f"{row.interval[0]:+.1f} to {row.interval[1]:+.1f}"
-    return (*plain, difference, interval, str(row.photos))
+    return (*plain, difference, interval, str(row.images))
 
 
 def _write(path: Path, comparison: "Comparison") -> None:

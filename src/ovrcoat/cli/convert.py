@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ovrcoat.cli.terminal import note, say, say_json
+from ovrcoat.cli.terminal import print_json, print_line, print_note
 
 SHOWN = 3  # names shown of a long list; --json has all
 
@@ -36,19 +36,19 @@ def convert(
     """
     from ovrcoat.checkpoints import foreign
 
-    note(f"Reading {source}; this takes a while ...")
+    print_note(f"Reading {source}; this takes a while ...")
     report = foreign.convert(source, target, clip=clip)
     if json:
-        say_json(asdict(report) | {"target": str(target)})
+        print_json(asdict(report) | {"target": str(target)})
         return 0
-    say(f"{report.source} (SHA-256 {report.sha256}) → {target}")
+    print_line(f"{report.source} (SHA-256 {report.sha256}) → {target}")
     names_by_reason: defaultdict[str, list[str]] = defaultdict(list)
     for name, reason in report.dropped.items():
         names_by_reason[reason].append(name)
     for reason, names in names_by_reason.items():
-        say(f"dropped, {reason}: {_some(names)}")
+        print_line(f"dropped, {reason}: {_some(names)}")
     if report.filled:
-        say(f"filled in from OpenCLIP's weights: {_some(report.filled)}")
+        print_line(f"filled in from OpenCLIP's weights: {_some(report.filled)}")
     return 0
 
 

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from packaging.requirements import Requirement
 
 from ovrcoat._version import __version__
-from ovrcoat.cli.terminal import say_json, say_table
+from ovrcoat.cli.terminal import print_json, print_table
 from ovrcoat.errors import OvrcoatError
 
 # Extras for the makers of the package, of no use to its users.
@@ -24,7 +24,7 @@ MODULES = {"open-clip-torch": "open_clip", "pillow": "PIL", "pyyaml": "yaml"}
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Issue:
     """One line of the report. A finding that is needed and not ok makes the exit status 1."""
 
     subject: str
@@ -44,38 +44,36 @@ def doctor(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
     json
         Print one JSON document instead of a table.
     """
-    findings = [*_python(), *_libraries(), *_devices(), *_models(), *_folders(), _text_cache()]
+    issues = [*_python(), *_libraries(), *_devices(), *_models(), *_folders(), _text_cache()]
     if json:
-        say_json([asdict(finding) for finding in findings])
+        print_json([asdict(issue) for issue in issues])
     else:
-        say_table(
+        print_table(
             ("what", "status", "detail", "what to do"),
             [
                 (
-                    finding.subject,
-                    finding.status
-                    if finding.needed or finding.status == "ok"
-                    else f"{finding.status} (optional)",
-                    finding.detail,
-                    finding.remedy,
+                    issue.subject,
+                    issue.status if issue.needed or issue.status == "ok" else f"{issue.status} (optional)",
+                    issue.detail,
+                    issue.remedy,
                 )
-                for finding in findings
+                for issue in issues
             ],
         )
-    return int(any(finding.needed and finding.status != "ok" for finding in findings))
+    return int(any(issue.needed and issue.status != "ok" for issue in issues))
 
 
-def _python() -> Iterator[Finding]:
-    yield Finding("ovrcoat", "ok", __version__)
-    yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")
+def _python() -> Iterator[Issue]:
+    yield Issue("ovrcoat", "ok", __version__)
+    yield Issue("python", "ok", f"{platform.python_version()} on {platform.platform()}")
 
 
-def _libraries() -> Iterator[Finding]:
+def _libraries() -> Iterator[Issue]:
     """Every dependency: there, new enough, and importable; every extra: there and new enough."""
     try:
         declared = metadata.requires("ovrcoat") or []
     except metadata.PackageNotFoundError:
-        yield Finding(
+        yield Issue(
             "libraries",
             "missing",
             "ovrcoat runs from a folder, not installed",
@@ -97,7 +95,7 @@ def _extra(requirement: Requirement) -> str | None:
     return next(name for name in names if requirement.marker.evaluate({"extra": name}))
 
 
-def _library(requirement: Requirement, *, extra: str | None) -> Finding:
+def _library(requirement: Requirement, *, extra: str | None) -> Issue:
     subject = requirement.name if extra is None else f"{requirement.name} (extra {extra})"
     remedy = f"Run: pip install '{requirement.name}{requirement.specifier}'"
     if extra is not None:
@@ -105,13 +103,13 @@ def _library(requirement: Requirement, *, extra: str | None) -> Finding:
     try:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
-        return Finding(subject, "missing", f"needs {requirement.specifier}", extra is None, remedy)
+        return Issue(subject, "missing", f"needs {requirement.specifier}", extra is None, remedy)
     if not requirement.specifier.contains(version, prereleases=True):
-        return Finding(subject, "broken", f"{version}, needs {requirement.specifier}", extra is None, remedy)
+        return Issue(subject, "broken", f"{version}, needs {requirement.specifier}", extra is None, remedy)
     reason = _import_error(requirement.name) if extra is None else None
     if reason is not None:
-        return Finding(subject, "broken", f"{version} does not import: {reason}", True, remedy)
-    return Finding(subject, "ok", version, extra is None)
+        return Issue(subject, "broken", f"{version} does not import: {reason}", True, remedy)
+    return Issue(subject, "ok", version, extra is None)
 
 
 def _import_error(distribution: str) -> str | None:
@@ -126,20 +124,20 @@ def _import_error(distribution: str) -> str | None:
     return None
 
 
-def _devices() -> Iterator[Finding]:
+def _devices() -> Iterator[Issue]:
     import torch
 
-    yield Finding("device cpu", "ok", f"{torch.get_num_threads()} threads")
+    yield Issue("device cpu", "ok", f"{torch.get_num_threads()} threads")
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        yield Finding(
+        yield Issue(
             f"device cuda:{index}", "ok", f"{properties.name}, {properties.total_memory / 2**30:.1f} GiB"
         )
     if torch.backends.mps.is_available():
-        yield Finding("device mps", "ok", platform.machine())
+        yield Issue("device mps", "ok", platform.machine())
 
 
-def _models() -> Iterator[Finding]:
+def _models() -> Iterator[Issue]:
     """Every model that is installed is read in full: hashes of its parts, names, shapes, no NaN."""
     from ovrcoat.checkpoints import native
     from ovrcoat.checkpoints.catalog import EMBEDDED, list_models
@@ -147,46 +145,46 @@ def _models() -> Iterator[Finding]:
     for model in list_models():
         subject, needed = f"model {model.name}", model.name == EMBEDDED
         if model.path is None:
-            yield Finding(subject, "missing", "not installed", needed, model.remedy)
+            yield Issue(subject, "missing", "not installed", needed, model.remedy)
             continue
         try:
             native.load(model.path)
         except OvrcoatError as error:
-            yield Finding(subject, "broken", str(error), needed, model.remedy or f"Replace {model.path}")
+            yield Issue(subject, "broken", str(error), needed, model.remedy or f"Replace {model.path}")
         else:
-            yield Finding(subject, "ok", str(model.path), needed)
+            yield Issue(subject, "ok", str(model.path), needed)
 
 
-def _folders() -> Iterator[Finding]:
+def _folders() -> Iterator[Issue]:
     """Folders of models are not needed for `nano`, and made when first written to."""
     from ovrcoat.checkpoints.catalog import model_folders
 
     for folder in model_folders():
         if (obstacle := _obstacle(folder)) is None:
-            yield Finding(f"folder {folder}", "ok", "can be written", False)
+            yield Issue(f"folder {folder}", "ok", "can be written", False)
         else:
             remedy = "Set OVRCOAT_MODELS to a folder that you may write to"
-            yield Finding(f"folder {folder}", "broken", f"cannot be written ({obstacle})", False, remedy)
+            yield Issue(f"folder {folder}", "broken", f"cannot be written ({obstacle})", False, remedy)
 
 
-def _text_cache() -> Finding:
+def _text_cache() -> Issue:
     """Where embedded names are kept, and how many are."""
     from ovrcoat.segmentation.text_cache import FOLDER_VARIABLE, open_text_cache
 
     cache = open_text_cache()
     if cache is None:
-        return Finding("text cache", "ok", "off: every process embeds its words anew", False)
+        return Issue("text cache", "ok", "off: every process embeds its words anew", False)
     subject = f"text cache {cache.path}"
     if (obstacle := _obstacle(cache.path.parent)) is not None:
         remedy = f"Set {FOLDER_VARIABLE} to a folder that you may write to, or to none"
-        return Finding(subject, "broken", f"cannot be written ({obstacle})", False, remedy)
+        return Issue(subject, "broken", f"cannot be written ({obstacle})", False, remedy)
     with warnings.catch_warnings(record=True) as faults:
         warnings.simplefilter("always")
         rows = cache.count_rows()
     if faults:
-        return Finding(subject, "broken", str(faults[0].message), False, "Delete it if this stays")
+        return Issue(subject, "broken", str(faults[0].message), False, "Delete it if this stays")
     size = cache.path.stat().st_size if cache.path.exists() else 0
-    return Finding(subject, "ok", f"{rows} names, {size / 2**20:.1f} MiB; delete it to empty it", False)
+    return Issue(subject, "ok", f"{rows} names, {size / 2**20:.1f} MiB; delete it to empty it", False)
 
 
 def _obstacle(folder: Path) -> Path | None:

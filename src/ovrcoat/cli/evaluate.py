@@ -1,12 +1,12 @@
-"""`ovrcoat evaluate`: a model and labelled photos in; tables and a report in three forms out."""
+"""`ovrcoat evaluate`: a model and labelled images in; tables and a report in three forms out."""
 
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ovrcoat.cli.evaluate_options import Machine, Photos, Protocol, Report
+from ovrcoat.cli.evaluate_options import Images, Machine, Protocol, Report
 from ovrcoat.cli.startup import heavy_imports
-from ovrcoat.cli.terminal import complain, note, say
+from ovrcoat.cli.terminal import print_error, print_line, print_note
 from ovrcoat.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,24 +20,24 @@ STDOUT = Path("-")
 
 def evaluate(
     *,
-    photos: Photos,
+    images: Images,
     protocol: Protocol = Protocol(),  # noqa: B008 - frozen
     machine: Machine = Machine(),  # noqa: B008
     report: Report = Report(),  # noqa: B008
 ) -> int:
-    """Measure a model on labelled photos: PQ, mIoU, mask AP, and where masks are lost.
+    """Measure a model on labelled images: PQ, mIoU, mask AP, and where masks are lost.
 
     Interrupted, the same command goes on where it stopped.
     """
     from ovrcoat.data.catalog import open_dataset
 
-    dataset = open_dataset(photos.data, root=photos.root, split=photos.split)
+    dataset = open_dataset(images.data, root=images.root, split=images.split)
     trusts = tuple(_trust(text) for text in protocol.trust.split(","))
     if not report.quiet:
         split = f" ({dataset.split})" if dataset.split else ""
-        some = "" if photos.limit is None and photos.held_out is None else "some of "
-        note(
-            f"data: {dataset.name}{split}, {some}{len(dataset)} photos, model: {machine.model}, "
+        some = "" if images.limit is None and images.held_out is None else "some of "
+        print_note(
+            f"data: {dataset.name}{split}, {some}{len(dataset)} images, model: {machine.model}, "
             f"γ: {protocol.trust}"
         )
     with heavy_imports():
@@ -53,21 +53,21 @@ def evaluate(
         found = evaluator.evaluate(
             segmenter,
             dataset,
-            settings=_settings(photos, protocol, trusts=trusts, model=machine.model),
+            settings=_settings(images, protocol, trusts=trusts, model=machine.model),
             journal=journal,
             predictions=report.save_predictions,
             overwrite=report.overwrite,
             progress=not report.quiet,
         )
     except KeyboardInterrupt:
-        complain(f"interrupted; what is done is kept in {journal}: run the same command again to go on")
+        print_error(f"interrupted; what is done is kept in {journal}: run the same command again to go on")
         return 130
     _write(found, folder)
     return _tell(found, folder, report=report)
 
 
 def _settings(
-    photos: Photos, protocol: Protocol, *, trusts: "tuple[Trust, ...]", model: str
+    images: Images, protocol: Protocol, *, trusts: "tuple[Trust, ...]", model: str
 ) -> "EvaluationSettings":
     from ovrcoat.evaluation.plan import EvaluationSettings
 
@@ -79,8 +79,8 @@ def _settings(
         oracle=protocol.oracle,
         seen=protocol.seen,
         areas=protocol.areas,
-        held_out=photos.held_out,
-        limit=photos.limit,
+        held_out=images.held_out,
+        limit=images.limit,
         protocol=protocol.protocol,
         short_side=protocol.short_side,
         max_long_side=protocol.max_long_side,
@@ -119,16 +119,16 @@ def _tell(found: "EvaluationReport", folder: Path, *, report: Report) -> int:
     from ovrcoat.evaluation.reports.tables import table
 
     if report.json == STDOUT:
-        say(json.dumps(found.to_dict(), allow_nan=False))
+        print_line(json.dumps(found.to_dict(), allow_nan=False))
     elif report.json is not None:
         _put(report.json, found.to_json())
     if not report.quiet and report.json != STDOUT:
-        say(table(found))
+        print_line(table(found))
     if not report.quiet:
-        if resumed := found.timing["photos_of_an_earlier_run"]:
-            note(f"{resumed} of {found.data.photos} photos were done by an earlier run")
-        note(f"→ {folder / 'report.json'}, report.md, per_category.csv")
-    errors = [finding for finding in found.findings if finding.level == "error"]
-    for finding in errors:
-        complain(str(finding))
+        if resumed := found.timing["images_of_an_earlier_run"]:
+            print_note(f"{resumed} of {found.data.images} images were done by an earlier run")
+        print_note(f"→ {folder / 'report.json'}, report.md, per_category.csv")
+    errors = [issue for issue in found.issues if issue.level == "error"]
+    for issue in errors:
+        print_error(str(issue))
     return int(bool(errors))

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Photos:
+class Images:
     """The labelled photos."""
 
     data: str
@@ -22,19 +22,19 @@ class Photos:
     """Part of a published data set: val or train. [default: val]"""
 
     held_out: float | None = None
-    """Only photos that a training with this share held out never saw, such as 0.1 for nano."""
+    """Only images that a training with this share held out never saw, such as 0.1 for nano."""
 
     limit: int | None = None
-    """Only the first so many photos: for trying, not for numbers to compare."""
+    """Only the first so many images: for trying, not for numbers to compare."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """What each photo is asked, and how."""
+    """What each image is asked, and how."""
 
     trust: str = "0,0.5"
-    """COAT's γ, 0 to 1 or adaptive, several with commas: each photo is encoded once for all of them."""
+    """COAT's γ, 0 to 1 or adaptive, several with commas: each image is encoded once for all of them."""
 
     task: str = "panoptic"
     """panoptic (PQ), semantic (mIoU), instance (mask AP); several with commas."""
@@ -43,10 +43,10 @@ class Protocol:
     """Other names for the data set's categories: words or a file. [default: the published names]"""
 
     background: str = "none"
-    """Hidden words: none, as the published protocol has it; on, auto; or words, a file."""
+    """Background classes: none, as the published protocol has it; on, auto; or words, a file."""
 
     oracle: Annotated[bool, Parameter(negative="")] = False
-    """Ask each photo only for the categories that its truth holds."""
+    """Ask each image only for the categories that its truth holds."""
 
     seen: str | None = None
     """Words that count as seen in the report: coco, a file. [default: the model's training vocabulary]"""
@@ -79,7 +79,7 @@ class Machine:
     """What masks are computed in: bfloat16, auto, or float32: figures then do not depend on the machine."""
 
     compile: Annotated[bool, Parameter(negative="")] = False
-    """Compile the network first (torch.compile): takes minutes; meant for many photos on a GPU."""
+    """Compile the network first (torch.compile): takes minutes; meant for many images on a GPU."""
 
 
 @Parameter(name="*")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ovrcoat.cli.terminal import say_json, say_table
+from ovrcoat.cli.terminal import print_json, print_table
 
 
 def models(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
@@ -19,7 +19,7 @@ def models(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
 
     entries = list_models()
     if json:
-        say_json(
+        print_json(
             [
                 {
                     "name": entry.name,
@@ -31,7 +31,7 @@ def models(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
             ]
         )
     else:
-        say_table(
+        print_table(
             ("name", "what", "where, or how to get it"),
             [
                 (

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class SegmentationPrompt:
     """What to look for, and how sure to be."""
 
     vocabulary: Annotated[str, Parameter(alias="-v")] = "coco"
@@ -47,10 +47,10 @@ class Machine:
     """What masks are computed in; auto: bfloat16 where the machine has it: quicker, a little less exact."""
 
     batch_size: int = 1
-    """Photos of one size that go through the network together; never changes a result."""
+    """Images of one size that go through the network together; never changes a result."""
 
     compile: Annotated[bool, Parameter(negative="")] = False
-    """Compile the network first (torch.compile): takes minutes; meant for many photos on a GPU."""
+    """Compile the network first (torch.compile): takes minutes; meant for many images on a GPU."""
 
 
 @Parameter(name="*")

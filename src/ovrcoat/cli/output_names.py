@@ -1,22 +1,22 @@
-"""What the files of each photo are called, so that no photo's result lands on another's, or on a photo."""
+"""What the files of each image are called, so that no image's result lands on another's, or on a photo."""
 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 
-def output_names(photos: Sequence[Path]) -> tuple[str, ...]:
-    """One name per photo, without suffix, none twice (upper and lower case count as equal).
+def output_names(images: Sequence[Path]) -> tuple[str, ...]:
+    """One name per image, without suffix, none twice (upper and lower case count as equal).
 
-    A photo whose stem is unique among `photos` keeps it, whatever their order. Others get their folder's name
+    An image whose stem is unique among `images` keeps it, whatever their order. Others get their folder's name
     in front, then their suffix behind, then a number, until they differ: a/cat.jpg, b/cat.jpg → a-cat, b-cat.
     """
-    names = [photo.stem for photo in photos]
+    names = [image.stem for image in images]
     for fuller in (_with_folder, _with_suffix):
         count = Counter(name.casefold() for name in names)
         names = [
-            fuller(name, photo) if count[name.casefold()] > 1 else name
-            for name, photo in zip(names, photos, strict=True)
+            fuller(name, image) if count[name.casefold()] > 1 else name
+            for name, image in zip(names, images, strict=True)
         ]
     taken: set[str] = set()
     numbered = []
@@ -29,10 +29,10 @@ def output_names(photos: Sequence[Path]) -> tuple[str, ...]:
     return tuple(numbered)
 
 
-def _with_folder(name: str, photo: Path) -> str:
-    folder = photo.resolve().parent.name
+def _with_folder(name: str, image: Path) -> str:
+    folder = image.resolve().parent.name
     return f"{folder}-{name}" if folder else name
 
 
-def _with_suffix(name: str, photo: Path) -> str:
-    return f"{name}-{photo.suffix[1:]}" if photo.suffix else name
+def _with_suffix(name: str, image: Path) -> str:
+    return f"{name}-{image.suffix[1:]}" if image.suffix else name

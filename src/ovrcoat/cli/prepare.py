@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from tqdm import tqdm
 
-from ovrcoat.cli.terminal import note, say
+from ovrcoat.cli.terminal import print_line, print_note
 from ovrcoat.errors import ConfigError, DatasetError
 
 COMPLETE = ("coco", "mapillary")  # their releases have panoptic files
@@ -57,7 +57,7 @@ def prepare(
         done = prepare_cityscapes(find_root(root), split, overwrite=overwrite, track=track)
     elif name in COMPLETE:
         if not quiet:
-            note(f"{name} needs no preparation: its release has panoptic files")
+            print_note(f"{name} needs no preparation: its release has panoptic files")
         return 0
     else:
         known = ("ade20k", "cityscapes", *COMPLETE)
@@ -65,9 +65,9 @@ def prepare(
     if not quiet:
         files = ", ".join(map(str, done.documents))
         there = f"nothing to do: {files} there already; --overwrite makes them again"
-        say(f"{done.made} photos → {files}" if done.made else there)
+        print_line(f"{done.made} images → {files}" if done.made else there)
     return 0
 
 
 def _with_bar(items: Sequence[str], *, quiet: bool) -> Iterable[str]:
-    return tqdm(items, unit="photo", disable=True if quiet else None)  # None: a bar on a terminal only
+    return tqdm(items, unit="image", disable=True if quiet else None)  # None: a bar on a terminal only

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from ovrcoat.cli.terminal import note, say, say_json, say_table
+from ovrcoat.cli.terminal import print_json, print_line, print_note, print_table
 from ovrcoat.errors import ConfigError
 from ovrcoat.vocabulary import Vocabulary
 
@@ -85,10 +85,10 @@ def score(
         files, rules, progress=not quiet
     )
     if not quiet:
-        for finding in figures["findings"]:
-            places = "; ".join(finding["examples"])
-            places += " …" if finding["count"] > len(finding["examples"]) else ""
-            note(f"{finding['level']}: {finding['message']} ({finding['count']} ×: {places})")
+        for issue in figures["issues"]:
+            places = "; ".join(issue["examples"])
+            places += " …" if issue["count"] > len(issue["examples"]) else ""
+            print_note(f"{issue['level']}: {issue['message']} ({issue['count']} ×: {places})")
     if json is not None:
         _write(json, figures)
     if not quiet and json != STDOUT:
@@ -171,15 +171,15 @@ def _ids(text: str) -> frozenset[int]:
 
 
 def _say_panoptic(figures: Mapping[str, Any]) -> None:
-    say(f"{figures['n_images']} images, areas from the {figures['areas'].upper()}; percent\n")
-    say_table(
+    print_line(f"{figures['n_images']} images, areas from the {figures['areas'].upper()}; percent\n")
+    print_table(
         ("group", "PQ", "SQ", "RQ", "categories"),
         [
             (name.replace("_", " "), *_percents(group, ("pq", "sq", "rq")), str(group["n"]))
             for name, group in figures["groups"].items()
         ],
     )
-    say_table(
+    print_table(
         ("category", "id", "kind", "PQ", "SQ", "RQ", "TP", "FP", "FN"),
         [
             (
@@ -195,22 +195,24 @@ def _say_panoptic(figures: Mapping[str, Any]) -> None:
 
 
 def _say_semantic(figures: Mapping[str, Any]) -> None:
-    say(f"{figures['n_images']} images; percent\n")
-    say_table(
+    print_line(f"{figures['n_images']} images; percent\n")
+    print_table(
         ("mIoU", "fwIoU", "mACC", "pACC"),
         [[_one_decimal(figures[name]) for name in ("mIoU", "fwIoU", "mACC", "pACC")]],
     )
     rows = zip(figures["class_names"], figures["iou"], figures["acc"], strict=True)
-    say_table(
+    print_table(
         ("category", "IoU", "accuracy"),
         [(name, _one_decimal(iou), _one_decimal(accuracy)) for name, iou, accuracy in rows],
     )
 
 
 def _say_instance(figures: Mapping[str, Any]) -> None:
-    say("percent\n")
-    say_table(("figure", "value"), [(name, _one_decimal(value)) for name, value in figures["stats"].items()])
-    say_table(
+    print_line("percent\n")
+    print_table(
+        ("figure", "value"), [(name, _one_decimal(value)) for name, value in figures["stats"].items()]
+    )
+    print_table(
         ("category", "id", "AP", "AP50"),
         [
             (entry["name"], id, *(_one_decimal(entry[name]) for name in ("AP", "AP50")))
@@ -229,7 +231,7 @@ def _one_decimal(percent: float | None) -> str:
 
 def _write(path: Path, figures: Mapping[str, Any]) -> None:
     if path == STDOUT:
-        say_json(figures)
+        print_json(figures)
         return
     import json
 

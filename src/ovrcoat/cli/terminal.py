@@ -5,28 +5,28 @@ import sys
 from collections.abc import Iterable, Sequence
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     """Say on stderr what is wrong, `error: ` before every line."""
     for line in message.splitlines():
-        note(f"error: {line}")
+        print_note(f"error: {line}")
 
 
-def note(message: str) -> None:
+def print_note(message: str) -> None:
     """A line on stderr, so that stdout holds results only."""
     sys.stderr.write(f"{message}\n")
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """A line of the result on stdout."""
     sys.stdout.write(f"{text}\n")
 
 
-def say_json(document: object) -> None:
+def print_json(document: object) -> None:
     """One JSON document on stdout, in ASCII: it survives any terminal and pipe."""
-    say(json.dumps(document, indent=2, allow_nan=False))
+    print_line(json.dumps(document, indent=2, allow_nan=False))
 
 
-def say_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table on stdout; bold and lines only on a terminal (rich honours NO_COLOR)."""
     from rich import box
     from rich.console import Console

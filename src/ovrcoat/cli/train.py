@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from ovrcoat.cli.startup import heavy_imports
-from ovrcoat.cli.terminal import complain, note, say, say_json
+from ovrcoat.cli.terminal import print_error, print_json, print_line, print_note
 
 if TYPE_CHECKING:
     from ovrcoat.training.config import TrainConfig
-    from ovrcoat.training.run import StageNews
+    from ovrcoat.training.run import StageStatus
 
 
 def train(
@@ -53,24 +53,24 @@ def train(
     speaks = is_main and not quiet
     if speaks:
         _tell_plan(settings)
-    heard: list[StageNews] = []
+    heard: list[StageStatus] = []
 
-    def hear(news: "StageNews") -> None:
+    def hear(news: "StageStatus") -> None:
         heard.append(news)
         if speaks:
-            note(_line(news))
+            print_note(_line(news))
 
     try:
         path = recipe.train(settings, base=config.parent, progress=speaks, tell=hear)
     except KeyboardInterrupt:
         if is_main:
-            complain("interrupted; run the same command again to go on from the last saved state")
+            print_error("interrupted; run the same command again to go on from the last saved state")
         return 130
     if is_main and json:
-        say_json({"checkpoint": str(path), "stages": [asdict(news) for news in heard]})
+        print_json({"checkpoint": str(path), "stages": [asdict(news) for news in heard]})
     elif speaks:
-        say(f"→ {path}")
-        say(f"try it: ovrcoat segment PHOTO --model {path}")
+        print_line(f"→ {path}")
+        print_line(f"try it: ovrcoat segment PHOTO --model {path}")
     return 0
 
 
@@ -79,15 +79,15 @@ def _tell_plan(settings: "TrainConfig") -> None:
     start = settings.start
     source = start.model or start.clip or "nano's towers"
     stages = ", ".join(f"{stage.name} ({stage.schedule.steps} steps)" for stage in settings.stages)
-    note(f"start: {source}; stages: {stages}; output: {settings.output}")
+    print_note(f"start: {source}; stages: {stages}; output: {settings.output}")
 
 
-def _line(news: "StageNews") -> str:
+def _line(news: "StageStatus") -> str:
     """One stage in one line."""
     if news.finished:
         return f"{news.name}: finished by an earlier run"
     rest = f", going on after step {news.steps_done}" if news.steps_done else ""
     return (
-        f"{news.name}: {news.steps} steps{rest}; {news.photos} photos, {news.categories} words, "
+        f"{news.name}: {news.steps} steps{rest}; {news.images} images, {news.categories} words, "
         f"{news.trained:,} of {news.parameters:,} parameters train"
     )

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ovrcoat.cli.terminal import complain, note, say_json, say_table
+from ovrcoat.cli.terminal import print_error, print_json, print_note, print_table
 from ovrcoat.vocabulary import Category, Vocabulary, list_presets
 
 
@@ -25,8 +25,8 @@ def report_problems(vocabulary: Vocabulary) -> bool:
     """Say on stderr what `lint` finds; returns whether the vocabulary can be used."""
     problems = vocabulary.lint()
     for problem in problems:
-        say = complain if problem.level == "error" else note
-        say(problem.message if problem.level == "error" else f"warning: {problem.message}")
+        print_line = print_error if problem.level == "error" else print_note
+        print_line(problem.message if problem.level == "error" else f"warning: {problem.message}")
     return all(problem.level != "error" for problem in problems)
 
 
@@ -34,14 +34,14 @@ def _list(*, json: bool) -> int:
     presets = [Vocabulary.named(preset) for preset in list_presets()]
     things = [sum(category.is_thing for category in preset.categories) for preset in presets]
     if json:
-        say_json(
+        print_json(
             [
                 {"name": preset.name, "categories": len(preset), "things": count}
                 for preset, count in zip(presets, things, strict=True)
             ]
         )
     else:
-        say_table(
+        print_table(
             ("name", "categories", "things", "stuff"),
             [
                 (preset.name or "", str(len(preset)), str(count), str(len(preset) - count))
@@ -55,9 +55,11 @@ def _show(name: str, *, json: bool) -> int:
     vocabulary = Vocabulary.read(name)
     usable = report_problems(vocabulary)
     if json:
-        say_json(vocabulary.to_dict())
+        print_json(vocabulary.to_dict())
     else:
-        say_table(("id", "name", "kind", "synonyms"), [_row(category) for category in vocabulary.categories])
+        print_table(
+            ("id", "name", "kind", "synonyms"), [_row(category) for category in vocabulary.categories]
+        )
     return 0 if usable else 2
 
 

@@ -1,1 +1,1 @@
-"""Files to batches of photos; knows no model."""
+"""Files to batches of images; knows no model."""

@@ -9,13 +9,14 @@ from jaxtyping import Int32
 
 from ovrcoat.data.ade20k_instances import instance_annotations, thing_entries
 from ovrcoat.data.coco import select_instances
-from ovrcoat.data.dataset import Record, Task
+from ovrcoat.data.dataset import Task
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.label_images import decode_channels, decode_values, positions_of
 from ovrcoat.data.panoptic_dataset import PanopticDataset, image_entry
-from ovrcoat.formats.panoptic_json import PanopticDocument, parse_json, read_published
 from ovrcoat.data.splits import check_split
 from ovrcoat.data.truth import IGNORED
+from ovrcoat.formats.annotations import Record
+from ovrcoat.formats.panoptic_json import PanopticDocument, parse_json, read_published
 from ovrcoat.vocabulary import Vocabulary
 
 HOME = "ADEChallengeData2016"
@@ -79,7 +80,7 @@ class Ade20k(PanopticDataset):
         Raises:
             DatasetError: the labels are missing, damaged or hold other values.
         """
-        stem = PurePosixPath(record.photo).stem
+        stem = PurePosixPath(record.image).stem
         path, first = f"annotations/{self._folder}/{stem}.png", 1
         converted = f"annotations_detectron2/{self._folder}/{stem}.png"
         if not self.tree.exists(path) and self.tree.exists(converted):
@@ -118,12 +119,12 @@ class Ade20k(PanopticDataset):
             tree.read(self.document_path),
             place=tree.describe(self.document_path),
             categories=Vocabulary.named("ade20k").categories,
-            photo_path=lambda _, file_name: f"images/{self._folder}/{file_name}",
+            image_path=lambda _, file_name: f"images/{self._folder}/{file_name}",
             labels_path=lambda _, file_name: f"ade20k_panoptic_{split}/{file_name}",
         )
 
     def _record(self, stem: str, labels: str) -> Record:
-        return Record(stem, photo=f"images/{self._folder}/{stem}.jpg", labels=labels)
+        return Record(stem, image=f"images/{self._folder}/{stem}.jpg", labels=labels)
 
     def _instance_labels(self, record: Record) -> str:
-        return f"annotations_instance/{self._folder}/{PurePosixPath(record.photo).stem}.png"
+        return f"annotations_instance/{self._folder}/{PurePosixPath(record.image).stem}.png"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int32
 
-from ovrcoat.data.dataset import ImageId
 from ovrcoat.data.panoptic_dataset import mask_entry
 from ovrcoat.errors import DatasetError
+from ovrcoat.formats.annotations import ImageId
 from ovrcoat.vocabulary import Category, Vocabulary
 
 
@@ -49,7 +49,7 @@ def instance_masks(
 def instance_annotations(
     labels: Int32[np.ndarray, "height width 3"], *, image_id: ImageId, first_id: int, place: str
 ) -> list[dict[str, Any]]:
-    """COCO's instance annotations of one photo, numbered from `first_id`.
+    """COCO's instance annotations of one image, numbered from `first_id`.
 
     Raises:
         DatasetError: as `instance_masks`.

@@ -25,7 +25,7 @@ from ovrcoat.data.preparation import (
 )
 from ovrcoat.data.splits import check_split
 from ovrcoat.errors import DatasetError
-from ovrcoat.system.optional_imports import require
+from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.vocabulary import Vocabulary
 
 
@@ -49,7 +49,7 @@ def prepare_ade20k(
         MissingExtraError: pycocotools is not installed.
     """
     check_split(split, tuple(FOLDERS), name="ade20k")
-    require("pycocotools.mask", extra="coco")  # better said now than after the work
+    import_optional("pycocotools.mask", extra="coco")  # better said now than after the work
     tree = FileTree(root, home=HOME)
     sources = tree.list(f"annotations/{FOLDERS[split]}", suffixes=(".png",))
     if not sources:

@@ -39,7 +39,7 @@ def find_root(root: str | Path | None = None) -> Path:
 def open_dataset(
     name_or_path: str | Path, *, root: str | Path | None = None, split: str | None = None
 ) -> Dataset:
-    """Open one split of a data set; lists are read, photos and labels only when asked for.
+    """Open one split of a data set; lists are read, images and labels only when asked for.
 
     `name_or_path` is a name of `list_datasets()`, read in the layout of its release below `root` (see
     `find_root`; the data set's own folder or a zip file may be named, too), or the path of a folder or zip of

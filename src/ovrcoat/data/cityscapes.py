@@ -6,13 +6,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.data.dataset import ImageId, Record, Task
+from ovrcoat.data.dataset import Task
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.label_images import decode_values, positions_of
 from ovrcoat.data.panoptic_dataset import PanopticDataset
-from ovrcoat.formats.panoptic_json import PanopticDocument, read_published
 from ovrcoat.data.splits import check_split
 from ovrcoat.data.truth import IGNORED
+from ovrcoat.formats.annotations import ImageId, Record
+from ovrcoat.formats.panoptic_json import PanopticDocument, read_published
 from ovrcoat.vocabulary import Vocabulary
 
 HOME = "cityscapes"
@@ -28,7 +29,7 @@ SEMANTIC_ADVICE = "Take labelIds or labelTrainIds of gtFine."
 
 
 class Cityscapes(PanopticDataset):
-    """19 categories with the release's label ids 7..33; photos are found by image id.
+    """19 categories with the release's label ids 7..33; images are found by image id.
 
     Without the panoptic files, which `ovrcoat prepare cityscapes` or the official script makes, only the
     semantic truth is there.
@@ -55,7 +56,7 @@ class Cityscapes(PanopticDataset):
         elif semantic:
             labels_of = {PurePosixPath(path).name.split("_gtFine_")[0]: path for path in semantic}
             records = tuple(
-                Record(image_id, photo=photo_path(image_id, split=split), labels=path)
+                Record(image_id, image=image_path(image_id, split=split), labels=path)
                 for image_id, path in labels_of.items()
             )
         else:
@@ -89,12 +90,12 @@ class Cityscapes(PanopticDataset):
 
 
 def city_of(image_id: ImageId) -> str:
-    """The folder of a photo: its name begins with the city."""
+    """The folder of an image: its name begins with the city."""
     return str(image_id).split("_", 1)[0]
 
 
-def photo_path(image_id: ImageId, *, split: str) -> str:
-    """Where a photo is; the `file_name` of the official JSON is that of no file."""
+def image_path(image_id: ImageId, *, split: str) -> str:
+    """Where an image is; the `file_name` of the official JSON is that of no file."""
     return f"leftImg8bit/{split}/{city_of(image_id)}/{image_id}_leftImg8bit.png"
 
 
@@ -103,6 +104,6 @@ def _read(tree: FileTree, path: str, *, split: str) -> PanopticDocument:
         tree.read(path),
         place=tree.describe(path),
         categories=Vocabulary.named("cityscapes").categories,
-        photo_path=lambda image_id, _: photo_path(image_id, split=split),
+        image_path=lambda image_id, _: image_path(image_id, split=split),
         labels_path=lambda _, file_name: f"gtFine/cityscapes_panoptic_{split}/{file_name}",
     )

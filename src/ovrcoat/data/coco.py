@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ovrcoat.data.dataset import Record
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.panoptic_dataset import PanopticDataset
-from ovrcoat.formats.panoptic_json import check_categories, parse_json, read_document
 from ovrcoat.data.splits import check_split
 from ovrcoat.errors import DatasetError
+from ovrcoat.formats.annotations import Record
+from ovrcoat.formats.panoptic_json import check_categories, parse_json, read_document
 from ovrcoat.vocabulary import Vocabulary
 
 HOME = "coco"
@@ -39,7 +39,7 @@ class Coco(PanopticDataset):
             data,
             place=tree.describe(path),
             category_ids=[category.id for category in categories],
-            photo_path=lambda _, file_name: f"{split}2017/{file_name}",
+            image_path=lambda _, file_name: f"{split}2017/{file_name}",
             labels_path=lambda _, file_name: f"{labels}/{file_name}",
         )
         self._instances_path = f"annotations/instances_{split}2017.json"
@@ -85,7 +85,7 @@ def select_instances(data: dict[str, Any], records: Sequence[Record], *, place: 
     missing = wanted - {image["id"] for image in images}
     if missing:
         raise DatasetError(
-            f"{place}: {len(missing)} of {len(wanted)} photos are missing, e.g. {next(iter(missing))!r}; "
+            f"{place}: {len(missing)} of {len(wanted)} images are missing, e.g. {next(iter(missing))!r}; "
             "take panoptic and instance labels of one release and split"
         )
     return {"images": images, "annotations": annotations, "categories": categories}

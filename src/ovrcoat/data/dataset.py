@@ -1,36 +1,21 @@
 """The contract of a labelled data set: records, categories, and the truth of each record by task.
 
 A data set knows where its files lie, never what a model makes of them. Nothing but lists of names is read
-before a photo or its labels are asked for.
+before an image or its labels are asked for.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.data.truth import PanopticTruth, TrueSegment, semantic_from_panoptic
+from ovrcoat.data.truth import PanopticTruth, semantic_from_panoptic
+from ovrcoat.formats.annotations import Record
 from ovrcoat.vocabulary import Category, Vocabulary
 
 Task = Literal["panoptic", "semantic", "instance"]
-ImageId = int | str
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A photo and where its labels lie; paths are relative to the data set's root, with forward slashes.
-
-    `labels` is the file that the segments or the semantic map are drawn in; `segments` is empty for data
-    sets without panoptic labels.
-    """
-
-    image_id: ImageId
-    photo: str
-    labels: str
-    segments: tuple[TrueSegment, ...] = ()
 
 
 class Dataset(ABC):
@@ -39,7 +24,7 @@ class Dataset(ABC):
     Attributes:
         name: "coco", "ade20k", "cityscapes", "mapillary", or the name of a user's folder.
         split: "val", "train"; None if the data set has no splits.
-        records: one per labelled photo, in the order of the data set's own list.
+        records: one per labelled image, in the order of the data set's own list.
         categories: with the data set's own ids and synonyms; semantic maps hold positions in this tuple.
         tasks: those that there is a truth for.
     """
@@ -59,7 +44,7 @@ class Dataset(ABC):
         return Vocabulary(self.categories, name=self.name)
 
     @abstractmethod
-    def photo(self, record: Record) -> bytes:
+    def image(self, record: Record) -> bytes:
         """The encoded photo.
 
         Raises:
@@ -94,4 +79,4 @@ class Dataset(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A short hash (hexadecimal) of the lists of photos and labels: tells two data sets apart."""
+        """A short hash (hexadecimal) of the lists of images and labels: tells two data sets apart."""

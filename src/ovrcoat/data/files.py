@@ -21,7 +21,7 @@ from ovrcoat.errors import DatasetError
 
 # Bytes, unpacked: a hostile or broken file must not fill the memory.
 DOCUMENT_LIMIT = 1 << 30  # COCO's largest JSON takes about 450 MB
-PICTURE_LIMIT = 200 << 20  # a 20-megapixel photo takes some 40 MB as PNG
+PICTURE_LIMIT = 200 << 20  # a 20-megapixel image takes some 40 MB as PNG
 DOCUMENT_SUFFIXES = (".json", ".yaml", ".yml", ".txt")
 # What zipfile raises for broken and encrypted files.
 UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError)

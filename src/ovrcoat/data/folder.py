@@ -9,7 +9,7 @@ ADVICE = f"A folder of panoptic labels holds images/, panoptic/ and {DOCUMENT} (
 
 
 class PanopticFolderDataset(PanopticDataset):
-    """Photos below images/, id PNGs below panoptic/, both under the names that panoptic.json gives.
+    """Images below images/, id PNGs below panoptic/, both under the names that panoptic.json gives.
 
     Raises:
         DatasetError: panoptic.json is missing or faulty.
@@ -23,7 +23,7 @@ class PanopticFolderDataset(PanopticDataset):
             data,
             place=place,
             category_ids=[category.id for category in categories],
-            photo_path=lambda _, file_name: f"images/{file_name}",
+            image_path=lambda _, file_name: f"images/{file_name}",
             labels_path=lambda _, file_name: f"panoptic/{file_name}",
         )
         super().__init__(

@@ -1,4 +1,4 @@
-"""Any source of a photo in, upright 8-bit RGB out; and the search for photos in folders and patterns.
+"""Any source of an image in, upright 8-bit RGB out; and the search for images in folders and patterns.
 
 First step of the path of an image. Knows no network and does not import torch.
 """
@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from ovrcoat.errors import ImageError
 
 MAX_PIXELS = 178_956_970  # where Pillow refuses by default (512 MiB of RGB); ours holds if that is off, too
-_TOO_LARGE = f"more than the {MAX_PIXELS:,} pixels that are decoded; shrink the photo or cut it up first"
+_TOO_LARGE = f"more than the {MAX_PIXELS:,} pixels that are decoded; shrink the image or cut it up first"
 # Formats that hold photos. Others that Pillow knows are drawings or start other programs (EPS: Ghostscript).
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "DIB", "PPM", "TGA", "JPEG2000")
 SUFFIXES = (
@@ -38,15 +38,15 @@ _readers = 0  # that need the filter just now
 
 
 @dataclass(frozen=True, slots=True)
-class Photo:
-    """A photo as its viewer sees it: upright, RGB in 0..255, read-only; `name` is its file's name, if any."""
+class LoadedImage:
+    """An image as its viewer sees it: upright, RGB in 0..255, read-only; `name` is its file's name, if any."""
 
     pixels: UInt8[np.ndarray, "height width 3"]
     name: str | None = None
 
 
-def read_image(source: object) -> Photo:
-    """Read a photo from wherever it is.
+def read_image(source: object) -> LoadedImage:
+    """Read an image from wherever it is.
 
     `source` is one of: a path; the bytes of a file or an open binary file; a `PIL.Image`; a NumPy array
     (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); a torch tensor (C, H, W) or (H, W, C) with 1, 3 or 4 channels
@@ -58,7 +58,7 @@ def read_image(source: object) -> Photo:
     Raises:
         ImageError: the source is missing, empty, damaged, no image, too large or of another kind.
     """
-    if isinstance(source, Photo):
+    if isinstance(source, LoadedImage):
         return source
     if isinstance(source, str | PathLike):
         return _read_path(source)
@@ -66,35 +66,35 @@ def read_image(source: object) -> Photo:
         return _read_bytes(source)
     if isinstance(source, Image.Image):
         label = f"the given {source.mode} image"
-        return Photo(_pillow_pixels(source, label=label), _file_name(getattr(source, "filename", None)))
+        return LoadedImage(_pillow_pixels(source, label=label), _file_name(getattr(source, "filename", None)))
     is_tensor = type(source).__module__.split(".")[0] == "torch"  # known without importing torch
     if is_tensor or isinstance(source, np.ndarray):
-        return Photo(_array_pixels(_tensor_array(source) if is_tensor else source))
+        return LoadedImage(_array_pixels(_tensor_array(source) if is_tensor else source))
     raise ImageError(
-        f"a photo was expected, but a {type(source).__name__} came: give a path, bytes, an open file, "
+        f"an image was expected, but a {type(source).__name__} came: give a path, bytes, an open file, "
         "a PIL.Image, a NumPy array or a torch tensor"
     )
 
 
 def find_images(sources: str | PathLike[str] | Iterable[str | PathLike[str]]) -> tuple[Path, ...]:
-    """The photos that files, folders and glob patterns name, none twice.
+    """The images that files, folders and glob patterns name, none twice.
 
-    Sources keep the order given; what one folder or pattern gives is sorted. A folder gives the photos that
+    Sources keep the order given; what one folder or pattern gives is sorted. A folder gives the images that
     lie in it, not those of its subfolders: say `folder/**` for all. Folders and patterns give only names with
     one of `SUFFIXES`. A single file is taken as it is, even if it does not exist: reading it says what is
-    wrong, and the other photos are not lost.
+    wrong, and the other images are not lost.
 
     Raises:
         ImageError: a folder or a pattern gives nothing.
     """
     if isinstance(sources, str | PathLike):
         sources = (sources,)
-    found: dict[Path, Path] = {}  # by resolved path, so that one photo named in two ways comes once
+    found: dict[Path, Path] = {}  # by resolved path, so that one image named in two ways comes once
     for source in sources:
         for path in _expand(str(source)):
             found.setdefault(path.resolve(), path)
     if not found:
-        raise ImageError("no photo was named: give files, folders or patterns such as 'photos/*.jpg'")
+        raise ImageError("no image was named: give files, folders or patterns such as 'photos/*.jpg'")
     return tuple(found.values())
 
 
@@ -121,7 +121,7 @@ def pillow_warnings_ignored() -> Iterator[None]:
 
 
 def _expand(source: str) -> list[Path]:
-    """One source of `find_images`: a folder's photos, a pattern's photos, or the file itself."""
+    """One source of `find_images`: a folder's images, a pattern's images, or the file itself."""
     if _is_url(source):
         return [Path(source)]  # refused on reading
     path = Path(source).expanduser()
@@ -131,12 +131,12 @@ def _expand(source: str) -> list[Path]:
         kind, candidates = "pattern", _matches(str(path))
     else:
         return [path]
-    photos = sorted(entry for entry in candidates if entry.suffix.lower() in SUFFIXES and entry.is_file())
-    if not photos:
+    images = sorted(entry for entry in candidates if entry.suffix.lower() in SUFFIXES and entry.is_file())
+    if not images:
         raise ImageError(
-            f"{source}: this {kind} gives no photo; looked for names ending in {' '.join(SUFFIXES)}"
+            f"{source}: this {kind} gives no image; looked for names ending in {' '.join(SUFFIXES)}"
         )
-    return photos
+    return images
 
 
 def _matches(pattern: str) -> list[Path]:
@@ -155,20 +155,20 @@ def _file_name(path: object) -> str | None:
     return Path(path).name or None if isinstance(path, str | PathLike) else None
 
 
-def _read_path(source: str | PathLike[str]) -> Photo:
+def _read_path(source: str | PathLike[str]) -> LoadedImage:
     label = str(source)
     if _is_url(label):
         raise ImageError(
-            f"{label}: addresses on the net are not opened; download the photo and give its path"
+            f"{label}: addresses on the net are not opened; download the image and give its path"
         )
     try:
         with Path(source).expanduser().open("rb") as file:
-            return Photo(_decode(file, label=label), Path(source).name)
+            return LoadedImage(_decode(file, label=label), Path(source).name)
     except FileNotFoundError as error:
         raise ImageError(f"{label}: there is no such file; check the path") from error
     except IsADirectoryError as error:
         raise ImageError(
-            f"{label}: this is a folder; give the photos in it, e.g. through find_images"
+            f"{label}: this is a folder; give the images in it, e.g. through find_images"
         ) from error
     except (OSError, ValueError) as error:  # no permission, a name that cannot be one
         raise ImageError(
@@ -176,14 +176,14 @@ def _read_path(source: str | PathLike[str]) -> Photo:
         ) from error
 
 
-def _read_bytes(source: Any) -> Photo:
+def _read_bytes(source: Any) -> LoadedImage:
     """Bytes, or an open file's from where it stands to its end."""
     is_file = hasattr(source, "read")
     content = source.read() if is_file else source
     if isinstance(content, str):
         raise ImageError("the open file gives text, not bytes; open it with mode 'rb'")
     label = "the open file" if is_file else "the given bytes"
-    return Photo(_decode(io.BytesIO(content), label=label), _file_name(getattr(source, "name", None)))
+    return LoadedImage(_decode(io.BytesIO(content), label=label), _file_name(getattr(source, "name", None)))
 
 
 def _decode(file: io.BytesIO | io.BufferedReader, *, label: str) -> UInt8[np.ndarray, "height width 3"]:

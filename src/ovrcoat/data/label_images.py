@@ -8,7 +8,7 @@ from PIL import Image
 
 from ovrcoat.data.images import MAX_PIXELS, pillow_warnings_ignored
 from ovrcoat.errors import DatasetError
-from ovrcoat.formats.panoptic_png import ids_of_picture
+from ovrcoat.formats.panoptic_png import image_to_id_map
 
 # One channel of whole numbers; for P the palette's index. Which I 16 bits have depends on Pillow's version.
 VALUE_MODES = ("L", "P", "1", "I;16", "I;16B", "I;16L", "I")
@@ -27,7 +27,7 @@ def decode_ids(content: bytes, *, place: str) -> Int32[np.ndarray, "height width
             f"{place}: this picture is of mode {image.mode}, expected 8-bit RGB, which holds a segment's id "
             "as R + 256 G + 65536 B; write it again in that form"
         )
-    return ids_of_picture(image)
+    return image_to_id_map(image)
 
 
 def decode_channels(content: bytes, *, place: str) -> Int32[np.ndarray, "height width 3"]:

@@ -5,13 +5,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.data.dataset import Record
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.label_images import decode_values, positions_of
 from ovrcoat.data.panoptic_dataset import PanopticDataset
-from ovrcoat.formats.panoptic_json import read_published
 from ovrcoat.data.splits import check_split
 from ovrcoat.data.truth import IGNORED
+from ovrcoat.formats.annotations import Record
+from ovrcoat.formats.panoptic_json import read_published
 from ovrcoat.vocabulary import Vocabulary
 
 HOME = "mapillary_vistas"
@@ -53,7 +53,7 @@ class Mapillary(PanopticDataset):
             tree.read(self.document_path),
             place=tree.describe(self.document_path),
             categories=categories,
-            photo_path=lambda _, file_name: f"{folder}/images/{file_name}",
+            image_path=lambda _, file_name: f"{folder}/images/{file_name}",
             labels_path=lambda _, file_name: f"{folder}/{LAYOUTS[found]}panoptic/{file_name}",
         )
         super().__init__(
@@ -73,7 +73,7 @@ class Mapillary(PanopticDataset):
         Raises:
             DatasetError: the labels are missing, damaged or hold other values.
         """
-        path = f"{self._labels}/{PurePosixPath(record.photo).stem}.png"
+        path = f"{self._labels}/{PurePosixPath(record.image).stem}.png"
         place = self.tree.describe(path)
         values = decode_values(self.tree.read(path, advice=self.advice), place=place)
         count = len(self.categories)

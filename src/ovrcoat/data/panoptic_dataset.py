@@ -1,4 +1,4 @@
-"""What the data sets with panoptic labels share: records from a JSON, photos and id PNGs from a file tree."""
+"""What the data sets with panoptic labels share: records from a JSON, images and id PNGs from a file tree."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int32
 
-from ovrcoat.data.dataset import Dataset, ImageId, Record, Task
+from ovrcoat.data.dataset import Dataset, Task
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.label_images import decode_ids
 from ovrcoat.data.truth import PanopticTruth
 from ovrcoat.errors import DatasetError
-from ovrcoat.system.optional_imports import require
+from ovrcoat.formats.annotations import ImageId, Record
+from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.vocabulary import Category
 
 
 class FileDataset(Dataset):
-    """A data set whose photos lie in a file tree.
+    """A data set whose images lie in a file tree.
 
     Attributes:
         advice: end of messages about missing files: where they can be had.
@@ -43,19 +44,19 @@ class FileDataset(Dataset):
         self.tasks = tasks
         self.advice = advice
 
-    def photo(self, record: Record) -> bytes:
+    def image(self, record: Record) -> bytes:
         """The encoded photo.
 
         Raises:
             DatasetError: the file is missing; says where it was looked for.
         """
-        return self.tree.read(record.photo, advice=self.advice)
+        return self.tree.read(record.image, advice=self.advice)
 
     def fingerprint(self) -> str:
         """A short hash of all records and categories; the same for a folder and for its zip."""
         digest = hashlib.sha256(repr((self.name, self.split, self.categories)).encode())
         for record in self.records:
-            files = PurePosixPath(record.photo).name, PurePosixPath(record.labels).name
+            files = PurePosixPath(record.image).name, PurePosixPath(record.labels).name
             digest.update(repr((record.image_id, files, record.segments)).encode())
         return digest.hexdigest()[:16]
 
@@ -65,7 +66,7 @@ class PanopticDataset(FileDataset):
 
     Attributes:
         document_path: where the panoptic JSON is, or would be.
-        sizes: (height, width) of the photos as the panoptic JSON gives them.
+        sizes: (height, width) of the images as the panoptic JSON gives them.
     """
 
     document_path: str
@@ -90,7 +91,7 @@ class PanopticDataset(FileDataset):
             raise DatasetError(
                 f"{place}: {id_map.shape[1]} × {id_map.shape[0]} pixels, but the JSON says "
                 f"{expected[1]} × {expected[0]} for image {record.image_id!r}; labels must have "
-                "their photo's size"
+                "their image's size"
             )
         unknown = ids_in(id_map) - {segment.id for segment in record.segments} - {0}
         if unknown:
@@ -143,11 +144,11 @@ def ids_in(id_map: Int32[np.ndarray, "height width"]) -> set[int]:
 
 def image_entry(record: Record, *, height: int, width: int) -> dict[str, Any]:
     """Entry of `images` in COCO's formats."""
-    file_name = PurePosixPath(record.photo).name
+    file_name = PurePosixPath(record.image).name
     return {"id": record.image_id, "file_name": file_name, "width": width, "height": height}
 
 
-def box_of(mask: Bool[np.ndarray, "height width"]) -> list[int]:
+def bbox_of(mask: Bool[np.ndarray, "height width"]) -> list[int]:
     """[x, y, width, height] of a mask that is not empty, in pixels."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     left, top = int(columns[0]), int(rows[0])
@@ -160,7 +161,7 @@ def mask_entry(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
     Raises:
         MissingExtraError: pycocotools is not installed.
     """
-    codec = require("pycocotools.mask", extra="coco")
+    codec = import_optional("pycocotools.mask", extra="coco")
     runs = codec.encode(np.asfortranarray(mask.view(np.uint8)))
     segmentation = {"size": list(runs["size"]), "counts": runs["counts"].decode("ascii")}
-    return {"area": int(mask.sum()), "bbox": box_of(mask), "segmentation": segmentation}
+    return {"area": int(mask.sum()), "bbox": bbox_of(mask), "segmentation": segmentation}

@@ -1,7 +1,7 @@
 """What making panoptic files from a release needs: id PNGs that are whole or absent, JSON that comes last.
 
 An interrupted run is simply run again: PNGs that hold what they should are kept, and a JSON that is there
-means that all is done. Annotations go to disk at once: of a photo only its name and size are kept in memory.
+means that all is done. Annotations go to disk at once: of an image only its name and size are kept in memory.
 """
 
 import json
@@ -16,11 +16,11 @@ from uuid import uuid4
 import numpy as np
 from jaxtyping import Bool, Int32
 
-from ovrcoat.system.atomic_write import cannot_write, write_atomically
 from ovrcoat.data.label_images import decode_ids
-from ovrcoat.data.panoptic_dataset import box_of
+from ovrcoat.data.panoptic_dataset import bbox_of
 from ovrcoat.errors import DatasetError, OutputError
-from ovrcoat.formats.panoptic_png import id_picture
+from ovrcoat.formats.panoptic_png import id_map_to_image
+from ovrcoat.system.atomic_write import cannot_write, write_atomically
 from ovrcoat.vocabulary import Vocabulary
 
 ADVICE = (
@@ -36,7 +36,7 @@ class Preparation:
 
     Attributes:
         documents: all JSON files of the split, made now or before.
-        made: how many photos were gone through; 0: all was there.
+        made: how many images were gone through; 0: all was there.
     """
 
     documents: tuple[Path, ...]
@@ -61,7 +61,7 @@ class DocumentWriter:
             self._part.write(json.dumps({"categories": categories})[:-1] + ', "annotations": [')
 
     def add(self, image: dict[str, Any], annotations: Iterable[dict[str, Any]]) -> None:
-        """Add a photo and its annotations."""
+        """Add an image and its annotations."""
         self._images.append(image)
         with _output_errors(self.path):
             for annotation in annotations:
@@ -105,7 +105,7 @@ def write_ids(path: Path, id_map: Int32[np.ndarray, "height width"], *, overwrit
             )
     with _output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    picture = id_picture(id_map)
+    picture = id_map_to_image(id_map)
     write_atomically(path, lambda file: picture.save(file, format="PNG"), advice=ADVICE)
 
 
@@ -125,7 +125,7 @@ def segment_entry(
         "id": id,
         "category_id": category_id,
         "area": int(mask.sum()),
-        "bbox": box_of(mask),
+        "bbox": bbox_of(mask),
         "iscrowd": int(is_crowd),
     }
 

@@ -10,14 +10,14 @@ import numpy as np
 import yaml
 from jaxtyping import Int32
 
-from ovrcoat.data.dataset import Record
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.images import SUFFIXES
 from ovrcoat.data.label_images import decode_values, positions_of
 from ovrcoat.data.panoptic_dataset import FileDataset
-from ovrcoat.formats.panoptic_json import check_unique_ids
 from ovrcoat.data.truth import IGNORED, PanopticTruth
 from ovrcoat.errors import DatasetError, VocabularyError
+from ovrcoat.formats.annotations import Record
+from ovrcoat.formats.panoptic_json import check_unique_ids
 from ovrcoat.vocabulary import Vocabulary
 
 NAMES = ("names.json", "names.yaml", "names.yml", "names.txt")
@@ -34,13 +34,13 @@ VALUE_ADVICE = (
 
 
 class SemanticFolderDataset(FileDataset):
-    """Photos and label maps of the same name; a label map holds the ids of the vocabulary file.
+    """Images and label maps of the same name; a label map holds the ids of the vocabulary file.
 
-    Photos without labels are left out. A value that is neither an id nor ignored is an error: were 0 ignored
+    Images without labels are left out. A value that is neither an id nor ignored is an error: were 0 ignored
     silently, labels that start at 0 would be read shifted by one.
 
     Raises:
-        DatasetError: there are no labels or no names, a label map has no photo, ids are given twice.
+        DatasetError: there are no labels or no names, a label map has no image, ids are given twice.
     """
 
     def __init__(self, tree: FileTree, *, name: str) -> None:
@@ -91,13 +91,13 @@ class SemanticFolderDataset(FileDataset):
 
 
 def _pair(tree: FileTree) -> tuple[Record, ...]:
-    photos = {_stem(path): path for path in tree.list("images", suffixes=SUFFIXES)}
+    images = {_stem(path): path for path in tree.list("images", suffixes=SUFFIXES)}
     labels = {_stem(path): path for path in tree.list("labels", suffixes=LABEL_SUFFIXES)}
-    alone = sorted(labels.keys() - photos.keys())
+    alone = sorted(labels.keys() - images.keys())
     if alone or not labels:
         shown = f"{len(alone)} label files have no photo of that name in images/, e.g. {', '.join(alone[:3])}"
         raise DatasetError(f"{tree.root}: {shown if alone else 'no labels in labels/'}. {ADVICE}")
-    return tuple(Record(stem, photo=photos[stem], labels=path) for stem, path in sorted(labels.items()))
+    return tuple(Record(stem, image=images[stem], labels=path) for stem, path in sorted(labels.items()))
 
 
 def _stem(path: str) -> str:

@@ -1,7 +1,7 @@
-"""From photos to batches: the test size, Pillow's resize, and batches of one padded size.
+"""From images to batches: the test size, Pillow's resize, and batches of one padded size.
 
-Photos of different padded sizes never share a batch: the padding takes part in attention, as in the released
-code, so in a common one each photo's result would depend on its neighbours.
+Images of different padded sizes never share a batch: the padding takes part in attention, as in the released
+code, so in a common one each image's result would depend on its neighbours.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch.nn import functional as F
 
-from ovrcoat.data.images import Photo
+from ovrcoat.data.images import LoadedImage
 from ovrcoat.structures import ImageBatch, Size
 
 STRIDE = 32  # of the coarsest feature map: padded sides are multiples of it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PreparedPhoto:
-    """A photo, and the same resized to what the network sees, not yet padded."""
+class PreparedImage:
+    """An image, and the same resized to what the network sees, not yet padded."""
 
-    photo: Photo
+    image: LoadedImage
     resized: UInt8[np.ndarray, "_ _ 3"]
 
     @property
@@ -34,18 +34,18 @@ class PreparedPhoto:
     @property
     def nbytes(self) -> int:
         """How much memory it takes."""
-        pixels = self.photo.pixels
+        pixels = self.image.pixels
         return pixels.nbytes + (0 if self.resized is pixels else self.resized.nbytes)
 
 
-def prepare(photo: Photo, *, short_side: int, max_long_side: int) -> PreparedPhoto:
-    """Resize a photo to its test size."""
-    size = test_size(photo.pixels.shape[:2], short_side=short_side, max_long_side=max_long_side)
-    return PreparedPhoto(photo, resize(photo.pixels, size))
+def prepare(image: LoadedImage, *, short_side: int, max_long_side: int) -> PreparedImage:
+    """Resize an image to its test size."""
+    size = test_size(image.pixels.shape[:2], short_side=short_side, max_long_side=max_long_side)
+    return PreparedImage(image, resize(image.pixels, size))
 
 
 def test_size(size: Size, *, short_side: int, max_long_side: int) -> Size:
-    """At which size the network sees a photo: short side `short_side`, long side at most `max_long_side`.
+    """At which size the network sees an image: short side `short_side`, long side at most `max_long_side`.
 
     Sides are rounded half up and at least 1. In whole numbers, so that no rounding of a float decides a half.
     """
@@ -73,15 +73,15 @@ def padded_size(size: Size) -> Size:
 def batch_images(
     images: Sequence[UInt8[np.ndarray, "_ _ 3"]], *, device: torch.device | str = "cpu"
 ) -> ImageBatch:
-    """Pad photos of ONE padded size right and bottom, and stack them.
+    """Pad images of ONE padded size right and bottom, and stack them.
 
     Raises:
-        ValueError: no photo, or several padded sizes.
+        ValueError: no image, or several padded sizes.
     """
     sizes = tuple((image.shape[0], image.shape[1]) for image in images)
     padded = {padded_size(size) for size in sizes}
     if len(padded) != 1:
-        raise ValueError(f"a batch holds photos of one padded size, but {len(padded)} came: {sorted(padded)}")
+        raise ValueError(f"a batch holds images of one padded size, but {len(padded)} came: {sorted(padded)}")
     on_cuda = torch.device(device).type == "cuda"
     # bytes travel, a quarter of what they become; to CUDA from pinned memory, which nobody has to wait for
     pixels = torch.zeros((len(images), *padded.pop(), 3), dtype=torch.uint8, pin_memory=on_cuda)
@@ -95,9 +95,9 @@ def batch_images(
 def mask_coverage(
     mask: Bool[np.ndarray, "height width"], *, valid: Size, padded: Size, grid: Size
 ) -> Float[torch.Tensor, "_ _"]:
-    """How much of each cell of `grid`, laid over the padded photo, a mask of the photo covers: 0..1.
+    """How much of each cell of `grid`, laid over the padded image, a mask of the image covers: 0..1.
 
-    The mask goes the way of its photo: resized to `valid`, padded to `padded`.
+    The mask goes the way of its image: resized to `valid`, padded to `padded`.
     """
     height, width = valid
     image = Image.fromarray(mask.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)

@@ -1,4 +1,4 @@
-"""What is known of a labelled photo: its segments, pixel by pixel. Light: needs no torch."""
+"""What is known of a labelled image: its segments, pixel by pixel. Light: needs no torch."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,29 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int32
 
+from ovrcoat.formats.annotations import TrueSegment
+
 IGNORED = -1  # in a semantic map: nobody knows, or nobody asks
-
-
-@dataclass(frozen=True, slots=True)
-class TrueSegment:
-    """A labelled region.
-
-    Attributes:
-        id: its value in the id map, 1..2²⁴ - 1.
-        category_id: the data set's own number of its category.
-        area: pixels as the JSON says, which need not be true (ADE20K's conversion).
-        is_crowd: a group of things that nobody took apart: neither to be found nor to be missed.
-    """
-
-    id: int
-    category_id: int
-    area: int
-    is_crowd: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PanopticTruth:
-    """The segments of one photo, in the order of their JSON; 0 in `id_map` is void."""
+    """The segments of one image, in the order of their JSON; 0 in `id_map` is void."""
 
     id_map: Int32[np.ndarray, "height width"]
     segments: tuple[TrueSegment, ...]

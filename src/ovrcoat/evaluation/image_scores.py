@@ -1,4 +1,4 @@
-"""One photo against its truth: encoded once, asked for every γ and task, and reduced to small tallies.
+"""One image against its truth: encoded once, asked for every γ and task, and reduced to small tallies.
 
 First the network answers, then its answers are compared with the truth; that needs no network and may run in
 another thread. What comes out is an entry of the journal: it holds everything that the report needs of the
@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.segmentation.postprocess import Explanation
-from ovrcoat.data.dataset import Record
 from ovrcoat.data.truth import PanopticTruth
 from ovrcoat.evaluation.journal import Entry
 from ovrcoat.evaluation.metrics.error_analysis import diagnose, region_map
@@ -23,9 +21,11 @@ from ovrcoat.evaluation.plan import Plan, positions, present_only
 from ovrcoat.evaluation.predictions import PredictionFolder
 from ovrcoat.evaluation.prefetch import Sample
 from ovrcoat.evaluation.reports.report import trust_key
+from ovrcoat.formats.annotations import Record
 from ovrcoat.postprocessing.mask_overlaps import Overlaps
-from ovrcoat.segmentation.prompt import Trust
 from ovrcoat.results import InstanceResult, PanopticResult
+from ovrcoat.segmentation.postprocess import Explanation
+from ovrcoat.segmentation.prompt import Trust
 from ovrcoat.segmentation.segmenter import EncodedImage
 from ovrcoat.vocabulary import Vocabulary
 
@@ -33,8 +33,8 @@ DETECTION_KEYS = ("category_id", "segmentation", "score")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answers:
-    """What the network says of one photo: per γ (as `trust_key` writes it) a result of each task.
+class ImagePredictions:
+    """What the network says of one image: per γ (as `trust_key` writes it) a result of each task.
 
     `overlaps` are those of all masks with the true segments; None without panoptic truth. Semantic maps hold
     places among the data set's categories, -1 for void.
@@ -50,15 +50,15 @@ class Answers:
 
     @property
     def nbytes(self) -> int:
-        """How much memory they take with their photo, more or less."""
-        height, width, _ = self.sample.photo.pixels.shape
+        """How much memory they take with their image, more or less."""
+        height, width, _ = self.sample.image.pixels.shape
         return self.sample.nbytes + 4 * height * width * (len(self.panoptic) + len(self.semantic))
 
 
-class PhotoScorer:
-    """Scores photo after photo; `folders` take the panoptic predictions, by `trust_key`.
+class ImageScorer:
+    """Scores image after image; `folders` take the panoptic predictions, by `trust_key`.
 
-    Photos may be asked about in one thread and scored in another.
+    Images may be asked about in one thread and scored in another.
     """
 
     def __init__(self, plan: Plan, folders: Mapping[str, PredictionFolder]) -> None:
@@ -68,7 +68,7 @@ class PhotoScorer:
         self._positions = positions(plan.dataset.categories)
         self._names = [category.name for category in plan.dataset.categories]
 
-    def ask(self, record: Record, sample: Sample) -> Answers:
+    def ask(self, record: Record, sample: Sample) -> ImagePredictions:
         """Run the network, and answer every question of the plan.
 
         Raises:
@@ -77,7 +77,7 @@ class PhotoScorer:
         started = time.perf_counter()
         tasks = self._plan.settings.tasks
         words = self._words(sample)
-        encoded = self._plan.segmenter.encode(sample.photo)
+        encoded = self._plan.segmenter.encode(sample.image)
         overlaps = None
         panoptic, semantic, instance = {}, {}, {}
         if "panoptic" in tasks and (truth := sample.panoptic) is not None:
@@ -88,10 +88,10 @@ class PhotoScorer:
         if "instance" in tasks:
             instance = {key: _instances(encoded, words, trust) for key, trust in self._trusts.items()}
         seconds = time.perf_counter() - started
-        return Answers(record, sample, overlaps, panoptic, semantic, instance, seconds)
+        return ImagePredictions(record, sample, overlaps, panoptic, semantic, instance, seconds)
 
-    def score(self, answers: Answers) -> Entry:
-        """The journal's entry of one photo.
+    def score(self, answers: ImagePredictions) -> Entry:
+        """The journal's entry of one image.
 
         Raises:
             DatasetError: the truth contradicts itself.
@@ -109,7 +109,7 @@ class PhotoScorer:
         return entry | {"seconds": round(answers.seconds + time.perf_counter() - started, 4)}
 
     def _words(self, sample: Sample) -> Vocabulary:
-        """What this photo is asked for."""
+        """What this image is asked for."""
         words = self._plan.vocabulary
         if not self._plan.settings.oracle:
             return words
@@ -119,7 +119,7 @@ class PhotoScorer:
         there = np.unique(sample.semantic) if sample.semantic is not None else ()
         return present_only(words, frozenset(ids[place] for place in there if place >= 0))
 
-    def _panoptic(self, answers: Answers, *, truth: PanopticTruth, overlaps: Overlaps) -> Entry:
+    def _panoptic(self, answers: ImagePredictions, *, truth: PanopticTruth, overlaps: Overlaps) -> Entry:
         record = answers.record
         areas = {s.id: area for s, area in zip(truth.segments, overlaps.regions.tolist(), strict=True)}
         differing = [
@@ -134,11 +134,11 @@ class PhotoScorer:
             result = explanation.result
             match = match_segments(truth, result.id_map, {s.id: s.category_id for s in result.segments})
             tallies[key] = {str(id): [t.tp, t.fp, t.fn, t.iou_sum] for id, t in match.tallies.items()}
-            diagnoses = diagnose(truth, match, explanation, overlaps) if explanation.fates else []
+            diagnoses = diagnose(truth, match, explanation, overlaps) if explanation.explained_masks else []
             lost[key] = [[id, outcome.value] for id, outcome in diagnoses]
             if key in self._folders:
                 self._folders[key].add(record, result.id_map, segments=result.segments)
-        return {"panoptic": tallies, "lost_masks": lost, "areas_differ": differing}
+        return {"panoptic": tallies, "error_analysis": lost, "areas_differ": differing}
 
     def _category_map(
         self, encoded: EncodedImage, words: Vocabulary, trust: Trust
@@ -152,7 +152,7 @@ class PhotoScorer:
         return places[result.painted()]
 
     def _semantic(
-        self, answers: Answers, *, truth: Int32[np.ndarray, "height width"]
+        self, answers: ImagePredictions, *, truth: Int32[np.ndarray, "height width"]
     ) -> dict[str, list[list[int]]]:
         """Per γ: place of the true category, of the predicted one, pixels."""
         return {
@@ -166,7 +166,7 @@ def _explained(encoded: EncodedImage, words: Vocabulary, trust: Trust) -> Explan
     if words.categories:
         return encoded.explain(words, trust=trust, background=_background(words))
     nothing = np.zeros(encoded.sizes.output, dtype=np.int32)
-    return Explanation(PanopticResult(nothing, (), ()), fates=())
+    return Explanation(PanopticResult(nothing, (), ()), explained_masks=())
 
 
 def _instances(encoded: EncodedImage, words: Vocabulary, trust: Trust) -> InstanceResult | None:
@@ -179,11 +179,11 @@ def _instances(encoded: EncodedImage, words: Vocabulary, trust: Trust) -> Instan
 
 
 def _detections(result: InstanceResult | None) -> list[Entry]:
-    """Detections in COCO's results form, without photo id and box."""
+    """Detections in COCO's results form, without image id and box."""
     found = result.to_coco() if result is not None else []
     return [{name: one[name] for name in DETECTION_KEYS} for one in found]
 
 
 def _background(words: Vocabulary) -> str:
-    """Hidden words were chosen with the plan; "auto" leaves those that are there."""
-    return "auto" if words.hidden else "none"
+    """Background classes were chosen with the plan; "auto" leaves those that are there."""
+    return "auto" if words.background else "none"

@@ -1,6 +1,6 @@
-"""What an evaluation has done so far, photo by photo, so that an interrupted run can go on.
+"""What an evaluation has done so far, image by image, so that an interrupted run can go on.
 
-A file of JSON lines. The first is the header: all that a photo's numbers depend on. Then one line per photo.
+A file of JSON lines. The first is the header: all that an image's numbers depend on. Then one line per photo.
 Lines are only ever appended; what a crash left of a last one is dropped.
 """
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from ovrcoat.system.atomic_write import cannot_write, write_atomically
 from ovrcoat.errors import OutputError
+from ovrcoat.system.atomic_write import cannot_write, write_atomically
 
 FORMAT = "ovrcoat evaluation journal 1"
-LINES_PER_SYNC = 20  # so many photos are lost at most if the power fails; a killed process loses none
+LINES_PER_SYNC = 20  # so many images are lost at most if the power fails; a killed process loses none
 _ADVICE = "choose another output folder, or start anew with --overwrite (overwrite=True)"
 
 Entry = dict[str, Any]
@@ -114,7 +114,7 @@ class Journal:
                 if not line.endswith(b"\n") or not isinstance(_parsed(line), dict):
                     if file.read(1):
                         raise OutputError(f"{self.path}: line {number} is damaged; {_ADVICE}")
-                    break  # a crash cut this line off: its photo is evaluated again
+                    break  # a crash cut this line off: its image is evaluated again
                 end += len(line)
         return end
 

@@ -9,11 +9,12 @@ from typing import Any, Literal
 import torch
 
 from ovrcoat._version import __version__
-from ovrcoat.data.dataset import Dataset, Record
+from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.held_out import is_held_out
 from ovrcoat.errors import ConfigError, DatasetError, VocabularyError
 from ovrcoat.evaluation.protocols import Protocol, ProtocolChoice, choose_protocol
 from ovrcoat.evaluation.reports.report import trust_key
+from ovrcoat.formats.annotations import Record
 from ovrcoat.segmentation.prompt import TASKS, Trust
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.vocabulary import Category, Vocabulary
@@ -24,19 +25,19 @@ class EvaluationSettings:
     """How to evaluate. The defaults are the published protocol, with COAT and without.
 
     Attributes:
-        trusts: COAT's γ, each 0..1 or "adaptive"; every photo is encoded once for all of them.
+        trusts: COAT's γ, each 0..1 or "adaptive"; every image is encoded once for all of them.
         tasks: "panoptic", "semantic", "instance".
         vocabulary: names to ask the categories by, in place of the data set's own: anything that
             `Vocabulary.read` takes. Categories are matched by their first name, or by their ids if these are
             exactly the data set's; those that are not named keep their names.
-        background: hidden words, as for `Segmenter.segment`; the published protocol has none.
-        oracle: ask each photo only for the categories that are in its truth (FC-CLIP's grounding protocol).
+        background: background classes, as for `Segmenter.segment`; the published protocol has none.
+        oracle: ask each image only for the categories that are in its truth (FC-CLIP's grounding protocol).
         seen: a vocabulary; categories that share a name with it are reported as seen. None: the model's
             training vocabulary. It changes no prediction.
         areas: areas of true segments as the JSON says ("json", as published numbers have it) or recounted
             from the pixels ("png").
-        held_out: only the photos that a training with this `held_out` share never saw. None: all.
-        limit: only the first so many photos (of these). None: all.
+        held_out: only the images that a training with this `held_out` share never saw. None: all.
+        limit: only the first so many images (of these). None: all.
         protocol, short_side, max_long_side: the test size, see `protocols.choose_protocol`.
         model_name: what the report calls the model.
     """
@@ -62,9 +63,9 @@ class Plan:
 
     Attributes:
         segmenter: with the protocol's test size.
-        vocabulary: the data set's categories (ids, kinds) with the names to ask them by, and hidden words.
+        vocabulary: the data set's categories (ids, kinds) with the names to ask them by, and background classes.
         seen_ids: categories to report as seen.
-        records: the photos to evaluate.
+        records: the images to evaluate.
     """
 
     segmenter: Segmenter
@@ -82,7 +83,7 @@ class Plan:
         return str(self.segmenter.network.image_dtype).removeprefix("torch.")
 
     def header(self) -> dict[str, Any]:
-        """All that the numbers of one photo depend on, in a form that JSON can hold."""
+        """All that the numbers of one image depend on, in a form that JSON can hold."""
         return {
             "ovrcoat": __version__,
             "torch": torch.__version__,
@@ -194,11 +195,11 @@ def renamed(own: Vocabulary, words: object) -> Vocabulary:
             "its ids"
         )
     categories = tuple(replace(c, names=names_of.get(c.id, c.names)) for c in own.categories)
-    return replace(own, categories=categories, hidden=given.hidden, repeats=given.repeats)
+    return replace(own, categories=categories, background=given.background, repeats=given.repeats)
 
 
 def present_only(vocabulary: Vocabulary, category_ids: frozenset[int]) -> Vocabulary:
-    """The oracle's vocabulary: only these categories; hidden words stay."""
+    """The oracle's vocabulary: only these categories; background classes stay."""
     kept = tuple(category for category in vocabulary.categories if category.id in category_ids)
     return replace(vocabulary, categories=kept)
 
@@ -246,23 +247,23 @@ def _checked_tasks(settings: EvaluationSettings, dataset: Dataset) -> tuple[str,
         )
     if settings.oracle and dataset.tasks.isdisjoint({"panoptic", "semantic"}):
         raise ConfigError(
-            f"the data set {dataset.name} has only instances: nobody knows all categories of a photo, which "
+            f"the data set {dataset.name} has only instances: nobody knows all categories of an image, which "
             "the oracle protocol needs; leave it out"
         )
     return tuple(dict.fromkeys(settings.tasks))
 
 
 def _chosen(dataset: Dataset, settings: EvaluationSettings) -> tuple[Record, ...]:
-    """The photos to evaluate."""
+    """The images to evaluate."""
     share, limit = settings.held_out, settings.limit
     if limit is not None and limit < 1:
-        raise ConfigError(f"limit is {limit}, expected 1 or more photos")
+        raise ConfigError(f"limit is {limit}, expected 1 or more images")
     if share is not None and not 0 < share <= 1:
         raise ConfigError(f"held_out is {share}, expected a share above 0 and up to 1, as in training")
-    kept = [record for record in dataset.records if share is None or is_held_out(record.photo, share)]
+    kept = [record for record in dataset.records if share is None or is_held_out(record.image, share)]
     if not kept:
         held = "" if share is None else f" held out at a share of {share}"
         raise DatasetError(
-            f"the data set {dataset.name} has no labelled photos{held}; there is nothing to evaluate"
+            f"the data set {dataset.name} has no labelled images{held}; there is nothing to evaluate"
         )
     return tuple(kept[:limit])

@@ -1,7 +1,7 @@
 """Predictions on disk in COCO's panoptic form, one folder per γ: what `ovrcoat score` reads.
 
 FOLDER/trust-0.5/panoptic.json with the data set's own image ids and categories, and its id PNGs in
-FOLDER/trust-0.5/panoptic/. The JSON is written when all photos are there; until then
+FOLDER/trust-0.5/panoptic/. The JSON is written when all images are there; until then
 FOLDER/trust-0.5/annotations.jsonl holds what will be in it.
 """
 
@@ -15,13 +15,14 @@ from typing import IO, Any
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.system.atomic_write import write_atomically
-from ovrcoat.data.dataset import Dataset, ImageId, Record
+from ovrcoat.data.dataset import Dataset
 from ovrcoat.errors import OutputError
 from ovrcoat.evaluation.journal import Journal
 from ovrcoat.evaluation.reports.report import trust_key
+from ovrcoat.formats.annotations import ImageId, Record
 from ovrcoat.results.coco import document_head, id_image
 from ovrcoat.results.segment import Segment
+from ovrcoat.system.atomic_write import write_atomically
 
 SEGMENT_KEYS = ("id", "category_id", "area", "bbox", "iscrowd", "score")
 
@@ -29,7 +30,7 @@ SEGMENT_KEYS = ("id", "category_id", "area", "bbox", "iscrowd", "score")
 class PredictionFolder:
     """The predictions of one γ.
 
-    `header` is the run's: a folder of another run is refused. `done` are the photos that an earlier run has
+    `header` is the run's: a folder of another run is refused. `done` are the images that an earlier run has
     evaluated.
 
     Raises:
@@ -57,7 +58,7 @@ class PredictionFolder:
         if missing := [image_id for image_id in done if image_id not in saved]:
             self._journal.close()
             raise OutputError(
-                f"{self.folder} lacks {len(missing)} photos that are evaluated already, e.g. {missing[0]!r}: "
+                f"{self.folder} lacks {len(missing)} images that are evaluated already, e.g. {missing[0]!r}: "
                 "give the folder of the earlier run, none, or start anew with --overwrite (overwrite=True)"
             )
         try:
@@ -70,7 +71,7 @@ class PredictionFolder:
     def add(
         self, record: Record, id_map: Int32[np.ndarray, "height width"], *, segments: Sequence[Segment]
     ) -> None:
-        """Write the prediction of one photo.
+        """Write the prediction of one image.
 
         Raises:
             OutputError: a file cannot be written.
@@ -83,7 +84,7 @@ class PredictionFolder:
             {
                 "image": {
                     "id": record.image_id,
-                    "file_name": PurePath(record.photo).name,
+                    "file_name": PurePath(record.image).name,
                     "height": height,
                     "width": width,
                 },
@@ -132,7 +133,7 @@ class PredictionFolder:
         file.write(b'\n], "images": ' + json.dumps(images).encode() + b"}\n")
 
     def _entries(self, image_ids: frozenset[ImageId]) -> Iterator[dict[str, Any]]:
-        """The saved photos among `image_ids`, each once: a killed run may have left one of them twice."""
+        """The saved images among `image_ids`, each once: a killed run may have left one of them twice."""
         told = set()
         with Journal(self.folder / "annotations.jsonl", self._header) as journal:
             for entry in journal.entries():
@@ -143,7 +144,7 @@ class PredictionFolder:
 
 
 def picture_names(records: Sequence[Record]) -> dict[ImageId, str]:
-    """The name of each photo's id PNG: that of its labels, with its number in front if two are equal."""
+    """The name of each image's id PNG: that of its labels, with its number in front if two are equal."""
     stems = [PurePath(record.labels).stem for record in records]
     count = Counter(stem.casefold() for stem in stems)
     return {

@@ -1,7 +1,7 @@
-"""At which size photos are shown to the network: published per data set, the model's own, or chosen.
+"""At which size images are shown to the network: published per data set, the model's own, or chosen.
 
 Only sizes differ between the data sets of the published protocol. Thresholds and the weights of the ensemble
-come with the model, and `background` is "none": hidden words are for short lists of users.
+come with the model, and `background` is "none": background classes are for short lists of users.
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from typing import Literal
 from ovrcoat.errors import ConfigError
 
 ProtocolChoice = Literal["auto", "published", "model"]
-SMALL_FAMILIES = ("nano",)  # trained on small photos: the published sizes were never meant for them
+SMALL_FAMILIES = ("nano",)  # trained on small images: the published sizes were never meant for them
 _FOLDER = "configs/coco/panoptic-segmentation/fcclip"
 
 

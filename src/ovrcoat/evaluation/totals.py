@@ -1,35 +1,35 @@
-"""Entries of the journal → the report's numbers, the same way for photos of this and of an earlier run."""
+"""Entries of the journal → the report's numbers, the same way for images of this and of an earlier run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ovrcoat.data.dataset import ImageId, Record
-from ovrcoat.issues import Finding, Findings
-from ovrcoat.evaluation.metrics.average_precision import InstanceAp
 from ovrcoat.evaluation.journal import Entry
-from ovrcoat.evaluation.metrics.error_analysis import LostMasks
+from ovrcoat.evaluation.metrics.average_precision import InstanceAp
+from ovrcoat.evaluation.metrics.error_analysis import ErrorAnalysis
 from ovrcoat.evaluation.metrics.mean_iou import MeanIou, tallies_of
 from ovrcoat.evaluation.metrics.panoptic_quality import PanopticQuality, Tally
 from ovrcoat.evaluation.plan import Plan
 from ovrcoat.evaluation.reports.report import (
     CountsOfCategory,
+    ErrorAnalysisScores,
     ImageTallies,
     InstanceScores,
-    LostMaskScores,
     PanopticScores,
     RunReport,
     SemanticScores,
     trust_key,
 )
+from ovrcoat.formats.annotations import ImageId, Record
+from ovrcoat.issues import Issue, IssueList
 
 
 class Totals:
-    """Adds up what photos gave; per photo only its tallies stay (and its detections, which AP needs).
+    """Adds up what images gave; per image only its tallies stay (and its detections, which AP needs).
 
     Attributes:
         images: by image id, in the order in which they came.
         findings: what is doubtful or wrong.
-        seconds: what the photos took, summed up.
+        seconds: what the images took, summed up.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -38,15 +38,15 @@ class Totals:
         self._ids = [category.id for category in categories]
         keys = [trust_key(trust) for trust in plan.settings.trusts]
         self._running = {key: PanopticQuality() for key in keys}
-        self._lost = {key: LostMasks() for key in keys}
+        self._lost = {key: ErrorAnalysis() for key in keys}
         self._semantic = {key: MeanIou([category.name for category in categories]) for key in keys}
         self._detections: dict[str, dict[ImageId, list[dict[str, Any]]]] = {key: {} for key in keys}
         self.images: dict[ImageId, ImageTallies] = {}
-        self.findings = Findings()
+        self.issues = IssueList()
         self.seconds = 0.0
 
     def add(self, entry: Entry) -> None:
-        """Count one photo."""
+        """Count one image."""
         image_id = entry["image_id"]
         self.seconds += entry["seconds"]
         panoptic = {
@@ -60,7 +60,7 @@ class Totals:
         self.images[image_id] = ImageTallies(image_id=image_id, panoptic=panoptic, semantic=semantic)
         for key, tallies in panoptic.items():
             self._running[key].add(_tallies(tallies))
-            self._lost[key].add((id, outcome) for id, outcome in entry["lost_masks"][key])
+            self._lost[key].add((id, outcome) for id, outcome in entry["error_analysis"][key])
         for key, cells in entry.get("semantic", {}).items():
             self._semantic[key].add_cells([_cell(cell) for cell in cells])
         for key, detections in entry.get("instance", {}).items():
@@ -69,10 +69,10 @@ class Totals:
             self._add_area(example)
 
     def leave_out(self, record: Record, reason: str) -> None:
-        """Note that a photo has no part in the numbers."""
-        self.findings.add(
-            "photo-left-out",
-            "photos could not be evaluated, and every number here lacks them; repair them and run the same "
+        """Note that an image has no part in the numbers."""
+        self.issues.add(
+            "image-left-out",
+            "images could not be evaluated, and every number here lacks them; repair them and run the same "
             "again: only they are evaluated then",
             example=f"{record.image_id}: {reason}",
         )
@@ -101,7 +101,7 @@ class Totals:
                     if "instance" in tasks
                     else None
                 ),
-                lost_masks=self._lost_report(trust_key(trust)) if "panoptic" in tasks else None,
+                error_analysis=self._lost_report(trust_key(trust)) if "panoptic" in tasks else None,
             )
             for trust in self._plan.settings.trusts
         )
@@ -113,8 +113,8 @@ class Totals:
         report = quality.report(self._plan.dataset.categories, self._plan.seen_ids)
         return PanopticScores.model_validate(report)
 
-    def _lost_report(self, key: str) -> LostMaskScores:
-        return LostMaskScores.model_validate(self._lost[key].report(self._plan.seen_ids))
+    def _lost_report(self, key: str) -> ErrorAnalysisScores:
+        return ErrorAnalysisScores.model_validate(self._lost[key].report(self._plan.seen_ids))
 
     def _semantic_scores(self, key: str) -> SemanticScores:
         return SemanticScores.model_validate(self._semantic[key].report())
@@ -126,21 +126,19 @@ class Totals:
         for record in records:
             metric.add(record.image_id, self._detections[key][record.image_id])
         report = metric.report()
-        for finding in report["findings"]:
-            self._add_foreign(Finding(**finding), key)
+        for issue in report["issues"]:
+            self._add_instance_issue(Issue(**issue), key)
         return InstanceScores.model_validate(report)
 
-    def _add_foreign(self, finding: Finding, key: str) -> None:
+    def _add_instance_issue(self, issue: Issue, key: str) -> None:
         """Take over a finding about the instances of one γ."""
-        for place in range(finding.count):
-            example = finding.examples[min(place, len(finding.examples) - 1)]
-            self.findings.add(
-                finding.code, finding.message, example=f"γ {key}: {example}", level=finding.level
-            )
+        for place in range(issue.count):
+            example = issue.examples[min(place, len(issue.examples) - 1)]
+            self.issues.add(issue.code, issue.message, example=f"γ {key}: {example}", level=issue.level)
 
     def _add_area(self, example: str) -> None:
         counted = self._plan.settings.areas == "png"
-        self.findings.add(
+        self.issues.add(
             "areas-differ",
             "areas of true segments in the JSON are not those of the PNG; here they were "
             + (

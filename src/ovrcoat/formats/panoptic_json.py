@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
-from ovrcoat.data.dataset import ImageId, Record
-from ovrcoat.issues import Findings
-from ovrcoat.data.truth import TrueSegment
 from ovrcoat.errors import DatasetError, VocabularyError
+from ovrcoat.formats.annotations import ImageId, Record, TrueSegment
+from ovrcoat.issues import IssueList
 from ovrcoat.vocabulary import Category
 from ovrcoat.vocabulary.catalog import complete, match_key
 from ovrcoat.vocabulary.entries import split_names
@@ -27,7 +26,7 @@ FilePaths = Callable[[ImageId, str], str]  # (image id, file name in the JSON) �
 
 @dataclass(frozen=True, slots=True)
 class PanopticDocument:
-    """What a panoptic JSON says of its photos; `sizes` are (height, width) of those that have one."""
+    """What a panoptic JSON says of its images; `sizes` are (height, width) of those that have one."""
 
     records: tuple[Record, ...]
     sizes: dict[ImageId, tuple[int, int]]
@@ -88,22 +87,22 @@ def check_categories(data: dict[str, Any], expected: Iterable[Category], *, plac
     """
     ours = {category.id: category for category in expected}
     theirs = {category.id: category for category in read_categories(data, place=place)}
-    findings = Findings()
+    issues = IssueList()
     for id in ours.keys() - theirs.keys():
-        findings.add("category-missing", "categories are missing", example=f"{id} {ours[id].name}")
+        issues.add("category-missing", "categories are missing", example=f"{id} {ours[id].name}")
     for id in theirs.keys() - ours.keys():
-        findings.add("category-unknown", "categories are unknown", example=f"{id} {theirs[id].name}")
+        issues.add("category-unknown", "categories are unknown", example=f"{id} {theirs[id].name}")
     id_of_name = {match_key(category.name): id for id, category in ours.items()}
     listed = data["categories"]
     has_kind = {entry["id"] for entry in listed if isinstance(entry, dict) and "isthing" in entry}
     for id in sorted(ours.keys() & theirs.keys()):
         if id in has_kind and ours[id].is_thing != theirs[id].is_thing:
-            findings.add("category-kind", "thing and stuff differ", example=f"{id} {theirs[id].name}")
+            issues.add("category-kind", "thing and stuff differ", example=f"{id} {theirs[id].name}")
         found_at = id_of_name.get(match_key(split_names(theirs[id].name)[0]), id)
         if found_at != id:
             example = f"{theirs[id].name} has id {id}, expected {found_at}"
-            findings.add("category-order", "names stand at other ids", example=example)
-    findings.raise_errors(f"{place}: this is not the category list of the data set, so the file")
+            issues.add("category-order", "names stand at other ids", example=example)
+    issues.raise_errors(f"{place}: this is not the category list of the data set, so the file")
 
 
 def read_published(
@@ -111,7 +110,7 @@ def read_published(
     *,
     place: str,
     categories: Sequence[Category],
-    photo_path: FilePaths,
+    image_path: FilePaths,
     labels_path: FilePaths,
 ) -> PanopticDocument:
     """Read the panoptic JSON of a data set whose `categories` are known.
@@ -125,7 +124,7 @@ def read_published(
         data,
         place=place,
         category_ids=[category.id for category in categories],
-        photo_path=photo_path,
+        image_path=image_path,
         labels_path=labels_path,
     )
 
@@ -135,7 +134,7 @@ def read_document(
     *,
     place: str,
     category_ids: Iterable[int],
-    photo_path: FilePaths,
+    image_path: FilePaths,
     labels_path: FilePaths,
 ) -> PanopticDocument:
     """Turn a panoptic JSON into records, one per annotation and in their order.
@@ -144,65 +143,65 @@ def read_document(
         DatasetError: all that is wrong, counted, with examples: missing or mistyped values, ids given twice,
             unknown categories, annotations without image, no annotation at all.
     """
-    findings = Findings()
-    images = _read_images(_items(data, "images", findings), findings)
+    issues = IssueList()
+    images = _read_images(_items(data, "images", issues), issues)
     known = frozenset(category_ids)
     records: dict[ImageId, Record] = {}
-    for annotation in _items(data, "annotations", findings):
+    for annotation in _items(data, "annotations", issues):
         image_id, file_name = annotation.get("image_id"), annotation.get("file_name")
         where = f"image {image_id!r}"
         if not _is_id(image_id) or image_id not in images:
-            findings.add("no-image", 'annotations name an image that "images" lacks', example=where)
+            issues.add("no-image", 'annotations name an image that "images" lacks', example=where)
         elif not _is_file_name(file_name):
-            findings.add("file-name", '"file_name" is missing or leads elsewhere', example=where)
+            issues.add("file-name", '"file_name" is missing or leads elsewhere', example=where)
         elif image_id in records:
-            findings.add("image-twice", "images have several annotations", example=where)
+            issues.add("image-twice", "images have several annotations", example=where)
         else:
-            segments = _items(annotation, "segments_info", findings, where=where)
+            segments = _items(annotation, "segments_info", issues, where=where)
             records[image_id] = Record(
                 image_id,
-                photo=photo_path(image_id, images[image_id]["file_name"]),
+                image=image_path(image_id, images[image_id]["file_name"]),
                 labels=labels_path(image_id, file_name),
-                segments=tuple(_read_segments(segments, known, findings, where=where)),
+                segments=tuple(_read_segments(segments, known, issues, where=where)),
             )
     if not records:
-        findings.add("empty", "there is no annotation that can be used", example=place)
-    if findings.of("error"):
-        findings.add("form", FORM, example=place)
-    findings.raise_errors(place)
+        issues.add("empty", "there is no annotation that can be used", example=place)
+    if issues.of("error"):
+        issues.add("form", FORM, example=place)
+    issues.raise_errors(place)
     return PanopticDocument(tuple(records.values()), _sizes(images))
 
 
 def _items(
-    data: dict[str, Any], key: str, findings: Findings, *, where: str = "top"
+    data: dict[str, Any], key: str, issues: IssueList, *, where: str = "top"
 ) -> Iterator[dict[str, Any]]:
     """The objects of a list; anything else is a fault."""
     values = data.get(key)
     if not isinstance(values, list):
-        findings.add(f"no-{key}", f'"{key}" is missing or no list', example=where)
+        issues.add(f"no-{key}", f'"{key}" is missing or no list', example=where)
         return
     for value in values:
         if isinstance(value, dict):
             yield value
         else:
-            findings.add(f"bad-{key}", f'"{key}" holds something else than objects', example=repr(value)[:60])
+            issues.add(f"bad-{key}", f'"{key}" holds something else than objects', example=repr(value)[:60])
 
 
-def _read_images(items: Iterable[dict[str, Any]], findings: Findings) -> dict[ImageId, dict[str, Any]]:
+def _read_images(items: Iterable[dict[str, Any]], issues: IssueList) -> dict[ImageId, dict[str, Any]]:
     images: dict[ImageId, dict[str, Any]] = {}
     for item in items:
         id = item.get("id")
         if not _is_id(id) or not _is_file_name(item.get("file_name")):
-            findings.add("bad-image", 'images lack "id" or a plain "file_name"', example=repr(item)[:80])
+            issues.add("bad-image", 'images lack "id" or a plain "file_name"', example=repr(item)[:80])
         elif id in images:
-            findings.add("image-id-twice", "images share an id", example=repr(id))
+            issues.add("image-id-twice", "images share an id", example=repr(id))
         else:
             images[id] = item
     return images
 
 
 def _read_segments(
-    items: Iterable[dict[str, Any]], known: frozenset[int], findings: Findings, *, where: str
+    items: Iterable[dict[str, Any]], known: frozenset[int], issues: IssueList, *, where: str
 ) -> Iterator[TrueSegment]:
     taken: set[int] = set()
     for item in items:
@@ -210,17 +209,17 @@ def _read_segments(
         is_crowd = item.get("iscrowd", 0)
         example = f"{where}, segment {id!r}"
         if not _is_int(id, 1, MAX_SEGMENT_ID):
-            findings.add("segment-id", 'a segment\'s "id" is no number from 1 to 2²⁴ - 1', example=example)
+            issues.add("segment-id", 'a segment\'s "id" is no number from 1 to 2²⁴ - 1', example=example)
         elif id in taken:
-            findings.add("segment-twice", "segments of one image share an id", example=example)
+            issues.add("segment-twice", "segments of one image share an id", example=example)
         elif not isinstance(category_id, int) or category_id not in known:
             message = "segments have a category that the list of categories lacks"
-            findings.add("category", message, example=f"{example}: {category_id!r}")
+            issues.add("category", message, example=f"{example}: {category_id!r}")
         elif not _is_int(area, 0, MAX_AREA):
             message = 'segments lack "area" (pixels), which panoptic quality needs'
-            findings.add("area", message, example=f"{example}: {area!r}")
+            issues.add("area", message, example=f"{example}: {area!r}")
         elif is_crowd not in (0, 1):
-            findings.add("crowd", '"iscrowd" is neither 0 nor 1', example=f"{example}: {is_crowd!r}")
+            issues.add("crowd", '"iscrowd" is neither 0 nor 1', example=f"{example}: {is_crowd!r}")
         else:
             taken.add(id)
             yield TrueSegment(id, category_id, area, is_crowd=bool(is_crowd))

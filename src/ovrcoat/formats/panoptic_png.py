@@ -7,14 +7,14 @@ from PIL import Image
 ID_BITS = np.uint32(0xFF_FFFF)  # what is above them in four bytes is alpha, or nothing
 
 
-def id_picture(id_map: Int32[np.ndarray, "height width"]) -> Image.Image:
+def id_map_to_image(id_map: Int32[np.ndarray, "height width"]) -> Image.Image:
     """The picture of ids 0..2²⁴ - 1."""
     return Image.fromarray(
         np.stack([id_map & 255, id_map >> 8 & 255, id_map >> 16], axis=-1).astype(np.uint8)
     )
 
 
-def ids_of_picture(picture: Image.Image) -> Int32[np.ndarray, "height width"]:
+def image_to_id_map(picture: Image.Image) -> Int32[np.ndarray, "height width"]:
     """The ids of an RGB or RGBA picture; alpha is left out."""
     # four bytes a pixel is how Pillow holds RGB anyway: read as numbers they need no arithmetic on channels
     four = picture.tobytes("raw", "RGBX" if picture.mode == "RGB" else "RGBA")

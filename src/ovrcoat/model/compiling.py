@@ -1,6 +1,6 @@
 """The image half compiled by `torch.compile`, on request: fewer and larger kernels.
 
-PyTorch compiles for the first photo's padded size, and when another one comes once more for any size; batches
+PyTorch compiles for the first image's padded size, and when another one comes once more for any size; batches
 of one and of several are two cases. It keeps its work on disk for other processes
 (`TORCHINDUCTOR_CACHE_DIR`).
 """

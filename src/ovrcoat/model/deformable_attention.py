@@ -57,7 +57,7 @@ class DeformableAttention(nn.Module):
     ) -> Float[Tensor, "batch query channel"]:
         """Attend to `values`, the row-major tokens of all levels behind one another.
 
-        `reference_points` are (x, y) fractions of the padded photo; `sizes` the levels' (height, width).
+        `reference_points` are (x, y) fractions of the padded image; `sizes` the levels' (height, width).
         Samples outside a level count as zero, as in the released operator.
         """
         projected = linear(values, self.value_proj)
@@ -159,7 +159,7 @@ class Table:
         framed = torch.tensor(frames, dtype=torch.int32, device=device)
         areas = framed.prod(-1, dtype=torch.int32)
         starts = areas.cumsum(0, dtype=torch.int32) - areas + framed[:, 1] + 1  # inside its frame
-        photos = torch.arange(batch, dtype=torch.int32, device=device)[:, None, None] * areas.sum()
+        images = torch.arange(batch, dtype=torch.int32, device=device)[:, None, None] * areas.sum()
         every_head = torch.arange(heads, dtype=torch.int32, device=device).repeat_interleave(
             len(sizes) * points
         )
@@ -173,7 +173,7 @@ class Table:
             widths=spelled((framed[:, 1] - 3).float()),
             heights=spelled((framed[:, 0] - 3).float()),
             strides=spelled(framed[:, 1].float()),
-            firsts=(photos + spelled(starts)) * heads + every_head,
+            firsts=(images + spelled(starts)) * heads + every_head,
         )
 
     def gather(

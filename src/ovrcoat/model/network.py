@@ -63,7 +63,7 @@ class SegmentationNetwork(nn.Module):
             in_vocab_logits=in_vocab_logits,
             void_logits=void_logits,
             out_vocab_logits=out_vocab_logits,
-            on_map=encoding.clip.on_map,
+            valid_mask=encoding.clip.valid_mask,
         )
 
     def embed_names(self, names: Sequence[str], templates: Sequence[str]) -> Float[Tensor, "row embedding"]:

@@ -40,10 +40,10 @@ def category_logits(
 
 
 def embed_categories(
-    groups: Sequence[Sequence[str]], row_of_name: Mapping[str, Float[Tensor, " embedding"]]
+    groups: Sequence[Sequence[str]], embedding_of_name: Mapping[str, Float[Tensor, " embedding"]]
 ) -> CategoryEmbeddings:
-    """A vocabulary in text space: `groups` are the names of each category, `row_of_name` their unit rows."""
-    rows = torch.stack([row_of_name[name] for group in groups for name in group])
+    """A vocabulary in text space: `groups` are the names of each category, `embedding_of_name` their unit rows."""
+    rows = torch.stack([embedding_of_name[name] for group in groups for name in group])
     owners = [position for position, group in enumerate(groups) for _ in group]
     return CategoryEmbeddings(
         rows=rows,

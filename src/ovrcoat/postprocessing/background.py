@@ -1,6 +1,6 @@
-"""Hidden words: they keep a short list honest, and otherwise stay out of the way.
+"""Background classes: they keep a short list honest, and otherwise stay out of the way.
 
-Not in the paper, which always asks full vocabularies. Hidden words take part in both softmaxes, so that CLIP
+Not in the paper, which always asks full vocabularies. Background classes take part in both softmaxes, so that CLIP
 cannot be certain of everything; but two hundred of them also share out the probability of a mask among many
 near-synonyms, and "void" would win for that reason alone. So each mask takes a side: it is one of the hidden
 things, or the probability that they took is given back.
@@ -11,11 +11,11 @@ from dataclasses import replace
 from ovrcoat.structures import ScoredMasks
 
 # How much likelier than the best of the user's words a hidden one must be. 2 gave back most of what MSRC's
-# photos lost to near-synonyms: PQ 58.3, 48.8 without sides, 59.0 without hidden words (nano in training).
+# images lost to near-synonyms: PQ 58.3, 48.8 without sides, 59.0 without background classes (nano in training).
 LEAST_RATIO = 2.0
 
 
-def take_sides(scored: ScoredMasks, *, visible: int) -> ScoredMasks:
+def resolve_background(scored: ScoredMasks, *, visible: int) -> ScoredMasks:
     """Let every mask be a matter of the first `visible` categories or of the hidden ones behind them.
 
     A mask is hidden if its best hidden category is more than `LEAST_RATIO` times as likely as its best

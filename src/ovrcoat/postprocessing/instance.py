@@ -1,4 +1,4 @@
-"""Scored masks of one photo → instances of things: the best (query, category) pairs, masks may overlap."""
+"""Scored masks of one image → instances of things: the best (query, category) pairs, masks may overlap."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ovrcoat.postprocessing.scoring import class_probs
 from ovrcoat.postprocessing.segments import describe
-from ovrcoat.postprocessing.upsampling import PhotoSizes, upsample_tiles
+from ovrcoat.postprocessing.upsampling import ImageSizes, upsample_tiles
 from ovrcoat.results.mask import PackedMask
 from ovrcoat.results.segment import Segment
 from ovrcoat.structures import ScoredMasks
@@ -20,7 +20,7 @@ AREA_FLOOR = 1e-6  # keeps the mean over an empty mask at 0 (the released code)
 
 def instances(
     scored: ScoredMasks,
-    sizes: PhotoSizes,
+    sizes: ImageSizes,
     *,
     categories: Sequence[Category],
     limit: int,
@@ -64,7 +64,7 @@ def instances(
             category=categories[category],
             categories=categories,
             score=score,
-            region=(masks[query].area, masks[query].box),
+            region=(masks[query].area, masks[query].bbox),
         )
         for id, (score, query, category) in enumerate(rated, start=1)
     )
@@ -73,7 +73,7 @@ def instances(
 
 def _cut(
     mask_logits: Float[Tensor, "query height width"],
-    sizes: PhotoSizes,
+    sizes: ImageSizes,
     *,
     mask_value: Callable[[Tensor], Tensor],
 ) -> tuple[Float64[Tensor, " query"], UInt8[np.ndarray, "query row byte"]]:

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovrcoat.postprocessing.upsampling import PhotoSizes, upsample_tiles
+from ovrcoat.postprocessing.upsampling import ImageSizes, upsample_tiles
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +26,7 @@ class Overlaps:
 
 def mask_overlaps(
     mask_logits: Float[Tensor, "query height width"],
-    sizes: PhotoSizes,
+    sizes: ImageSizes,
     region_map: Int32[np.ndarray, "photo_height photo_width"],
     *,
     region_count: int,

@@ -1,4 +1,4 @@
-"""Scored masks of one photo → a panoptic map: every pixel belongs to one segment or to void.
+"""Scored masks of one image → a panoptic map: every pixel belongs to one segment or to void.
 
 Keep the masks that are something, give each pixel to the mask with the largest score × mask probability, drop
 masks that lost too much of themselves, merge stuff (Mask2Former's procedure).
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.postprocessing.pixel_assignment import Claims, claim_pixels, union
 from ovrcoat.postprocessing.duplicates import distinct
-from ovrcoat.postprocessing.mask_status import Fate, MaskFate
+from ovrcoat.postprocessing.mask_status import ExplainedMask, MaskStatus
+from ovrcoat.postprocessing.pixel_assignment import PixelAssignment, assign_pixels, union
 from ovrcoat.postprocessing.scoring import class_probs
 from ovrcoat.postprocessing.segments import describe
-from ovrcoat.postprocessing.upsampling import PhotoSizes
+from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.results.segment import Segment
 from ovrcoat.structures import ScoredMasks
 from ovrcoat.vocabulary import Category
@@ -27,12 +27,12 @@ class PanopticOutput:
 
     id_map: Int32[np.ndarray, "height width"]
     segments: tuple[Segment, ...]
-    fates: tuple[MaskFate, ...]
+    explained_masks: tuple[ExplainedMask, ...]
 
 
 def panoptic(
     scored: ScoredMasks,
-    sizes: PhotoSizes,
+    sizes: ImageSizes,
     *,
     categories: Sequence[Category],
     object_mask_threshold: float,
@@ -48,27 +48,29 @@ def panoptic(
     probs, void_probs = class_probs(scored)
     scores, labels = probs.max(-1)
     is_something = scores >= void_probs
-    fates = [Fate.BELOW_THRESHOLD if something else Fate.VOID for something in is_something.tolist()]
+    explained_masks = [
+        MaskStatus.BELOW_THRESHOLD if something else MaskStatus.VOID for something in is_something.tolist()
+    ]
     kept = (is_something & (scores > object_mask_threshold)).nonzero()[:, 0]
     if duplicate_iou is not None:
         for query in kept.tolist():
-            fates[query] = Fate.DUPLICATE  # those that stay get another fate below
+            explained_masks[query] = MaskStatus.DUPLICATE  # those that stay get another fate below
         kept = kept[distinct(scored.mask_logits[kept], scores[kept], duplicate_iou=duplicate_iou)]
 
-    claims = claim_pixels(scored.mask_logits[kept], scores[kept], sizes=sizes)
+    assignment = assign_pixels(scored.mask_logits[kept], scores[kept], sizes=sizes)
     queries, kept_labels = kept.tolist(), labels[kept].tolist()
-    ends = _end_of_each(claims, kept_labels, visible=len(categories), overlap_threshold=overlap_threshold)
+    ends = _end_of_each(assignment, kept_labels, visible=len(categories), overlap_threshold=overlap_threshold)
     for query, end in zip(queries, ends, strict=True):
-        fates[query] = end
+        explained_masks[query] = end
     owners = _merge_stuff(ends, kept_labels, categories=categories)
-    id_map = _id_map(claims, owners)
+    id_map = _id_map(assignment, owners)
 
     segments = []
     segment_of_query: dict[int, int] = {}
     for id, places in enumerate(owners, start=1):
         segment_of_query |= dict.fromkeys((queries[place] for place in places), id)
-        area = sum(claims.held[place] for place in places)
-        largest = max(places, key=claims.held.__getitem__)  # of merged stuff, the largest part speaks
+        area = sum(assignment.held[place] for place in places)
+        largest = max(places, key=assignment.held.__getitem__)  # of merged stuff, the largest part speaks
         segments.append(
             describe(
                 scored,
@@ -77,43 +79,46 @@ def panoptic(
                 category=categories[kept_labels[largest]],
                 categories=categories,
                 score=float(scores[queries[largest]]),
-                region=(area, union([claims.boxes[place] for place in places])),
+                region=(area, union([assignment.bboxes[place] for place in places])),
             )
         )
     names = [categories[label].id if label < len(categories) else None for label in labels.tolist()]
-    numbers = zip(fates, names, scores.tolist(), void_probs.tolist(), strict=True)
+    numbers = zip(explained_masks, names, scores.tolist(), void_probs.tolist(), strict=True)
     tale = (
-        MaskFate(query, *values, segment_id=segment_of_query.get(query))
+        ExplainedMask(query, *values, segment_id=segment_of_query.get(query))
         for query, values in enumerate(numbers)
     )
-    return PanopticOutput(id_map=id_map, segments=tuple(segments), fates=tuple(tale))
+    return PanopticOutput(id_map=id_map, segments=tuple(segments), explained_masks=tuple(tale))
 
 
 def _end_of_each(
-    claims: Claims, labels: Sequence[int], *, visible: int, overlap_threshold: float
-) -> list[Fate]:
+    assignment: PixelAssignment, labels: Sequence[int], *, visible: int, overlap_threshold: float
+) -> list[MaskStatus]:
     """Decide for each of the kept queries whether it lives, and if not, why."""
 
-    def end(label: int, won: int, covered: int, held: int) -> Fate:
+    def end(label: int, won: int, covered: int, held: int) -> MaskStatus:
         if label >= visible:
-            return Fate.HIDDEN
+            return MaskStatus.HIDDEN
         if covered == 0:
-            return Fate.EMPTY
+            return MaskStatus.EMPTY
         if 0 in (won, held) or won / covered < overlap_threshold:
-            return Fate.OVERLAP
-        return Fate.SEGMENT
+            return MaskStatus.OVERLAP
+        return MaskStatus.SEGMENT
 
-    return [end(*numbers) for numbers in zip(labels, claims.won, claims.covered, claims.held, strict=True)]
+    return [
+        end(*numbers)
+        for numbers in zip(labels, assignment.won, assignment.covered, assignment.held, strict=True)
+    ]
 
 
 def _merge_stuff(
-    ends: Sequence[Fate], labels: Sequence[int], *, categories: Sequence[Category]
+    ends: Sequence[MaskStatus], labels: Sequence[int], *, categories: Sequence[Category]
 ) -> list[list[int]]:
     """Entry i holds the places (among the kept) that make segment i + 1."""
     owners: list[list[int]] = []
     stuff: dict[int, list[int]] = {}
     for place, (end, label) in enumerate(zip(ends, labels, strict=True)):
-        if end is not Fate.SEGMENT:
+        if end is not MaskStatus.SEGMENT:
             continue
         if label in stuff:
             stuff[label].append(place)
@@ -124,9 +129,11 @@ def _merge_stuff(
     return owners
 
 
-def _id_map(claims: Claims, owners: Sequence[Sequence[int]]) -> Int32[np.ndarray, "height width"]:
+def _id_map(
+    assignment: PixelAssignment, owners: Sequence[Sequence[int]]
+) -> Int32[np.ndarray, "height width"]:
     """Pixels that their holder could keep get its segment's id."""
-    id_of_place = np.zeros(len(claims.won) + 1, dtype=np.int32)  # its last entry serves NOBODY
+    id_of_place = np.zeros(len(assignment.won) + 1, dtype=np.int32)  # its last entry serves NOBODY
     for id, owned in enumerate(owners, start=1):
         id_of_place[owned] = id
-    return id_of_place[claims.holder]
+    return id_of_place[assignment.holder]

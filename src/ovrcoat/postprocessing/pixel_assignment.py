@@ -15,35 +15,35 @@ import torch
 from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
 
-from ovrcoat.postprocessing.segments import box_of
-from ovrcoat.postprocessing.upsampling import AxisResize, PhotoSizes
-from ovrcoat.results.segment import Box
+from ovrcoat.postprocessing.segments import bbox_of
+from ovrcoat.postprocessing.upsampling import AxisResize, ImageSizes
+from ovrcoat.results.segment import BBox
 
-NOBODY = -1  # in a map of holders: the pixel is void
+NO_OWNER = -1  # in a map of holders: the pixel is void
 BLOCKS = 26  # of a map: few masks meet in one, and there are not too many of them
 LEAST_SIDE, MOST_SIDE = 128, 320  # of a block, in pixels: below, calls cost more than work; above, memory
 ROUNDING = 1e-5  # relative: how far from its bounds a computed mask probability may lie
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
+class PixelAssignment:
     """Who holds each pixel (a place among the masks, or NOBODY); areas and boxes per mask."""
 
     holder: Int32[np.ndarray, "height width"]
     won: list[int]  # pixels where the mask is the strongest, at whatever mask probability
     covered: list[int]  # pixels where its mask probability is at least 0.5
     held: list[int]  # both
-    boxes: list[Box]  # of the pixels held; of none: (0, 0, 0, 0)
+    bboxes: list[BBox]  # of the pixels held; of none: (0, 0, 0, 0)
 
 
-def claim_pixels(
-    mask_logits: Float[Tensor, "query height width"], scores: Float[Tensor, " query"], *, sizes: PhotoSizes
-) -> Claims:
+def assign_pixels(
+    mask_logits: Float[Tensor, "query height width"], scores: Float[Tensor, " query"], *, sizes: ImageSizes
+) -> PixelAssignment:
     """Give each pixel of a map of `sizes.output` to the mask with the largest score × mask probability."""
     (height, width), count, device = sizes.output, len(scores), scores.device
-    holder = np.full(sizes.output, NOBODY, dtype=np.int32)
+    holder = np.full(sizes.output, NO_OWNER, dtype=np.int32)
     if count == 0:
-        return Claims(holder, [], [], [], [])
+        return PixelAssignment(holder, [], [], [], [])
     mask_logits = mask_logits.float()
     down, across = (
         AxisResize.of(mask_logits.shape[axis + 1], sizes, axis=axis, device=device) for axis in (0, 1)
@@ -78,9 +78,9 @@ def claim_pixels(
             held_by = holds & (winner == holders[:, None, None])
             in_row[rivals[holders], rows] |= held_by.any(2)
             in_column[rivals[holders], columns] |= held_by.any(1)
-            holder[rows, columns] = rivals[winner].where(holds, NOBODY).cpu().numpy()
-    boxes = [box_of(*lines) for lines in zip(in_row.cpu().numpy(), in_column.cpu().numpy(), strict=True)]
-    return Claims(holder, won.tolist(), covered.tolist(), held.tolist(), boxes)
+            holder[rows, columns] = rivals[winner].where(holds, NO_OWNER).cpu().numpy()
+    bboxes = [bbox_of(*lines) for lines in zip(in_row.cpu().numpy(), in_column.cpu().numpy(), strict=True)]
+    return PixelAssignment(holder, won.tolist(), covered.tolist(), held.tolist(), bboxes)
 
 
 def _lead(
@@ -123,10 +123,10 @@ def _slide(
     return maps
 
 
-def union(boxes: Sequence[Box]) -> Box:
+def union(bboxes: Sequence[BBox]) -> BBox:
     """The least box around all of them."""
-    left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
-    right, bottom = max(box[0] + box[2] for box in boxes), max(box[1] + box[3] for box in boxes)
+    left, top = min(bbox[0] for bbox in bboxes), min(bbox[1] for bbox in bboxes)
+    right, bottom = max(bbox[0] + bbox[2] for bbox in bboxes), max(bbox[1] + bbox[3] for bbox in bboxes)
     return left, top, right - left, bottom - top
 
 

@@ -1,4 +1,4 @@
-"""Predictions of one photo → masks with final probabilities: ensemble, void and COAT in order."""
+"""Predictions of one image → masks with final probabilities: ensemble, void and COAT in order."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ovrcoat.postprocessing.coat import adjust_void, certainty
+from ovrcoat.postprocessing.coat import adjust_void, clip_confidence
 from ovrcoat.postprocessing.ensemble import ensemble
 from ovrcoat.postprocessing.stability import stability
 from ovrcoat.structures import MaskPredictions, ScoredMasks
@@ -16,7 +16,7 @@ PROBABILITY_FLOOR = 1e-8  # the released code keeps log(p + 1e-8) and takes the 
 
 def score_masks(
     predictions: MaskPredictions,
-    photo: int,
+    image: int,
     *,
     seen: Bool[Tensor, " category"],
     alpha: float,
@@ -24,19 +24,19 @@ def score_masks(
     trust: float | Literal["adaptive"],
     ensemble_on_valid_mask: bool,
 ) -> ScoredMasks:
-    """Score the masks of the photo at place `photo` in the batch.
+    """Score the masks of the image at place `image` in the batch.
 
-    `seen` covers the whole category axis, hidden negatives too. The other values are those of
+    `seen` covers the whole category axis, background classes too. The other values are those of
     `InferenceConfig`; `trust` is COAT's γ, "adaptive" each mask's own stability. Everything but the masks is
     computed in float32.
     """
-    in_vocab_logits = predictions.in_vocab_logits[photo].float()
-    out_vocab_logits = predictions.out_vocab_logits[photo].float()
-    void_logits = predictions.void_logits[photo].float()
+    in_vocab_logits = predictions.in_vocab_logits[image].float()
+    out_vocab_logits = predictions.out_vocab_logits[image].float()
+    void_logits = predictions.void_logits[image].float()
     # void's part of the softmax over categories and void
     void_probs = torch.sigmoid(void_logits - in_vocab_logits.logsumexp(-1))
-    clip_certainty = certainty(out_vocab_logits)
-    mask_logits = predictions.mask_logits[photo]
+    confidence = clip_confidence(out_vocab_logits)
+    mask_logits = predictions.mask_logits[image]
     mask_trust = stability(mask_logits) if trust == "adaptive" else trust
     return ScoredMasks(
         mask_logits=mask_logits,
@@ -46,11 +46,11 @@ def score_masks(
             seen=seen,
             alpha=alpha,
             beta=beta,
-            on_map=predictions.on_map[photo] if ensemble_on_valid_mask else None,
+            valid_mask=predictions.valid_mask[image] if ensemble_on_valid_mask else None,
         ),
-        objectness=1 - adjust_void(void_probs, clip_certainty, trust=mask_trust),
+        objectness=1 - adjust_void(void_probs, confidence, trust=mask_trust),
         objectness_before=1 - void_probs,
-        certainty=clip_certainty,
+        clip_confidence=confidence,
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int32
 from torch import Tensor
 
-from ovrcoat.results.segment import TOP_CATEGORIES, Box, Segment
+from ovrcoat.results.segment import TOP_CATEGORIES, BBox, Segment
 from ovrcoat.structures import ScoredMasks
 from ovrcoat.vocabulary import Category
 
@@ -21,21 +21,21 @@ def describe(
     category: Category,
     categories: Sequence[Category],
     score: float,
-    region: tuple[int, Box],
+    region: tuple[int, BBox],
 ) -> Segment:
     """Make the segment `id` of `category` from `query`; `region` is its area and box in pixels."""
-    area, box = region
+    area, bbox = region
     return Segment(
         id=id,
         category_id=category.id,
         category=category.name,
         score=score,
         area=area,
-        box=box,
+        bbox=bbox,
         is_thing=category.is_thing,
         objectness=float(scored.objectness[query]),
         objectness_before=float(scored.objectness_before[query]),
-        certainty=float(scored.certainty[query]),
+        clip_confidence=float(scored.clip_confidence[query]),
         top=top_categories(scored.category_probs[query], categories),
         query=query,
     )
@@ -52,7 +52,7 @@ def top_categories(
     )
 
 
-def boxes(id_map: Int32[np.ndarray, "height width"]) -> Mapping[int, Box]:
+def bboxes(id_map: Int32[np.ndarray, "height width"]) -> Mapping[int, BBox]:
     """The box of each id in the map, 0 left out."""
     height, width = id_map.shape
     count = int(id_map.max(initial=0)) + 1
@@ -61,10 +61,10 @@ def boxes(id_map: Int32[np.ndarray, "height width"]) -> Mapping[int, Box]:
         rows = slice(top, top + ROWS_AT_ONCE)
         in_row[id_map[rows], np.arange(height)[rows, None]] = True
         in_column[id_map[rows], np.arange(width)] = True
-    return {id: box_of(in_row[id], in_column[id]) for id in range(1, count) if in_row[id].any()}
+    return {id: bbox_of(in_row[id], in_column[id]) for id in range(1, count) if in_row[id].any()}
 
 
-def box_of(in_row: Bool[np.ndarray, " height"], in_column: Bool[np.ndarray, " width"]) -> Box:
+def bbox_of(in_row: Bool[np.ndarray, " height"], in_column: Bool[np.ndarray, " width"]) -> BBox:
     """The box of a region, by the rows and columns where it has a pixel; (0, 0, 0, 0) if it has none."""
     rows, columns = in_row.nonzero()[0], in_column.nonzero()[0]
     if len(rows) == 0:

@@ -1,4 +1,4 @@
-"""Scored masks of one photo → a category per pixel: every mask votes with its class probabilities.
+"""Scored masks of one image → a category per pixel: every mask votes with its class probabilities.
 
 Nothing is discarded here, so COAT does not help: callers use `trust` 0 unless asked otherwise.
 """
@@ -11,15 +11,15 @@ from jaxtyping import Float, Int32
 from torch import Tensor
 
 from ovrcoat.postprocessing.scoring import class_probs
-from ovrcoat.postprocessing.segments import boxes, describe
-from ovrcoat.postprocessing.upsampling import PhotoSizes, upsample_tiles
+from ovrcoat.postprocessing.segments import bboxes, describe
+from ovrcoat.postprocessing.upsampling import ImageSizes, upsample_tiles
 from ovrcoat.results.segment import Segment
 from ovrcoat.structures import ScoredMasks
 from ovrcoat.vocabulary import Category
 
 
 def semantic_tiles(
-    scored: ScoredMasks, sizes: PhotoSizes
+    scored: ScoredMasks, sizes: ImageSizes
 ) -> Iterator[tuple[slice, Float[Tensor, "category row column"]]]:
     """Yield (rows, Σ over queries of class probability × mask probability) from top to bottom."""
     probs, _ = class_probs(scored)
@@ -28,7 +28,7 @@ def semantic_tiles(
 
 
 def semantic(
-    scored: ScoredMasks, sizes: PhotoSizes, *, categories: Sequence[Category]
+    scored: ScoredMasks, sizes: ImageSizes, *, categories: Sequence[Category]
 ) -> tuple[Int32[np.ndarray, "height width"], tuple[Segment, ...]]:
     """Return the category map at `sizes.output` (0 void, else place in `categories` + 1), and its segments.
 
@@ -50,7 +50,7 @@ def semantic(
         shares += torch.bincount(values.flatten(), weights=share.flatten(), minlength=visible + 1)
         category_map[rows] = values.numpy()
 
-    box_of = boxes(category_map)
+    bbox_of = bboxes(category_map)
     probs, _ = class_probs(scored)
     mask_sizes = scored.mask_logits.float().sigmoid().sum((1, 2))
     main_query = (probs * mask_sizes[:, None]).argmax(0)
@@ -62,8 +62,8 @@ def semantic(
             category=categories[id - 1],
             categories=categories,
             score=float(shares[id] / areas[id]),
-            region=(int(areas[id]), box),
+            region=(int(areas[id]), bbox),
         )
-        for id, box in box_of.items()
+        for id, bbox in bbox_of.items()
     )
     return category_map, segments

@@ -1,7 +1,7 @@
-"""Mask logits at stride 4 → the photo's own size, tile by tile, so that memory stays bounded.
+"""Mask logits at stride 4 → the image's own size, tile by tile, so that memory stays bounded.
 
 Two chained bilinear resizes without corner alignment, as in the released code: to the padded size, cropped to
-the photo inside it, then to the size that was asked for. A tile holds some rows of the output of all queries.
+the image inside it, then to the size that was asked for. A tile holds some rows of the output of all queries.
 Equal to the plain `F.interpolate` chain; the height of a tile changes no bit.
 """
 
@@ -20,8 +20,8 @@ TILE_BYTES = 16 * 2**20  # of one tile in float32: small enough for caches; a fe
 
 
 @dataclass(frozen=True, slots=True)
-class PhotoSizes:
-    """Sizes of one photo: `padded` is the network's input, `valid` the photo in it, `output` the result."""
+class ImageSizes:
+    """Sizes of one image: `padded` is the network's input, `valid` the image in it, `output` the result."""
 
     padded: Size
     valid: Size
@@ -49,7 +49,7 @@ class AxisResize:
     stops: list[int]
 
     @classmethod
-    def of(cls, source: int, sizes: PhotoSizes, *, axis: int, device: torch.device) -> "AxisResize":
+    def of(cls, source: int, sizes: ImageSizes, *, axis: int, device: torch.device) -> "AxisResize":
         """From `source` mask positions along `axis` (0 is down, 1 across) to the output."""
         padded, valid, output = sizes.padded[axis], sizes.valid[axis], sizes.output[axis]
         fine, coarse = _row_taps(source, padded, device=device), _row_taps(valid, output, device=device)
@@ -75,7 +75,7 @@ class AxisResize:
 
 def upsample_tiles(
     mask_logits: Float[Tensor, "query height width"],
-    sizes: PhotoSizes,
+    sizes: ImageSizes,
     *,
     channels: int = 0,
     tile_bytes: int = TILE_BYTES,
@@ -86,7 +86,7 @@ def upsample_tiles(
     smaller for it.
     """
     (output_height, output_width), (valid_height, valid_width) = sizes.output, sizes.valid
-    shrink = -(-valid_height // output_height)  # rows of the photo that one output row skips over
+    shrink = -(-valid_height // output_height)  # rows of the image that one output row skips over
     row_bytes = 4 * max(len(mask_logits), channels, 1) * max(output_width, valid_width * shrink)
     tile_height = max(1, tile_bytes // row_bytes)
     to_padded = _row_taps(mask_logits.shape[1], sizes.padded[0], device=mask_logits.device)

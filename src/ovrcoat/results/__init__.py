@@ -1,4 +1,4 @@
-"""What a photo becomes: segments, maps, files."""
+"""What an image becomes: segments, maps, files."""
 
 from ovrcoat.results.instance import InstanceResult
 from ovrcoat.results.panoptic import PanopticResult

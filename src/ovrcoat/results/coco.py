@@ -10,21 +10,21 @@ from jaxtyping import Int32
 from PIL import Image
 
 from ovrcoat._version import __version__
-from ovrcoat.system.optional_imports import require
-from ovrcoat.formats.panoptic_png import id_picture
+from ovrcoat.formats.panoptic_png import id_map_to_image
+from ovrcoat.results.drawing import category_color
 from ovrcoat.results.mask import PackedMask
 from ovrcoat.results.result import Result
 from ovrcoat.results.segment import Segment
 from ovrcoat.structures import Size
-from ovrcoat.results.drawing import category_color
+from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.vocabulary import Category
 
 DESCRIPTION = "ovrcoat segments"  # stands first in every document that this package writes
-UNNAMED = "photo"
+UNNAMED = "image"
 
 
 def file_stem(name: str | None, *, taken: Container[str] = ()) -> str:
-    """What a photo's output files are called: its name without folder and suffix, numbered if `taken`.
+    """What an image's output files are called: its name without folder and suffix, numbered if `taken`.
 
     `taken` holds names as `str.casefold` makes them: on many disks A.png and a.png are one file.
     """
@@ -48,7 +48,7 @@ def instance_annotation(segment: Segment, mask: PackedMask, *, image_id: int) ->
     Raises:
         MissingExtraError: pycocotools is not installed.
     """
-    codec = require("pycocotools.mask", extra="coco")
+    codec = import_optional("pycocotools.mask", extra="coco")
     runs = codec.encode(np.asfortranarray(mask.unpack().view(np.uint8)))
     segmentation = {"size": list(runs["size"]), "counts": runs["counts"].decode("ascii")}
     return segment.to_coco() | {"image_id": image_id, "segmentation": segmentation}
@@ -96,4 +96,4 @@ def panoptic_document(results: Sequence[Result], categories: Sequence[Category])
 
 def id_image(id_map: Int32[np.ndarray, "height width"]) -> Image.Image:
     """COCO's panoptic PNG: id = R + 256 G + 65536 B, 0 is void."""
-    return id_picture(id_map)
+    return id_map_to_image(id_map)

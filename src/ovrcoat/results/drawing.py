@@ -1,7 +1,7 @@
-"""A result drawn on its photo: translucent fills, crisp borders, names, and a legend below.
+"""A result drawn on its image: translucent fills, crisp borders, names, and a legend below.
 
-In: an RGB photo, an id map of its size and the segments it holds. Out: a Pillow image, as wide as the photo
-(wider only if the photo is too narrow for the legend) and as much higher as the legend needs.
+In: an RGB image, an id map of its size and the segments it holds. Out: a Pillow image, as wide as the image
+(wider only if the image is too narrow for the legend) and as much higher as the legend needs.
 Colours are stable: the preset's colour, else one made from the category's name, the same in every run.
 """
 
@@ -24,7 +24,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 FILL_OPACITY = 0.5
 SHADES = (0.0, 0.25, -0.25, 0.4, -0.4, 0.12, -0.12)  # lighter or darker, for instances of one thing category
-BORDER_FRACTION = 1 / 900  # width of a border, as part of the square root of the photo's area
+BORDER_FRACTION = 1 / 900  # width of a border, as part of the square root of the image's area
 FONT_FRACTION = 0.022  # height of the letters, likewise
 FONT_LIMITS = (12, 96)  # pixels
 PLACING_SIDE = 400  # labels are placed on a map whose long side is at most this many pixels
@@ -64,7 +64,7 @@ def draw(
     segments: Sequence[Labelled],
     categories: Sequence[Category],
 ) -> Image.Image:
-    """Draw the segments on the photo; pixels that belong to none of them stay as they are."""
+    """Draw the segments on the image; pixels that belong to none of them stay as they are."""
     category_of = {category.id: category for category in categories}
     is_present = np.zeros(1 + max([int(id_map.max()), *(segment.id for segment in segments)]), dtype=bool)
     is_present[id_map] = True
@@ -121,9 +121,11 @@ def _paint(
     is_filled = np.zeros(len(table), dtype=bool)
     for id, color in colors.items():
         table[id], is_filled[id] = color, True
-    photo, fill = Image.fromarray(image), Image.fromarray(table[id_map])
+    background, fill = Image.fromarray(image), Image.fromarray(table[id_map])
     filled = is_filled[id_map]
-    painted = Image.composite(Image.blend(photo, fill, FILL_OPACITY), photo, Image.fromarray(filled))
+    painted = Image.composite(
+        Image.blend(background, fill, FILL_OPACITY), background, Image.fromarray(filled)
+    )
     border = _borders(id_map, width=max(1, round(BORDER_FRACTION * math.sqrt(id_map.size)))) & filled
     painted.paste(fill, mask=Image.fromarray(border))
     return painted
@@ -193,7 +195,7 @@ def _distance_to_edge(
 ) -> Float[np.ndarray, "height width"]:
     """Steps to the mask's edge in the nearest of the four directions; sideways one counts 1/`aspect`.
 
-    The photo's own edge counts as an edge. Importing scipy for the true distance would cost a small photo
+    The image's own edge counts as an edge. Importing scipy for the true distance would cost a small image
     more time than all the drawing.
     """
     vertical = np.minimum(_run_length(mask), _run_length(mask[::-1])[::-1])
@@ -208,7 +210,7 @@ def _run_length(mask: Bool[np.ndarray, "row column"]) -> Float[np.ndarray, "row 
 
 
 def _box_around(x: int, y: int, *, size: tuple[int, int], canvas: tuple[int, ...]) -> Rectangle | None:
-    """The label's box around (x, y), moved into the photo; None if the photo is too small for it."""
+    """The label's box around (x, y), moved into the image; None if the image is too small for it."""
     width, height = size
     if width > canvas[1] or height > canvas[0]:
         return None

@@ -20,10 +20,10 @@ DRAWN_SCORE = 0.3  # weaker instances are in the result but not painted: most of
 class InstanceResult(Result):
     """`segments` in order of falling score, ids 1..n; `masks[i]` belongs to `segments[i]`.
 
-    `photo_size` is said apart because a result may be empty and come without a photo.
+    `image_size` is said apart because a result may be empty and come without a photo.
     """
 
-    photo_size: Size
+    image_size: Size
     segments: tuple[Segment, ...]
     masks: tuple[PackedMask, ...]
     categories: tuple[Category, ...]
@@ -34,8 +34,8 @@ class InstanceResult(Result):
 
     @property
     def size(self) -> Size:
-        """(height, width) of the photo in pixels."""
-        return self.photo_size
+        """(height, width) of the image in pixels."""
+        return self.image_size
 
     def mask(self, segment_id: int) -> Bool[np.ndarray, "height width"]:
         """The pixels of one instance.

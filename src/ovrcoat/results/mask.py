@@ -1,40 +1,40 @@
-"""PackedMask: one mask as bits inside its box, so that a hundred masks of a large photo stay small."""
+"""PackedMask: one mask as bits inside its box, so that a hundred masks of a large image stay small."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from ovrcoat.results.segment import Box
+from ovrcoat.results.segment import BBox
 from ovrcoat.structures import Size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedMask:
-    """A mask of a photo of `size`; `bits` hold the pixels of `box` row by row (`np.packbits`)."""
+    """A mask of a photo of `size`; `bits` hold the pixels of `bbox` row by row (`np.packbits`)."""
 
     size: Size
-    box: Box
+    bbox: BBox
     area: int  # pixels
     bits: UInt8[np.ndarray, " byte"]
 
     @classmethod
     def pack(cls, mask: Bool[np.ndarray, "height width"]) -> "PackedMask":
-        """Pack a mask of the photo's size; an empty one has the box (0, 0, 0, 0)."""
+        """Pack a mask of the image's size; an empty one has the box (0, 0, 0, 0)."""
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         if len(rows) == 0:
-            return cls(size=mask.shape, box=(0, 0, 0, 0), area=0, bits=np.empty(0, np.uint8))
+            return cls(size=mask.shape, bbox=(0, 0, 0, 0), area=0, bits=np.empty(0, np.uint8))
         top, left = int(rows[0]), int(columns[0])
         height, width = int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left
         crop = mask[top : top + height, left : left + width]
         return cls(
-            size=mask.shape, box=(left, top, width, height), area=int(crop.sum()), bits=np.packbits(crop)
+            size=mask.shape, bbox=(left, top, width, height), area=int(crop.sum()), bits=np.packbits(crop)
         )
 
     def unpack(self) -> Bool[np.ndarray, "height width"]:
-        """The mask at the photo's size."""
+        """The mask at the image's size."""
         mask = np.zeros(self.size, dtype=bool)
-        left, top, width, height = self.box
+        left, top, width, height = self.bbox
         crop = np.unpackbits(self.bits, count=width * height).reshape(height, width)
         mask[top : top + height, left : left + width] = crop
         return mask

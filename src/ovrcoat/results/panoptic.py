@@ -1,4 +1,4 @@
-"""PanopticResult: every pixel of a photo belongs to one segment or to void."""
+"""PanopticResult: every pixel of an image belongs to one segment or to void."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from ovrcoat.vocabulary import Category
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PanopticResult(Result):
-    """`id_map` holds a segment's id per pixel at the photo's own size, 0 is void; ids are 1..n."""
+    """`id_map` holds a segment's id per pixel at the image's own size, 0 is void; ids are 1..n."""
 
     id_map: Int32[np.ndarray, "height width"]
     segments: tuple[Segment, ...]
@@ -27,7 +27,7 @@ class PanopticResult(Result):
 
     @property
     def size(self) -> Size:
-        """(height, width) of the photo in pixels."""
+        """(height, width) of the image in pixels."""
         height, width = self.id_map.shape
         return height, width
 

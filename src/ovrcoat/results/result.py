@@ -1,4 +1,4 @@
-"""What panoptic, semantic and instance results share: a photo, its segments, and ways out of Python."""
+"""What panoptic, semantic and instance results share: an image, its segments, and ways out of Python."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ from jaxtyping import Bool, Int32, UInt8
 from PIL import Image
 
 from ovrcoat.errors import OvrcoatError
-from ovrcoat.system.optional_imports import require
+from ovrcoat.results.drawing import draw
 from ovrcoat.results.segment import Segment
 from ovrcoat.results.table import segment_table
 from ovrcoat.structures import Size
-from ovrcoat.results.drawing import draw
+from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.vocabulary import Category
 
 
 class Result(ABC):
-    """Base of the three results. `image` is the RGB photo (EXIF rotation applied), `name` its file name."""
+    """Base of the three results. `image` is the RGB image (EXIF rotation applied), `name` its file name."""
 
     __slots__ = ()
 
@@ -32,7 +32,7 @@ class Result(ABC):
     @property
     @abstractmethod
     def size(self) -> Size:
-        """(height, width) of the photo in pixels."""
+        """(height, width) of the image in pixels."""
 
     @abstractmethod
     def mask(self, segment_id: int) -> Bool[np.ndarray, "height width"]:
@@ -51,14 +51,14 @@ class Result(ABC):
         """What COCO's format holds of this photo."""
 
     def draw(self) -> Image.Image:
-        """The photo with its segments in colour, their names and a legend."""
+        """The image with its segments in colour, their names and a legend."""
         image = self.image
         if image is None:
-            image = np.full((*self.size, 3), 255, np.uint8)  # no photo was kept: colours on white
+            image = np.full((*self.size, 3), 255, np.uint8)  # no image was kept: colours on white
         return draw(image, self.painted(), segments=self.segments, categories=self.categories)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> tuple[Path, ...]:
-        """Write this photo's files and enter it in the folder's JSON document; return the paths.
+        """Write this image's files and enter it in the folder's JSON document; return the paths.
 
         Files that this package wrote are replaced. Several results may share a folder if they share the
         vocabulary. `overwrite` lifts both conditions.
@@ -83,10 +83,10 @@ class Result(ABC):
         Raises:
             MissingExtraError: supervision is not installed.
         """
-        supervision = require("supervision", extra="supervision")
+        supervision = import_optional("supervision", extra="supervision")
         if not self.segments:
             return supervision.Detections.empty()
-        left_top_size = np.array([segment.box for segment in self.segments], dtype=np.float32)
+        left_top_size = np.array([segment.bbox for segment in self.segments], dtype=np.float32)
         corners = np.hstack([left_top_size[:, :2], left_top_size[:, :2] + left_top_size[:, 2:]])
         return supervision.Detections(
             xyxy=corners,

@@ -3,14 +3,14 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-Box = tuple[int, int, int, int]  # (x, y, width, height) in pixels, as COCO has it
+BBox = tuple[int, int, int, int]  # (x, y, width, height) in pixels, as COCO has it
 
 TOP_CATEGORIES = 5  # how many alternatives a segment carries
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One region of a photo: a thing, or all of one stuff category.
+    """One region of an image: a thing, or all of one stuff category.
 
     Attributes:
         id: its value in the id map; 0 is void and never a segment.
@@ -25,7 +25,7 @@ class Segment:
         objectness_before: the same without COAT.
         certainty: CLIP's largest category probability (`p_cer` of the paper).
         top: the best categories that were asked for, with their probabilities given that the mask is
-            something (hidden negatives take their share, so these need not sum to one).
+            something (background classes take their share, so these need not sum to one).
         query: number of the decoder's mask that it comes from, the largest one if stuff was merged.
     """
 
@@ -34,20 +34,20 @@ class Segment:
     category: str
     score: float
     area: int
-    box: Box
+    bbox: BBox
     is_thing: bool
     objectness: float
     objectness_before: float
-    certainty: float
+    clip_confidence: float
     top: tuple[tuple[str, float], ...]
     query: int
 
     def to_coco(self) -> dict[str, Any]:
         """Entry of `segments_info` in COCO's panoptic format; what COCO does not know comes as extra keys."""
         entry = asdict(self)
-        box, is_thing = entry.pop("box"), entry.pop("is_thing")
+        bbox, is_thing = entry.pop("bbox"), entry.pop("is_thing")
         return entry | {
-            "bbox": list(box),
+            "bbox": list(bbox),
             "isthing": int(is_thing),
             "iscrowd": 0,
             "top": [list(t) for t in self.top],

@@ -30,7 +30,7 @@ class SemanticResult(Result):
 
     @property
     def size(self) -> Size:
-        """(height, width) of the photo in pixels."""
+        """(height, width) of the image in pixels."""
         height, width = self.category_map.shape
         return height, width
 

@@ -6,7 +6,7 @@ from ovrcoat.results.segment import Segment
 from ovrcoat.structures import Size
 from ovrcoat.vocabulary import Category
 
-HEADINGS = ("id", "category", "kind", "score", "area", "objectness", "certainty")
+HEADINGS = ("id", "category", "kind", "score", "area", "objectness", "clip_confidence")
 LEFT_ALIGNED = ("category", "kind")
 GUESS_NOTE = (
     "? nobody said whether this is a thing or stuff; it was taken as a thing. Write name#thing or name#stuff."
@@ -30,7 +30,7 @@ def segment_table(
                 f"{segment.score:.2f}",
                 f"{100 * segment.area / (height * width):.1f} %",
                 f"{segment.objectness_before:.2f} → {segment.objectness:.2f}",
-                f"{segment.certainty:.2f}",
+                f"{segment.clip_confidence:.2f}",
             )
         )
     count = f"{len(segments)} segment" + ("" if len(segments) == 1 else "s")

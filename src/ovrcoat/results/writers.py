@@ -13,11 +13,11 @@ from uuid import uuid4
 
 from PIL import Image, PngImagePlugin
 
-from ovrcoat.system.atomic_write import cannot_write, write_atomically
 from ovrcoat.errors import OutputError
 from ovrcoat.results.coco import DESCRIPTION, UNNAMED, document_head, file_stem, id_image, image_entry
 from ovrcoat.results.result import Result
-from ovrcoat.system.prefetch import behind
+from ovrcoat.system.atomic_write import cannot_write, write_atomically
+from ovrcoat.system.prefetch import write_behind
 from ovrcoat.vocabulary import Category
 
 AnyResult = TypeVar("AnyResult", bound=Result)
@@ -34,9 +34,9 @@ LOSS_ADVICE = "Choose another output folder, or allow overwriting if it may be l
 class RunWriter:
     """Writes the results of a run into a folder, one by one, in bounded memory.
 
-    Per photo NAME.png (panoptic and semantic ids, R + 256 G + 65536 B) and, if the result has its photo,
+    Per image NAME.png (panoptic and semantic ids, R + 256 G + 65536 B) and, if the result has its image,
     NAME.overlay.jpg; for the run one of `DOCUMENTS` in COCO's format, complete when the writer is closed, by
-    an exception too. A second photo of the same name becomes NAME-2. With `resume` the photos of an earlier
+    an exception too. A second photo of the same name becomes NAME-2. With `resume` the images of an earlier
     run stay in the document, except that a photo of the same name replaces itself.
 
     Attributes:
@@ -76,7 +76,7 @@ class RunWriter:
             raise cannot_write(self.document_path, error) from error
         self._append(json.dumps(self._head, ensure_ascii=False)[:-1] + ', "annotations": [')
         self._separator = "\n"
-        self._lock = threading.Lock()  # a photo that another thread writes is completed before the document
+        self._lock = threading.Lock()  # an image that another thread writes is completed before the document
 
     def __enter__(self) -> "RunWriter":
         return self
@@ -103,7 +103,7 @@ class RunWriter:
         Raises:
             OutputError, MissingExtraError: as for `add`; nothing behind that result is written.
         """
-        behind(
+        write_behind(
             results,
             lambda result: (result, self.add(result)),
             name="write-behind",
@@ -114,7 +114,7 @@ class RunWriter:
         )
 
     def add(self, result: Result) -> tuple[Path, ...]:
-        """Write the files of one photo and return their paths.
+        """Write the files of one image and return their paths.
 
         Raises:
             OutputError: a file cannot be written, or a picture of the user's would be lost.
@@ -125,7 +125,7 @@ class RunWriter:
 
     def _add(self, result: Result) -> tuple[Path, ...]:
         name = PurePath(result.name or UNNAMED).name
-        # the photo replaces itself if it is in an earlier run's document, and nothing else
+        # the image replaces itself if it is in an earlier run's document, and nothing else
         stem = self._earlier_stems.pop(name, None) or file_stem(name, taken=self._stems)
         image_id = self._next_id
         written = []
@@ -207,7 +207,7 @@ class RunWriter:
 
 
 def _memory(result: Result) -> int:
-    """Bytes of its photo (3 a pixel) and its map (4)."""
+    """Bytes of its image (3 a pixel) and its map (4)."""
     height, width = result.size
     return 7 * height * width
 

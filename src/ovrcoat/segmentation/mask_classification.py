@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ovrcoat.data.transforms import mask_coverage
 from ovrcoat.errors import ImageError
-from ovrcoat.postprocessing.segments import top_categories
 from ovrcoat.model.encoders.encoder import Encoder
+from ovrcoat.postprocessing.segments import top_categories
 from ovrcoat.structures import ImageBatch, Size
 from ovrcoat.vocabulary import Vocabulary
 
@@ -34,7 +34,7 @@ class MaskLabel:
     category: str | None
     category_id: int | None
     score: float
-    certainty: float
+    clip_confidence: float
     top: tuple[tuple[str, float], ...]
 
 
@@ -50,7 +50,7 @@ def check_masks(masks: Any, size: Size) -> Bool[np.ndarray, "mask height width"]
     if array.ndim != 3 or array.shape[1:] != size:
         raise ImageError(
             f"masks have shape {array.shape}, expected (N, {size[0]}, {size[1]}): N masks at the size of the "
-            "upright photo; a single one is mask[None], one of an id map is (id_map == id)[None]"
+            "upright image; a single one is mask[None], one of an id map is (id_map == id)[None]"
         )
     if array.dtype.kind not in "bui":
         raise ImageError(f"masks have type {array.dtype}, expected bool or integers; threshold them first")
@@ -64,16 +64,16 @@ def check_masks(masks: Any, size: Size) -> Bool[np.ndarray, "mask height width"]
 def embed_masks(
     encoder: Encoder, batch: ImageBatch, *, masks: Bool[np.ndarray, "mask height width"]
 ) -> Float[Tensor, "mask embedding"]:
-    """CLIP's embedding (not normalised) of each mask of the one photo in `batch`."""
+    """CLIP's embedding (not normalised) of each mask of the one image in `batch`."""
     features = encoder(batch)
     height, width = batch.padded_size
     fine = _logits(masks, batch, grid=(height // MASK_STRIDE, width // MASK_STRIDE))
     embedded = encoder.embed_masks(features, fine)
-    if embedded.on_map.all():
+    if embedded.valid_mask.all():
         return embedded.embeddings[0]
     # some vanish on CLIP's coarse map: these take the cells that they touch most
     coarse = encoder.embed_masks(features, _logits(masks, batch, grid=tuple(features.dense.shape[-2:])))
-    return torch.where(embedded.on_map[..., None], embedded.embeddings, coarse.embeddings)[0]
+    return torch.where(embedded.valid_mask[..., None], embedded.embeddings, coarse.embeddings)[0]
 
 
 def label_mask(probs: Float[Tensor, " category"], vocabulary: Vocabulary) -> MaskLabel:
@@ -86,7 +86,7 @@ def label_mask(probs: Float[Tensor, " category"], vocabulary: Vocabulary) -> Mas
         category=categories[winner].name if is_visible else None,
         category_id=categories[winner].id if is_visible else None,
         score=top[0][1],
-        certainty=float(probs.max()),
+        clip_confidence=float(probs.max()),
         top=top,
     )
 
@@ -103,7 +103,7 @@ def _logits(
     """
     (valid,) = batch.valid_sizes
     logits = []
-    # one after the other: a hundred masks of a large photo as floats would fill the memory
+    # one after the other: a hundred masks of a large image as floats would fill the memory
     for mask in masks:
         coverage = mask_coverage(mask, valid=valid, padded=batch.padded_size, grid=grid)
         logits.append(coverage - min(0.5, float(coverage.max()) / 2))

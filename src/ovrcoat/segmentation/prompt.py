@@ -1,6 +1,6 @@
 """The words' half of a segmentation: vocabulary and options, checked, and every name in text space.
 
-Needs no photo. `segmenter.py` answers the question for as many photos as there are.
+Needs no photo. `segmenter.py` answers the question for as many images as there are.
 """
 
 import copy
@@ -20,8 +20,8 @@ from ovrcoat.config import ModelConfig
 from ovrcoat.errors import ConfigError
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.text_classifier import embed_categories
-from ovrcoat.structures import CategoryEmbeddings
 from ovrcoat.segmentation.text_cache import TextCache, fingerprint
+from ovrcoat.structures import CategoryEmbeddings
 from ovrcoat.vocabulary import Vocabulary
 
 Task = Literal["panoptic", "semantic", "instance"]
@@ -31,7 +31,7 @@ TASKS: tuple[Task, ...] = ("panoptic", "semantic", "instance")
 
 
 class SegmentOptions(TypedDict, total=False):
-    """What `Segmenter.segment` takes beside photo, words and task."""
+    """What `Segmenter.segment` takes beside image, words and task."""
 
     trust: Trust | None
     background: object
@@ -40,7 +40,7 @@ class SegmentOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Question:
+class SegmentationPrompt:
     """A checked vocabulary in text space, and how to answer it."""
 
     vocabulary: Vocabulary
@@ -52,10 +52,10 @@ class Question:
     overlap_threshold: float
 
 
-class QuestionBuilder:
+class PromptEncoder:
     """Checks words and options; embeds each name once and keeps its row.
 
-    A name's row is looked for in `text_rows`, then in `cache`, which keeps it for other processes; then it is
+    A name's row is looked for in `text_embeddings`, then in `cache`, which keeps it for other processes; then it is
     computed, by matrix products in `text_dtype` (bfloat16: twice as fast where the machine has it, and rows
     that are a little off). Norms, sums and the rows themselves are float32 always. A cache belongs to a
     network whose text weights no longer change.
@@ -67,18 +67,18 @@ class QuestionBuilder:
         *,
         config: ModelConfig,
         training_vocabulary: Vocabulary,
-        text_rows: Mapping[str, Float[Tensor, " embedding"]] | None = None,
+        text_embeddings: Mapping[str, Float[Tensor, " embedding"]] | None = None,
         cache: TextCache | None = None,
         text_dtype: torch.dtype = torch.float32,
     ) -> None:
         self._network = network
         self._config = config
         self._training_vocabulary = training_vocabulary
-        self._row_of_name = dict(text_rows or {})
+        self._embedding_of_name = dict(text_embeddings or {})
         self.cache = cache
         self.text_dtype = text_dtype
 
-    def with_config(self, config: ModelConfig) -> "QuestionBuilder":
+    def with_config(self, config: ModelConfig) -> "PromptEncoder":
         """A builder for other settings of inference that shares the rows of all names."""
         other = copy.copy(self)
         other._config = config
@@ -93,7 +93,7 @@ class QuestionBuilder:
         background: object = "auto",
         object_mask_threshold: Number | None = None,
         overlap_threshold: Number | None = None,
-    ) -> Question:
+    ) -> SegmentationPrompt:
         """Check words and options and embed the words; what they mean: `Segmenter.segment`.
 
         Raises:
@@ -122,7 +122,7 @@ class QuestionBuilder:
         self._recall(vocabulary)
         self._check(vocabulary)
         seen = vocabulary.seen_in(self._training_vocabulary)
-        return Question(
+        return SegmentationPrompt(
             vocabulary=vocabulary,
             embeddings=self._embed(vocabulary),
             seen=torch.tensor(seen, device=self._network.encoder.device),
@@ -136,7 +136,7 @@ class QuestionBuilder:
         """Raise what is wrong with the words, warn of what is doubtful."""
 
         def name_length(name: str) -> tuple[int, int]:
-            if name in self._row_of_name:  # it fitted before; the tokenizer need not even be loaded
+            if name in self._embedding_of_name:  # it fitted before; the tokenizer need not even be loaded
                 return 0, 0
             tokens, limit = self._network.encoder.text_length(name)
             return tokens, limit - self._prompt_length
@@ -156,7 +156,7 @@ class QuestionBuilder:
         new = self._unknown(vocabulary)
         if new and self.cache is not None:
             rows = self.cache.read(self._cache_key, new)
-            self._row_of_name.update(
+            self._embedding_of_name.update(
                 {name: row.to(self._network.encoder.device) for name, row in rows.items()}
             )
 
@@ -167,16 +167,16 @@ class QuestionBuilder:
             with torch.autocast(device, dtype=self.text_dtype, enabled=self.text_dtype != torch.float32):
                 computed = self._network.embed_names(new, self._config.templates).float()
             rows = dict(zip(new, computed, strict=True))
-            self._row_of_name.update(rows)
+            self._embedding_of_name.update(rows)
             if self.cache is not None:
                 self.cache.write(self._cache_key, rows)
         groups = [category.names for category in vocabulary.all_categories]
-        return embed_categories(groups, self._row_of_name)
+        return embed_categories(groups, self._embedding_of_name)
 
     def _unknown(self, vocabulary: Vocabulary) -> list[str]:
         """The names without a row, each once."""
         names = chain.from_iterable(category.names for category in vocabulary.all_categories)
-        return [name for name in dict.fromkeys(names) if name not in self._row_of_name]
+        return [name for name in dict.fromkeys(names) if name not in self._embedding_of_name]
 
     @cached_property
     def _cache_key(self) -> str:

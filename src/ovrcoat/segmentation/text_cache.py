@@ -53,9 +53,9 @@ class TextCache:
 
         def look(connection: sqlite3.Connection) -> None:
             nonlocal damaged
-            question = "SELECT row, checksum FROM rows WHERE key = ? AND name = ?"
+            prompt = "SELECT row, checksum FROM rows WHERE key = ? AND name = ?"
             for name in wanted:
-                for row, checksum in connection.execute(question, (key, _encoded(name))):
+                for row, checksum in connection.execute(prompt, (key, _encoded(name))):
                     if isinstance(row, bytes) and checksum == _checksum(key, name, row):
                         found[name] = torch.from_numpy(np.frombuffer(row, dtype="<f4").astype(np.float32))
                     else:

@@ -6,7 +6,7 @@ from types import ModuleType
 from ovrcoat.errors import MissingExtraError
 
 
-def require(module: str, *, extra: str) -> ModuleType:
+def import_optional(module: str, *, extra: str) -> ModuleType:
     """Import `module`.
 
     Raises:

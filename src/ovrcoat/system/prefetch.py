@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
-class SideThread(Generic[Item, Made]):
+class BackgroundWorker(Generic[Item, Made]):
     """A thread that makes something of each item, in the order of `put`; `take` gives it back in that order.
 
     Work that raises is the last: `take` raises its error in its place, and items behind it are dropped. With
@@ -43,7 +43,7 @@ class SideThread(Generic[Item, Made]):
         # daemon: a generator that nobody closed must not keep the process from ending
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def __enter__(self) -> "SideThread[Item, Made]":
+    def __enter__(self) -> "BackgroundWorker[Item, Made]":
         self._thread.start()
         return self
 
@@ -119,7 +119,7 @@ class SideThread(Generic[Item, Made]):
             self._changed.notify_all()
 
 
-def ahead(
+def prefetch(
     items: Iterable[Item],
     work: Callable[[Item], Made],
     *,
@@ -132,7 +132,7 @@ def ahead(
 
     Nothing more is begun while what waits has `most_bytes`. `items` is walked through in the caller's thread.
     """
-    with SideThread(work, name=name, size_of=size_of, most_bytes=most_bytes) as thread:
+    with BackgroundWorker(work, name=name, size_of=size_of, most_bytes=most_bytes) as thread:
         for item in items:
             thread.put(item)
             if len(thread) > most:
@@ -141,7 +141,7 @@ def ahead(
             yield thread.take()
 
 
-def behind(
+def write_behind(
     items: Iterable[Item],
     work: Callable[[Item], Made],
     *,
@@ -158,7 +158,7 @@ def behind(
     is still worked on and told.
     """
     sizes: deque[int] = deque()  # of those that wait
-    with SideThread(work, name=name) as thread:
+    with BackgroundWorker(work, name=name) as thread:
 
         def tell_one() -> None:
             made = thread.take()

@@ -36,15 +36,15 @@ class DataConfig(Settings):
     # What a pixel without label means: "void" (nothing of the vocabulary, as in COCO panoptic) or "unknown"
     # (nobody has said: it punishes no query).
     unlabelled: Literal["void", "unknown"] = "void"
-    held_out: Fraction = 0.0  # share of the photos, by a hash of their file names, that is never trained on
+    held_out: Fraction = 0.0  # share of the images, by a hash of their file names, that is never trained on
 
 
 class CropConfig(Settings):
-    """Random crops. Large-scale jitter, the published one, is scales 0.1 to 2 of a photo fitted inside."""
+    """Random crops. Large-scale jitter, the published one, is scales 0.1 to 2 of an image fitted inside."""
 
     size: Count = 1024  # pixels, square
     scales: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.1, 2.0)
-    fit: Literal["inside", "short side"] = "inside"  # what 1.0 means: the photo just fits, or just fills
+    fit: Literal["inside", "short side"] = "inside"  # what 1.0 means: the image just fits, or just fills
     flip: bool = True
     colour_jitter: bool = False
 
@@ -56,7 +56,7 @@ class CropConfig(Settings):
 
 
 class ImageNamesConfig(Settings):
-    """Photos with one name for the whole picture: they teach the encoder their names, and no mask."""
+    """Images with one name for the whole picture: they teach the encoder their names, and no mask."""
 
     path: str  # a folder or zip: images/ and labels.json (training/named_photos.py)
     weight: Annotated[float, Field(gt=0)] = 1.0  # how often it is drawn, relative to the data sets
@@ -69,7 +69,9 @@ class OvrConfig(Settings):
 
     weight: Weight = 0.1  # the paper's α_ovr
     form: Literal["logits", "probabilities"] = "logits"  # training/ovr.py says what the released code does
-    encoder_rate: Rate = 0.1  # learning rate of the encoder over that of the rest (released configuration)
+    encoder_lr_multiplier: Rate = (
+        0.1  # learning rate of the encoder over that of the rest (released configuration)
+    )
     train_temperature: bool = True  # CLIP's logit scale (the released code leaves it trainable)
     # pulls of the dense map towards the untouched encoder's (training/forgetting.py)
     distillation: Weight = 0.0
@@ -91,15 +93,15 @@ class ScheduleConfig(Settings):
     """How long and how fast."""
 
     steps: Annotated[int, Field(ge=1, le=100_000_000)]
-    batch_size: Count = 16  # photos per step, over all processes
-    photos_at_once: Count | None = None  # per process; the rest of its share is accumulated
+    batch_size: Count = 16  # images per step, over all processes
+    micro_batch_size: Count | None = None  # per process; the rest of its share is accumulated
     learning_rate: Rate = 1e-4
     reference_batch_size: Count | None = (
         None  # if given, the rate scales by batch_size over this (linear rule)
     )
     weight_decay: Weight = 0.05
-    clip_norm: Annotated[float, Field(gt=0)] = 0.01  # of the gradient of all parameters (released files)
-    warm_up: Annotated[int, Field(ge=0)] = 10  # steps
+    max_grad_norm: Annotated[float, Field(gt=0)] = 0.01  # of the gradient of all parameters (released files)
+    warmup_steps: Annotated[int, Field(ge=0)] = 10  # steps
     decay: Literal["steps", "cosine"] = "steps"
     # "steps": where the rate falls to a tenth, as shares of the run (FC-CLIP: 327,778 and 355,092 of 368,750)
     milestones: tuple[Fraction, ...] = (0.888889, 0.962962)
@@ -113,12 +115,12 @@ class ScheduleConfig(Settings):
         return self.learning_rate * self.batch_size / self.reference_batch_size
 
 
-class WatchConfig(Settings):
+class ValidationConfig(Settings):
     """Looking at the model while it trains; it never chooses a checkpoint."""
 
     data: DataConfig
     every: Count  # steps
-    limit: Count | None = None  # photos
+    limit: Count | None = None  # images
 
 
 class StageConfig(Settings):
@@ -130,7 +132,7 @@ class StageConfig(Settings):
     crop: CropConfig = CropConfig()
     loss: LossConfig = LossConfig()
     ovr: OvrConfig | None = None  # None: stage 1, the encoder is frozen; else stage 2
-    watch: WatchConfig | None = None
+    validation: ValidationConfig | None = None
 
     @property
     def data_paths(self) -> tuple[str, ...]:
@@ -142,7 +144,7 @@ class StageConfig(Settings):
 class NanoTowersConfig(Settings):
     """nano's pretrained towers from their packages (extra `nano`), joined by a taught linear map."""
 
-    names: str  # folder with one named photo per ImageNet class: images/ and labels.json
+    names: str  # folder with one named image per ImageNet class: images/ and labels.json
     data: tuple[DataConfig, ...] = ()  # what their true masks show teaches the map, too; () teaches no word
     features: str | None = None  # folder for the pooled features, to share them among runs; None: the run's
 

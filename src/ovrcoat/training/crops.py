@@ -1,4 +1,4 @@
-"""Labelled photos to training crops: resize, crop, flip and colour jitter, the same for the same seed.
+"""Labelled images to training crops: resize, crop, flip and colour jitter, the same for the same seed.
 
 torchvision is imported where it is used: it takes seconds, and only training needs it.
 """
@@ -20,10 +20,10 @@ SMALLEST_MASK = 16  # pixels; less is left of an object than stride 4 can show
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LabelledPhoto:
-    """A photo with its truth. `all_labelled`: a pixel without segment is known to be void.
+class LabelledImage:
+    """An image with its truth. `all_labelled`: a pixel without segment is known to be void.
 
-    `name_number`: of what the whole photo shows, among the names of named photos.
+    `name_number`: of what the whole image shows, among the names of named photos.
     """
 
     name: str
@@ -37,7 +37,7 @@ class LabelledPhoto:
 class Crop:
     """One training sample; pixels RGB 0..255, padded right and bottom to the crop size.
 
-    `seed` is that of all that is random about it; the losses go on with it. `name_number` is the photo's.
+    `seed` is that of all that is random about it; the losses go on with it. `name_number` is the image's.
     """
 
     name: str
@@ -58,15 +58,15 @@ class Cropper:
         self.category_numbers = category_numbers
         self.colour = v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05)
 
-    def __call__(self, photo: LabelledPhoto) -> Crop:
+    def __call__(self, image: LabelledImage) -> Crop:
         """Cut one crop with the current random state; a category that has no number is unnamed."""
         from torchvision.transforms.v2 import InterpolationMode
         from torchvision.transforms.v2 import functional as transforms
 
         edge = self.settings.size
-        pixels = torch.from_numpy(photo.pixels.copy()).permute(2, 0, 1)
-        id_map = torch.from_numpy(photo.truth.id_map.copy())[None]
-        size = self._random_size(photo.truth.id_map.shape)
+        pixels = torch.from_numpy(image.pixels.copy()).permute(2, 0, 1)
+        id_map = torch.from_numpy(image.truth.id_map.copy())[None]
+        size = self._random_size(image.truth.id_map.shape)
         top, left = (int(torch.randint(max(0, side - edge) + 1, ())) for side in size)
         valid_size = (min(size[0], edge), min(size[1], edge))
         pixels = transforms.crop(transforms.resize(pixels, size, antialias=True), top, left, *valid_size)
@@ -77,9 +77,9 @@ class Cropper:
         if self.settings.flip and torch.rand(()) < 0.5:
             pixels, id_map = transforms.horizontal_flip(pixels), transforms.horizontal_flip(id_map)
         padding = [0, 0, edge - valid_size[1], edge - valid_size[0]]
-        targets = self._targets(photo, transforms.pad(id_map, padding)[0], valid_size)
+        targets = self._targets(image, transforms.pad(id_map, padding)[0], valid_size)
         padded = transforms.pad(pixels, padding).float()
-        return Crop(photo.name, padded, valid_size, targets, name_number=photo.name_number)
+        return Crop(image.name, padded, valid_size, targets, name_number=image.name_number)
 
     def _random_size(self, shape: tuple[int, ...]) -> list[int]:
         """Height and width of the resized photo."""
@@ -88,10 +88,10 @@ class Cropper:
         edge = min(shape) if self.settings.fit == "short side" else max(shape)
         return [max(1, round(side * wanted / edge)) for side in shape]
 
-    def _targets(self, photo: LabelledPhoto, id_map: Int[Tensor, "height width"], valid: Size) -> Targets:
+    def _targets(self, image: LabelledImage, id_map: Int[Tensor, "height width"], valid: Size) -> Targets:
         """Masks of what is left of the segments. Nobody has said what a crowd or the padding holds."""
         masks, numbers, crowds = [], [], []
-        for segment in photo.truth.segments:
+        for segment in image.truth.segments:
             if segment.is_crowd:
                 crowds.append(segment.id)
                 continue
@@ -101,7 +101,7 @@ class Cropper:
                 numbers.append(self.category_numbers.get(segment.category_id, UNNAMED))
         labelled = torch.zeros_like(id_map, dtype=torch.bool)
         inside = id_map[: valid[0], : valid[1]]
-        unknown = torch.tensor(crowds if photo.all_labelled else [*crowds, 0], dtype=id_map.dtype)
+        unknown = torch.tensor(crowds if image.all_labelled else [*crowds, 0], dtype=id_map.dtype)
         labelled[: valid[0], : valid[1]] = ~torch.isin(inside, unknown)
         return Targets(
             masks=torch.stack(masks) if masks else torch.zeros(0, *id_map.shape, dtype=torch.bool),

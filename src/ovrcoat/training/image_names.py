@@ -1,4 +1,4 @@
-"""Names of whole pictures: the OVR loss with the whole photo as the mask, among the names of all such photos.
+"""Names of whole pictures: the OVR loss with the whole image as the mask, among the names of all such photos.
 
 What the encoder knows of many words stays alive while it learns the masks of a few.
 """
@@ -27,18 +27,18 @@ def image_name_loss(
     names: CategoryEmbeddings,
     weight: float,
 ) -> LossTerm:
-    """Mean cross-entropy of CLIP's answer for every whole photo that has a name, against that name.
+    """Mean cross-entropy of CLIP's answer for every whole image that has a name, against that name.
 
-    A batch without named photos gives zero.
+    A batch without named images gives zero.
     """
-    photos = whole_photos(valid_sizes, like=features.levels[0])
-    logits = name_masks(encoder, features, photos, names)[:, 0]
+    images = whole_images(valid_sizes, like=features.levels[0])
+    logits = name_masks(encoder, features, images, names)[:, 0]
     named = name_numbers != UNNAMED
     loss = F.cross_entropy(logits[named], name_numbers[named], reduction="sum")
     return LossTerm(loss[None], named.sum()[None].float(), weight)
 
 
-def whole_photos(
+def whole_images(
     valid_sizes: Sequence[Size], *, like: Float[Tensor, "batch _ height width"]
 ) -> Float[Tensor, "batch 1 height width"]:
     """Mask logits that leave out nothing but the padding."""

@@ -1,6 +1,6 @@
 """The segmentation loss: category, mask and dice for every prediction of the mask decoder.
 
-Partly labelled photos: a query that nothing was assigned to is told "void" only as far as its mask lies on
+Partly labelled images: a query that nothing was assigned to is told "void" only as far as its mask lies on
 labelled pixels, and a target without a name teaches its query the mask and "not void", but no category.
 
 Every term is kept as a numerator and what it is divided by, so that several processes can divide by what they
@@ -24,7 +24,7 @@ UNNAMED = -1  # category id of a target without a name
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What one photo shows: masks at the padded size, a category id per mask, and where anything is known."""
+    """What one image shows: masks at the padded size, a category id per mask, and where anything is known."""
 
     masks: Bool[Tensor, "target height width"]
     category_ids: Int[Tensor, " target"]
@@ -67,7 +67,7 @@ class LossTerm:
 
 @dataclass(frozen=True, slots=True)
 class SegmentationLoss:
-    """The terms `category`, `mask` and `dice`, and the assignments of every prediction, photo by photo."""
+    """The terms `category`, `mask` and `dice`, and the assignments of every prediction, image by photo."""
 
     terms: dict[str, LossTerm]
     assignments: tuple[tuple[Assignment, ...], ...]
@@ -91,10 +91,10 @@ def segmentation_loss(
         log_probs = torch.cat((prediction.category_logits, prediction.void_logits[..., None]), dim=-1)
         log_probs = log_probs.log_softmax(dim=-1)
         pairs = []
-        for photo, target in enumerate(targets):
-            places = points.for_matching(photo, prediction=number, count=point_count)
-            wanted = wanted_probabilities(log_probs[photo], target.category_ids)
-            logits = prediction.mask_logits[photo]
+        for image, target in enumerate(targets):
+            places = points.for_matching(image, prediction=number, count=point_count)
+            wanted = wanted_probabilities(log_probs[image], target.category_ids)
+            logits = prediction.mask_logits[image]
             pairs.append(match(matching_cost(wanted, logits, target.masks, points=places, weights=weights)))
         assignments.append(tuple(pairs))
         category.append(
@@ -177,10 +177,10 @@ def matched_losses(
     assignments: Sequence[Assignment],
     points: Callable[[Sequence[Tensor]], Tensor],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """`mask_losses` of all matched masks at the points that `points` chooses for them, photo by photo."""
+    """`mask_losses` of all matched masks at the points that `points` chooses for them, image by photo."""
     counts = [len(pairs.queries) for pairs in assignments]
-    photos = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(mask_logits.device)
-    matched = mask_logits[photos, torch.cat([pairs.queries for pairs in assignments])]
+    images = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(mask_logits.device)
+    matched = mask_logits[images, torch.cat([pairs.queries for pairs in assignments])]
     if len(matched) == 0:
         zero = matched.float().sum()
         return zero, zero

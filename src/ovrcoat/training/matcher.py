@@ -25,7 +25,7 @@ class LossWeights:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Pairs of one photo: query `queries[i]` answers for target `targets[i]`; queries ascend."""
+    """Pairs of one image: query `queries[i]` answers for target `targets[i]`; queries ascend."""
 
     queries: Int[Tensor, " pair"]
     targets: Int[Tensor, " pair"]
@@ -49,7 +49,7 @@ def matching_cost(
     points: Float[Tensor, "point 2"],
     weights: LossWeights,
 ) -> MatchingCost:
-    """Compare all masks of a photo at the same `points`.
+    """Compare all masks of an image at the same `points`.
 
     `probabilities[q, n]` is what query q gives to target n's category (void takes part in the softmax).
     """
@@ -63,7 +63,7 @@ def matching_cost(
 
 def match(cost: MatchingCost) -> Assignment:
     """Assign targets to queries at the least total cost."""
-    # an assignment over NaN is an error of scipy's; let it reach the loss, whose check names the photos
+    # an assignment over NaN is an error of scipy's; let it reach the loss, whose check names the images
     total = cost.total.nan_to_num(nan=UNUSABLE, posinf=UNUSABLE, neginf=UNUSABLE)
     queries, targets = linear_sum_assignment(total.cpu().numpy())
     return Assignment(

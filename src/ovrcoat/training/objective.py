@@ -21,7 +21,7 @@ from ovrcoat.training.points import RandomPoints
 class Objective(nn.Module):
     """The losses of one stage; `categories` are the training words in text space, on the network's device.
 
-    `image_names`: likewise the names of whole photos, for a stage that has such.
+    `image_names`: likewise the names of whole images, for a stage that has such.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """OVR: the loss that teaches CLIP's image encoder to name what lies under a mask (the paper's section 3.2).
 
-CLIP's features are computed once per photo and pooled under every mask; nothing is cropped and encoded again.
+CLIP's features are computed once per image and pooled under every mask; nothing is cropped and encoded again.
 """
 
 from collections.abc import Sequence

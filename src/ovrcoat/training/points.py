@@ -16,17 +16,17 @@ UNCERTAIN_SHARE = 0.75  # of the points are the least certain candidates (same s
 class PointSource(Protocol):
     """Chooses points as (x, y) fractions of the padded width and height."""
 
-    def for_matching(self, photo: int, *, prediction: int, count: int) -> Float[Tensor, "point 2"]:
-        """Points at which all masks of one photo are compared."""
+    def for_matching(self, image: int, *, prediction: int, count: int) -> Float[Tensor, "point 2"]:
+        """Points at which all masks of one image are compared."""
 
     def for_losses(
         self, mask_logits: Sequence[Float[Tensor, "_ height width"]], *, prediction: int, count: int
     ) -> Float[Tensor, "mask point 2"]:
-        """Points of every matched mask, photo by photo."""
+        """Points of every matched mask, image by photo."""
 
 
 class RandomPoints:
-    """Points from one random generator per photo, so that they do not depend on its batch mates.
+    """Points from one random generator per image, so that they do not depend on its batch mates.
 
     `seeds` has one number per photo of the batch.
     """
@@ -35,9 +35,9 @@ class RandomPoints:
         self._device = device
         self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
-    def for_matching(self, photo: int, *, prediction: int, count: int) -> Float[Tensor, "point 2"]:
+    def for_matching(self, image: int, *, prediction: int, count: int) -> Float[Tensor, "point 2"]:
         """Uniform points; every prediction gets fresh ones."""
-        return self._uniform(photo, count)
+        return self._uniform(image, count)
 
     def for_losses(
         self, mask_logits: Sequence[Float[Tensor, "_ height width"]], *, prediction: int, count: int
@@ -45,14 +45,14 @@ class RandomPoints:
         """The least certain of three times as many candidates, and some anywhere."""
         uncertain = int(UNCERTAIN_SHARE * count)
         chosen = []
-        for photo, masks in enumerate(mask_logits):
-            candidates = self._uniform(photo, len(masks), OVERSAMPLE * count)
-            anywhere = self._uniform(photo, len(masks), count - uncertain)
+        for image, masks in enumerate(mask_logits):
+            candidates = self._uniform(image, len(masks), OVERSAMPLE * count)
+            anywhere = self._uniform(image, len(masks), count - uncertain)
             chosen.append(torch.cat((least_certain(masks, candidates, keep=uncertain), anywhere), dim=1))
         return torch.cat(chosen)
 
-    def _uniform(self, photo: int, *shape: int) -> Float[Tensor, "*shape 2"]:
-        return torch.rand(*shape, 2, generator=self._generators[photo], device=self._device)
+    def _uniform(self, image: int, *shape: int) -> Float[Tensor, "*shape 2"]:
+        return torch.rand(*shape, 2, generator=self._generators[image], device=self._device)
 
 
 @torch.no_grad()

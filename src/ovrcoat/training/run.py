@@ -12,41 +12,41 @@ from typing import Any
 import torch
 
 from ovrcoat._version import __version__
-from ovrcoat.system.atomic_write import write_atomically
 from ovrcoat.checkpoints import native
 from ovrcoat.errors import MissingExtraError
-from ovrcoat.system.optional_imports import require
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.text_classifier import embed_categories
 from ovrcoat.structures import CategoryEmbeddings
+from ovrcoat.system.atomic_write import write_atomically
+from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.training.activations import recompute_activations
 from ovrcoat.training.config import StageConfig, TrainConfig
 from ovrcoat.training.crops import Cropper
-from ovrcoat.training.named_photos import NamedPhotos, open_named_photos
+from ovrcoat.training.initialization import Start, start
+from ovrcoat.training.named_images import NamedImages, open_named_images
 from ovrcoat.training.objective import Objective
 from ovrcoat.training.samples import Samples, category_numbers
-from ovrcoat.training.sources import PhotoSource, beside, open_data, open_source
+from ovrcoat.training.sources import ImageSource, beside, open_data, open_source
 from ovrcoat.training.stages import stage_of
-from ovrcoat.training.initialization import Start, start
 from ovrcoat.training.state import check_settings
-from ovrcoat.training.trainer import Habits, StageTrainer
-from ovrcoat.training.validation import Watch
+from ovrcoat.training.trainer import RunOptions, StageTrainer
+from ovrcoat.training.validation import Validation
 from ovrcoat.vocabulary import Vocabulary
 
 MODEL_FILE = "model.safetensors"
 SETTINGS_FILE = "settings.json"
-NEUTRAL = {"watch"}  # settings of a stage that change no result
+NEUTRAL = {"validation"}  # settings of a stage that change no result
 
 
 @dataclass(frozen=True, slots=True)
-class StageNews:
-    """What is told when a stage begins, or is found finished; counts of photos, words and parameters."""
+class StageStatus:
+    """What is told when a stage begins, or is found finished; counts of images, words and parameters."""
 
     name: str
     steps: int
     steps_done: int
     finished: bool = False  # by an earlier run: nothing is counted below
-    photos: int = 0
+    images: int = 0
     categories: int = 0
     trained: int = 0
     parameters: int = 0
@@ -57,7 +57,7 @@ def train(
     *,
     base: Path = Path(),
     progress: bool = False,
-    tell: Callable[[StageNews], None] = lambda news: None,
+    tell: Callable[[StageStatus], None] = lambda news: None,
 ) -> Path:
     """Run all stages; returns the last one's checkpoint. A stage that is finished is not run again.
 
@@ -83,7 +83,7 @@ def train(
         if (folder / MODEL_FILE).is_file():
             run.check_finished(folder)
             steps = settings.schedule.steps
-            announce(StageNews(settings.name, steps, steps_done=steps, finished=True))
+            announce(StageStatus(settings.name, steps, steps_done=steps, finished=True))
         else:
             if config.checkpoint_activations:
                 recompute_activations(model.network)
@@ -103,7 +103,7 @@ def make_accelerator(config: TrainConfig) -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    accelerate = require("accelerate", extra="train")
+    accelerate = import_optional("accelerate", extra="train")
     for tracker in config.trackers:  # accelerate would go on without it, in silence
         if not importlib.util.find_spec(tracker):
             raise MissingExtraError(f"the tracker {tracker!r} is not installed. Run: pip install {tracker}")
@@ -136,12 +136,12 @@ class StageRun:
         self.vocabulary, self.base = vocabulary, base
 
     def train(
-        self, accelerator: Any, *, folder: Path, progress: bool, tell: Callable[[StageNews], None]
+        self, accelerator: Any, *, folder: Path, progress: bool, tell: Callable[[StageStatus], None]
     ) -> None:
         """Train to the end, from where an earlier run stopped."""
         folder.mkdir(parents=True, exist_ok=True)
         network = self.model.network.to(accelerator.device).to(memory_format=torch.channels_last)
-        named = self.named_photos()
+        named = self.named_images()
         templates = self.model.config.templates
         objective = Objective(
             network,
@@ -157,21 +157,23 @@ class StageRun:
             samples,
             accelerator=accelerator,
             seed=self.config.seed,
-            habits=Habits(
+            options=RunOptions(
                 folder=folder,
                 save_every=self.config.save_every,
                 workers=self.config.workers,
                 fingerprint=self.fingerprint(),
                 progress=progress,
-                after_step=self.watcher(network, folder=folder) if accelerator.is_main_process else _nothing,
+                after_step=self.validator(network, folder=folder)
+                if accelerator.is_main_process
+                else _nothing,
             ),
         )
         tell(
-            StageNews(
+            StageStatus(
                 self.settings.name,
                 self.settings.schedule.steps,
                 steps_done=trainer.first_step,
-                photos=sum(len(source.records) for source in samples.sources),
+                images=sum(len(source.records) for source in samples.sources),
                 categories=len(self.vocabulary),
                 trained=sum(parameter.numel() for parameter in trainer.trained.values()),
                 parameters=sum(parameter.numel() for parameter in network.parameters()),
@@ -179,8 +181,8 @@ class StageRun:
         )
         trainer.run()
 
-    def named_photos(self) -> NamedPhotos | None:
-        """Photos with one name each, if this stage has any.
+    def named_images(self) -> NamedImages | None:
+        """Images with one name each, if this stage has any.
 
         Raises:
             DatasetError: the folder is missing or faulty, or no photo of it is left to train on.
@@ -188,9 +190,9 @@ class StageRun:
         ovr = self.settings.ovr
         if ovr is None or ovr.image_names is None:
             return None
-        return open_named_photos(ovr.image_names, base=self.base)
+        return open_named_images(ovr.image_names, base=self.base)
 
-    def samples(self, named: NamedPhotos | None = None) -> Samples:
+    def samples(self, named: NamedImages | None = None) -> Samples:
         """Crops of all data sets of this stage, and of named photos.
 
         Raises:
@@ -198,7 +200,7 @@ class StageRun:
         """
         crop = self.settings.crop
         labelled = [open_source(data, base=self.base) for data in self.settings.data]
-        sources: list[PhotoSource] = [*labelled]
+        sources: list[ImageSource] = [*labelled]
         croppers = [
             Cropper(
                 crop,
@@ -207,24 +209,24 @@ class StageRun:
             for source in labelled
         ]
         if named is not None:
-            # the name is that of the whole photo, so all of it has to be seen
+            # the name is that of the whole image, so all of it has to be seen
             whole = crop.model_copy(update={"scales": (1.0, 1.0), "fit": "inside"})
             sources.append(named)
             croppers.append(Cropper(whole, category_numbers={}))
         return Samples(sources, croppers, seed=self.config.seed)
 
-    def watcher(self, network: SegmentationNetwork, *, folder: Path) -> Callable[[int], None]:
+    def validator(self, network: SegmentationNetwork, *, folder: Path) -> Callable[[int], None]:
         """What is to be done after every step: look at the model, if that was asked for."""
-        if self.settings.watch is None:
+        if self.settings.validation is None:
             return _nothing
-        data = self.settings.watch.data
+        data = self.settings.validation.data
         dataset = open_data(data, base=self.base)
         stage = stage_of(self.settings)
-        return Watch(
+        return Validation(
             network,
             self.model.config,
             dataset,
-            settings=self.settings.watch,
+            settings=self.settings.validation,
             vocabulary=self.vocabulary,
             folder=folder,
             afterwards=lambda: stage.prepare(network),

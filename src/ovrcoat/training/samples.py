@@ -1,4 +1,4 @@
-"""Which photo is seen when: every sample is a function of the seed and its number; nothing needs saving."""
+"""Which image is seen when: every sample is a function of the seed and its number; nothing needs saving."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from ovrcoat.training.crops import Crop, Cropper
-from ovrcoat.training.sources import PhotoSource
+from ovrcoat.training.sources import ImageSource
 from ovrcoat.vocabulary import Category
 
 STRIDE_OF_SEEDS = 1_000_003  # a prime above the number of samples between which seeds could meet
@@ -31,21 +31,21 @@ def category_numbers(
 class Samples(torch.utils.data.Dataset[Crop]):
     """All samples of a run, by number: sample n of the run is the same whenever and wherever it is made."""
 
-    def __init__(self, sources: Sequence[PhotoSource], croppers: Sequence[Cropper], *, seed: int) -> None:
+    def __init__(self, sources: Sequence[ImageSource], croppers: Sequence[Cropper], *, seed: int) -> None:
         self.sources = sources
         self.croppers = croppers  # one per source
         self.seed = seed
         self._weights = torch.tensor([source.weight for source in sources])
 
     def __getitem__(self, number: int) -> Crop:
-        """Draw a data set, a photo and a crop; the caller's random state stays as it was."""
+        """Draw a data set, an image and a crop; the caller's random state stays as it was."""
         seed = sample_seed(self.seed, number)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             place = int(torch.multinomial(self._weights, 1))
             source = self.sources[place]
             record = source.records[int(torch.randint(len(source.records), ()))]
-            return replace(self.croppers[place](source.photo(record)), seed=seed)
+            return replace(self.croppers[place](source.image(record)), seed=seed)
 
 
 class SampleNumbers(torch.utils.data.Sampler[int]):

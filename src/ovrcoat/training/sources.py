@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from ovrcoat.data.catalog import open_dataset
-from ovrcoat.data.dataset import Dataset, Record
+from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.held_out import is_held_out
 from ovrcoat.data.images import read_image
 from ovrcoat.errors import DatasetError
+from ovrcoat.formats.annotations import Record
 from ovrcoat.training.config import DataConfig, ImageNamesConfig
-from ovrcoat.training.crops import LabelledPhoto
+from ovrcoat.training.crops import LabelledImage
 
 Item = TypeVar("Item")
 
@@ -35,19 +36,19 @@ def open_data(data: DataConfig, *, base: Path) -> Dataset:
 
 
 @runtime_checkable
-class PhotoSource(Protocol):
-    """Photos to draw samples from."""
+class ImageSource(Protocol):
+    """Images to draw samples from."""
 
     @property
     def records(self) -> Sequence[Any]:
-        """What `photo` takes, one for each photo."""
+        """What `image` takes, one for each photo."""
 
     @property
     def weight(self) -> float:
         """How often it is drawn, relative to the others."""
 
-    def photo(self, record: Any) -> LabelledPhoto:
-        """Read a photo with what is known of it."""
+    def image(self, record: Any) -> LabelledImage:
+        """Read an image with what is known of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,39 +60,39 @@ class Source:
     weight: float
     unlabelled: Literal["void", "unknown"]
 
-    def photo(self, record: Record) -> LabelledPhoto:
-        """Read a photo with its labels."""
+    def image(self, record: Record) -> LabelledImage:
+        """Read an image with its labels."""
         truth = self.dataset.panoptic(record)
-        photo = read_image(self.dataset.photo(record))
-        if photo.pixels.shape[:2] != truth.id_map.shape:
+        image = read_image(self.dataset.image(record))
+        if image.pixels.shape[:2] != truth.id_map.shape:
             height, width = truth.id_map.shape
             raise DatasetError(
-                f"{self.dataset.name}: the labels of {record.photo} have {width} × {height} pixels, it "
-                f"has {photo.pixels.shape[1]} × {photo.pixels.shape[0]}; labels must have their photo's size"
+                f"{self.dataset.name}: the labels of {record.image} have {width} × {height} pixels, it "
+                f"has {image.pixels.shape[1]} × {image.pixels.shape[0]}; labels must have their image's size"
             )
-        return LabelledPhoto(record.photo, photo.pixels, truth, all_labelled=self.unlabelled == "void")
+        return LabelledImage(record.image, image.pixels, truth, all_labelled=self.unlabelled == "void")
 
 
 def open_source(data: DataConfig, *, base: Path) -> Source:
     """A data set that may be trained on.
 
     Raises:
-        DatasetError: it is missing, or no photo is left.
+        DatasetError: it is missing, or no image is left.
     """
     dataset = open_data(data, base=base)
-    records = not_held_out(dataset.records, data, file_of=lambda record: record.photo)
+    records = not_held_out(dataset.records, data, file_of=lambda record: record.image)
     return Source(dataset, records, weight=data.weight, unlabelled=data.unlabelled)
 
 
 def not_held_out(
     items: Iterable[Item], settings: DataConfig | ImageNamesConfig, *, file_of: Callable[[Item], str]
 ) -> tuple[Item, ...]:
-    """Those that may be trained on; `file_of` tells the photo's file.
+    """Those that may be trained on; `file_of` tells the image's file.
 
     Raises:
         DatasetError: none is left.
     """
     left = tuple(item for item in items if not is_held_out(file_of(item), settings.held_out))
     if not left:
-        raise DatasetError(f"{settings.path}: no photo is left to train on; held_out is {settings.held_out}")
+        raise DatasetError(f"{settings.path}: no image is left to train on; held_out is {settings.held_out}")
     return left

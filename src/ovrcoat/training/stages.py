@@ -27,13 +27,13 @@ class Stage:
         name: what a configuration calls it.
         encoder_parts: names of the encoder's parts that train; its text tower, final norm and projection
             never do (a ResNet's projection is its attention pooling, which belongs to the trunk and trains).
-        encoder_rate: their learning rate over that of the rest.
+        encoder_lr_multiplier: their learning rate over that of the rest.
         ovr_weight: weight of the OVR loss; 0 is off.
     """
 
     name: str
     encoder_parts: tuple[str, ...]
-    encoder_rate: float
+    encoder_lr_multiplier: float
     ovr_weight: float
 
     def trains(self, parameter: str) -> bool:
@@ -60,8 +60,10 @@ class Stage:
 # Published: FC-CLIP's training is the first, OVRCOAT's fine-tuning the second (its released configuration:
 # encoder at a tenth of the rate, loss weight 0.1, CLIP's temperature trains too).
 STAGES = {
-    "segmentation": Stage("segmentation", encoder_parts=(), encoder_rate=0.0, ovr_weight=0.0),
-    "ovr": Stage("ovr", encoder_parts=("visual_trunk", "logit_scale"), encoder_rate=0.1, ovr_weight=0.1),
+    "segmentation": Stage("segmentation", encoder_parts=(), encoder_lr_multiplier=0.0, ovr_weight=0.0),
+    "ovr": Stage(
+        "ovr", encoder_parts=("visual_trunk", "logit_scale"), encoder_lr_multiplier=0.1, ovr_weight=0.1
+    ),
 }
 
 
@@ -72,7 +74,10 @@ def stage_of(settings: StageConfig) -> Stage:
     usual = STAGES["ovr"]
     parts = usual.encoder_parts if settings.ovr.train_temperature else ("visual_trunk",)
     return replace(
-        usual, encoder_parts=parts, encoder_rate=settings.ovr.encoder_rate, ovr_weight=settings.ovr.weight
+        usual,
+        encoder_parts=parts,
+        encoder_lr_multiplier=settings.ovr.encoder_lr_multiplier,
+        ovr_weight=settings.ovr.weight,
     )
 
 
@@ -88,7 +93,7 @@ def parameter_groups(
     for name, parameter in network.named_parameters():
         if not stage.trains(name):
             continue
-        rate = learning_rate * (stage.encoder_rate if name.startswith("encoder.") else 1.0)
+        rate = learning_rate * (stage.encoder_lr_multiplier if name.startswith("encoder.") else 1.0)
         decay = 0.0 if name in undecayed else weight_decay
         group = groups.setdefault((rate, decay), {"params": [], "names": []})
         group["params"].append(parameter)

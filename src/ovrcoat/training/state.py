@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ovrcoat.system.atomic_write import write_atomically
 from ovrcoat.errors import TrainingError
+from ovrcoat.system.atomic_write import write_atomically
 
 FORMAT = 1
 SHOWN = 4  # differences between settings that a message names

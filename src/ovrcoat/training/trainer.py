@@ -3,7 +3,7 @@
 What a step sees depends on seed and step alone, and each loss term is divided by what all processes have
 together. So a run that was interrupted goes on exactly, and several processes do what one would.
 
-With `photos_at_once` a process takes its share in parts, one after the other, and averages their terms.
+With `micro_batch_size` a process takes its share in parts, one after the other, and averages their terms.
 Each part is divided by its own number of masks (and its own weights of the category term): if the parts hold
 different numbers of masks, those of a part with few count more than they would in one piece. Parts with
 equally many masks give the same mask and dice terms. Stochastic depth is drawn per process and part, so it
@@ -25,19 +25,19 @@ from tqdm import tqdm
 from ovrcoat.errors import ConfigError, TrainingError
 from ovrcoat.training.config import ScheduleConfig
 from ovrcoat.training.crops import Crop
-from ovrcoat.training.step_log import StepJournal
 from ovrcoat.training.losses import LossTerm
 from ovrcoat.training.objective import Objective
 from ovrcoat.training.samples import SampleNumbers, Samples, sample_seed
 from ovrcoat.training.schedule import rate_factor
 from ovrcoat.training.stages import Stage, parameter_groups
 from ovrcoat.training.state import RunningMean, resume, save_state
+from ovrcoat.training.step_log import StepJournal
 
 OTHER_RANDOMNESS = 7  # keeps the seeds of stochastic depth apart from those of samples
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
+class RunOptions:
     """How a stage is run, beside what it learns: nothing here changes a result."""
 
     folder: Path
@@ -72,7 +72,7 @@ class StageTrainer:
         *,
         accelerator: Any,
         seed: int,
-        habits: Habits,
+        options: RunOptions,
     ) -> None:
         self.schedule: ScheduleConfig = objective.settings.schedule
         if self.schedule.batch_size % accelerator.num_processes:
@@ -80,7 +80,7 @@ class StageTrainer:
                 f"a batch of {self.schedule.batch_size} cannot be shared by {accelerator.num_processes} "
                 "processes; choose a multiple"
             )
-        self.accelerator, self.samples, self.seed, self.habits = accelerator, samples, seed, habits
+        self.accelerator, self.samples, self.seed, self.options = accelerator, samples, seed, options
         network = objective.network
         self.trained = stage.prepare(network)
         self.optimiser = torch.optim.AdamW(
@@ -98,7 +98,7 @@ class StageTrainer:
             self.state_path,
             self.trained,
             self.optimiser,
-            settings=habits.fingerprint,
+            settings=options.fingerprint,
             mean=self.mean,
         )
         self.stage = stage
@@ -108,16 +108,16 @@ class StageTrainer:
     @property
     def state_path(self) -> Path:
         """The file that resuming reads."""
-        return self.habits.folder / "state.pt"
+        return self.options.folder / "state.pt"
 
     def run(self) -> None:
         """Train to the end.
 
         Raises:
-            TrainingError: a loss or its gradient is not finite (with step, terms and photos).
+            TrainingError: a loss or its gradient is not finite (with step, terms and images).
         """
         steps = self.schedule.steps
-        shown = self.habits.progress and self.accelerator.is_main_process
+        shown = self.options.progress and self.accelerator.is_main_process
         batches = self._batches()
         with (
             StepJournal(self._log_path(), first_step=self.first_step) as journal,
@@ -127,13 +127,13 @@ class StageTrainer:
                 began = time.monotonic()
                 record = self._step(step, next(batches))
                 journal.add({"step": step, "seconds": round(time.monotonic() - began, 3)} | record)
-                stage = self.habits.folder.name  # steps begin anew in every stage
+                stage = self.options.folder.name  # steps begin anew in every stage
                 self.accelerator.log({f"{stage}/{name}": value for name, value in record.items()}, step=step)
                 bar.set_postfix({name: f"{value:.3f}" for name, value in record.items()}, refresh=False)
                 bar.update()
-                if (step + 1) % self.habits.save_every == 0 or step + 1 == steps:
+                if (step + 1) % self.options.save_every == 0 or step + 1 == steps:
                     self._save(step + 1)
-                self.habits.after_step(step + 1)
+                self.options.after_step(step + 1)
         if self.mean is not None:
             self.mean.copy_to(self.trained)
         self.network.eval()
@@ -141,7 +141,7 @@ class StageTrainer:
     def _log_path(self) -> Path:
         """Every process has its log; the first one's is the one to read."""
         rank = self.accelerator.process_index
-        return self.habits.folder / ("log.jsonl" if rank == 0 else f"log.{rank}.jsonl")
+        return self.options.folder / ("log.jsonl" if rank == 0 else f"log.{rank}.jsonl")
 
     def _batches(self) -> Iterator[list[Crop]]:
         """This process's share of every step from the first one on."""
@@ -156,7 +156,7 @@ class StageTrainer:
             self.samples,
             batch_size=None,
             sampler=numbers,
-            num_workers=self.habits.workers,
+            num_workers=self.options.workers,
             persistent_workers=False,
         )
         crops = iter(loader)
@@ -174,7 +174,7 @@ class StageTrainer:
             + self.accelerator.process_index
         )
         self.optimiser.zero_grad(set_to_none=True)
-        at_once = self.schedule.photos_at_once or len(crops)
+        at_once = self.schedule.micro_batch_size or len(crops)
         parts = [crops[start : start + at_once] for start in range(0, len(crops), at_once)]
         sums: dict[str, Tensor] = {}
         for number, part in enumerate(parts):
@@ -185,7 +185,7 @@ class StageTrainer:
                 self.accelerator.backward(torch.stack(list(values.values())).sum())
             for name, value in values.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()
-        norm = nn.utils.clip_grad_norm_(list(self.trained.values()), self.schedule.clip_norm)
+        norm = nn.utils.clip_grad_norm_(list(self.trained.values()), self.schedule.max_grad_norm)
         totals = self.accelerator.reduce(torch.stack([*sums.values()]), reduction="mean").tolist()
         record = {name: round(value, 6) for name, value in zip(sums, totals, strict=True)} | {
             "gradient_norm": round(float(norm), 6),
@@ -193,7 +193,7 @@ class StageTrainer:
         }
         if not all(torch.isfinite(torch.tensor([*totals, float(norm)]))):
             raise TrainingError(
-                f"the loss or its gradient is not finite at step {step}: {record}; photos: "
+                f"the loss or its gradient is not finite at step {step}: {record}; images: "
                 f"{', '.join(crop.name for crop in crops)}. Nothing of this step was kept; a smaller "
                 "learning rate may help"
             )
@@ -224,7 +224,7 @@ class StageTrainer:
                 self.trained,
                 self.optimiser,
                 step=step,
-                settings=self.habits.fingerprint,
+                settings=self.options.fingerprint,
                 mean=self.mean,
             )
         self.accelerator.wait_for_everyone()

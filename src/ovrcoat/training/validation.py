@@ -10,12 +10,12 @@ from ovrcoat.evaluation.evaluator import evaluate
 from ovrcoat.evaluation.plan import EvaluationSettings
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.segmentation.segmenter import Segmenter
-from ovrcoat.training.config import WatchConfig
+from ovrcoat.training.config import ValidationConfig
 from ovrcoat.vocabulary import Vocabulary
 
 
-class Watch:
-    """Evaluates `network` on `dataset` every so many steps, and appends the figures to watch.jsonl."""
+class Validation:
+    """Evaluates `network` on `dataset` every so many steps, and appends the figures to validation.jsonl."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class Watch:
         config: ModelConfig,
         dataset: Dataset,
         *,
-        settings: WatchConfig,
+        settings: ValidationConfig,
         vocabulary: Vocabulary,
         folder: Path,
         afterwards: Callable[[], object],
@@ -48,6 +48,6 @@ class Watch:
         figures = {
             str(run.trust): run.panoptic.groups["All"].pq for run in report.runs if run.panoptic is not None
         }
-        with (self.folder / "watch.jsonl").open("a", encoding="utf-8") as file:
+        with (self.folder / "validation.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"steps": steps_done, "pq": figures}) + "\n")
         self.afterwards()

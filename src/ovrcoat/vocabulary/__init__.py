@@ -1,4 +1,4 @@
-"""Words: categories with synonyms, things and stuff, presets, hidden negatives."""
+"""Words: categories with synonyms, things and stuff, presets, background classes."""
 
 from ovrcoat.vocabulary.catalog import list_presets
 from ovrcoat.vocabulary.category import Category

@@ -1,7 +1,7 @@
 """Hidden negatives: words that nobody asked for but that a short list needs as its contrast.
 
 Both classifiers end in a softmax over the words. With the single word "cat" every mask is a cat with
-probability one, and CLIP's certainty, which COAT trusts, is one for every mask too. So a short list gets the
+probability one, and CLIP's confidence, which COAT trusts, is one for every mask too. So a short list gets the
 categories of COCO and ADE20K beside it, minus everything that means the same as one of its own words. They
 take part in both softmaxes and are reported as void.
 """
@@ -56,8 +56,8 @@ def negatives(categories: Sequence[Category], *, pool: Sequence[Category]) -> tu
     for category in pool:
         keys = _keys(category)
         if not keys & rivals and not {_last_word(key) for key in keys} & words:
-            hidden = replace(category, names=category.names[:1], id=next_id + len(chosen))
-            chosen.setdefault(match_key(category.name), hidden)
+            background = replace(category, names=category.names[:1], id=next_id + len(chosen))
+            chosen.setdefault(match_key(category.name), background)
     return tuple(chosen.values())
 
 

@@ -33,7 +33,7 @@ class Problem:
 
 def find_problems(
     categories: Sequence[Category],
-    hidden: Sequence[Category],
+    background: Sequence[Category],
     *,
     repeats: Sequence[str],
     text_length: TextLength | None,
@@ -44,12 +44,12 @@ def find_problems(
             "no words are given; write for example 'cat, kitty; wall#stuff', or a preset's name like 'coco'"
         )
         return (Problem("error", message),)
-    every = (*categories, *hidden)
+    every = (*categories, *background)
     names = list(dict.fromkeys(name for category in every for name in category.names))
     return (
         *_check_size(every),
         *_check_characters(names),
-        *_check_shared(categories, hidden),
+        *_check_shared(categories, background),
         *_check_ids(categories),
         *(() if text_length is None else _check_length(names, text_length)),
         *_check_repeats(repeats),
@@ -77,11 +77,11 @@ def _check_characters(names: Sequence[str]) -> Iterator[Problem]:
         yield Problem("error", f"names are nothing but punctuation: {_show(signs)}; write words")
 
 
-def _check_shared(categories: Sequence[Category], hidden: Sequence[Category]) -> Iterator[Problem]:
+def _check_shared(categories: Sequence[Category], background: Sequence[Category]) -> Iterator[Problem]:
     """A name in two categories: chance would choose. Published lists do it and are left alone."""
     owners: defaultdict[str, dict[int, str]] = defaultdict(dict)
     first = len(categories) if is_published(categories) else 0
-    for position, category in enumerate((*categories, *hidden)):
+    for position, category in enumerate((*categories, *background)):
         for name in category.names:
             owners[name.casefold()][position] = name
     shared = [found[min(found)] for found in owners.values() if len(found) > 1 and max(found) >= first]

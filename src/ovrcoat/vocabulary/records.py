@@ -1,6 +1,6 @@
 """The JSON form of a vocabulary, checked by pydantic: users' files, presets and checkpoints all have it.
 
-    {"name": "pets", "categories": [{"name": "cat", "synonyms": ["kitty"], "isthing": true}], "hidden": []}
+    {"name": "pets", "categories": [{"name": "cat", "synonyms": ["kitty"], "isthing": true}], "background": []}
 
 Category lists of COCO panoptic files have the same keys.
 """
@@ -8,7 +8,7 @@ Category lists of COCO panoptic files have the same keys.
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from ovrcoat.errors import VocabularyError
 from ovrcoat.vocabulary.category import Category, ThingSource
@@ -97,7 +97,7 @@ class FileRecord(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
     categories: Annotated[list[ForeignItem], Field(max_length=MAX_CATEGORIES)]
-    hidden: Annotated[list[ForeignItem], Field(max_length=MAX_CATEGORIES)] = []
+    background: Annotated[list[ForeignItem], Field(max_length=MAX_CATEGORIES)] = []
 
 
 class SavedRecord(BaseModel):
@@ -107,7 +107,11 @@ class SavedRecord(BaseModel):
 
     name: Annotated[str, Field(max_length=MAX_NAME_LENGTH)] | None
     categories: Annotated[list[SavedCategoryRecord], Field(max_length=MAX_CATEGORIES)]
-    hidden: Annotated[list[SavedCategoryRecord], Field(max_length=MAX_CATEGORIES)]
+    # "hidden" in checkpoints written before 2026-12, the embedded model among them
+    background: Annotated[
+        list[SavedCategoryRecord],
+        Field(max_length=MAX_CATEGORIES, validation_alias=AliasChoices("background", "hidden")),
+    ]
 
 
 Record = TypeVar("Record", bound=BaseModel)
@@ -123,7 +127,7 @@ def read_entries(data: object, *, origin: str) -> tuple[tuple[Entry, ...], tuple
         if isinstance(data, list):
             return _to_entries(_validate(ListRecord, {"categories": data}).categories), ()
         record = _validate(FileRecord, data)
-        return _to_entries(record.categories), _to_entries(record.hidden)
+        return _to_entries(record.categories), _to_entries(record.background)
     except VocabularyError as error:
         raise VocabularyError(f"{origin}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""The words that a photo is asked for, as one value: from text, lists, files and presets to categories."""
+"""The words that an image is asked for, as one value: from text, lists, files and presets to categories."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ class Vocabulary:
     """
 
     categories: tuple[Category, ...]
-    hidden: tuple[Category, ...] = ()
+    background: tuple[Category, ...] = ()
     name: str | None = None
     repeats: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
@@ -70,9 +70,9 @@ class Vocabulary:
             VocabularyError: the file cannot be read or its form is wrong.
         """
         path = Path(path)
-        entries, hidden = read_file(path)
+        entries, background = read_file(path)
         try:
-            return _assemble(entries, hidden=hidden, name=path.stem)
+            return _assemble(entries, background=background, name=path.stem)
         except VocabularyError as error:
             raise VocabularyError(f"{path}: {error}") from error
 
@@ -116,20 +116,22 @@ class Vocabulary:
         """
         saved = read_saved(data)
         categories = tuple(record.to_category() for record in saved.categories)
-        return cls(categories, hidden=tuple(record.to_category() for record in saved.hidden), name=saved.name)
+        return cls(
+            categories, background=tuple(record.to_category() for record in saved.background), name=saved.name
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Give a form that JSON can hold; as a .json file it is also one that `load` reads."""
         return {
             "name": self.name,
             "categories": [write_category(category) for category in self.categories],
-            "hidden": [write_category(category) for category in self.hidden],
+            "background": [write_category(category) for category in self.background],
         }
 
     @property
     def all_categories(self) -> tuple[Category, ...]:
         """Everything that takes part in the softmaxes: the asked categories, then the hidden ones."""
-        return self.categories + self.hidden
+        return self.categories + self.background
 
     def __len__(self) -> int:
         return len(self.categories)
@@ -147,10 +149,10 @@ class Vocabulary:
         return tuple(not known.isdisjoint(category.names) for category in self.all_categories)
 
     def with_background(self, background: object = "auto") -> "Vocabulary":
-        """Choose the hidden negatives (why: background.py).
+        """Choose the background classes (why: background.py).
 
         "auto": COCO's and ADE20K's categories if this list is short and no preset, unless it already has
-        hidden words; "on": those categories in any case; "none": no hidden words; anything else: whatever
+        background classes; "on": those categories in any case; "none": no background classes; anything else: whatever
         `read` takes. Of presets everything that rivals the own words is left out; own words are taken as they
         are.
 
@@ -158,16 +160,16 @@ class Vocabulary:
             VocabularyError: see `read`; or `background` holds no words.
         """
         if background == "none":
-            return replace(self, hidden=())
-        if background == "auto" and (self.hidden or len(self) >= SHORT or is_published(self.categories)):
+            return replace(self, background=())
+        if background == "auto" and (self.background or len(self) >= SHORT or is_published(self.categories)):
             return self
         if background in ("auto", "on"):
-            return replace(self, hidden=negatives(self.categories, pool=default_pool()))
+            return replace(self, background=negatives(self.categories, pool=default_pool()))
         words = Vocabulary.read(background).categories
         if not words:
             raise VocabularyError("the background holds no words; for no background at all give 'none'")
-        hidden = negatives(self.categories, pool=words) if is_published(words) else words
-        return replace(self, hidden=hidden)
+        background = negatives(self.categories, pool=words) if is_published(words) else words
+        return replace(self, background=background)
 
     def lint(self, text_length: TextLength | None = None) -> tuple[Problem, ...]:
         """Find what is wrong or doubtful.
@@ -175,7 +177,7 @@ class Vocabulary:
         `text_length` tells the tokens that a NAME takes and the most that the text tower takes; without it
         lengths are not checked. Whoever passes it leaves room for the prompt around the name.
         """
-        return find_problems(self.categories, self.hidden, repeats=self.repeats, text_length=text_length)
+        return find_problems(self.categories, self.background, repeats=self.repeats, text_length=text_length)
 
     def check(self, text_length: TextLength | None = None) -> None:
         """Refuse a vocabulary that cannot be used.
@@ -194,17 +196,17 @@ def _preset_form(name: str) -> str:
 
 
 def _assemble(
-    entries: Sequence[Entry], *, hidden: Sequence[Entry] = (), name: str | None = None
+    entries: Sequence[Entry], *, background: Sequence[Entry] = (), name: str | None = None
 ) -> Vocabulary:
     """Build a user's vocabulary: names that repeat inside a category are dropped and remembered."""
     repeats = tuple(
         repeat
-        for entry in (*entries, *hidden)
+        for entry in (*entries, *background)
         for position, repeat in enumerate(entry.names)
         if repeat in entry.names[:position]
     )
     return Vocabulary(
-        complete(_unique(entries)), hidden=complete(_unique(hidden)), name=name, repeats=repeats
+        complete(_unique(entries)), background=complete(_unique(background)), name=name, repeats=repeats
     )
 
 

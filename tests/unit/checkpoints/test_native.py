@@ -254,15 +254,15 @@ def test_text_rows_come_back_as_they_were(tmp_path, network):
         "cat": torch.rand(network.encoder.embedding_dim),
         "sky": torch.rand(network.encoder.embedding_dim),
     }
-    path = save(tmp_path / "rows.safetensors", network, text_rows=rows, dtype=torch.float16)
+    path = save(tmp_path / "rows.safetensors", network, text_embeddings=rows, dtype=torch.float16)
     loaded = native.load(path)
-    assert list(loaded.text_rows) == ["cat", "sky"]
-    assert all(torch.equal(loaded.text_rows[name], row) for name, row in rows.items())
+    assert list(loaded.text_embeddings) == ["cat", "sky"]
+    assert all(torch.equal(loaded.text_embeddings[name], row) for name, row in rows.items())
 
 
 def test_text_rows_that_do_not_match_their_names(tmp_path, network):
     rows = {"cat": torch.rand(network.encoder.embedding_dim)}
-    path = save(tmp_path / "rows.safetensors", network, text_rows=rows)
+    path = save(tmp_path / "rows.safetensors", network, text_embeddings=rows)
     with pytest.raises(CheckpointError, match=r"its text rows are \(1, \d+\), expected \(2, \d+\)"):
         native.load(rewrite(path, description={"known_names": ["cat", "dog"]}))
 

@@ -25,7 +25,7 @@ def run(*arguments: object) -> int:
 
 @pytest.fixture
 def semantic(tmp_path: Path) -> Path:
-    """A folder of seven photos; the last six have labels that no name has."""
+    """A folder of seven images; the last six have labels that no name has."""
     for folder in ("images", "labels"):
         (tmp_path / "own" / folder).mkdir(parents=True)
     for number in range(7):
@@ -66,7 +66,7 @@ def panoptic(folder: Path, name: str, image_id: object) -> tuple[Path, Path]:
 
 def test_good_data_are_called_so(semantic: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(semantic, "--limit", 1) == 0
-    assert capsys.readouterr().out == f"{semantic}: 1 photo\n\nno faults found in 1 photo\n"
+    assert capsys.readouterr().out == f"{semantic}: 1 image\n\nno faults found in 1 image\n"
 
 
 def test_faults_are_counted_with_the_first_examples(
@@ -74,7 +74,7 @@ def test_faults_are_counted_with_the_first_examples(
 ) -> None:
     assert run(semantic) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"{semantic}: 7 photos"
+    assert lines[0] == f"{semantic}: 7 images"
     assert "error labels-unusable, 6 ×" in lines
     assert sum(line.startswith("  - ") for line in lines) == 5 + 1
     assert "  - … and 1 more" in lines
@@ -105,7 +105,7 @@ def test_panoptic_files_are_checked_with_and_without_prediction(
     prediction, prediction_dir = panoptic(tmp_path, "prediction", "1")
     given = ("--truth", truth, "--truth-dir", truth_dir)
     assert run(*given) == 0
-    assert capsys.readouterr().out.endswith("no faults found in 1 photo\n")
+    assert capsys.readouterr().out.endswith("no faults found in 1 image\n")
     assert run(*given, "--prediction", prediction, "--prediction-dir", prediction_dir) == 1
     assert "error image-id-type, 1 ×" in capsys.readouterr().out
 
@@ -120,10 +120,10 @@ def test_json_goes_to_a_file_or_to_stdout(
     document = json.loads(capsys.readouterr().out)
     assert document == json.loads((tmp_path / "out.json").read_text())
     assert (document["errors"], document["warnings"]) == (1, 1)
-    assert [check["photos"] for check in document["checks"]] == [7, 1]
-    finding = document["checks"][0]["findings"][0]
-    assert (finding["code"], finding["level"], finding["count"]) == ("labels-unusable", "error", 6)
-    assert len(finding["examples"]) == 5
+    assert [check["images"] for check in document["checks"]] == [7, 1]
+    issue = document["checks"][0]["issues"][0]
+    assert (issue["code"], issue["level"], issue["count"]) == ("labels-unusable", "error", 6)
+    assert len(issue["examples"]) == 5
 
 
 @pytest.mark.parametrize(

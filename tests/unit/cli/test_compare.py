@@ -28,7 +28,7 @@ def run(*tokens: object) -> int:
 def test_tables(reports, capsys):
     assert run(*reports, "--trust", 0.5) == 0
     text = capsys.readouterr().out
-    assert text.startswith("A: tiny, γ = 0.5\nB: tiny, γ = 0.5\n12 photos, 50 resamples")
+    assert text.startswith("A: tiny, γ = 0.5\nB: tiny, γ = 0.5\n12 images, 50 resamples")
     for word in ("95 % interval", "Unseen_Things", "mIoU", "largest gains", "largest losses"):
         assert word in text
 

@@ -15,9 +15,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_text_caches_size_and_place_are_told(folder: Path) -> None:
     TextCache(folder).write("key", {"cat": torch.zeros(8), "dog": torch.zeros(8)})
-    finding = _text_cache()
-    assert (finding.subject, finding.status) == (f"text cache {folder / FILE_NAME}", "ok")
-    assert finding.detail.startswith("2 names, 0.")
+    issue = _text_cache()
+    assert (issue.subject, issue.status) == (f"text cache {folder / FILE_NAME}", "ok")
+    assert issue.detail.startswith("2 names, 0.")
 
 
 def test_a_text_cache_that_is_not_there_yet_is_fine(folder: Path) -> None:
@@ -27,18 +27,18 @@ def test_a_text_cache_that_is_not_there_yet_is_fine(folder: Path) -> None:
 
 def test_a_damaged_text_cache_is_told_but_no_failure(folder: Path) -> None:
     (folder / FILE_NAME).write_bytes(b"no database at all" * 100)
-    finding = _text_cache()
-    assert (finding.status, finding.needed) == ("broken", False)
-    assert "was damaged" in finding.detail
+    issue = _text_cache()
+    assert (issue.status, issue.needed) == ("broken", False)
+    assert "was damaged" in issue.detail
     assert _text_cache().status == "ok"  # it was begun anew
 
 
 def test_a_text_cache_that_cannot_be_written_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "file").write_text("in the way")
     monkeypatch.setenv("OVRCOAT_CACHE", str(folder / "file"))
-    finding = _text_cache()
-    assert (finding.status, finding.needed) == ("broken", False)
-    assert finding.remedy == "Set OVRCOAT_CACHE to a folder that you may write to, or to none"
+    issue = _text_cache()
+    assert (issue.status, issue.needed) == ("broken", False)
+    assert issue.remedy == "Set OVRCOAT_CACHE to a folder that you may write to, or to none"
 
 
 def test_no_text_cache_is_told_too() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cyclopts import App
 
-from labelled_photos import make_labelled_folder
+from labelled_images import make_labelled_folder
 from ovrcoat.cli.evaluate import evaluate
 from ovrcoat.errors import ConfigError, DatasetError, OutputError
 from ovrcoat.evaluation import evaluator
@@ -21,7 +21,7 @@ Command = Callable[..., int]
 def ovrcoat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_segmenter: Segmenter) -> Command:
     """Run `ovrcoat evaluate ARGUMENTS...` in a folder that holds the labelled folder "mine"."""
     monkeypatch.chdir(tmp_path)
-    make_labelled_folder(tmp_path / "mine", tiny_segmenter, photos=2)
+    make_labelled_folder(tmp_path / "mine", tiny_segmenter, images=2)
     monkeypatch.setattr(Segmenter, "load", lambda model, **options: tiny_segmenter)
     app = App(result_action="return_value", exit_on_error=False, suppress_keyboard_interrupt=False)
     app.command(evaluate)
@@ -37,7 +37,7 @@ def test_tables_and_files(ovrcoat: Command, capsys: pytest.CaptureFixture[str], 
     shown = capsys.readouterr()
     assert "γ = 0.5, panoptic quality" in shown.out
     assert "what became of true segments" in shown.out
-    assert "data: mine, 2 photos, model: weights/my-model.safetensors, γ: 0,0.5" in shown.err
+    assert "data: mine, 2 images, model: weights/my-model.safetensors, γ: 0,0.5" in shown.err
     folder = tmp_path / "ovrcoat-evaluation" / "mine"
     report = EvaluationReport.read(folder / "report.json")
     assert report.trusts == (0.0, 0.5)
@@ -87,7 +87,7 @@ def test_the_options_arrive(ovrcoat: Command, tmp_path: Path, capsys: pytest.Cap
 def test_json_to_stdout_is_all_there(ovrcoat: Command, capsys: pytest.CaptureFixture[str]):
     assert ovrcoat("--data", "mine", "--json", "-") == 0
     shown = capsys.readouterr()
-    assert json.loads(shown.out)["data"]["photos"] == 2
+    assert json.loads(shown.out)["data"]["images"] == 2
     assert shown.out.isascii()
 
 
@@ -103,18 +103,18 @@ def test_the_same_command_goes_on(
         assert ovrcoat("--data", "mine") == 130
     assert "run the same command again to go on" in capsys.readouterr().err
     assert ovrcoat("--data", "mine") == 0
-    assert "1 of 2 photos were done by an earlier run" in capsys.readouterr().err
+    assert "1 of 2 images were done by an earlier run" in capsys.readouterr().err
     with pytest.raises(OutputError, match="belongs to another run"):
         ovrcoat("--data", "mine", "--trust", "1")
     assert ovrcoat("--data", "mine", "--trust", "1", "--overwrite") == 0
 
 
-def test_a_photo_left_out_is_said_aloud(ovrcoat: Command, capsys: pytest.CaptureFixture[str]):
+def test_a_image_left_out_is_said_aloud(ovrcoat: Command, capsys: pytest.CaptureFixture[str]):
     Path("mine/images/photo1.png").write_bytes(b"no image")
     assert ovrcoat("--data", "mine", "--quiet") == 1
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "error: photos could not be evaluated, and every number here lacks them" in shown.err
+    assert "error: images could not be evaluated, and every number here lacks them" in shown.err
 
 
 def test_a_trust_that_is_no_number(ovrcoat: Command):

@@ -1,4 +1,4 @@
-"""No photo's files land on another's."""
+"""No image's files land on another's."""
 
 from pathlib import Path
 
@@ -37,16 +37,16 @@ def test_names_that_differ_only_in_case_are_told_apart():
     assert len({name.casefold() for name in names}) == 2
 
 
-def test_a_photo_without_suffix_has_a_name():
+def test_a_image_without_suffix_has_a_name():
     assert output_names([Path("x/cat"), Path("x/cat.jpg")]) == ("x-cat", "x-cat-jpg")
 
 
 @given(st.lists(PHOTOS, unique=True))
-def test_names_never_meet(photos: list[Path]):
-    names = output_names(photos)
-    assert len({name.casefold() for name in names}) == len(photos)
+def test_names_never_meet(images: list[Path]):
+    names = output_names(images)
+    assert len({name.casefold() for name in names}) == len(images)
 
 
 @given(st.lists(PHOTOS, unique=True))
-def test_a_name_holds_no_folder(photos: list[Path]):
-    assert all(Path(name).name == name for name in output_names(photos))
+def test_a_name_holds_no_folder(images: list[Path]):
+    assert all(Path(name).name == name for name in output_names(images))

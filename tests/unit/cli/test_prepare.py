@@ -19,7 +19,7 @@ def run(*arguments: str) -> int:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Cityscapes with one photo's labels."""
+    """Cityscapes with one image's labels."""
     folder = tmp_path / "cityscapes" / "gtFine" / "val" / "ulm"
     folder.mkdir(parents=True)
     values = np.array([[7, 26_000], [24, 1]], dtype=np.uint16)
@@ -30,7 +30,7 @@ def root(tmp_path: Path) -> Path:
 def test_files_are_made_once(root: Path, capsys: pytest.CaptureFixture[str]):
     made = root / "cityscapes" / "gtFine" / "cityscapes_panoptic_val.json"
     assert run("cityscapes", str(root)) == 0
-    assert capsys.readouterr().out == f"1 photos → {made}\n"
+    assert capsys.readouterr().out == f"1 images → {made}\n"
     assert run("cityscapes", str(root)) == 0
     assert capsys.readouterr().out.startswith(f"nothing to do: {made} there already; --overwrite makes")
     assert run("cityscapes", str(root), "--overwrite", "--quiet") == 0
@@ -74,7 +74,7 @@ def test_published_areas_reach_the_conversion(tmp_path: Path, capsys: pytest.Cap
     assert '"category_id": 2, "area": 4' in text
     assert run("ade20k", str(tmp_path), "--overwrite") == 0
     assert '"category_id": 2, "area": 2' in (home / "ade20k_panoptic_val.json").read_text()
-    assert capsys.readouterr().out.count("1 photos → ") == 2
+    assert capsys.readouterr().out.count("1 images → ") == 2
 
 
 def test_neither_the_verb_nor_the_data_sets_need_torch():

@@ -58,8 +58,8 @@ def test_json_goes_into_a_file_beside_the_tables(
 def test_quiet_says_nothing(panoptic: tuple, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert run(*panoptic, "--seen-ids", "99", "--quiet", "--json", tmp_path / "out.json") == 0
     assert capsys.readouterr() == ("", "")
-    [finding] = json.loads((tmp_path / "out.json").read_text())["findings"]
-    assert finding["code"] == "seen-id-unknown"
+    [issue] = json.loads((tmp_path / "out.json").read_text())["issues"]
+    assert issue["code"] == "seen-id-unknown"
 
 
 @pytest.mark.parametrize(("areas", "percent"), [("json", "76.4"), ("png", "82.9")])

@@ -43,9 +43,9 @@ def test_it_says_what_it_does_and_ends_with_how_to_use_it(
     ]
     first, one, two, *_ = shown.err.splitlines()
     assert first == "start: tiny.safetensors; stages: one (2 steps), two (1 steps); output: out"
-    assert one.startswith("one: 2 steps; 3 photos, 2 words, ")
+    assert one.startswith("one: 2 steps; 3 images, 2 words, ")
     assert one.endswith(" parameters train")
-    assert two.startswith("two: 1 steps; 3 photos, 2 words, ")
+    assert two.startswith("two: 1 steps; 3 images, 2 words, ")
     header = native.read_header(checkpoint)
     assert [category.names[0] for category in header.training_vocabulary.categories] == ["cat", "sky"]
     assert header.provenance.keys() >= {"source", "stage_one", "stage_two"}
@@ -72,7 +72,7 @@ def test_settings_output_and_json(ovrcoat: Command, capsys: pytest.CaptureFixtur
     document = json.loads(shown.out)
     assert document["checkpoint"] == str(Path("elsewhere/two/model.safetensors"))
     assert [stage["steps"] for stage in document["stages"]] == [1, 1]
-    assert document["stages"][0]["photos"] == 3
+    assert document["stages"][0]["images"] == 3
     assert json.loads(Path("elsewhere/one/settings.json").read_text())["seed"] == 4
     assert not Path("out").exists()
 

@@ -3,12 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dataset_samples import picture, put
 from ovrcoat.data.ade20k import Ade20k
 from ovrcoat.data.ade20k_panoptic import prepare_ade20k
 from ovrcoat.errors import DatasetError
-
-from .dataset_samples import picture, put
-from .release_samples import ade20k
+from release_samples import ade20k
 
 STEM = "ADE_val_00000001"
 
@@ -18,7 +17,7 @@ def test_without_panoptic_files_the_rest_can_be_used(tmp_path: Path):
     dataset = Ade20k(put(tmp_path / "ADEChallengeData2016", ade20k()))
     (record,) = dataset.records
     assert (record.image_id, dataset.tasks) == (STEM, {"semantic", "instance"})
-    assert dataset.photo(record) == b"photo"
+    assert dataset.image(record) == b"image"
     np.testing.assert_array_equal(dataset.semantic(record), [[0, 0, 7, 2], [0, 0, 7, -1]])
     instances = dataset.instances(dataset.records)
     assert [(one["id"], one["category_id"], one["area"]) for one in instances["annotations"]] == [

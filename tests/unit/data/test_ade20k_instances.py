@@ -20,7 +20,7 @@ def test_number_0_is_no_instance_and_numbers_ascend():
     assert found[0][1:] == (7, [[False, False, True]])
 
 
-def test_annotations_are_numbered_from_where_the_last_photo_ended():
+def test_annotations_are_numbered_from_where_the_last_image_ended():
     pytest.importorskip("pycocotools")
     labels = np.array([[[3, 2, 0], [1, 1, 0]]], dtype=np.int32)
     found = instance_annotations(labels, image_id="x", first_id=5, place="a")

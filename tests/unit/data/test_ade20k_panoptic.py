@@ -4,12 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dataset_samples import put, put_zip
 from ovrcoat.data.ade20k import Ade20k
 from ovrcoat.data.ade20k_panoptic import panoptic_from_labels, prepare_ade20k
 from ovrcoat.errors import DatasetError, MissingExtraError
-
-from .dataset_samples import put, put_zip
-from .release_samples import ade20k
+from release_samples import ade20k
 
 pytest.importorskip("pycocotools")
 WALL, SKY, BED, WINDOW = 1, 3, 8 + 256, 9 + 512  # segment ids
@@ -108,7 +107,7 @@ def test_a_missing_library_is_told_before_the_work(tmp_path: Path, monkeypatch: 
     def lacking(module: str, *, extra: str) -> None:
         raise MissingExtraError(f"no {module}: pip install 'ovrcoat[{extra}]'")
 
-    monkeypatch.setattr("ovrcoat.data.ade20k_panoptic.require", lacking)
+    monkeypatch.setattr("ovrcoat.data.ade20k_panoptic.import_optional", lacking)
     put(tmp_path, ade20k())
     with pytest.raises(MissingExtraError, match=r"pip install 'ovrcoat\[coco\]'"):
         prepare_ade20k(tmp_path)

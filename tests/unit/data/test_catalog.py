@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from dataset_samples import own_folder, put, put_zip
 from ovrcoat.data.catalog import find_root, list_datasets, open_dataset
 from ovrcoat.errors import DatasetError
 
 from . import release_samples
-from .dataset_samples import own_folder, put, put_zip
 
 
 def test_the_names():
@@ -28,7 +28,7 @@ def test_a_data_set_is_found_below_the_variable(tmp_path: Path, monkeypatch: pyt
     put(tmp_path / "coco", release_samples.coco())
     monkeypatch.delenv("OVRCOAT_DATASETS", raising=False)
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    assert open_dataset("coco").photo(open_dataset("coco").records[0]) == b"photo"
+    assert open_dataset("coco").image(open_dataset("coco").records[0]) == b"image"
 
 
 def test_without_any_root_it_is_told_how_to_give_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -3,12 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dataset_samples import picture, put
 from ovrcoat.data.cityscapes import Cityscapes
 from ovrcoat.data.cityscapes_panoptic import prepare_cityscapes
 from ovrcoat.errors import DatasetError
-
-from .dataset_samples import picture, put
-from .release_samples import cityscapes
+from release_samples import cityscapes
 
 STEM = "gtFine/val/ulm/ulm_000001_000002_gtFine"
 CAR, PERSON = 13, 11  # train ids
@@ -18,7 +17,7 @@ def test_without_panoptic_files_the_semantic_truth_can_be_used(tmp_path: Path):
     dataset = Cityscapes(put(tmp_path / "cityscapes", cityscapes()))
     (record,) = dataset.records
     assert (record.image_id, dataset.tasks) == ("ulm_000001_000002", {"semantic"})
-    assert dataset.photo(record) == b"photo"
+    assert dataset.image(record) == b"image"
     np.testing.assert_array_equal(dataset.semantic(record), [[0, 0, CAR, -1], [0, PERSON, CAR, -1]])
     with pytest.raises(DatasetError, match=r"cityscapes_panoptic_val\.json .* ovrcoat prepare cityscapes"):
         dataset.panoptic(record)
@@ -39,11 +38,11 @@ def test_values_that_are_no_label_are_told(name: str, value: int, tmp_path: Path
         dataset.semantic(dataset.records[0])
 
 
-def test_photos_are_found_by_image_id(tmp_path: Path):
+def test_images_are_found_by_image_id(tmp_path: Path):
     root = put(tmp_path, cityscapes())
     (document,) = prepare_cityscapes(root).documents
     text = document.read_text().replace("ulm_000001_000002_leftImg8bit.png", "no_such_file.png")
     document.write_text(text)
     dataset = Cityscapes(root)
-    assert dataset.photo(dataset.records[0]) == b"photo"
+    assert dataset.image(dataset.records[0]) == b"image"
     assert dataset.tasks == {"panoptic", "semantic", "instance"}

@@ -3,12 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dataset_samples import put, put_zip
 from ovrcoat.data.cityscapes import Cityscapes
 from ovrcoat.data.cityscapes_panoptic import panoptic_from_instance_ids, prepare_cityscapes
 from ovrcoat.errors import DatasetError
-
-from .dataset_samples import put, put_zip
-from .release_samples import cityscapes
+from release_samples import cityscapes
 
 
 def test_every_evaluated_value_is_a_segment():

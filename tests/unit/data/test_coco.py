@@ -4,21 +4,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dataset_samples import put, put_zip
 from ovrcoat.data.coco import Coco, select_instances
-from ovrcoat.data.dataset import Record
 from ovrcoat.errors import DatasetError
+from ovrcoat.formats.annotations import Record
+from release_samples import coco
 
-from .dataset_samples import put, put_zip
-from .release_samples import coco
-
-RECORDS = [Record(7, photo="a.jpg", labels="a.png")]
+RECORDS = [Record(7, image="a.jpg", labels="a.png")]
 
 
 def test_the_release_is_read(tmp_path: Path):
     dataset = Coco(put(tmp_path / "coco", coco()))
     (record,) = dataset.records
     assert (record.image_id, len(dataset.categories), dataset.split) == (7, 133, "val")
-    assert dataset.photo(record) == b"photo"
+    assert dataset.image(record) == b"image"
     sky = [category.id for category in dataset.categories].index(187)
     np.testing.assert_array_equal(dataset.semantic(record), [[0, 0, sky, sky], [0, -1, sky, sky]])
 
@@ -61,9 +60,9 @@ def test_instances_of_another_form_are_told(data: dict[str, Any]):
         select_instances(data, RECORDS, place="i.json")
 
 
-def test_instances_without_one_of_the_photos_are_told():
+def test_instances_without_one_of_the_images_are_told():
     data = {"images": [{"id": 8}], "annotations": [], "categories": []}
-    with pytest.raises(DatasetError, match=r"i\.json: 1 of 1 photos are missing, e\.g\. 7"):
+    with pytest.raises(DatasetError, match=r"i\.json: 1 of 1 images are missing, e\.g\. 7"):
         select_instances(data, RECORDS, place="i.json")
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from dataset_samples import put, put_zip
 from ovrcoat.data import files
 from ovrcoat.data.files import Archive, FileTree
 from ovrcoat.errors import DatasetError
-
-from .dataset_samples import put, put_zip
 
 FILES = {"labels/a.png": b"A", "labels/deep/b.png": b"B", "names.txt": b"cat"}
 

@@ -3,11 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dataset_samples import ID_MAP, id_png, own_folder, put, put_zip
 from ovrcoat.data.catalog import open_dataset
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.errors import DatasetError
-
-from .dataset_samples import ID_MAP, id_png, own_folder, put, put_zip
 
 
 def opened(form: str, tmp_path: Path) -> Dataset:
@@ -20,14 +19,14 @@ def opened(form: str, tmp_path: Path) -> Dataset:
 
 
 @pytest.mark.parametrize("form", ["folder", "zip", "zip with a folder"])
-def test_photos_and_truth(form: str, tmp_path: Path):
+def test_images_and_truth(form: str, tmp_path: Path):
     pytest.importorskip("pycocotools")
     dataset = opened(form, tmp_path)
     (record,) = dataset.records
     assert (dataset.name, dataset.split, len(dataset)) == ("pets", None, 1)
     assert dataset.tasks == {"panoptic", "semantic", "instance"}
     assert [category.names for category in dataset.vocabulary.categories] == [("cat", "kitty"), ("sky",)]
-    assert dataset.photo(record) == b"the photo"
+    assert dataset.image(record) == b"the image"
     np.testing.assert_array_equal(dataset.panoptic(record).id_map, ID_MAP)
     assert dataset.panoptic(record).segments == record.segments
     np.testing.assert_array_equal(dataset.semantic(record), [[0, 0, 1, 1], [0, 0, 0, -1]])
@@ -56,11 +55,11 @@ def test_the_fingerprint_is_the_same_for_a_zip_and_another_for_other_labels(tmp_
     assert open_dataset(put(tmp_path / "other" / "pets", files)).fingerprint() != folder.fingerprint()
 
 
-def test_a_missing_photo_is_told(tmp_path: Path):
+def test_a_missing_image_is_told(tmp_path: Path):
     dataset = opened("folder", tmp_path)
     (tmp_path / "pets" / "images" / "one.jpg").unlink()
     with pytest.raises(DatasetError, match=r"images/one\.jpg not found; looked in .*pets.*docs/datasets\.md"):
-        dataset.photo(dataset.records[0])
+        dataset.image(dataset.records[0])
 
 
 def test_labels_of_another_size_are_told(tmp_path: Path):

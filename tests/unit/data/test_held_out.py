@@ -5,7 +5,7 @@ from ovrcoat.data.held_out import is_held_out
 
 
 @given(st.text(max_size=20), st.floats(0, 1), st.floats(0, 1))
-def test_a_larger_share_holds_out_the_same_photos_and_more(name: str, one: float, other: float):
+def test_a_larger_share_holds_out_the_same_images_and_more(name: str, one: float, other: float):
     small, large = sorted((one, other))
     assert is_held_out(name, large) or not is_held_out(name, small)
     assert is_held_out(name, 1.0)

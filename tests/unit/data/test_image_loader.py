@@ -1,4 +1,4 @@
-"""Order, batches of like sizes, bounds and errors of many photos; a photo's number is its first pixel."""
+"""Order, batches of like sizes, bounds and errors of many images; an image's number is its first pixel."""
 
 import threading
 import warnings
@@ -12,37 +12,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovrcoat.data import image_loader as photo_stream
-from ovrcoat.data.images import Photo
+from ovrcoat.data import image_loader as image_stream
 from ovrcoat.data.image_loader import encoded_in_order
-from ovrcoat.data.transforms import PreparedPhoto
+from ovrcoat.data.images import LoadedImage
+from ovrcoat.data.transforms import PreparedImage
 from ovrcoat.errors import ConfigError, ImageError
 
 SIDES = (32, 64, 96)
 
 
-def prepared(number: int, side: int = 32) -> PreparedPhoto:
+def prepared(number: int, side: int = 32) -> PreparedImage:
     pixels = np.full((side, 32, 3), number, np.uint8)
-    return PreparedPhoto(Photo(pixels), pixels)
+    return PreparedImage(LoadedImage(pixels), pixels)
 
 
 class Encoder:
-    """Remembers its batches; a photo's code is its number."""
+    """Remembers its batches; an image's code is its number."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
 
-    def __call__(self, photos: list[PreparedPhoto]) -> list[int]:
-        assert len({photo.padded_size for photo in photos}) == 1
-        numbers = [int(photo.resized[0, 0, 0]) for photo in photos]
+    def __call__(self, images: list[PreparedImage]) -> list[int]:
+        assert len({image.padded_size for image in images}) == 1
+        numbers = [int(image.resized[0, 0, 0]) for image in images]
         self.batches.append(numbers)
         return numbers
 
 
 def by_size(sides: list[int]) -> Any:
-    """A reader of numbers: photo `number` has the side at this place, or cannot be read if that is 0."""
+    """A reader of numbers: image `number` has the side at this place, or cannot be read if that is 0."""
 
-    def read(image: object) -> PreparedPhoto:
+    def read(image: object) -> PreparedImage:
         number = int(str(image))
         if not sides[number]:
             raise ImageError(f"{number} is damaged")
@@ -65,12 +65,12 @@ def reading_threads() -> list[threading.Thread]:
 
 
 @given(st.lists(st.sampled_from((0, *SIDES)), max_size=40), st.integers(1, 5), st.booleans())
-def test_every_photo_comes_once_and_in_order(sides: list[int], batch_size: int, ahead: bool) -> None:
+def test_every_image_comes_once_and_in_order(sides: list[int], batch_size: int, prefetch: bool) -> None:
     encode, told = Encoder(), []
     images = names(len(sides))
     outcomes = list(
         stream(
-            images if ahead else iter(images),
+            images if prefetch else iter(images),
             by_size(sides),
             encode=encode,
             batch_size=batch_size,
@@ -107,7 +107,7 @@ def test_an_iterator_is_asked_for_one_batch_at_most() -> None:
         assert len(asked) <= number + 4
 
 
-def test_an_iterators_photo_is_read_before_the_next_is_asked_for(tmp_path: Path) -> None:
+def test_an_iterators_image_is_read_before_the_next_is_asked_for(tmp_path: Path) -> None:
     """Its file may be gone afterwards."""
 
     def source() -> Iterator[Path]:
@@ -117,13 +117,13 @@ def test_an_iterators_photo_is_read_before_the_next_is_asked_for(tmp_path: Path)
             yield path
             path.unlink()
 
-    def read(path: Any) -> PreparedPhoto:
+    def read(path: Any) -> PreparedImage:
         return prepared(int(path.read_text()))
 
     assert list(stream(source(), read, batch_size=2)) == [0, 1, 2, 3, 4]
 
 
-def test_few_photos_are_encoded_early() -> None:
+def test_few_images_are_encoded_early() -> None:
     """Three sizes in turn: without a bound, eleven would wait in the window of four batches."""
     sides = list(islice(cycle(SIDES), 24))
     encode, waiting = Encoder(), []
@@ -135,11 +135,11 @@ def test_few_photos_are_encoded_early() -> None:
 
 def test_the_window_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     one = prepared(0).nbytes
-    monkeypatch.setattr(photo_stream, "WINDOW_BYTES", 3 * one)
-    monkeypatch.setattr(photo_stream, "AHEAD_BYTES", 2 * one)
+    monkeypatch.setattr(image_stream, "WINDOW_BYTES", 3 * one)
+    monkeypatch.setattr(image_stream, "AHEAD_BYTES", 2 * one)
     read: list[int] = []
 
-    def reader(image: object) -> PreparedPhoto:
+    def reader(image: object) -> PreparedImage:
         read.append(int(str(image)))
         return prepared(len(read) - 1)
 
@@ -152,31 +152,31 @@ def test_the_window_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_window_never_holds_less_than_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(photo_stream, "WINDOW_BYTES", 1)
+    monkeypatch.setattr(image_stream, "WINDOW_BYTES", 1)
     encode = Encoder()
     list(stream(names(6), by_size([32] * 6), encode=encode, batch_size=3))
     assert encode.batches == [[0, 1, 2], [3, 4, 5]]
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_a_slow_caller_has_few_photos_decoded(batch_size: int) -> None:
+def test_a_slow_caller_has_few_images_decoded(batch_size: int) -> None:
     read: list[int] = []
 
-    def reader(image: object) -> PreparedPhoto:
+    def reader(image: object) -> PreparedImage:
         read.append(int(str(image)))
         return prepared(len(read) - 1)
 
     results = stream(names(60), reader, batch_size=batch_size)
     for number in islice(results, 40):
-        window = batch_size if batch_size == 1 else photo_stream.WINDOW * batch_size
-        assert len(read) <= number + window + batch_size + photo_stream.AHEAD + 1
+        window = batch_size if batch_size == 1 else image_stream.WINDOW * batch_size
+        assert len(read) <= number + window + batch_size + image_stream.AHEAD + 1
     results.close()
 
 
 def test_only_lists_of_paths_and_bytes_are_read_in_a_thread() -> None:
     read_by: list[threading.Thread] = []
 
-    def reader(image: object) -> PreparedPhoto:
+    def reader(image: object) -> PreparedImage:
         read_by.append(threading.current_thread())
         return prepared(0)
 
@@ -191,7 +191,7 @@ def test_only_lists_of_paths_and_bytes_are_read_in_a_thread() -> None:
         assert set(read_by) == {here}
 
 
-def test_a_bad_photo_is_reported_when_its_turn_comes() -> None:
+def test_a_bad_image_is_reported_when_its_turn_comes() -> None:
     results = stream(names(8), by_size([32, 32, 64, 32, 0, 32, 32, 32]), batch_size=3)
     assert list(islice(results, 4)) == [0, 1, 2, 3]
     with pytest.raises(ImageError, match="4 is damaged"):
@@ -199,7 +199,7 @@ def test_a_bad_photo_is_reported_when_its_turn_comes() -> None:
     assert reading_threads() == []
 
 
-def test_a_bad_photo_is_skipped_with_a_warning() -> None:
+def test_a_bad_image_is_skipped_with_a_warning() -> None:
     results = stream(names(3), by_size([32, 0, 32]), on_error="skip")
     with pytest.warns(UserWarning, match="skipped: 1 is damaged") as caught:
         assert list(results) == [0, 2]
@@ -207,7 +207,7 @@ def test_a_bad_photo_is_skipped_with_a_warning() -> None:
 
 
 def test_an_error_of_another_kind_comes_in_its_place() -> None:
-    def reader(image: object) -> PreparedPhoto:
+    def reader(image: object) -> PreparedImage:
         if image == "2":
             raise MemoryError("too large")
         return prepared(int(str(image)))
@@ -225,7 +225,7 @@ def test_closing_early_and_an_interrupt_stop_the_thread() -> None:
     results.close()
     assert reading_threads() == []
 
-    def interrupted(photos: list[PreparedPhoto]) -> list[int]:
+    def interrupted(images: list[PreparedImage]) -> list[int]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -233,20 +233,20 @@ def test_closing_early_and_an_interrupt_stop_the_thread() -> None:
     assert reading_threads() == []
 
 
-def test_what_cannot_be_photos_is_refused_at_once() -> None:
-    with pytest.raises(ConfigError, match="several photos were expected, but one came"):
+def test_what_cannot_be_images_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match="several images were expected, but one came"):
         stream("photo.jpg", prepared)
     with pytest.raises(ConfigError, match="batch_size is 0, expected 1 or more"):
         stream([], prepared, batch_size=0)
 
 
-def test_no_warning_of_the_callers_is_lost_while_photos_are_read() -> None:
+def test_no_warning_of_the_callers_is_lost_while_images_are_read() -> None:
     """Reading ignores Pillow's warnings, in its own thread and at any time."""
     from ovrcoat.data.images import pillow_warnings_ignored
 
     go_on = threading.Event()
 
-    def reader(image: object) -> PreparedPhoto:
+    def reader(image: object) -> PreparedImage:
         with pillow_warnings_ignored():
             go_on.wait(5)
         return prepared(0)

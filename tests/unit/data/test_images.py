@@ -1,4 +1,4 @@
-"""Every way a photo can come, and every way it can be broken."""
+"""Every way an image can come, and every way it can be broken."""
 
 import io
 import warnings
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from ovrcoat.data import images
-from ovrcoat.data.images import Photo, find_images, read_image
+from ovrcoat.data.images import LoadedImage, find_images, read_image
 from ovrcoat.errors import ImageError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -42,23 +42,23 @@ class TestSources:
         path = tmp_path / "street.png"
         path.write_bytes(PNG)
         for source in (path, str(path)):
-            photo = read_image(source)
-            assert photo.name == "street.png"
-            np.testing.assert_array_equal(photo.pixels, PIXELS)
+            image = read_image(source)
+            assert image.name == "street.png"
+            np.testing.assert_array_equal(image.pixels, PIXELS)
 
     @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
     def test_bytes(self, kind: type) -> None:
-        photo = read_image(kind(PNG))
-        assert photo.name is None
-        np.testing.assert_array_equal(photo.pixels, PIXELS)
+        image = read_image(kind(PNG))
+        assert image.name is None
+        np.testing.assert_array_equal(image.pixels, PIXELS)
 
     def test_an_open_file(self, tmp_path: Path) -> None:
         path = tmp_path / "a.png"
         path.write_bytes(PNG)
         with path.open("rb") as file:
-            photo = read_image(file)
-        assert photo.name == "a.png"
-        np.testing.assert_array_equal(photo.pixels, PIXELS)
+            image = read_image(file)
+        assert image.name == "a.png"
+        np.testing.assert_array_equal(image.pixels, PIXELS)
         assert read_image(io.BytesIO(PNG)).name is None
 
     def test_a_pillow_image_is_read_and_left_alone(self) -> None:
@@ -68,9 +68,9 @@ class TestSources:
         assert image.size == (3, 2)
         assert image.getexif()[0x0112] == 6
 
-    def test_a_photo_passes_through(self) -> None:
-        photo = Photo(PIXELS, "x")
-        assert read_image(photo) is photo
+    def test_a_image_passes_through(self) -> None:
+        image = LoadedImage(PIXELS, "x")
+        assert read_image(image) is image
 
     @pytest.mark.parametrize(
         "array",
@@ -93,10 +93,10 @@ class TestSources:
 
     def test_an_array_is_copied_and_frozen(self) -> None:
         array = PIXELS.copy()
-        photo = read_image(array)
+        image = read_image(array)
         array[:] = 0
-        np.testing.assert_array_equal(photo.pixels, PIXELS)
-        assert not photo.pixels.flags.writeable
+        np.testing.assert_array_equal(image.pixels, PIXELS)
+        assert not image.pixels.flags.writeable
         assert not read_image(PNG).pixels.flags.writeable
 
     @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.bfloat16])
@@ -114,7 +114,7 @@ class TestSources:
         assert abs(int(pixel) * 257 - value) <= 128
 
     def test_anything_else_is_named(self) -> None:
-        with pytest.raises(ImageError, match=r"a photo was expected, but a int came: give a path"):
+        with pytest.raises(ImageError, match=r"an image was expected, but a int came: give a path"):
             read_image(42)
 
     def test_an_open_text_file(self) -> None:
@@ -125,7 +125,7 @@ class TestSources:
         "address", ["https://example.org/a.jpg", "s3://bucket/a.jpg", Path("http://a/b.jpg")]
     )
     def test_addresses_are_refused(self, address: str | Path) -> None:
-        with pytest.raises(ImageError, match=r"not opened; download the photo and give its path"):
+        with pytest.raises(ImageError, match=r"not opened; download the image and give its path"):
             read_image(address)
 
 
@@ -158,8 +158,8 @@ class TestModes:
         image = Image.new("P", (2, 1))
         image.putpalette([*RED, *GREEN])
         image.putpixel((1, 0), 1)
-        photo = read_image(encoded(image, transparency=1))
-        assert photo.pixels.tolist() == [[list(RED), list(WHITE)]]
+        image = read_image(encoded(image, transparency=1))
+        assert image.pixels.tolist() == [[list(RED), list(WHITE)]]
 
     def test_transparent_is_laid_on_white(self) -> None:
         image = Image.new("RGBA", (3, 1), (0, 0, 0, 0))  # black hides under what cannot be seen
@@ -205,7 +205,7 @@ class TestModes:
 
 
 class TestBroken:
-    def read(self, tmp_path: Path, content: bytes, name: str = "a.jpg") -> Photo:
+    def read(self, tmp_path: Path, content: bytes, name: str = "a.jpg") -> LoadedImage:
         path = tmp_path / name
         path.write_bytes(content)
         return read_image(path)
@@ -215,7 +215,7 @@ class TestBroken:
             read_image(tmp_path / "none.jpg")
 
     def test_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(ImageError, match="this is a folder; give the photos in it"):
+        with pytest.raises(ImageError, match="this is a folder; give the images in it"):
             read_image(tmp_path)
 
     def test_a_name_that_cannot_be(self) -> None:
@@ -318,7 +318,7 @@ class TestFindImages:
     def names(self, *sources: str | Path) -> list[str]:
         return [path.name for path in find_images(sources)]
 
-    def test_a_folder_gives_its_own_photos_sorted(self, folder: Path) -> None:
+    def test_a_folder_gives_its_own_images_sorted(self, folder: Path) -> None:
         assert self.names(folder) == ["a.png", "b.JPG"]
 
     def test_patterns(self, folder: Path) -> None:
@@ -343,14 +343,14 @@ class TestFindImages:
         empty = folder / "empty"
         empty.mkdir()
         with pytest.raises(
-            ImageError, match=r"empty: this folder gives no photo; looked for names ending in \.jpg"
+            ImageError, match=r"empty: this folder gives no image; looked for names ending in \.jpg"
         ):
             find_images([folder, empty])
 
     def test_an_empty_pattern(self, folder: Path) -> None:
-        with pytest.raises(ImageError, match=r"\*\.bmp: this pattern gives no photo"):
+        with pytest.raises(ImageError, match=r"\*\.bmp: this pattern gives no image"):
             find_images(f"{folder}/*.bmp")
 
     def test_nothing_named(self) -> None:
-        with pytest.raises(ImageError, match="no photo was named: give files, folders or patterns"):
+        with pytest.raises(ImageError, match="no image was named: give files, folders or patterns"):
             find_images([])

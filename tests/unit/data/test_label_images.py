@@ -7,11 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from dataset_samples import id_png, picture
 from ovrcoat.data import label_images
 from ovrcoat.data.label_images import decode_channels, decode_ids, decode_values, positions_of
 from ovrcoat.errors import DatasetError
-
-from .dataset_samples import id_png, picture
 
 
 @given(st.lists(st.integers(0, 2**24 - 1), min_size=1, max_size=8))

@@ -3,11 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dataset_samples import picture, put
 from ovrcoat.data.mapillary import Mapillary
 from ovrcoat.errors import DatasetError
-
-from .dataset_samples import picture, put
-from .release_samples import mapillary
+from release_samples import mapillary
 
 
 @pytest.mark.parametrize(("nesting", "layout"), [("", "v1.2"), ("v1.2/", "v1.2 inside v2.0")])
@@ -15,7 +14,7 @@ def test_both_layouts_are_read_and_named(nesting: str, layout: str, tmp_path: Pa
     dataset = Mapillary(put(tmp_path / "mapillary_vistas", mapillary(nesting=nesting)))
     (record,) = dataset.records
     assert (dataset.layout, record.image_id) == (layout, "abc")
-    assert dataset.photo(record) == b"photo"
+    assert dataset.image(record) == b"image"
     expected = [[0, 0, 27, 27], [0, -1, 27, 27]]
     np.testing.assert_array_equal(dataset.semantic(record), expected)
     assert [segment.category_id for segment in dataset.panoptic(record).segments] == [1, 28]

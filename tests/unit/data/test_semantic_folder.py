@@ -4,20 +4,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dataset_samples import picture, put, put_zip
 from ovrcoat.data.catalog import open_dataset
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.semantic_folder import SemanticFolderDataset
 from ovrcoat.errors import DatasetError
-
-from .dataset_samples import picture, put, put_zip
 
 LABELS = np.array([[7, 8], [255, 7]], dtype=np.uint8)
 
 
 def street(**changes: Any) -> dict[str, Any]:
     files = {
-        "images/a.jpg": b"photo",
-        "images/deep/b.png": b"other photo",
+        "images/a.jpg": b"image",
+        "images/deep/b.png": b"other image",
         "images/unlabelled.jpg": b"",
         "labels/a.png": LABELS,
         "labels/deep/b.png": LABELS,
@@ -27,7 +26,7 @@ def street(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("form", ["folder", "zip"])
-def test_photos_and_labels_are_paired_by_name(form: str, tmp_path: Path):
+def test_images_and_labels_are_paired_by_name(form: str, tmp_path: Path):
     path = (
         put(tmp_path / "street", street()) if form == "folder" else put_zip(tmp_path / "street.zip", street())
     )
@@ -35,7 +34,7 @@ def test_photos_and_labels_are_paired_by_name(form: str, tmp_path: Path):
     assert [record.image_id for record in dataset.records] == ["a", "deep/b"]
     assert (dataset.name, dataset.split, dataset.tasks) == ("street", None, {"semantic"})
     assert [category.names for category in dataset.categories] == [("road", "street"), ("sky",)]
-    assert dataset.photo(dataset.records[1]) == b"other photo"
+    assert dataset.image(dataset.records[1]) == b"other image"
     np.testing.assert_array_equal(dataset.semantic(dataset.records[0]), [[0, 1], [-1, 0]])
 
 
@@ -74,7 +73,7 @@ def test_an_unnamed_value_is_no_void(tmp_path: Path):
         dataset.semantic(dataset.records[0])
 
 
-def test_labels_without_photo_are_told(tmp_path: Path):
+def test_labels_without_image_are_told(tmp_path: Path):
     with pytest.raises(
         DatasetError, match=r"1 label files have no photo of that name in images/, e\.g\. a\."
     ):

@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ovrcoat.data import transforms
-from ovrcoat.data.images import Photo
+from ovrcoat.data.images import LoadedImage
 from ovrcoat.data.transforms import batch_images, padded_size, prepare, resize
 
 SIDES = st.integers(1, 5000)
 
 
-def photo(height: int, width: int) -> np.ndarray:
+def image(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(height * 1000 + width).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -50,13 +50,13 @@ def test_padding_is_the_next_multiple_of_32(height: int, width: int) -> None:
 
 @pytest.mark.parametrize("size", [(7, 5), (64, 96), (1, 1), (20, 31)])
 def test_resize_is_pillows(size: tuple[int, int]) -> None:
-    pixels = photo(20, 31)
+    pixels = image(20, 31)
     expected = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(resize(pixels, size), expected)
 
 
 def test_a_batch_is_padded_right_and_bottom_with_zeros() -> None:
-    first, second = photo(33, 40), photo(64, 50)
+    first, second = image(33, 40), image(64, 50)
     batch = batch_images([first, second])
     assert batch.pixels.shape == (2, 3, 64, 64)
     assert batch.valid_sizes == ((33, 40), (64, 50))
@@ -67,17 +67,17 @@ def test_a_batch_is_padded_right_and_bottom_with_zeros() -> None:
     assert batch.pixels[0, :, :, 40:].abs().sum() == 0
 
 
-def test_photos_of_unequal_padded_sizes_do_not_share_a_batch() -> None:
+def test_images_of_unequal_padded_sizes_do_not_share_a_batch() -> None:
     with pytest.raises(ValueError, match=r"one padded size, but 2 came: \[\(32, 32\), \(32, 64\)\]"):
-        batch_images([photo(32, 32), photo(32, 33)])
+        batch_images([image(32, 32), image(32, 33)])
     with pytest.raises(ValueError, match="one padded size, but 0 came"):
         batch_images([])
 
 
-def test_a_prepared_photo_has_its_test_size() -> None:
-    original = Photo(photo(20, 30), "a.png")
+def test_a_prepared_image_has_its_test_size() -> None:
+    original = LoadedImage(image(20, 30), "a.png")
     made = prepare(original, short_side=40, max_long_side=50)
-    assert made.photo is original
+    assert made.image is original
     np.testing.assert_array_equal(made.resized, resize(original.pixels, (33, 50)))
     assert made.padded_size == (64, 64)
     assert made.nbytes == 20 * 30 * 3 + 33 * 50 * 3

@@ -1,6 +1,7 @@
 import numpy as np
 
-from ovrcoat.data.truth import IGNORED, PanopticTruth, TrueSegment, semantic_from_panoptic
+from ovrcoat.data.truth import IGNORED, PanopticTruth, semantic_from_panoptic
+from ovrcoat.formats.annotations import TrueSegment
 
 
 def test_every_pixel_gets_the_position_of_its_segments_category():

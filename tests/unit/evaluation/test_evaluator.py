@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labelled_photos import make_labelled_folder
+from labelled_images import make_labelled_folder
 from ovrcoat.data.catalog import open_dataset
 from ovrcoat.errors import ConfigError, DatasetError, OutputError
 from ovrcoat.evaluation import evaluator
 from ovrcoat.evaluation.evaluator import evaluate
-from ovrcoat.evaluation.image_scores import PhotoScorer
+from ovrcoat.evaluation.image_scores import ImageScorer
 from ovrcoat.evaluation.plan import EvaluationSettings
 from ovrcoat.evaluation.reports.report import EvaluationReport
 from ovrcoat.segmentation.segmenter import Segmenter
@@ -31,7 +31,7 @@ def folder(tmp_path: Path, tiny_segmenter: Segmenter) -> Path:
     return made
 
 
-def encoded_photos(segmenter: Segmenter) -> int:
+def encoded_images(segmenter: Segmenter) -> int:
     return sum(segmenter.network.encoder.batch_sizes)
 
 
@@ -48,7 +48,7 @@ def change_json(folder: Path, change: Callable[[dict[str, Any]], object]) -> Non
 
 
 def codes(report: EvaluationReport) -> dict[str, str]:
-    return {finding.code: finding.level for finding in report.findings}
+    return {issue.code: issue.level for issue in report.issues}
 
 
 def test_the_networks_own_prediction_is_perfect(tiny_segmenter: Segmenter, folder: Path):
@@ -58,20 +58,20 @@ def test_the_networks_own_prediction_is_perfect(tiny_segmenter: Segmenter, folde
     assert with_coat.panoptic is not None
     assert with_coat.panoptic.groups["All"].pq == 1.0
     assert with_coat.panoptic.per_class[1].tp == 6
-    assert with_coat.lost_masks is not None
-    assert {row.outcome: row.counts["All"] for row in with_coat.lost_masks.rows if row.counts["All"]} == {
+    assert with_coat.error_analysis is not None
+    assert {row.outcome: row.counts["All"] for row in with_coat.error_analysis.rows if row.counts["All"]} == {
         "found": 9
     }
     assert without.panoptic is not None
     assert 0 < (without.panoptic.groups["All"].pq or 0) < 1
-    assert report.findings == ()
-    assert report.data.photos == 3
+    assert report.issues == ()
+    assert report.data.images == 3
     assert report.seen_category_ids == (1, 3)  # cat and sky: what its training knew
 
 
-def test_a_photo_is_encoded_once_for_all_trusts_and_tasks(tiny_segmenter: Segmenter, folder: Path):
+def test_a_image_is_encoded_once_for_all_trusts_and_tasks(tiny_segmenter: Segmenter, folder: Path):
     report = evaluate(tiny_segmenter, open_dataset(folder), settings=ALL_TASKS)
-    assert encoded_photos(tiny_segmenter) == 3
+    assert encoded_images(tiny_segmenter) == 3
     for run in report.runs:
         assert run.panoptic is not None
         assert run.semantic is not None
@@ -93,22 +93,22 @@ def test_an_interrupted_run_goes_on(
 ):
     whole = evaluate(tiny_segmenter, open_dataset(folder), settings=ALL_TASKS)
     journal = tmp_path / "out" / "journal.jsonl"
-    ask = PhotoScorer.ask
+    ask = ImageScorer.ask
 
-    def interrupted(scorer: PhotoScorer, record: Any, sample: Any) -> Any:
+    def interrupted(scorer: ImageScorer, record: Any, sample: Any) -> Any:
         if record.image_id == 3:
             raise KeyboardInterrupt
         return ask(scorer, record, sample)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PhotoScorer, "ask", interrupted)
+        patch.setattr(ImageScorer, "ask", interrupted)
         with pytest.raises(KeyboardInterrupt):
             evaluate(tiny_segmenter, open_dataset(folder), settings=ALL_TASKS, journal=journal)
     journal.write_bytes(journal.read_bytes() + b'{"image_id": 3, "panop')  # killed while writing
     tiny_segmenter.network.encoder.batch_sizes.clear()
     resumed = evaluate(tiny_segmenter, open_dataset(folder), settings=ALL_TASKS, journal=journal)
-    assert encoded_photos(tiny_segmenter) == 1
-    assert resumed.timing["photos_of_an_earlier_run"] == 2
+    assert encoded_images(tiny_segmenter) == 1
+    assert resumed.timing["images_of_an_earlier_run"] == 2
     assert numbers(resumed) == numbers(whole)
 
 
@@ -119,18 +119,18 @@ def test_the_network_is_asked_here_and_its_answers_are_scored_in_a_thread(
     (folder / "images" / "photo2.png").write_bytes(b"")
     here = threading.current_thread()
     asked, scored = [], []
-    ask, score = PhotoScorer.ask, PhotoScorer.score
+    ask, score = ImageScorer.ask, ImageScorer.score
 
-    def watched_ask(scorer: PhotoScorer, record: Any, sample: Any) -> Any:
+    def watched_ask(scorer: ImageScorer, record: Any, sample: Any) -> Any:
         asked.append((record.image_id, threading.current_thread() is here))
         return ask(scorer, record, sample)
 
-    def watched_score(scorer: PhotoScorer, answers: Any) -> Any:
+    def watched_score(scorer: ImageScorer, answers: Any) -> Any:
         scored.append((answers.record.image_id, threading.current_thread() is here))
         return score(scorer, answers)
 
-    monkeypatch.setattr(PhotoScorer, "ask", watched_ask)
-    monkeypatch.setattr(PhotoScorer, "score", watched_score)
+    monkeypatch.setattr(ImageScorer, "ask", watched_ask)
+    monkeypatch.setattr(ImageScorer, "score", watched_score)
     report = evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
     assert asked == [(1, True), (3, True)]
     assert scored == [(1, False), (3, False)]
@@ -141,22 +141,22 @@ def test_the_network_is_asked_here_and_its_answers_are_scored_in_a_thread(
 def test_an_error_of_the_scoring_thread_stops_the_run(
     tiny_segmenter: Segmenter, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    score = PhotoScorer.score
+    score = ImageScorer.score
 
-    def full(scorer: PhotoScorer, answers: Any) -> Any:
+    def full(scorer: ImageScorer, answers: Any) -> Any:
         if answers.record.image_id == 2:
             raise OutputError("the disk is full")
         return score(scorer, answers)
 
     journal = tmp_path / "journal.jsonl"
     with monkeypatch.context() as patch:
-        patch.setattr(PhotoScorer, "score", full)
+        patch.setattr(ImageScorer, "score", full)
         with pytest.raises(OutputError, match="the disk is full"):
             evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
     assert [json.loads(line)["image_id"] for line in journal.read_text().splitlines()[1:]] == [1]
     assert not [thread for thread in threading.enumerate() if thread.name.endswith(("-ahead", "-behind"))]
     assert (
-        evaluate(tiny_segmenter, open_dataset(folder), journal=journal).timing["photos_of_an_earlier_run"]
+        evaluate(tiny_segmenter, open_dataset(folder), journal=journal).timing["images_of_an_earlier_run"]
         == 1
     )
 
@@ -165,7 +165,7 @@ def test_a_finished_run_costs_nothing_twice(tiny_segmenter: Segmenter, folder: P
     first = evaluate(tiny_segmenter, open_dataset(folder), journal=tmp_path / "journal.jsonl")
     tiny_segmenter.network.encoder.batch_sizes.clear()
     again = evaluate(tiny_segmenter, open_dataset(folder), journal=tmp_path / "journal.jsonl")
-    assert encoded_photos(tiny_segmenter) == 0
+    assert encoded_images(tiny_segmenter) == 0
     assert numbers(again) == numbers(first)
 
 
@@ -186,50 +186,50 @@ def test_a_limit_is_told_and_a_longer_run_goes_on(tiny_segmenter: Segmenter, fol
     short = evaluate(
         tiny_segmenter, open_dataset(folder), settings=EvaluationSettings(limit=2), journal=journal
     )
-    assert short.data.photos == 3  # of the data set; two were evaluated
+    assert short.data.images == 3  # of the data set; two were evaluated
     assert [image.image_id for image in short.images] == [1, 2]
-    assert codes(short) == {"some-photos-only": "note"}
+    assert codes(short) == {"some-images-only": "note"}
     tiny_segmenter.network.encoder.batch_sizes.clear()
     whole = evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
-    assert encoded_photos(tiny_segmenter) == 1
+    assert encoded_images(tiny_segmenter) == 1
     assert numbers(whole) == numbers(evaluate(tiny_segmenter, open_dataset(folder)))
 
 
-def test_a_photo_that_cannot_be_read_is_told_and_repaired(
+def test_a_image_that_cannot_be_read_is_told_and_repaired(
     tiny_segmenter: Segmenter, folder: Path, tmp_path: Path
 ):
     whole = evaluate(tiny_segmenter, open_dataset(folder))
-    photo = folder / "images" / "photo2.png"
-    content = photo.read_bytes()
-    photo.write_bytes(content[:100])
+    image = folder / "images" / "photo2.png"
+    content = image.read_bytes()
+    image.write_bytes(content[:100])
     journal = tmp_path / "journal.jsonl"
     lacking = evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
-    assert codes(lacking) == {"photo-left-out": "error"}
-    assert lacking.findings[0].examples[0].startswith("2: ")
-    assert "every number here lacks them" in lacking.findings[0].message
+    assert codes(lacking) == {"image-left-out": "error"}
+    assert lacking.issues[0].examples[0].startswith("2: ")
+    assert "every number here lacks them" in lacking.issues[0].message
     assert [image.image_id for image in lacking.images] == [1, 3]
-    photo.write_bytes(content)
+    image.write_bytes(content)
     tiny_segmenter.network.encoder.batch_sizes.clear()
     repaired = evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
-    assert encoded_photos(tiny_segmenter) == 1
+    assert encoded_images(tiny_segmenter) == 1
     assert [image.image_id for image in repaired.images] == [1, 2, 3]
     assert repaired.runs == whole.runs
 
 
 def test_labels_of_another_size_are_told(tiny_segmenter: Segmenter, folder: Path):
-    photo = folder / "images" / "photo1.png"
-    Image.open(photo).transpose(Image.Transpose.ROTATE_90).save(photo)
+    image = folder / "images" / "photo1.png"
+    Image.open(image).transpose(Image.Transpose.ROTATE_90).save(image)
     report = evaluate(tiny_segmenter, open_dataset(folder))
-    assert codes(report) == {"photo-left-out": "error"}
+    assert codes(report) == {"image-left-out": "error"}
     assert (
         "has 40 × 56 pixels (upright, by its EXIF mark), its labels panoptic/photo1.png have 56 × 40"
-        in str(report.findings[0])
+        in str(report.issues[0])
     )
 
 
-def test_without_any_photo_there_is_no_report(tiny_segmenter: Segmenter, folder: Path):
-    for photo in (folder / "images").iterdir():
-        photo.unlink()
+def test_without_any_image_there_is_no_report(tiny_segmenter: Segmenter, folder: Path):
+    for image in (folder / "images").iterdir():
+        image.unlink()
     with pytest.raises(DatasetError, match="no photo of mine could be evaluated"):
         evaluate(tiny_segmenter, open_dataset(folder))
 
@@ -241,7 +241,7 @@ def test_areas_that_differ_are_told(tiny_segmenter: Segmenter, folder: Path):
     change_json(folder, enlarge)
     report = evaluate(tiny_segmenter, open_dataset(folder))
     assert codes(report) == {"areas-differ": "warning"}
-    assert "--areas png recounts them" in str(report.findings[0])
+    assert "--areas png recounts them" in str(report.issues[0])
     panoptic = report.run(0.5).panoptic
     assert panoptic is not None
     assert (panoptic.groups["All"].pq or 1) < 1
@@ -258,8 +258,8 @@ def test_an_iou_above_one_is_an_error(tiny_segmenter: Segmenter, folder: Path):
 
     change_json(folder, shrink)
     report = evaluate(tiny_segmenter, open_dataset(folder))
-    assert codes(report) == {"photo-left-out": "error"}
-    assert "the IoU would exceed 1" in str(report.findings[0])
+    assert codes(report) == {"image-left-out": "error"}
+    assert "the IoU would exceed 1" in str(report.issues[0])
     assert [image.image_id for image in report.images] == [1, 3]
 
 
@@ -272,12 +272,12 @@ def test_the_oracle_asks_for_what_is_there(tiny_segmenter: Segmenter, folder: Pa
     tiny_segmenter.network.encoder.texts.clear()
     settings = EvaluationSettings(tasks=("panoptic", "semantic", "instance"), oracle=True, trusts=(0.5,))
     report = evaluate(tiny_segmenter.with_settings(), open_dataset(folder), settings=settings)
-    assert codes(report)["oracle-words"] == "note"
+    assert codes(report)["oracle-vocabulary"] == "note"
     panoptic = report.runs[0].panoptic
     assert panoptic is not None
     found = {id: (score.tp, score.fp, score.fn) for id, score in panoptic.per_class.items()}
     assert found.keys() == {1, 4}  # nothing else was asked, so nothing else can be found in vain
-    assert report.images[2].panoptic["0.5"] == {}  # an empty photo is asked for nothing
+    assert report.images[2].panoptic["0.5"] == {}  # an empty image is asked for nothing
     assert report.protocol["oracle"] is True
 
 
@@ -310,15 +310,15 @@ def test_seen_is_a_matter_of_the_report_alone(tiny_segmenter: Segmenter, folder:
 def test_hidden_words_are_told(tiny_segmenter: Segmenter, folder: Path):
     settings = EvaluationSettings(background="house; tree")
     report = evaluate(tiny_segmenter, open_dataset(folder), settings=settings)
-    assert codes(report)["hidden-words"] == "note"
-    assert report.vocabulary["hidden"]
+    assert codes(report)["background-classes"] == "note"
+    assert report.vocabulary["background"]
 
 
 def test_doubts_about_words_are_told_once(tiny_segmenter: Segmenter, folder: Path):
     settings = EvaluationSettings(vocabulary="cat, kitty, kitty; dog")
     report = evaluate(tiny_segmenter, open_dataset(folder), settings=settings)
-    doubts = [finding for finding in report.findings if finding.code == "doubtful-words"]
-    assert [finding.count for finding in doubts] == [1]
+    doubts = [issue for issue in report.issues if issue.code == "suspicious-vocabulary"]
+    assert [issue.count for issue in doubts] == [1]
 
 
 def test_predictions_need_panoptic(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from labelled_photos import WORDS, make_labelled_folder
+from labelled_images import WORDS, make_labelled_folder
 from ovrcoat.data.catalog import open_dataset
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.errors import ConfigError, DatasetError, VocabularyError
@@ -17,7 +17,7 @@ from ovrcoat.vocabulary import Category, Vocabulary
 
 @pytest.fixture
 def dataset(tmp_path: Path, tiny_segmenter: Segmenter) -> Dataset:
-    return open_dataset(make_labelled_folder(tmp_path / "mine", tiny_segmenter, photos=2))
+    return open_dataset(make_labelled_folder(tmp_path / "mine", tiny_segmenter, images=2))
 
 
 def test_the_plan_is_complete(tiny_segmenter: Segmenter, dataset: Dataset):
@@ -65,11 +65,11 @@ def test_a_task_without_truth(tiny_segmenter: Segmenter, dataset: Dataset, monke
         make_plan(tiny_segmenter, dataset, settings=EvaluationSettings(tasks=("instance",), oracle=True))
 
 
-def test_a_data_set_without_photos(
+def test_a_data_set_without_images(
     tiny_segmenter: Segmenter, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(dataset, "records", ())
-    with pytest.raises(DatasetError, match="mine has no labelled photos"):
+    with pytest.raises(DatasetError, match="mine has no labelled images"):
         make_plan(tiny_segmenter, dataset, settings=EvaluationSettings())
 
 

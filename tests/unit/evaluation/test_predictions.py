@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelled_photos import make_labelled_folder
+from labelled_images import make_labelled_folder
 from ovrcoat.data.catalog import open_dataset
-from ovrcoat.data.dataset import Dataset, Record
+from ovrcoat.data.dataset import Dataset
 from ovrcoat.errors import OutputError
 from ovrcoat.evaluation.evaluator import evaluate
-from ovrcoat.evaluation.scoring.panoptic import PanopticSource, score_panoptic
 from ovrcoat.evaluation.plan import EvaluationSettings
 from ovrcoat.evaluation.predictions import PredictionFolder, picture_names
+from ovrcoat.evaluation.scoring.panoptic import PanopticSource, score_panoptic
+from ovrcoat.formats.annotations import Record
 from ovrcoat.segmentation.segmenter import Segmenter
 
 
@@ -72,7 +73,7 @@ def test_a_run_goes_on_with_its_predictions(tmp_path: Path, dataset: Dataset):
         predictions.add(first, empty, segments=())
         predictions.add(second, empty, segments=())
     with saved(tmp_path, dataset, done=[first.image_id]) as predictions:
-        predictions.add(second, empty, segments=())  # its photo had not reached the run's journal
+        predictions.add(second, empty, segments=())  # its image had not reached the run's journal
         predictions.complete([first.image_id, second.image_id])
     document = json.loads((tmp_path / "trust-0.5" / "panoptic.json").read_text())
     assert [image["id"] for image in document["images"]] == [1, 2]
@@ -86,8 +87,8 @@ def test_the_document_is_complete_or_not_there(tmp_path: Path, dataset: Dataset)
         assert not predictions.document_path.exists()
 
 
-def test_a_folder_that_lacks_earlier_photos_is_refused(tmp_path: Path, dataset: Dataset):
-    with pytest.raises(OutputError, match="lacks 2 photos that are evaluated already"):
+def test_a_folder_that_lacks_earlier_images_is_refused(tmp_path: Path, dataset: Dataset):
+    with pytest.raises(OutputError, match="lacks 2 images that are evaluated already"):
         saved(tmp_path, dataset, done=[1, 2])
 
 

@@ -1,21 +1,21 @@
-"""Photos come in order, a few ahead and no more, and none is lost."""
+"""Images come in order, a few ahead and no more, and none is lost."""
 
 import threading
 from pathlib import Path
 
 import pytest
 
-from labelled_photos import make_labelled_folder
+from labelled_images import make_labelled_folder
 from ovrcoat.data.catalog import open_dataset
-from ovrcoat.data.dataset import Record
-from ovrcoat.evaluation.prefetch import AHEAD, Sample, Unreadable, load_sample, read_ahead
+from ovrcoat.evaluation.prefetch import AHEAD, Sample, Unreadable, load_sample, prefetch_samples
+from ovrcoat.formats.annotations import Record
 from ovrcoat.segmentation.segmenter import Segmenter
 
 RECORDS = [Record(number, f"{number}.jpg", f"{number}.png") for number in range(10)]
 
 
 def test_all_come_in_order():
-    pairs = list(read_ahead(RECORDS, lambda record: Unreadable(str(record.image_id))))
+    pairs = list(prefetch_samples(RECORDS, lambda record: Unreadable(str(record.image_id))))
     assert [(record.image_id, sample.reason) for record, sample in pairs] == [
         (number, str(number)) for number in range(10)
     ]
@@ -28,7 +28,7 @@ def test_only_a_few_are_loaded_ahead():
         loaded.append(record.image_id)
         return Unreadable("")
 
-    pairs = read_ahead(RECORDS, load)
+    pairs = prefetch_samples(RECORDS, load)
     next(pairs)
     assert len(loaded) <= AHEAD + 1
     pairs.close()
@@ -41,14 +41,14 @@ def test_an_error_of_our_own_is_not_swallowed():
         raise ZeroDivisionError(record.image_id)
 
     with pytest.raises(ZeroDivisionError):
-        list(read_ahead(RECORDS, load))
+        list(prefetch_samples(RECORDS, load))
 
 
 def test_a_sample_holds_what_was_asked_for(tmp_path: Path, tiny_segmenter: Segmenter):
-    dataset = open_dataset(make_labelled_folder(tmp_path / "mine", tiny_segmenter, photos=1))
+    dataset = open_dataset(make_labelled_folder(tmp_path / "mine", tiny_segmenter, images=1))
     sample = load_sample(dataset.records[0], dataset=dataset, panoptic=True, semantic=False)
     assert isinstance(sample, Sample)
-    assert sample.photo.pixels.shape == (40, 56, 3)
+    assert sample.image.pixels.shape == (40, 56, 3)
     assert sample.panoptic is not None
     assert sample.semantic is None
     sample = load_sample(dataset.records[0], dataset=dataset, panoptic=False, semantic=True)
@@ -58,7 +58,7 @@ def test_a_sample_holds_what_was_asked_for(tmp_path: Path, tiny_segmenter: Segme
 
 
 def test_what_cannot_be_read_says_why(tmp_path: Path, tiny_segmenter: Segmenter):
-    folder = make_labelled_folder(tmp_path / "mine", tiny_segmenter, photos=2)
+    folder = make_labelled_folder(tmp_path / "mine", tiny_segmenter, images=2)
     dataset = open_dataset(folder)
     (folder / "images" / "photo1.png").unlink()
     (folder / "panoptic" / "photo2.png").write_bytes(b"")

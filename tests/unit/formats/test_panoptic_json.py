@@ -2,6 +2,8 @@ from typing import Any
 
 import pytest
 
+from dataset_samples import SEGMENTS, document
+from ovrcoat.errors import DatasetError
 from ovrcoat.formats.panoptic_json import (
     check_categories,
     check_unique_ids,
@@ -9,10 +11,7 @@ from ovrcoat.formats.panoptic_json import (
     read_categories,
     read_document,
 )
-from ovrcoat.errors import DatasetError
 from ovrcoat.vocabulary import Category, Vocabulary
-
-from .dataset_samples import SEGMENTS, document
 
 
 def read(data: dict[str, Any]) -> Any:
@@ -20,7 +19,7 @@ def read(data: dict[str, Any]) -> Any:
         data,
         place="p.json",
         category_ids=(10, 20),
-        photo_path=lambda _, name: f"images/{name}",
+        image_path=lambda _, name: f"images/{name}",
         labels_path=lambda _, name: f"panoptic/{name}",
     )
 
@@ -34,7 +33,7 @@ def segment(**changes: Any) -> dict[str, Any]:
 def test_a_document_becomes_records():
     found = read(document())
     (record,) = found.records
-    assert (record.image_id, record.photo, record.labels) == (9, "images/one.jpg", "panoptic/one.png")
+    assert (record.image_id, record.image, record.labels) == (9, "images/one.jpg", "panoptic/one.png")
     assert [(one.id, one.category_id, one.area, one.is_crowd) for one in record.segments] == [
         (5, 10, 4, False),
         (300, 20, 2, False),

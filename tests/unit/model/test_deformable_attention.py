@@ -35,7 +35,7 @@ def read(level_map: Tensor, x: float, y: float) -> Tensor:
 def by_definition(
     module: DeformableAttention, queries: Tensor, values: Tensor, reference_points: Tensor
 ) -> Tensor:
-    """Equation 3 of Deformable DETR for one photo, written as loops."""
+    """Equation 3 of Deformable DETR for one image, written as loops."""
     count = len(queries)
     offsets = module.sampling_offsets(queries).view(count, module.heads, module.levels, module.points, 2)
     weights = module.attention_weights(queries).view(count, module.heads, -1).softmax(-1)
@@ -101,7 +101,7 @@ def test_a_constant_map_comes_back_constant_away_from_the_border():
 
 @torch.no_grad()
 @pytest.mark.parametrize("batch", [2, 3])
-def test_photos_of_a_batch_do_not_meet(batch: int):
+def test_images_of_a_batch_do_not_meet(batch: int):
     module = attention()
     queries, values, places = torch.randn(batch, 4, 8), torch.randn(batch, TOKENS, 8), torch.rand(4, 2)
     together = module(queries, values, reference_points=places, sizes=SIZES)

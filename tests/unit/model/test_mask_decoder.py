@@ -55,7 +55,7 @@ def test_the_first_prediction_is_of_the_learned_queries():
 
 
 @torch.no_grad()
-def test_photos_of_a_batch_do_not_meet():
+def test_images_of_a_batch_do_not_meet():
     module, both = decoder(), pixel_features(2)
     (together,) = module(both)
     for index in range(2):

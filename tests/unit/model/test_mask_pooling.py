@@ -13,15 +13,15 @@ def test_equals_loops(height: int, width: int, seed: int):
     features = torch.randn(2, 3, height, width, generator=generator)
     masks = torch.rand(2, 2, height, width, generator=generator)
     pooled = mask_pool(features, masks)
-    for photo in range(2):
+    for image in range(2):
         for query in range(2):
             total, weight = torch.zeros(3), 0.0
             for row in range(height):
                 for column in range(width):
-                    share = masks[photo, query, row, column]
-                    total += share * features[photo, :, row, column]
+                    share = masks[image, query, row, column]
+                    total += share * features[image, :, row, column]
                     weight += share.item()
-            torch.testing.assert_close(pooled[photo, query], total / (weight + 1e-8), atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(pooled[image, query], total / (weight + 1e-8), atol=1e-5, rtol=1e-4)
 
 
 def test_an_empty_mask_gives_zeros():

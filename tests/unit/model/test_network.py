@@ -11,7 +11,7 @@ from ovrcoat.structures import CategoryEmbeddings, ImageBatch
 TEMPLATES = ("a photo of a {}.", "There is a {} in the scene", "{}")
 
 
-def photos(count: int = 1) -> ImageBatch:
+def images(count: int = 1) -> ImageBatch:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.rand(count, 3, 64, 96, generator=generator) * 255
     return ImageBatch(pixels=pixels, valid_sizes=((60, 96),) * count)
@@ -19,17 +19,17 @@ def photos(count: int = 1) -> ImageBatch:
 
 @torch.no_grad()
 def test_pixels_alone_give_the_encoding(tiny_network: SegmentationNetwork):
-    encoding = tiny_network(photos(2))
+    encoding = tiny_network(images(2))
     assert encoding.proposals.mask_logits.shape == (2, 10, 16, 24)
     assert encoding.proposals.embeddings.shape == (2, 10, 16)
     assert encoding.clip.embeddings.shape == (2, 10, 16)
-    assert encoding.clip.on_map.shape == (2, 10)
+    assert encoding.clip.valid_mask.shape == (2, 10)
     assert tiny_network.encoder.texts == []
 
 
 @torch.no_grad()
 def test_a_batch_of_equal_sizes_equals_one_by_one(tiny_network: SegmentationNetwork):
-    both = photos(2)
+    both = images(2)
     together = tiny_network(both)
     for index in range(2):
         alone = tiny_network(ImageBatch(both.pixels[index, None], both.valid_sizes[index : index + 1]))
@@ -43,7 +43,7 @@ def test_a_batch_of_equal_sizes_equals_one_by_one(tiny_network: SegmentationNetw
 
 @torch.no_grad()
 def test_both_classifiers_ask_the_same_words(tiny_network: SegmentationNetwork):
-    encoding = tiny_network(photos())
+    encoding = tiny_network(images())
     words = CategoryEmbeddings(
         tiny_network.embed_names(["cat", "kitty", "sky"], TEMPLATES), torch.tensor([0, 0, 1]), 2
     )
@@ -54,7 +54,7 @@ def test_both_classifiers_ask_the_same_words(tiny_network: SegmentationNetwork):
     torch.testing.assert_close(predictions.void_logits, void)
     torch.testing.assert_close(predictions.out_vocab_logits, clip)
     assert predictions.mask_logits is encoding.proposals.mask_logits
-    assert predictions.on_map is encoding.clip.on_map
+    assert predictions.valid_mask is encoding.clip.valid_mask
 
 
 @torch.no_grad()
@@ -103,7 +103,7 @@ def test_the_builder_makes_the_network_of_the_settings():
     assert shapes["mask_decoder.embedding_head.layers.2.weight"] == (24, 32)
     assert shapes["text_classifier.void_embedding"] == (24,)
     with torch.no_grad():
-        encoding = network.eval()(photos())
+        encoding = network.eval()(images())
     assert encoding.proposals.mask_logits.shape == (1, 7, 16, 24)
     assert encoding.clip.embeddings.shape == (1, 7, 24)
 

@@ -78,7 +78,7 @@ def test_stride_4_stays_out_of_the_memory():
 
 
 @torch.no_grad()
-def test_photos_of_a_batch_do_not_meet():
+def test_images_of_a_batch_do_not_meet():
     module, both = decoder(), encoder_features(2)
     together = module(both)
     for index in range(2):

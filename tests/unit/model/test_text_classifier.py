@@ -27,11 +27,11 @@ def classifier(dim: int = 6) -> TextClassifier:
 def test_cosine_is_scaled_and_blind_to_length():
     embeddings, rows = torch.randn(2, 3, 6), categories([0, 1]).rows
     logits = cosine_logits(embeddings, rows, logit_scale=SCALE)
-    for photo in range(2):
+    for image in range(2):
         for query in range(3):
             for row in range(2):
-                cosine = F.cosine_similarity(embeddings[photo, query], rows[row], dim=0)
-                assert logits[photo, query, row].item() == pytest.approx(20 * cosine.item(), abs=1e-4)
+                cosine = F.cosine_similarity(embeddings[image, query], rows[row], dim=0)
+                assert logits[image, query, row].item() == pytest.approx(20 * cosine.item(), abs=1e-4)
     torch.testing.assert_close(cosine_logits(7 * embeddings, rows, logit_scale=SCALE), logits)
 
 

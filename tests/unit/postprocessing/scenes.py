@@ -1,4 +1,4 @@
-"""Small random photos after the network, and the plain, unbounded computation to compare with."""
+"""Small random images after the network, and the plain, unbounded computation to compare with."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovrcoat.postprocessing.upsampling import PhotoSizes
+from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.structures import ScoredMasks
 from ovrcoat.vocabulary import Category
 
@@ -15,7 +15,7 @@ from ovrcoat.vocabulary import Category
 @dataclass(frozen=True)
 class Scene:
     scored: ScoredMasks
-    sizes: PhotoSizes
+    sizes: ImageSizes
     categories: tuple[Category, ...]
 
 
@@ -25,7 +25,7 @@ def make_categories(count: int, *, things: int) -> tuple[Category, ...]:
 
 
 def make_scene(
-    seed: int, *, queries: int = 6, visible: int = 4, hidden: int = 0, output: tuple[int, int] = (23, 31)
+    seed: int, *, queries: int = 6, visible: int = 4, background: int = 0, output: tuple[int, int] = (23, 31)
 ) -> Scene:
     random = torch.Generator().manual_seed(seed)
 
@@ -38,17 +38,17 @@ def make_scene(
     return Scene(
         ScoredMasks(
             mask_logits=mask_logits,
-            category_probs=(5 * torch.randn((queries, visible + hidden), generator=random)).softmax(-1),
+            category_probs=(5 * torch.randn((queries, visible + background), generator=random)).softmax(-1),
             objectness=objectness_before + (1 - objectness_before) * uniform(queries) / 2,
             objectness_before=objectness_before,
-            certainty=uniform(queries),
+            clip_confidence=uniform(queries),
         ),
-        PhotoSizes(padded=(32, 64), valid=(27, 50), output=output),
+        ImageSizes(padded=(32, 64), valid=(27, 50), output=output),
         make_categories(visible, things=visible // 2),
     )
 
 
-def plain_upsample(mask_logits: Tensor, sizes: PhotoSizes) -> Tensor:
+def plain_upsample(mask_logits: Tensor, sizes: ImageSizes) -> Tensor:
     """All masks at once, by PyTorch's own resize."""
     if len(mask_logits) == 0:
         return torch.zeros((0, *sizes.output))

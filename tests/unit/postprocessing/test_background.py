@@ -1,11 +1,11 @@
-"""Hidden words take part, and otherwise stay out of the way."""
+"""Background classes take part, and otherwise stay out of the way."""
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovrcoat.postprocessing.background import LEAST_RATIO, take_sides
+from ovrcoat.postprocessing.background import LEAST_RATIO, resolve_background
 from ovrcoat.structures import ScoredMasks
 
 
@@ -18,7 +18,7 @@ def scored(probs: list[list[float]]) -> ScoredMasks:
 def sides(probs: list[list[float]], visible: int) -> list[list[float]]:
     return [
         [round(p, 4) for p in row]
-        for row in take_sides(scored(probs), visible=visible).category_probs.tolist()
+        for row in resolve_background(scored(probs), visible=visible).category_probs.tolist()
     ]
 
 
@@ -37,28 +37,28 @@ def test_exactly_the_ratio_is_not_enough():
 
 def test_without_hidden_words_nothing_changes():
     masks = scored([[0.3, 0.7]])
-    assert take_sides(masks, visible=2) is masks
+    assert resolve_background(masks, visible=2) is masks
 
 
 def test_no_mask_at_all():
     empty = torch.zeros(0)
     masks = ScoredMasks(torch.zeros(0, 2, 2), torch.zeros(0, 3), empty, empty, empty)
-    assert take_sides(masks, visible=1).category_probs.shape == (0, 3)
+    assert resolve_background(masks, visible=1).category_probs.shape == (0, 3)
 
 
 def test_everything_else_stays():
     masks = scored([[0.2, 0.8]])
-    sided = take_sides(masks, visible=1)
+    sided = resolve_background(masks, visible=1)
     assert torch.equal(sided.objectness, masks.objectness)
-    assert torch.equal(sided.certainty, masks.certainty)
+    assert torch.equal(sided.clip_confidence, masks.clip_confidence)
     assert masks.category_probs[0].tolist() == pytest.approx([0.2, 0.8])  # not changed in place
 
 
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 1000))
-def test_laws(visible, hidden, seed):
-    logits = 3 * torch.randn(4, visible + hidden, generator=torch.Generator().manual_seed(seed))
+def test_laws(visible, background, seed):
+    logits = 3 * torch.randn(4, visible + background, generator=torch.Generator().manual_seed(seed))
     masks = scored(logits.softmax(-1).tolist())
-    probs = take_sides(masks, visible=visible).category_probs
+    probs = resolve_background(masks, visible=visible).category_probs
     assert torch.allclose(probs.sum(-1), torch.ones(4), atol=1e-5)
     # one side is empty, and within the other nothing changes its order
     assert bool(((probs[:, :visible].sum(-1) == 0) ^ (probs[:, visible:].sum(-1) == 0)).all())

@@ -2,18 +2,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovrcoat.postprocessing.coat import adjust_void, certainty
+from ovrcoat.postprocessing.coat import adjust_void, clip_confidence
 
 probability = st.floats(0, 1, width=32)
 
 
 def test_certainty_is_the_largest_probability():
     logits = torch.tensor([[0.0, 0.0], [3.0, 0.0]])
-    torch.testing.assert_close(certainty(logits), torch.tensor([0.5, logits.softmax(-1)[1, 0]]))
+    torch.testing.assert_close(clip_confidence(logits), torch.tensor([0.5, logits.softmax(-1)[1, 0]]))
 
 
 def test_with_one_word_clip_is_certain_of_everything():
-    assert certainty(torch.tensor([[-5.0], [2.0]])).tolist() == [1.0, 1.0]
+    assert clip_confidence(torch.tensor([[-5.0], [2.0]])).tolist() == [1.0, 1.0]
 
 
 @given(probability, probability)
@@ -24,10 +24,10 @@ def test_trust_0_changes_nothing(void: float, certain: float):
 
 @given(probability, probability, probability, probability)
 def test_objectness_never_falls_and_rises_with_trust(void: float, certain: float, one: float, other: float):
-    void_probs, clip_certainty = torch.tensor([void]), torch.tensor([certain])
+    void_probs, confidence = torch.tensor([void]), torch.tensor([certain])
     less, more = sorted([one, other])
-    with_less = adjust_void(void_probs, clip_certainty, trust=less)
-    assert adjust_void(void_probs, clip_certainty, trust=more) <= with_less <= void_probs
+    with_less = adjust_void(void_probs, confidence, trust=less)
+    assert adjust_void(void_probs, confidence, trust=more) <= with_less <= void_probs
 
 
 @given(probability, probability, probability)

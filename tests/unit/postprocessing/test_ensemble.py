@@ -23,7 +23,7 @@ def test_the_ends_are_one_classifier_alone(weight: float, expected: torch.Tensor
 
 
 def test_clip_has_no_say_for_masks_off_its_map():
-    probs = ensemble(IN, OUT, seen=SEEN, alpha=0.4, beta=0.8, on_map=torch.tensor([True, False]))
+    probs = ensemble(IN, OUT, seen=SEEN, alpha=0.4, beta=0.8, valid_mask=torch.tensor([True, False]))
     both = ensemble(IN, OUT, seen=SEEN, alpha=0.4, beta=0.8)
     torch.testing.assert_close(probs[0], both[0])
     torch.testing.assert_close(probs[1], IN.softmax(-1)[1])

@@ -15,7 +15,7 @@ arguments = st.fixed_dictionaries(
         "seed": st.integers(0, 2**31),
         "queries": st.integers(0, 7),
         "visible": st.integers(1, 5),
-        "hidden": st.integers(0, 3),
+        "background": st.integers(0, 3),
         "output": st.tuples(st.integers(1, 30), st.integers(1, 30)),
     }
 )
@@ -52,7 +52,7 @@ def test_it_is_the_plain_procedure(chosen: Arguments, limit: int):
     for segment, mask in zip(segments, masks, strict=True):
         logits = plain_upsample(scene.scored.mask_logits, scene.sizes)[segment.query]
         assert (mask.unpack() == (logits > 0).numpy()).all()
-        assert (segment.area, segment.box) == (mask.area, mask.box)
+        assert (segment.area, segment.bbox) == (mask.area, mask.bbox)
 
 
 def test_an_empty_mask_is_left_out_unless_asked_for():

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovrcoat.postprocessing.mask_status import Fate
+from ovrcoat.postprocessing.mask_status import MaskStatus
 from ovrcoat.postprocessing.panoptic import panoptic
-from ovrcoat.postprocessing.upsampling import PhotoSizes
+from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.results import Segment
 from ovrcoat.structures import ScoredMasks
 
@@ -38,7 +38,7 @@ arguments = st.fixed_dictionaries(
         "seed": st.integers(0, 2**31),
         "queries": st.integers(0, 9),
         "visible": st.integers(1, 5),
-        "hidden": st.integers(0, 3),
+        "background": st.integers(0, 3),
         "output": st.tuples(st.integers(1, 40), st.integers(1, 40)),
     }
 )
@@ -69,7 +69,7 @@ def test_laws(chosen: Arguments):
     for segment in segments:
         rows, columns = np.nonzero(id_map == segment.id)
         assert segment.area == len(rows) > 0
-        left, top, width, height = segment.box
+        left, top, width, height = segment.bbox
         assert (left, top) == (columns.min(), rows.min())
         assert (left + width, top + height) == (columns.max() + 1, rows.max() + 1)
     stuff = [segment.category for segment in segments if not segment.is_thing]
@@ -103,7 +103,7 @@ def flat_scene(
     before = torch.tensor(objectness)
     scored = ScoredMasks(mask_logits, torch.tensor(probs), before, before / 2, before / 4)
     visible = make_categories(2, things=things)
-    return Scene(scored, PhotoSizes(size, size, size), visible)
+    return Scene(scored, ImageSizes(size, size, size), visible)
 
 
 def test_stuff_merges_and_the_larger_part_speaks_for_it():
@@ -117,8 +117,8 @@ def test_stuff_merges_and_the_larger_part_speaks_for_it():
     wall, thing = segments
     assert (wall.category, wall.is_thing, wall.area, wall.query) == ("name1", False, 3, 1)
     assert wall.score == pytest.approx(0.8 * 0.8, abs=1e-6)
-    assert (wall.objectness, wall.objectness_before, wall.certainty) == pytest.approx((0.8, 0.4, 0.2))
-    assert (thing.category, thing.box, thing.query) == ("name0", (3, 0, 1, 1), 2)
+    assert (wall.objectness, wall.objectness_before, wall.clip_confidence) == pytest.approx((0.8, 0.4, 0.2))
+    assert (thing.category, thing.bbox, thing.query) == ("name0", (3, 0, 1, 1), 2)
 
 
 def test_two_things_of_one_category_stay_apart():
@@ -138,7 +138,7 @@ def test_a_hidden_category_wins_pixels_and_makes_them_void():
 
 
 def test_top_holds_five_visible_categories_with_their_probabilities():
-    scene = make_scene(5, queries=1, visible=7, hidden=1)
+    scene = make_scene(5, queries=1, visible=7, background=1)
     scene = replace(scene, scored=replace(scene.scored, mask_logits=torch.full((1, 8, 16), 9.0)))
     scene.scored.objectness.fill_(0.99)
     scene.scored.category_probs.copy_(torch.tensor([[0.3, 0.05, 0.2, 0.1, 0.15, 0.02, 0.01, 0.17]]))
@@ -176,11 +176,11 @@ def test_one_category_one_pixel():
 MEASURE = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from inference.scenes import make_scene
+from postprocessing.scenes import make_scene
 from dataclasses import replace
-from ovrcoat.postprocessing.mask_status import Fate
+from ovrcoat.postprocessing.mask_status import MaskStatus
 from ovrcoat.postprocessing.panoptic import panoptic
-from ovrcoat.postprocessing.upsampling import PhotoSizes
+from ovrcoat.postprocessing.upsampling import ImageSizes
 
 def peak():  # KiB, of this process alone: ru_maxrss would begin with that of whoever started it
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
@@ -189,7 +189,7 @@ scene = make_scene(0, queries=20, visible=4)
 scored = replace(scene.scored, mask_logits=scene.scored.mask_logits.repeat(1, 24, 16))
 scored.objectness.fill_(1.0)
 before = peak()
-sizes = PhotoSizes(padded=(768, 1024), valid=(768, 1024), output=(3000, 4000))
+sizes = ImageSizes(padded=(768, 1024), valid=(768, 1024), output=(3000, 4000))
 panoptic(scored, sizes, categories=scene.categories, object_mask_threshold=0.0, overlap_threshold=0.0)
 print((peak() - before) // 1024)
 """
@@ -216,17 +216,17 @@ def test_every_query_has_a_fate(chosen: Arguments, objects: float, duplicate_iou
         overlap_threshold=0.7,
         duplicate_iou=duplicate_iou,
     )
-    assert [fate.query for fate in output.fates] == list(range(chosen["queries"]))
-    for mask in output.fates:
-        assert (mask.fate is Fate.SEGMENT) == (mask.segment_id is not None)
-        assert (mask.fate is Fate.VOID) == (mask.void > mask.score)
-        if mask.fate is Fate.BELOW_THRESHOLD:
+    assert [status.query for status in output.explained_masks] == list(range(chosen["queries"]))
+    for mask in output.explained_masks:
+        assert (mask.status is MaskStatus.SEGMENT) == (mask.segment_id is not None)
+        assert (mask.status is MaskStatus.VOID) == (mask.void > mask.score)
+        if mask.status is MaskStatus.BELOW_THRESHOLD:
             assert mask.score <= objects
         if mask.segment_id is not None:
             segment = output.segments[mask.segment_id - 1]
             assert (segment.id, segment.category_id) == (mask.segment_id, mask.category_id)
     assert {segment.query for segment in output.segments} <= {
-        mask.query for mask in output.fates if mask.fate is Fate.SEGMENT
+        mask.query for mask in output.explained_masks if mask.status is MaskStatus.SEGMENT
     }
     if duplicate_iou is None:
-        assert Fate.DUPLICATE not in {mask.fate for mask in output.fates}
+        assert MaskStatus.DUPLICATE not in {mask.status for mask in output.explained_masks}

@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ovrcoat.postprocessing import pixel_assignment as claims
-from ovrcoat.postprocessing.pixel_assignment import NOBODY, Claims, claim_pixels, union
-from ovrcoat.postprocessing.upsampling import AxisResize, PhotoSizes, upsample_tiles
+from ovrcoat.postprocessing import pixel_assignment as assignment
+from ovrcoat.postprocessing.pixel_assignment import NO_OWNER, PixelAssignment, assign_pixels, union
+from ovrcoat.postprocessing.upsampling import AxisResize, ImageSizes, upsample_tiles
 
-SIZES = PhotoSizes(padded=(64, 96), valid=(60, 90), output=(70, 130))
+SIZES = ImageSizes(padded=(64, 96), valid=(60, 90), output=(70, 130))
 
 
 def smooth_masks(count: int, *, seed: int) -> Tensor:
@@ -18,24 +18,24 @@ def smooth_masks(count: int, *, seed: int) -> Tensor:
     return torch.nn.functional.interpolate(coarse, size=(16, 24), mode="bilinear")[0]
 
 
-def plain(mask_logits: Tensor, scores: Tensor, sizes: PhotoSizes) -> Claims:
+def plain(mask_logits: Tensor, scores: Tensor, sizes: ImageSizes) -> PixelAssignment:
     """Everything at the map's size at once."""
     logits = torch.cat([tile for _, tile in upsample_tiles(mask_logits, sizes)], dim=1)
     probs = logits.sigmoid()
     winner = (probs * scores[:, None, None]).max(0).indices
     holds = (probs >= 0.5).gather(0, winner[None])[0]
-    holder = winner.where(holds, NOBODY).int().numpy()
+    holder = winner.where(holds, NO_OWNER).int().numpy()
     numbers = range(len(scores))
-    return Claims(
+    return PixelAssignment(
         holder,
         [int((winner == one).sum()) for one in numbers],
         [int((probs[one] >= 0.5).sum()) for one in numbers],
         [int((holder == one).sum()) for one in numbers],
-        [box_of(holder == one) for one in numbers],
+        [bbox_of(holder == one) for one in numbers],
     )
 
 
-def box_of(held: np.ndarray) -> tuple[int, int, int, int]:
+def bbox_of(held: np.ndarray) -> tuple[int, int, int, int]:
     rows, columns = held.nonzero()
     if len(rows) == 0:
         return 0, 0, 0, 0
@@ -50,37 +50,37 @@ def test_blocks_change_nothing(count: int, seed: int, side: int):
     mask_logits = smooth_masks(count, seed=seed)
     scores = torch.rand(count, generator=torch.Generator().manual_seed(seed + 1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(claims, "LEAST_SIDE", side)
-        patch.setattr(claims, "MOST_SIDE", side)
-        found = claim_pixels(mask_logits, scores, sizes=SIZES)
+        patch.setattr(assignment, "LEAST_SIDE", side)
+        patch.setattr(assignment, "MOST_SIDE", side)
+        found = assign_pixels(mask_logits, scores, sizes=SIZES)
     expected = plain(mask_logits, scores, SIZES)
     assert np.array_equal(found.holder, expected.holder)
     assert (found.won, found.covered, found.held) == (expected.won, expected.covered, expected.held)
-    assert found.boxes == expected.boxes
+    assert found.bboxes == expected.bboxes
 
 
 def test_of_equal_masks_the_first_holds():
     mask_logits = torch.full((3, 16, 24), 4.0)
-    found = claim_pixels(mask_logits, torch.tensor([0.5, 0.9, 0.9]), sizes=SIZES)
+    found = assign_pixels(mask_logits, torch.tensor([0.5, 0.9, 0.9]), sizes=SIZES)
     assert (found.holder == 1).all()
     assert found.covered == [70 * 130] * 3
 
 
 def test_a_mask_below_half_wins_but_holds_nothing():
-    found = claim_pixels(torch.full((1, 16, 24), -1.0), torch.tensor([0.9]), sizes=SIZES)
-    assert (found.holder == NOBODY).all()
-    assert (found.won, found.covered, found.held, found.boxes) == ([70 * 130], [0], [0], [(0, 0, 0, 0)])
+    found = assign_pixels(torch.full((1, 16, 24), -1.0), torch.tensor([0.9]), sizes=SIZES)
+    assert (found.holder == NO_OWNER).all()
+    assert (found.won, found.covered, found.held, found.bboxes) == ([70 * 130], [0], [0], [(0, 0, 0, 0)])
 
 
 def test_no_mask():
-    found = claim_pixels(torch.zeros(0, 16, 24), torch.zeros(0), sizes=SIZES)
-    assert (found.holder == NOBODY).all()
-    assert found.boxes == []
+    found = assign_pixels(torch.zeros(0, 16, 24), torch.zeros(0), sizes=SIZES)
+    assert (found.holder == NO_OWNER).all()
+    assert found.bboxes == []
 
 
 @pytest.mark.parametrize("output", [(70, 130), (7, 5), (1, 1)])
 def test_the_matrices_of_both_axes_are_the_resize(output: tuple[int, int]):
-    sizes = PhotoSizes(padded=(64, 96), valid=(60, 90), output=output)
+    sizes = ImageSizes(padded=(64, 96), valid=(60, 90), output=output)
     logits = smooth_masks(3, seed=0)
     down, across = (
         AxisResize.of(logits.shape[axis + 1], sizes, axis=axis, device=logits.device) for axis in (0, 1)

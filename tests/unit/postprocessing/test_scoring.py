@@ -20,15 +20,15 @@ def predictions() -> MaskPredictions:
         in_vocab_logits=4 * torch.randn(2, 5, 4),
         void_logits=4 * torch.randn(2, 5),
         out_vocab_logits=4 * torch.randn(2, 5, 4),
-        on_map=torch.tensor([[True, True, False, True, True]] * 2),
+        valid_mask=torch.tensor([[True, True, False, True, True]] * 2),
     )
 
 
 def score(
-    predictions: MaskPredictions, photo: int = 0, *, trust: float | str = 0.5, valid: bool = False
+    predictions: MaskPredictions, image: int = 0, *, trust: float | str = 0.5, valid: bool = False
 ) -> ScoredMasks:
     return score_masks(
-        predictions, photo, seen=SEEN, alpha=0.4, beta=0.8, trust=trust, ensemble_on_valid_mask=valid
+        predictions, image, seen=SEEN, alpha=0.4, beta=0.8, trust=trust, ensemble_on_valid_mask=valid
     )
 
 
@@ -36,7 +36,7 @@ def test_void_is_its_part_of_the_softmax_with_the_categories(predictions: MaskPr
     joined = torch.cat([predictions.in_vocab_logits[1], predictions.void_logits[1][:, None]], dim=1)
     scored = score(predictions, 1)
     torch.testing.assert_close(scored.objectness_before, 1 - joined.softmax(-1)[:, -1])
-    void_after = (1 - scored.objectness_before) * (1 - 0.5 * scored.certainty)
+    void_after = (1 - scored.objectness_before) * (1 - 0.5 * scored.clip_confidence)
     torch.testing.assert_close(scored.objectness, 1 - void_after)
 
 
@@ -64,7 +64,7 @@ def test_half_precision_is_scored_in_single(predictions: MaskPredictions):
 
 
 def test_class_probs_are_the_released_codes_and_sum_to_one():
-    scored = make_scene(3, hidden=2).scored
+    scored = make_scene(3, background=2).scored
     categories, void = class_probs(scored)
     torch.testing.assert_close(torch.cat([categories, void[:, None]], dim=1), plain_class_probs(scored))
     torch.testing.assert_close(categories.sum(-1) + void, torch.ones(6))
@@ -73,6 +73,6 @@ def test_class_probs_are_the_released_codes_and_sum_to_one():
 def test_adaptive_trust_goes_as_far_as_each_mask_is_stable(predictions: MaskPredictions):
     scored = score(predictions, trust="adaptive")
     stable = stability(predictions.mask_logits[0])
-    void = (1 - scored.objectness_before) * (1 - stable * scored.certainty)
+    void = (1 - scored.objectness_before) * (1 - stable * scored.clip_confidence)
     torch.testing.assert_close(scored.objectness, 1 - void)
     assert stable.unique().numel() > 1

@@ -16,7 +16,7 @@ arguments = st.fixed_dictionaries(
         "seed": st.integers(0, 2**31),
         "queries": st.integers(1, 7),
         "visible": st.integers(1, 5),
-        "hidden": st.integers(0, 3),
+        "background": st.integers(0, 3),
         "output": st.tuples(st.integers(1, 30), st.integers(1, 30)),
     }
 )

@@ -16,7 +16,7 @@ IMAGE = np.full((3, 4, 3), 100, dtype=np.uint8)
 
 
 def make_segment(
-    id: int, place: int, *, area: int, box: tuple[int, int, int, int], score: float = 0.8
+    id: int, place: int, *, area: int, bbox: tuple[int, int, int, int], score: float = 0.8
 ) -> Segment:
     category = CATEGORIES[place]
     return Segment(
@@ -25,20 +25,20 @@ def make_segment(
         category=category.name,
         score=score,
         area=area,
-        box=box,
+        bbox=bbox,
         is_thing=category.is_thing,
         objectness=0.9,
         objectness_before=0.75,
-        certainty=0.6,
+        clip_confidence=0.6,
         top=((category.name, 0.85), ("dog", 0.1)),
         query=4,
     )
 
 
 SEGMENTS = (
-    make_segment(1, 0, area=3, box=(1, 0, 2, 2)),
-    make_segment(2, 1, area=5, box=(2, 0, 2, 3)),
-    make_segment(3, 2, area=2, box=(0, 2, 2, 1)),
+    make_segment(1, 0, area=3, bbox=(1, 0, 2, 2)),
+    make_segment(2, 1, area=5, bbox=(2, 0, 2, 3)),
+    make_segment(3, 2, area=2, bbox=(0, 2, 2, 1)),
 )
 
 
@@ -49,8 +49,8 @@ def panoptic_result(name: str | None = "room.jpg", image: np.ndarray | None = IM
 def semantic_result() -> SemanticResult:
     category_map = np.array([[1, 1], [0, 2]], dtype=np.int32)
     segments = (
-        make_segment(1, 0, area=2, box=(0, 0, 2, 1)),
-        make_segment(2, 1, area=1, box=(1, 1, 1, 1)),
+        make_segment(1, 0, area=2, bbox=(0, 0, 2, 1)),
+        make_segment(2, 1, area=1, bbox=(1, 1, 1, 1)),
     )
     return SemanticResult(category_map, segments, CATEGORIES, IMAGE[:2, :2], "room.jpg")
 
@@ -58,8 +58,8 @@ def semantic_result() -> SemanticResult:
 def instance_result() -> InstanceResult:
     masks = (PackedMask.pack(ID_MAP == 1), PackedMask.pack(ID_MAP > 0), PackedMask.pack(ID_MAP == 3))
     segments = (
-        make_segment(1, 0, area=3, box=masks[0].box, score=0.9),
-        make_segment(2, 2, area=10, box=masks[1].box, score=0.5),
-        make_segment(3, 2, area=2, box=masks[2].box, score=0.01),
+        make_segment(1, 0, area=3, bbox=masks[0].bbox, score=0.9),
+        make_segment(2, 2, area=10, bbox=masks[1].bbox, score=0.5),
+        make_segment(3, 2, area=2, bbox=masks[2].bbox, score=0.01),
     )
     return InstanceResult((3, 4), segments, masks, CATEGORIES, IMAGE, "room.jpg")

@@ -22,8 +22,8 @@ def test_the_png_holds_ids_as_coco_has_them(id: int):
         ("folder/a.b.png", "a.b"),
         ("a", "a"),
         (".hidden", ".hidden"),
-        (None, "photo"),
-        ("", "photo"),
+        (None, "image"),
+        ("", "image"),
     ],
 )
 def test_output_names(name: str | None, stem: str):

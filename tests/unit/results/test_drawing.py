@@ -25,14 +25,14 @@ class Region:
     category_id: int
 
 
-def photo(height: int, width: int) -> np.ndarray:
+def image(height: int, width: int) -> np.ndarray:
     return np.full((height, width, 3), 120, dtype=np.uint8)
 
 
 def drawn(id_map: np.ndarray, *regions: Region) -> np.ndarray:
-    image = draw(photo(*id_map.shape), id_map, segments=regions, categories=(CAT, WALL))
-    assert image.mode == "RGB"
-    return np.asarray(image)
+    drawing = draw(image(*id_map.shape), id_map, segments=regions, categories=(CAT, WALL))
+    assert drawing.mode == "RGB"
+    return np.asarray(drawing)
 
 
 def test_a_preset_keeps_its_colour_and_a_word_has_one_colour_everywhere():
@@ -78,7 +78,7 @@ def test_large_segments_carry_their_name_and_tiny_ones_do_not():
 
 def test_room_is_the_distance_to_the_nearest_edge_of_four():
     mask = np.zeros((5, 7), dtype=bool)
-    mask[1:, 1:6] = True  # reaches down to the photo's edge, which counts
+    mask[1:, 1:6] = True  # reaches down to the image's edge, which counts
     room = _distance_to_edge(mask, aspect=2.0)
     assert room[3].tolist() == [0, 0.5, 1, 1.5, 1, 0.5, 0]
     assert room[:, 3].tolist() == [0, 1, 1.5, 1.5, 1]
@@ -103,8 +103,8 @@ def test_the_legend_names_what_is_there_and_nothing_else():
     assert not (legend == category_color(CAT)).all(-1).any()
 
 
-def test_nothing_found_is_the_photo():
-    assert (drawn(np.zeros((5, 7), dtype=np.int32)) == photo(5, 7)).all()
+def test_nothing_found_is_the_image():
+    assert (drawn(np.zeros((5, 7), dtype=np.int32)) == image(5, 7)).all()
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5000), (5000, 1), (3, 2000), (2, 2)])
@@ -115,15 +115,15 @@ def test_extreme_shapes(height: int, width: int):
     assert not (pixels[:height, :width] == 120).all()
 
 
-def test_letters_grow_with_the_photo():
+def test_letters_grow_with_the_image():
     def legend_height(side: int) -> int:
         return drawn(np.ones((side, side), dtype=np.int32), Region(1, WALL.id)).shape[0] - side
 
     assert legend_height(2000) > 2 * legend_height(400)
 
 
-def test_the_photo_is_not_touched():
-    image = photo(20, 20)
-    result = draw(image, np.ones((20, 20), dtype=np.int32), segments=[Region(1, CAT.id)], categories=(CAT,))
+def test_the_image_is_not_touched():
+    pixels = image(20, 20)
+    result = draw(pixels, np.ones((20, 20), dtype=np.int32), segments=[Region(1, CAT.id)], categories=(CAT,))
     assert isinstance(result, Image.Image)
-    assert (image == 120).all()
+    assert (pixels == 120).all()

@@ -20,12 +20,12 @@ def test_only_the_box_is_kept_as_bits():
     mask = np.zeros((3000, 4000), dtype=bool)
     mask[1000:1100, 2000:2200] = True
     packed = PackedMask.pack(mask)
-    assert packed.box == (2000, 1000, 200, 100)
+    assert packed.bbox == (2000, 1000, 200, 100)
     assert packed.bits.nbytes == 200 * 100 / 8
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5)])
 def test_an_empty_mask(shape: tuple[int, int]):
     packed = PackedMask.pack(np.zeros(shape, dtype=bool))
-    assert (packed.box, packed.area) == ((0, 0, 0, 0), 0)
+    assert (packed.bbox, packed.area) == ((0, 0, 0, 0), 0)
     assert packed.unpack().shape == shape

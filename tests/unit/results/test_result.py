@@ -35,7 +35,7 @@ def test_void_is_no_segment_of_an_empty_result():
 
 
 @pytest.mark.parametrize("make", RESULTS.values(), ids=RESULTS)
-def test_drawing_keeps_the_photo_on_top(make):
+def test_drawing_keeps_the_image_on_top(make):
     result: Result = make()
     height, width = result.size
     drawing = result.draw()
@@ -43,7 +43,7 @@ def test_drawing_keeps_the_photo_on_top(make):
     assert drawing.height > height
 
 
-def test_without_a_photo_colours_come_on_white():
+def test_without_a_image_colours_come_on_white():
     drawing = np.asarray(panoptic_result(image=None).draw())
     assert (drawing[:2, 0] == 255).all()
     assert (drawing[2, 0] < 255).any()
@@ -73,7 +73,7 @@ def test_supervision_gets_everything(make):
     assert detections.data["segment_id"].tolist() == [segment.id for segment in result.segments]
     assert detections.confidence == pytest.approx([segment.score for segment in result.segments])
     assert detections.area.tolist() == [segment.area for segment in result.segments]
-    left, top, width, height = result.segments[0].box
+    left, top, width, height = result.segments[0].bbox
     assert detections.xyxy[0].tolist() == [left, top, left + width, top + height]
 
 

@@ -12,6 +12,15 @@ def test_coco_gets_its_own_keys_and_ours():
         "bbox": [2, 0, 2, 3],
         "iscrowd": 0,
     }
-    ours = {"category", "score", "isthing", "objectness", "objectness_before", "certainty", "top", "query"}
+    ours = {
+        "category",
+        "score",
+        "isthing",
+        "objectness",
+        "objectness_before",
+        "clip_confidence",
+        "top",
+        "query",
+    }
     assert ours <= set(entry)
     assert json.loads(json.dumps(entry)) == entry

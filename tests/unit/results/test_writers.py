@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovrcoat.system.atomic_write import write_atomically
 from ovrcoat.errors import OutputError
 from ovrcoat.results import PanopticResult
 from ovrcoat.results.coco import panoptic_document
 from ovrcoat.results.writers import RunWriter
+from ovrcoat.system.atomic_write import write_atomically
 
 from .samples import CATEGORIES, ID_MAP, SEGMENTS, instance_result, panoptic_result, semantic_result
 
@@ -23,7 +23,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_run_of_two_photos(tmp_path: Path):
+def test_a_run_of_two_images(tmp_path: Path):
     folder = tmp_path / "deep" / "out"
     with RunWriter(folder, task="panoptic", categories=CATEGORIES) as writer:
         written = writer.add(panoptic_result("a/x.jpg"))
@@ -56,7 +56,7 @@ def test_a_strip_that_is_too_long_for_jpeg_is_shrunk(tmp_path: Path):
         assert (overlay.width, ids.width) == (65_500, 70_000)
 
 
-def test_a_run_without_photos_leaves_a_valid_document(tmp_path: Path):
+def test_a_run_without_images_leaves_a_valid_document(tmp_path: Path):
     with RunWriter(tmp_path, task="panoptic", categories=CATEGORIES) as writer:
         pass
     document = json.loads(writer.document_path.read_text())
@@ -151,7 +151,7 @@ def test_an_error_of_the_writing_thread_reaches_the_caller(tmp_path: Path):
     assert written == ["0.overlay.jpg", "1.overlay.jpg"]
 
 
-def test_a_document_waits_for_the_photo_that_is_being_written(
+def test_a_document_waits_for_the_image_that_is_being_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     begun, go_on = threading.Event(), threading.Event()

@@ -9,29 +9,29 @@ import tiny_clip
 from ovrcoat.config import ModelConfig
 from ovrcoat.errors import ConfigError, VocabularyError
 from ovrcoat.model.network import SegmentationNetwork
-from ovrcoat.segmentation.prompt import QuestionBuilder
+from ovrcoat.segmentation.prompt import PromptEncoder
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.segmentation.text_cache import TextCache
 from ovrcoat.vocabulary import Vocabulary
 
 
 @pytest.fixture
-def questions(tiny_network: SegmentationNetwork, tiny_config: ModelConfig) -> QuestionBuilder:
-    return QuestionBuilder(
+def questions(tiny_network: SegmentationNetwork, tiny_config: ModelConfig) -> PromptEncoder:
+    return PromptEncoder(
         tiny_network, config=tiny_config, training_vocabulary=Vocabulary.parse("cat; sky#stuff")
     )
 
 
-def test_every_name_has_a_row_and_an_owner(questions: QuestionBuilder) -> None:
-    question = questions.build("cat, kitty; dog", background="road; sky, heaven")
-    assert question.embeddings.rows.shape[0] == 6
-    assert question.embeddings.category_of_row.tolist() == [0, 0, 1, 2, 3, 3]
-    assert question.embeddings.category_count == 4
-    assert question.seen.tolist() == [True, False, False, True]
-    torch.testing.assert_close(question.embeddings.rows.norm(dim=-1), torch.ones(6))
+def test_every_name_has_a_row_and_an_owner(questions: PromptEncoder) -> None:
+    prompt = questions.build("cat, kitty; dog", background="road; sky, heaven")
+    assert prompt.embeddings.rows.shape[0] == 6
+    assert prompt.embeddings.category_of_row.tolist() == [0, 0, 1, 2, 3, 3]
+    assert prompt.embeddings.category_count == 4
+    assert prompt.seen.tolist() == [True, False, False, True]
+    torch.testing.assert_close(prompt.embeddings.rows.norm(dim=-1), torch.ones(6))
 
 
-def test_each_name_is_embedded_once(questions: QuestionBuilder, tiny_network: SegmentationNetwork) -> None:
+def test_each_name_is_embedded_once(questions: PromptEncoder, tiny_network: SegmentationNetwork) -> None:
     texts = tiny_network.encoder.texts
     first = questions.build("cat; dog", background="none")
     assert len(texts) == 4  # two names, two templates
@@ -43,7 +43,7 @@ def test_each_name_is_embedded_once(questions: QuestionBuilder, tiny_network: Se
     assert len(texts) == 6
 
 
-def test_the_rows_are_the_networks(questions: QuestionBuilder, tiny_network: SegmentationNetwork) -> None:
+def test_the_rows_are_the_networks(questions: PromptEncoder, tiny_network: SegmentationNetwork) -> None:
     rows = questions.build("cat; dog", background="none").embeddings.rows
     expected = tiny_network.embed_names(["cat", "dog"], ["a photo of a {}.", "There is a {} in the scene"])
     torch.testing.assert_close(rows, expected)
@@ -65,29 +65,29 @@ def test_the_rows_are_the_networks(questions: QuestionBuilder, tiny_network: Seg
         ),
     ],
 )
-def test_options_that_do_not_fit(questions: QuestionBuilder, options: Any, message: str) -> None:
-    build = inspect.unwrap(QuestionBuilder.build)  # past the tests' run-time type check, as users call it
+def test_options_that_do_not_fit(questions: PromptEncoder, options: Any, message: str) -> None:
+    build = inspect.unwrap(PromptEncoder.build)  # past the tests' run-time type check, as users call it
     with pytest.raises(ConfigError, match=message):
         build(questions, "cat", **options)
 
 
-def test_the_prompts_need_room_too(questions: QuestionBuilder) -> None:
+def test_the_prompts_need_room_too(questions: PromptEncoder) -> None:
     """The tower takes 12 words, the longer prompt 6 of them."""
     assert questions.build("one two three four five six").embeddings.category_count > 1
     with pytest.raises(VocabularyError, match="takes 7 tokens, the model's text tower takes 6; shorten it"):
         questions.build("one two three four five six seven")
 
 
-def test_all_faults_of_the_words_come_at_once(questions: QuestionBuilder) -> None:
+def test_all_faults_of_the_words_come_at_once(questions: PromptEncoder) -> None:
     with pytest.raises(VocabularyError, match=r"(?s)control.*more than one category"):
         questions.build(["cat", "cat", "do\x00g"])
 
 
 def test_doubts_about_the_words_are_warnings_at_the_callers_line(
-    tiny_segmenter: Segmenter, photo_pixels: Any
+    tiny_segmenter: Segmenter, image_pixels: Any
 ) -> None:
     with pytest.warns(UserWarning, match="names are given twice in their category: 'cat'") as caught:
-        tiny_segmenter.segment(photo_pixels, "cat, cat; dog")
+        tiny_segmenter.segment(image_pixels, "cat, cat; dog")
     assert len(caught) == 1
 
 
@@ -98,11 +98,9 @@ def with_tower(tiny_network: SegmentationNetwork) -> SegmentationNetwork:
     return tiny_network
 
 
-def builder(
-    network: SegmentationNetwork, config: ModelConfig, folder: Path, **options: Any
-) -> QuestionBuilder:
+def builder(network: SegmentationNetwork, config: ModelConfig, folder: Path, **options: Any) -> PromptEncoder:
     """What another process would make of `folder`."""
-    return QuestionBuilder(
+    return PromptEncoder(
         network,
         config=config,
         training_vocabulary=Vocabulary.parse("cat; sky#stuff"),
@@ -134,9 +132,9 @@ def test_rows_from_the_checkpoint_win_and_leave_the_cache_alone(
 ) -> None:
     builder(with_tower, tiny_config, tmp_path / "a").build("cat", background="none")
     own = {"cat": torch.eye(16)[0]}
-    known = builder(with_tower, tiny_config, tmp_path / "a", text_rows=own)
+    known = builder(with_tower, tiny_config, tmp_path / "a", text_embeddings=own)
     assert torch.equal(known.build("cat", background="none").embeddings.rows[0], own["cat"])
-    builder(with_tower, tiny_config, tmp_path / "b", text_rows=own).build("cat", background="none")
+    builder(with_tower, tiny_config, tmp_path / "b", text_embeddings=own).build("cat", background="none")
     assert not (tmp_path / "b").exists()
 
 
@@ -160,7 +158,7 @@ def test_what_was_computed_otherwise_is_computed_anew(
     assert rows.dtype == torch.float32
 
 
-def test_without_a_cache_no_weights_are_read(questions: QuestionBuilder) -> None:
+def test_without_a_cache_no_weights_are_read(questions: PromptEncoder) -> None:
     """The tiny network has no text tower that could be."""
     assert questions.cache is None
     assert questions.build("cat", background="none").embeddings.rows.shape == (1, 16)
@@ -169,7 +167,7 @@ def test_without_a_cache_no_weights_are_read(questions: QuestionBuilder) -> None
 def test_half_precision_comes_near() -> None:
     network = tiny_clip.make_network("convnext")
     rows = [
-        QuestionBuilder(
+        PromptEncoder(
             network,
             config=tiny_clip.make_config("convnext"),
             training_vocabulary=Vocabulary.parse("cat"),

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from ovrcoat.segmentation import segmenter as segmenter_module
 from ovrcoat.checkpoints.native import LoadedModel
 from ovrcoat.data.images import read_image
 from ovrcoat.errors import ConfigError, ImageError, VocabularyError
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
+from ovrcoat.segmentation import segmenter as segmenter_module
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.structures import Encoding
 from ovrcoat.vocabulary import Vocabulary
@@ -23,15 +23,15 @@ from ovrcoat.vocabulary import Vocabulary
 SIZES = [(40, 40), (40, 56), (64, 81), (56, 40), (10, 100)]
 
 
-def photos(sizes: list[tuple[int, int]]) -> list[np.ndarray]:
+def make_images(sizes: list[tuple[int, int]]) -> list[np.ndarray]:
     random = np.random.default_rng(1)
     return [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
 
 
 def assert_same(first: Any, second: Any) -> None:
     """Two panoptic results agree; a batch rounds floats a little differently than a single photo."""
-    assert [(s.category, s.area, s.box) for s in first.segments] == [
-        (s.category, s.area, s.box) for s in second.segments
+    assert [(s.category, s.area, s.bbox) for s in first.segments] == [
+        (s.category, s.area, s.bbox) for s in second.segments
     ]
     np.testing.assert_array_equal(first.id_map, second.id_map)
     for mine, other in zip(first.segments, second.segments, strict=True):
@@ -39,10 +39,10 @@ def assert_same(first: Any, second: Any) -> None:
 
 
 class TestSegment:
-    def test_a_panoptic_result_at_the_size_of_the_photo(
-        self, tiny_segmenter: Segmenter, tiny_vocabulary: Vocabulary, photo_pixels: np.ndarray
+    def test_a_panoptic_result_at_the_size_of_the_image(
+        self, tiny_segmenter: Segmenter, tiny_vocabulary: Vocabulary, image_pixels: np.ndarray
     ) -> None:
-        result = tiny_segmenter.segment(photo_pixels, tiny_vocabulary, background="none")
+        result = tiny_segmenter.segment(image_pixels, tiny_vocabulary, background="none")
         assert isinstance(result, PanopticResult)
         assert result.id_map.shape == (40, 56)
         assert len(result.segments) > 2
@@ -51,7 +51,7 @@ class TestSegment:
             int((result.id_map == segment.id).sum()) for segment in result.segments
         ]
         assert result.categories == tiny_vocabulary.categories
-        np.testing.assert_array_equal(result.image, photo_pixels)
+        np.testing.assert_array_equal(result.image, image_pixels)
         assert result.name is None
 
     @pytest.mark.parametrize(
@@ -64,19 +64,19 @@ class TestSegment:
         kind: type,
         tiny_segmenter: Segmenter,
         tiny_vocabulary: Vocabulary,
-        photo_pixels: np.ndarray,
+        image_pixels: np.ndarray,
     ) -> None:
-        result = tiny_segmenter.segment(photo_pixels, tiny_vocabulary, task=task, background="none")
+        result = tiny_segmenter.segment(image_pixels, tiny_vocabulary, task=task, background="none")
         assert isinstance(result, kind)
         assert result.size == (40, 56)
         assert len(result.segments) > 0
 
     def test_exif_rotation_and_the_file_name_reach_the_result(
-        self, tiny_segmenter: Segmenter, tmp_path: Path, photo_pixels: np.ndarray
+        self, tiny_segmenter: Segmenter, tmp_path: Path, image_pixels: np.ndarray
     ) -> None:
         exif = Image.Exif()
         exif[0x0112] = 6  # stored lying, to be shown standing
-        Image.fromarray(photo_pixels).save(tmp_path / "street.jpg", exif=exif.tobytes())
+        Image.fromarray(image_pixels).save(tmp_path / "street.jpg", exif=exif.tobytes())
         result = tiny_segmenter.segment(tmp_path / "street.jpg", "cat; dog")
         assert result.id_map.shape == (56, 40)
         assert result.image is not None
@@ -88,15 +88,15 @@ class TestSegment:
         result = tiny_segmenter.segment(np.zeros((*size, 3), np.uint8), "cat; dog", background="none")
         assert result.id_map.shape == size
 
-    def test_words_of_every_form(self, tiny_segmenter: Segmenter, photo_pixels: np.ndarray) -> None:
-        expected = tiny_segmenter.segment(photo_pixels, "cat; dog")
+    def test_words_of_every_form(self, tiny_segmenter: Segmenter, image_pixels: np.ndarray) -> None:
+        expected = tiny_segmenter.segment(image_pixels, "cat; dog")
         for words in (["cat", "dog"], Vocabulary.of("cat", "dog")):
-            assert_same(tiny_segmenter.segment(photo_pixels, words), expected)
+            assert_same(tiny_segmenter.segment(image_pixels, words), expected)
 
     def test_coat_raises_objectness_and_saves_a_mask(
-        self, tiny_segmenter: Segmenter, tiny_vocabulary: Vocabulary, photo_pixels: np.ndarray
+        self, tiny_segmenter: Segmenter, tiny_vocabulary: Vocabulary, image_pixels: np.ndarray
     ) -> None:
-        encoded = tiny_segmenter.encode(photo_pixels)
+        encoded = tiny_segmenter.encode(image_pixels)
         plain, trusting = (
             tiny_segmenter.segment(encoded, tiny_vocabulary, background="none", trust=trust)
             for trust in (0, 1)
@@ -107,9 +107,9 @@ class TestSegment:
 
     @pytest.mark.parametrize(("task", "trust"), [("panoptic", 0.5), ("instance", 0.5), ("semantic", 0.0)])
     def test_the_usual_trust_depends_on_the_task(
-        self, task: Any, trust: float, tiny_segmenter: Segmenter, photo_pixels: np.ndarray
+        self, task: Any, trust: float, tiny_segmenter: Segmenter, image_pixels: np.ndarray
     ) -> None:
-        encoded = tiny_segmenter.encode(photo_pixels)
+        encoded = tiny_segmenter.encode(image_pixels)
         usual = encoded.segment("cat; dog", task=task, background="none")
         given = encoded.segment("cat; dog", task=task, background="none", trust=trust)
         other = encoded.segment("cat; dog", task=task, background="none", trust=0.9)
@@ -119,31 +119,31 @@ class TestSegment:
         ]
 
     def test_thresholds_discard(
-        self, tiny_segmenter: Segmenter, tiny_vocabulary: Vocabulary, photo_pixels: np.ndarray
+        self, tiny_segmenter: Segmenter, tiny_vocabulary: Vocabulary, image_pixels: np.ndarray
     ) -> None:
-        encoded = tiny_segmenter.encode(photo_pixels)
+        encoded = tiny_segmenter.encode(image_pixels)
         assert len(encoded.segment(tiny_vocabulary, background="none").segments) > 0
         for option in ({"object_mask_threshold": 1.0}, {"overlap_threshold": 100}):
             assert encoded.segment(tiny_vocabulary, background="none", **option).segments == ()
 
     def test_hidden_words_lower_clips_certainty_and_stay_unseen(
-        self, tiny_segmenter: Segmenter, tiny_vocabulary: Vocabulary, photo_pixels: np.ndarray
+        self, tiny_segmenter: Segmenter, tiny_vocabulary: Vocabulary, image_pixels: np.ndarray
     ) -> None:
-        alone = tiny_segmenter.segment(photo_pixels, tiny_vocabulary, background="none")
-        rivalled = tiny_segmenter.segment(photo_pixels, tiny_vocabulary)
-        certainty = {segment.query: segment.certainty for segment in alone.segments}
-        shared = [segment for segment in rivalled.segments if segment.query in certainty]
+        alone = tiny_segmenter.segment(image_pixels, tiny_vocabulary, background="none")
+        rivalled = tiny_segmenter.segment(image_pixels, tiny_vocabulary)
+        clip_confidence = {segment.query: segment.clip_confidence for segment in alone.segments}
+        shared = [segment for segment in rivalled.segments if segment.query in clip_confidence]
         assert shared
-        assert all(segment.certainty < certainty[segment.query] for segment in shared)
+        assert all(segment.clip_confidence < clip_confidence[segment.query] for segment in shared)
         assert rivalled.categories == tiny_vocabulary.categories
         assert {segment.category for segment in rivalled.segments} <= {"cat", "sofa", "wall"}
 
 
 class TestEncodeOnce:
     def test_the_network_runs_once_for_many_vocabularies(
-        self, tiny_segmenter: Segmenter, photo_pixels: np.ndarray
+        self, tiny_segmenter: Segmenter, image_pixels: np.ndarray
     ) -> None:
-        encoded = tiny_segmenter.encode(photo_pixels)
+        encoded = tiny_segmenter.encode(image_pixels)
         for words in ("cat; dog", "sky; road", "cat"):
             for trust in (0.0, 0.5):
                 assert_same(
@@ -151,21 +151,21 @@ class TestEncodeOnce:
                     tiny_segmenter.segment(encoded, words, trust=trust, background="none"),
                 )
         assert tiny_segmenter.network.encoder.batch_sizes == [1]
-        assert_same(encoded.segment("cat; dog"), tiny_segmenter.segment(photo_pixels, "cat; dog"))
+        assert_same(encoded.segment("cat; dog"), tiny_segmenter.segment(image_pixels, "cat; dog"))
 
-    def test_an_encoded_photo_holds_the_photo_once(
-        self, tiny_segmenter: Segmenter, tmp_path: Path, photo_pixels: np.ndarray
+    def test_an_encoded_image_holds_the_image_once(
+        self, tiny_segmenter: Segmenter, tmp_path: Path, image_pixels: np.ndarray
     ) -> None:
-        Image.fromarray(photo_pixels).save(tmp_path / "a.png")
-        photo = read_image(tmp_path / "a.png")
-        encoded = tiny_segmenter.encode(photo)
-        assert encoded.pixels is photo.pixels
+        Image.fromarray(image_pixels).save(tmp_path / "a.png")
+        image = read_image(tmp_path / "a.png")
+        encoded = tiny_segmenter.encode(image)
+        assert encoded.pixels is image.pixels
         assert encoded.name == "a.png"
-        assert encoded.segment("cat").image is photo.pixels
+        assert encoded.segment("cat").image is image.pixels
         assert not encoded.encoding.proposals.mask_logits.requires_grad
 
-    def test_another_segmenters_photo_is_refused(
-        self, tiny_segmenter: Segmenter, photo_pixels: np.ndarray
+    def test_another_segmenters_image_is_refused(
+        self, tiny_segmenter: Segmenter, image_pixels: np.ndarray
     ) -> None:
         other = Segmenter(
             tiny_segmenter.network,
@@ -175,15 +175,15 @@ class TestEncodeOnce:
             device="cpu",
         )
         with pytest.raises(ConfigError, match="encoded by another segmenter; encode it with this one"):
-            other.segment(tiny_segmenter.encode(photo_pixels), "cat")
+            other.segment(tiny_segmenter.encode(image_pixels), "cat")
 
 
 class TestMany:
     @pytest.mark.parametrize("batch_size", [2, 3, 5, 9])
-    def test_a_batch_equals_its_photos_one_by_one(
+    def test_a_batch_equals_its_images_one_by_one(
         self, batch_size: int, tiny_segmenter: Segmenter, tiny_vocabulary: Vocabulary
     ) -> None:
-        images = photos(SIZES)
+        images = make_images(SIZES)
         single = [tiny_segmenter.segment(image, tiny_vocabulary, background="none") for image in images]
         together = list(
             tiny_segmenter.segment_many(
@@ -195,22 +195,22 @@ class TestMany:
             assert one.size == size
             assert_same(one, other)
 
-    def test_only_photos_of_one_padded_size_share_a_batch(self, tiny_segmenter: Segmenter) -> None:
-        encoded = list(tiny_segmenter.encode_many(photos(SIZES), batch_size=4))
+    def test_only_images_of_one_padded_size_share_a_batch(self, tiny_segmenter: Segmenter) -> None:
+        encoded = list(tiny_segmenter.encode_many(make_images(SIZES), batch_size=4))
         assert tiny_segmenter.network.encoder.batch_sizes == [1, 2, 1, 1]
         assert [item.sizes.output for item in encoded] == SIZES
         assert encoded[1].sizes.padded == encoded[2].sizes.padded == (64, 96)
 
-    def test_an_encoded_photo_does_not_keep_its_batch_mates(self, tiny_segmenter: Segmenter) -> None:
-        first, _ = tiny_segmenter.encode_many(photos([(40, 40), (64, 64)]), batch_size=2)
+    def test_an_encoded_image_does_not_keep_its_batch_mates(self, tiny_segmenter: Segmenter) -> None:
+        first, _ = tiny_segmenter.encode_many(make_images([(40, 40), (64, 64)]), batch_size=2)
         mask_logits = first.encoding.proposals.mask_logits
         assert mask_logits.untyped_storage().nbytes() == mask_logits.nbytes
 
-    def test_photos_are_read_when_they_are_needed(self, tiny_segmenter: Segmenter) -> None:
+    def test_images_are_read_when_they_are_needed(self, tiny_segmenter: Segmenter) -> None:
         read = []
 
         def source() -> Any:
-            for image in photos([(40, 40)] * 6):
+            for image in make_images([(40, 40)] * 6):
                 read.append(image)
                 yield image
 
@@ -223,7 +223,7 @@ class TestMany:
         self, tmp_path: Path, tiny_segmenter: Segmenter, tiny_vocabulary: Vocabulary
     ) -> None:
         paths = [tmp_path / f"{number}.png" for number in range(8)]
-        for path, pixels in zip(paths, photos([(40, 40), (40, 56)] * 4), strict=True):
+        for path, pixels in zip(paths, make_images([(40, 40), (40, 56)] * 4), strict=True):
             Image.fromarray(pixels).save(path)
         single = [tiny_segmenter.segment(path, tiny_vocabulary, background="none") for path in paths]
         tiny_segmenter.network.encoder.batch_sizes.clear()
@@ -234,16 +234,16 @@ class TestMany:
             assert_same(one, other)
 
     def test_closing_early_stops_reading(self, tmp_path: Path, tiny_segmenter: Segmenter) -> None:
-        Image.fromarray(photos([(40, 40)])[0]).save(tmp_path / "a.png")
+        Image.fromarray(make_images([(40, 40)])[0]).save(tmp_path / "a.png")
         results = tiny_segmenter.segment_many([tmp_path / "a.png"] * 50, "cat")
         next(results)
         results.close()
         assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
 
-    def test_no_more_encoded_photos_live_than_are_promised(
+    def test_no_more_encoded_images_live_than_are_promised(
         self, tmp_path: Path, tiny_segmenter: Segmenter
     ) -> None:
-        for number, pixels in enumerate(photos([(40, 40), (40, 56), (56, 40)])):
+        for number, pixels in enumerate(make_images([(40, 40), (40, 56), (56, 40)])):
             Image.fromarray(pixels).save(tmp_path / f"{number}.png")
         paths = [tmp_path / f"{number % 3}.png" for number in range(24)]
         most = 0
@@ -256,33 +256,33 @@ class TestMany:
             most = max(most, sum(type(thing) is Encoding for thing in gc.get_objects()))
         assert most == 1
 
-    def test_a_bad_photo_raises(self, tiny_segmenter: Segmenter, photo_pixels: np.ndarray) -> None:
-        results = tiny_segmenter.segment_many([photo_pixels, "gone.jpg", photo_pixels], "cat")
+    def test_a_bad_image_raises(self, tiny_segmenter: Segmenter, image_pixels: np.ndarray) -> None:
+        results = tiny_segmenter.segment_many([image_pixels, "gone.jpg", image_pixels], "cat")
         assert isinstance(next(results), PanopticResult)
         with pytest.raises(ImageError, match=r"gone\.jpg: there is no such file"):
             next(results)
 
-    def test_a_bad_photo_is_skipped_with_a_warning(
-        self, tiny_segmenter: Segmenter, photo_pixels: np.ndarray
+    def test_a_bad_image_is_skipped_with_a_warning(
+        self, tiny_segmenter: Segmenter, image_pixels: np.ndarray
     ) -> None:
-        images = [b"", photo_pixels, "gone.jpg", photo_pixels]
+        images = [b"", image_pixels, "gone.jpg", image_pixels]
         with pytest.warns(UserWarning, match="skipped: ") as caught:
             results = list(tiny_segmenter.segment_many(images, "cat", batch_size=3, on_error="skip"))
         assert len(results) == 2
         assert len(caught) == 2
 
-    def test_a_bad_photo_is_told_to_the_caller(
-        self, tiny_segmenter: Segmenter, photo_pixels: np.ndarray
+    def test_a_bad_image_is_told_to_the_caller(
+        self, tiny_segmenter: Segmenter, image_pixels: np.ndarray
     ) -> None:
         told = []
-        images = ["gone.jpg", photo_pixels]
+        images = ["gone.jpg", image_pixels]
         results = tiny_segmenter.segment_many(
             images, "cat", on_error=lambda image, error: told.append((image, str(error)))
         )
         assert len(list(results)) == 1
         assert told == [("gone.jpg", "gone.jpg: there is no such file; check the path")]
 
-    def test_words_and_options_are_checked_before_any_photo(self, tiny_segmenter: Segmenter) -> None:
+    def test_words_and_options_are_checked_before_any_image(self, tiny_segmenter: Segmenter) -> None:
         with pytest.raises(VocabularyError):
             tiny_segmenter.segment_many(["gone.jpg"], "")
         with pytest.raises(ConfigError, match="batch_size is 0, expected 1 or more"):
@@ -290,7 +290,7 @@ class TestMany:
         with pytest.raises(ConfigError, match="but one came: put it in a list"):
             tiny_segmenter.encode_many("gone.jpg")
 
-    def test_no_photos_no_results(self, tiny_segmenter: Segmenter) -> None:
+    def test_no_images_no_results(self, tiny_segmenter: Segmenter) -> None:
         assert list(tiny_segmenter.segment_many([], "cat")) == []
 
 
@@ -298,7 +298,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         "content", [b"", b"no image", b"\xff\xd8\xff\xe0cut off"], ids=["empty", "text", "truncated"]
     )
-    def test_bad_photos(self, tiny_segmenter: Segmenter, content: bytes) -> None:
+    def test_bad_images(self, tiny_segmenter: Segmenter, content: bytes) -> None:
         with pytest.raises(ImageError, match="the given bytes: "):
             tiny_segmenter.segment(content, "cat")
 
@@ -319,7 +319,7 @@ class TestLoad:
         tiny_segmenter: Segmenter,
         monkeypatch: pytest.MonkeyPatch,
         tmp_path: Path,
-        photo_pixels: np.ndarray,
+        image_pixels: np.ndarray,
     ) -> None:
         path = tmp_path / "mine.safetensors"
         path.touch()
@@ -332,7 +332,7 @@ class TestLoad:
                 config=tiny_segmenter.config,
                 training_vocabulary=tiny_segmenter.training_vocabulary,
                 provenance={"source": "here"},
-                text_rows={
+                text_embeddings={
                     "cat": tiny_segmenter.network.embed_names(["cat"], tiny_segmenter.config.templates)[0]
                 },
             )
@@ -342,7 +342,7 @@ class TestLoad:
         assert asked == [(path, torch.device("cpu"), torch.float32)]
         assert loaded.provenance == {"source": "here"}
         assert loaded.device == torch.device("cpu")
-        assert_same(loaded.segment(photo_pixels, "cat"), tiny_segmenter.segment(photo_pixels, "cat"))
+        assert_same(loaded.segment(image_pixels, "cat"), tiny_segmenter.segment(image_pixels, "cat"))
 
     def test_an_unknown_model(self) -> None:
         with pytest.raises(ConfigError, match=r"unknown model 'nanno'.*did you mean 'nano'"):
@@ -377,15 +377,15 @@ class TestClassifyMasks:
         self,
         tiny_segmenter: Segmenter,
         tiny_vocabulary: Vocabulary,
-        photo_pixels: np.ndarray,
+        image_pixels: np.ndarray,
         masks: np.ndarray,
     ) -> None:
-        labels = tiny_segmenter.classify_masks(photo_pixels, masks, tiny_vocabulary, background="none")
+        labels = tiny_segmenter.classify_masks(image_pixels, masks, tiny_vocabulary, background="none")
         assert len(labels) == 3
         for label in labels:
             assert label.category == label.top[0][0]
             assert label.category_id in {1, 2, 3, 4}
-            assert label.score == label.certainty == label.top[0][1]
+            assert label.score == label.clip_confidence == label.top[0][1]
             assert sum(score for _, score in label.top) == pytest.approx(1, abs=1e-5)
             assert [score for _, score in label.top] == sorted(
                 (score for _, score in label.top), reverse=True
@@ -393,14 +393,14 @@ class TestClassifyMasks:
         assert labels[0].top != labels[1].top
 
     def test_it_is_clips_opinion_of_what_the_mask_covers(
-        self, tiny_segmenter: Segmenter, photo_pixels: np.ndarray
+        self, tiny_segmenter: Segmenter, image_pixels: np.ndarray
     ) -> None:
         """A mask over everything averages CLIP's whole map."""
         everything = np.ones((1, 40, 56), dtype=bool)
-        (label,) = tiny_segmenter.classify_masks(photo_pixels, everything, "cat; dog", background="none")
+        (label,) = tiny_segmenter.classify_masks(image_pixels, everything, "cat; dog", background="none")
         encoder = tiny_segmenter.network.encoder
         with torch.inference_mode():
-            batch = tiny_segmenter._batch([tiny_segmenter._prepare(photo_pixels)])
+            batch = tiny_segmenter._batch([tiny_segmenter._prepare(image_pixels)])
             embedding = encoder.projection(encoder(batch).dense.mean((2, 3)))
             rows = tiny_segmenter.network.embed_names(["cat", "dog"], tiny_segmenter.config.templates)
             scale = encoder.logit_scale.exp()
@@ -413,36 +413,36 @@ class TestClassifyMasks:
         ids=["integers", "tensor", "list"],
     )
     def test_masks_of_every_form(
-        self, convert: Any, tiny_segmenter: Segmenter, photo_pixels: np.ndarray, masks: np.ndarray
+        self, convert: Any, tiny_segmenter: Segmenter, image_pixels: np.ndarray, masks: np.ndarray
     ) -> None:
-        encoded = tiny_segmenter.encode(photo_pixels)
+        encoded = tiny_segmenter.encode(image_pixels)
         assert tiny_segmenter.classify_masks(
             encoded, convert(masks), "cat; dog"
-        ) == tiny_segmenter.classify_masks(photo_pixels, masks, "cat; dog")
+        ) == tiny_segmenter.classify_masks(image_pixels, masks, "cat; dog")
 
     def test_a_mask_never_depends_on_its_neighbours(
-        self, tiny_segmenter: Segmenter, photo_pixels: np.ndarray, masks: np.ndarray
+        self, tiny_segmenter: Segmenter, image_pixels: np.ndarray, masks: np.ndarray
     ) -> None:
-        together = tiny_segmenter.classify_masks(photo_pixels, masks, "cat; dog")
+        together = tiny_segmenter.classify_masks(image_pixels, masks, "cat; dog")
         for mask, label in zip(masks, together, strict=True):
-            (alone,) = tiny_segmenter.classify_masks(photo_pixels, mask[None], "cat; dog")
+            (alone,) = tiny_segmenter.classify_masks(image_pixels, mask[None], "cat; dog")
             assert alone.category == label.category
             assert alone.score == pytest.approx(label.score, abs=1e-6)
 
     def test_a_hidden_word_that_fits_better_leaves_no_name(
-        self, tiny_segmenter: Segmenter, photo_pixels: np.ndarray, masks: np.ndarray
+        self, tiny_segmenter: Segmenter, image_pixels: np.ndarray, masks: np.ndarray
     ) -> None:
         one, other = (
-            tiny_segmenter.classify_masks(photo_pixels, masks[:1], words, background=hidden)[0]
-            for words, hidden in (("cat", "dog"), ("dog", "cat"))
+            tiny_segmenter.classify_masks(image_pixels, masks[:1], words, background=background)[0]
+            for words, background in (("cat", "dog"), ("dog", "cat"))
         )
         assert {one.category, other.category} in ({"cat", None}, {"dog", None})
         loser = one if one.category is None else other
         assert loser.category_id is None
-        assert loser.score < 0.5 < loser.certainty
+        assert loser.score < 0.5 < loser.clip_confidence
 
-    def test_no_masks(self, tiny_segmenter: Segmenter, photo_pixels: np.ndarray) -> None:
-        assert tiny_segmenter.classify_masks(photo_pixels, [], "cat") == ()
+    def test_no_masks(self, tiny_segmenter: Segmenter, image_pixels: np.ndarray) -> None:
+        assert tiny_segmenter.classify_masks(image_pixels, [], "cat") == ()
 
     @pytest.mark.parametrize(
         ("bad", "message"),
@@ -457,35 +457,35 @@ class TestClassifyMasks:
         ],
     )
     def test_masks_that_do_not_fit(
-        self, bad: np.ndarray, message: str, tiny_segmenter: Segmenter, photo_pixels: np.ndarray
+        self, bad: np.ndarray, message: str, tiny_segmenter: Segmenter, image_pixels: np.ndarray
     ) -> None:
         with pytest.raises(ImageError, match=message):
-            tiny_segmenter.classify_masks(photo_pixels, bad, "cat")
+            tiny_segmenter.classify_masks(image_pixels, bad, "cat")
 
 
-def test_nothing_warns_in_ordinary_use(tiny_segmenter: Segmenter, photo_pixels: np.ndarray) -> None:
+def test_nothing_warns_in_ordinary_use(tiny_segmenter: Segmenter, image_pixels: np.ndarray) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        tiny_segmenter.segment(photo_pixels, "cat; dog")
+        tiny_segmenter.segment(image_pixels, "cat; dog")
     assert caught == []
 
 
 class TestExplain:
     def test_the_result_is_that_of_segment_and_every_mask_has_a_fate(
-        self, tiny_segmenter: Segmenter, tiny_vocabulary: Vocabulary, photo_pixels: np.ndarray
+        self, tiny_segmenter: Segmenter, tiny_vocabulary: Vocabulary, image_pixels: np.ndarray
     ) -> None:
-        encoded = tiny_segmenter.encode(photo_pixels)
+        encoded = tiny_segmenter.encode(image_pixels)
         explanation = encoded.explain(tiny_vocabulary, trust=0.3, background="none")
         assert_same(explanation.result, encoded.segment(tiny_vocabulary, trust=0.3, background="none"))
-        assert len(explanation.fates) == encoded.encoding.proposals.mask_logits.shape[1]
-        assert {mask.segment_id for mask in explanation.fates} - {None} == {
+        assert len(explanation.explained_masks) == encoded.encoding.proposals.mask_logits.shape[1]
+        assert {mask.segment_id for mask in explanation.explained_masks} - {None} == {
             segment.id for segment in explanation.result.segments
         }
 
-    def test_overlaps_are_counted_at_the_size_of_the_photo(
-        self, tiny_segmenter: Segmenter, photo_pixels: np.ndarray
+    def test_overlaps_are_counted_at_the_size_of_the_image(
+        self, tiny_segmenter: Segmenter, image_pixels: np.ndarray
     ) -> None:
-        encoded = tiny_segmenter.encode(photo_pixels)
+        encoded = tiny_segmenter.encode(image_pixels)
         everywhere = np.zeros((40, 56), dtype=np.int32)
         overlaps = encoded.overlaps(everywhere, region_count=1)
         assert overlaps.regions.tolist() == [40 * 56]
@@ -496,12 +496,12 @@ class TestExplain:
 
 class TestWithSettings:
     def test_another_size_shares_the_network(
-        self, tiny_segmenter: Segmenter, photo_pixels: np.ndarray
+        self, tiny_segmenter: Segmenter, image_pixels: np.ndarray
     ) -> None:
         small = tiny_segmenter.with_settings(short_side=32)
         assert small.network is tiny_segmenter.network
-        assert min(small.encode(photo_pixels).sizes.valid) == 32
-        assert min(tiny_segmenter.encode(photo_pixels).sizes.valid) != 32
+        assert min(small.encode(image_pixels).sizes.valid) == 32
+        assert min(tiny_segmenter.encode(image_pixels).sizes.valid) != 32
 
     def test_a_wrong_setting_is_named(self, tiny_segmenter: Segmenter) -> None:
         with pytest.raises(ConfigError, match=r"shrot_side: Extra inputs.*There are: alpha"):

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from ovrcoat.system.devices import choose_device, list_devices
 from ovrcoat.errors import ConfigError
+from ovrcoat.system.devices import choose_device, list_devices
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ovrcoat.system.prefetch import SideThread, ahead, behind
+from ovrcoat.system.prefetch import BackgroundWorker, prefetch, write_behind
 
 
 def side_threads() -> list[threading.Thread]:
@@ -26,15 +26,15 @@ def nothing(_: object) -> int:
     return 0
 
 
-def read_ahead(items: Any, work: Callable[[Any], Any], **bounds: Any) -> Any:
+def prefetch_samples(items: Any, work: Callable[[Any], Any], **bounds: Any) -> Any:
     options: dict[str, Any] = {"most": 3, "size_of": nothing, "most_bytes": 1} | bounds
-    return ahead(items, work, name="side", **options)
+    return prefetch(items, work, name="side", **options)
 
 
 class TestAhead:
     @pytest.mark.parametrize("count", [0, 1, 3, 4, 50])
     def test_order_is_kept(self, count: int) -> None:
-        assert list(read_ahead(range(count), str)) == [str(number) for number in range(count)]
+        assert list(prefetch_samples(range(count), str)) == [str(number) for number in range(count)]
         assert side_threads() == []
 
     def test_work_is_done_in_another_thread_and_items_are_asked_for_in_this(self) -> None:
@@ -44,13 +44,13 @@ class TestAhead:
             for _ in range(3):
                 yield threading.current_thread()
 
-        pairs = list(read_ahead(source(), lambda asked: (asked, threading.current_thread())))
+        pairs = list(prefetch_samples(source(), lambda asked: (asked, threading.current_thread())))
         assert {asked for asked, _ in pairs} == {here}
         assert here not in {worked for _, worked in pairs}
 
     def test_a_slow_caller_never_has_more_than_the_bound(self) -> None:
         made: list[int] = []
-        results = read_ahead(range(20), lambda number: made.append(number) or number)
+        results = prefetch_samples(range(20), lambda number: made.append(number) or number)
         for taken in range(15):
             assert next(results) == taken
             settle(lambda taken=taken: len(made) == taken + 4)  # three ahead of the one that was taken
@@ -62,7 +62,7 @@ class TestAhead:
     def test_bytes_are_bounded(self) -> None:
         """Items of 40, 10, 10, ... bytes with room for 25: begun only while less than that waits."""
         made: list[int] = []
-        results = read_ahead(
+        results = prefetch_samples(
             [40] + [10] * 9,
             lambda size: made.append(size) or size,
             most=8,
@@ -81,7 +81,7 @@ class TestAhead:
                 raise ZeroDivisionError("two")
             return number
 
-        results = read_ahead(range(6), work)
+        results = prefetch_samples(range(6), work)
         assert [next(results), next(results)] == [0, 1]
         with pytest.raises(ZeroDivisionError, match="two"):
             next(results)
@@ -94,12 +94,12 @@ class TestAhead:
             raise LookupError("no more")
 
         with pytest.raises(LookupError, match="no more"):
-            list(read_ahead(source(), str))
+            list(prefetch_samples(source(), str))
         assert side_threads() == []
 
     def test_closing_early_stops_the_thread(self) -> None:
         made: list[int] = []
-        results = read_ahead(range(1000), lambda number: made.append(number) or number)
+        results = prefetch_samples(range(1000), lambda number: made.append(number) or number)
         next(results)
         assert len(side_threads()) == 1
         results.close()
@@ -107,31 +107,31 @@ class TestAhead:
         assert len(made) <= 4
 
     def test_a_generator_that_is_let_go_stops_its_thread(self) -> None:
-        results = read_ahead(range(1000), str)
+        results = prefetch_samples(range(1000), str)
         next(results)
         del results
         assert side_threads() == []
 
     def test_nothing_begins_before_the_first_is_asked_for(self) -> None:
         made: list[int] = []
-        results = read_ahead(range(3), made.append)
+        results = prefetch_samples(range(3), made.append)
         assert side_threads() == []
         assert made == []
         results.close()
 
     def test_the_thread_holds_no_item_between_two(self) -> None:
-        class Photo:
+        class LoadedImage:
             alive = 0
 
             def __init__(self, _: object) -> None:
-                Photo.alive += 1
+                LoadedImage.alive += 1
 
             def __del__(self) -> None:
-                Photo.alive -= 1
+                LoadedImage.alive -= 1
 
         most = 0
-        for _ in read_ahead(range(30), Photo, most=2):
-            most = max(most, Photo.alive)
+        for _ in prefetch_samples(range(30), LoadedImage, most=2):
+            most = max(most, LoadedImage.alive)
         assert most <= 4  # the loop's, two that wait, and one
 
 
@@ -140,7 +140,7 @@ class TestBehind:
         told: list[Any] = []
         options: dict[str, Any] = {"most": 3, "size_of": nothing, "most_bytes": 0} | bounds
         try:
-            behind(items, work, name="side", tell=told.append, **options)
+            write_behind(items, work, name="side", tell=told.append, **options)
         finally:
             assert side_threads() == []
             self.told = told
@@ -148,7 +148,7 @@ class TestBehind:
 
     def test_order_is_kept_and_telling_is_done_here(self) -> None:
         here = []
-        behind(
+        write_behind(
             range(30),
             str,
             name="side",
@@ -202,7 +202,7 @@ class TestBehind:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            behind(range(9), int, name="side", tell=tell, most=2, size_of=nothing, most_bytes=0)
+            write_behind(range(9), int, name="side", tell=tell, most=2, size_of=nothing, most_bytes=0)
         assert told == list(range(len(told)))
         assert side_threads() == []
 
@@ -229,7 +229,7 @@ def test_leaving_waits_for_the_item_that_is_begun_and_drops_the_others() -> None
         go_on.wait(5)
         done.append(number)
 
-    with SideThread(work, name="side") as thread:
+    with BackgroundWorker(work, name="side") as thread:
         thread.put(1)
         thread.put(2)
         assert begun.wait(5)

@@ -14,7 +14,7 @@ from ovrcoat.training.stages import STAGES
 
 
 def run(network: SegmentationNetwork) -> Predictions:
-    """Both classifiers' answers for two photos, with stochastic depth at work."""
+    """Both classifiers' answers for two images, with stochastic depth at work."""
     torch.manual_seed(3)
     pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
     words = torch.eye(2, 16)

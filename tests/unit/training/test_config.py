@@ -92,7 +92,7 @@ def test_an_unknown_key_names_the_nearest_one(path: Path, override: str, told: s
     ("override", "told"),
     [
         ("stages.0.schedule.steps=0", "stages.0.schedule.steps: Input should be greater than or equal to 1"),
-        ("stages.0.schedule.clip_norm=.nan", "stages.0.schedule.clip_norm: .*finite number"),
+        ("stages.0.schedule.max_grad_norm=.nan", "stages.0.schedule.max_grad_norm: .*finite number"),
         ("stages.0.crop.scales=[2, 1]", "scales are \\(2.0, 1.0\\), expected the smaller one first"),
         ("stages.0.name=two", "stages are called \\['two', 'two'\\], expected different names"),
         ("stages=[]", "stages: Tuple should have at least 1 item"),
@@ -148,7 +148,7 @@ def test_the_published_configurations_hold_the_published_numbers():
     assert [round(share * schedule.steps) for share in schedule.milestones] == [327_778, 355_092]
     for config in (first, second):
         stage = config.stages[0]
-        assert (stage.schedule.weight_decay, stage.schedule.clip_norm) == (0.05, 0.01)
+        assert (stage.schedule.weight_decay, stage.schedule.max_grad_norm) == (0.05, 0.01)
         assert (stage.crop.size, stage.crop.scales, stage.crop.fit) == (1024, (0.1, 2.0), "inside")
         assert (stage.loss.points, stage.loss.void) == (12_544, 0.1)
         assert (stage.data[0].path, stage.data[0].split) == ("coco", "train")
@@ -158,4 +158,4 @@ def test_the_published_configurations_hold_the_published_numbers():
     ovr = second.stages[0].ovr
     assert first.stages[0].ovr is None
     assert ovr is not None
-    assert (ovr.weight, ovr.encoder_rate, second.stages[0].schedule.batch_size) == (0.1, 0.1, 9)
+    assert (ovr.weight, ovr.encoder_lr_multiplier, second.stages[0].schedule.batch_size) == (0.1, 0.1, 9)

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from ovrcoat.data.truth import PanopticTruth, TrueSegment
+from ovrcoat.data.truth import PanopticTruth
+from ovrcoat.formats.annotations import TrueSegment
 from ovrcoat.training.config import CropConfig
-from ovrcoat.training.crops import SMALLEST_MASK, Crop, Cropper, LabelledPhoto, collate
+from ovrcoat.training.crops import SMALLEST_MASK, Crop, Cropper, LabelledImage, collate
 from ovrcoat.training.losses import UNNAMED
 
 COLOURS = {0: 0, 3: 80, 700: 160, 70_000: 240}  # grey value of each segment id
@@ -18,21 +19,21 @@ CATEGORY_OF = {3: 11, 700: 12, 70_000: 13}
 NUMBERS = {11: 0, 12: 1}  # 13 is no training word
 
 
-def labelled(id_map: np.ndarray, *, listed: tuple[int, ...], crowds: tuple[int, ...] = ()) -> LabelledPhoto:
-    """A photo whose grey values tell its segments; every unlabelled pixel is void."""
+def labelled(id_map: np.ndarray, *, listed: tuple[int, ...], crowds: tuple[int, ...] = ()) -> LabelledImage:
+    """An image whose grey values tell its segments; every unlabelled pixel is void."""
     grey = np.vectorize(COLOURS.__getitem__)(id_map).astype(np.uint8)
     segments = tuple(TrueSegment(id, CATEGORY_OF[id], 0, id in crowds) for id in listed)
     truth = PanopticTruth(id_map, segments)
-    return LabelledPhoto("photo.jpg", np.stack([grey] * 3, axis=-1), truth, all_labelled=True)
+    return LabelledImage("photo.jpg", np.stack([grey] * 3, axis=-1), truth, all_labelled=True)
 
 
-def photo(
+def image(
     height: int = 40,
     width: int = 60,
     *,
     listed: tuple[int, ...] = (3, 700, 70_000),
     crowds: tuple[int, ...] = (),
-) -> LabelledPhoto:
+) -> LabelledImage:
     """A corner without label, three segments."""
     id_map = np.full((height, width), 3, dtype=np.int32)
     id_map[: height // 2, width // 3 :] = 700
@@ -41,8 +42,8 @@ def photo(
     return labelled(id_map, listed=listed, crowds=crowds)
 
 
-def unknown(source: LabelledPhoto) -> LabelledPhoto:
-    """The same photo, but nobody has said what its unlabelled pixels hold."""
+def unknown(source: LabelledImage) -> LabelledImage:
+    """The same image, but nobody has said what its unlabelled pixels hold."""
     return dataclasses.replace(source, all_labelled=False)
 
 
@@ -52,7 +53,7 @@ def cropper(size: int = 32, *, scales: tuple[float, float] = (0.8, 1.8), **more:
     return Cropper(chosen, category_numbers=NUMBERS)
 
 
-def cut(maker: Cropper, source: LabelledPhoto, *, seed: int) -> Crop:
+def cut(maker: Cropper, source: LabelledImage, *, seed: int) -> Crop:
     torch.manual_seed(seed)
     return maker(source)
 
@@ -74,7 +75,7 @@ def colours_of(crop: Crop, *, border: int = 0) -> list[tuple[int, torch.Tensor]]
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), st.integers(20, 60), st.integers(20, 60))
 def test_masks_and_pixels_stay_together(seed: int, height: int, width: int):
-    source = photo(height, width)
+    source = image(height, width)
     crop = cut(cropper(), source, seed=seed)
     for grey, values in colours_of(crop, border=2):  # where resizing blends colours
         assert values.numel() == 0 or (values - grey).abs().max() <= 2
@@ -88,7 +89,7 @@ def test_masks_and_pixels_stay_together(seed: int, height: int, width: int):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_without_resizing_every_pixel_keeps_its_segment(seed: int):
-    crop = cut(cropper(40, scales=(1.0, 1.0)), unknown(photo()), seed=seed)  # crops and flips only
+    crop = cut(cropper(40, scales=(1.0, 1.0)), unknown(image()), seed=seed)  # crops and flips only
     assert crop.valid_size == (40, 40)
     for grey, values in colours_of(crop):
         assert values.unique().tolist() == [grey]
@@ -97,7 +98,7 @@ def test_without_resizing_every_pixel_keeps_its_segment(seed: int):
 
 
 def test_crops_move_and_flip():
-    crops = [cut(cropper(40, scales=(1.0, 1.0)), photo(), seed=seed).pixels[0] for seed in range(12)]
+    crops = [cut(cropper(40, scales=(1.0, 1.0)), image(), seed=seed).pixels[0] for seed in range(12)]
     assert len({crop.numpy().tobytes() for crop in crops}) > 6
     unlabelled_left = [bool(crop[0, 0] == 0) for crop in crops]
     unlabelled_right = [bool(crop[0, -1] == 0) for crop in crops]
@@ -107,17 +108,17 @@ def test_crops_move_and_flip():
 
 def test_the_same_seed_gives_the_same_crop_with_colour_jitter():
     maker = cropper(colour_jitter=True)
-    first, second, other = (cut(maker, photo(), seed=seed) for seed in (5, 5, 6))
+    first, second, other = (cut(maker, image(), seed=seed) for seed in (5, 5, 6))
     assert torch.equal(first.pixels, second.pixels)
     assert torch.equal(first.targets.masks, second.targets.masks)
     assert not torch.equal(first.pixels, other.pixels)
     assert first.pixels.min() >= 0
     assert first.pixels.max() <= 255
-    assert not torch.equal(first.pixels, cut(cropper(), photo(), seed=5).pixels)
+    assert not torch.equal(first.pixels, cut(cropper(), image(), seed=5).pixels)
 
 
 def test_padding_is_right_and_bottom():
-    crop = cut(cropper(64, scales=(0.5, 0.5)), photo(40, 40), seed=0)  # the short side becomes 32
+    crop = cut(cropper(64, scales=(0.5, 0.5)), image(40, 40), seed=0)  # the short side becomes 32
     assert crop.valid_size == (32, 32)
     assert crop.pixels.shape == (3, 64, 64)
     assert crop.pixels[:, 32:].abs().sum() == 0
@@ -128,7 +129,7 @@ def test_padding_is_right_and_bottom():
 
 
 def test_names_become_categories():
-    crop = cut(cropper(40, scales=(1.0, 1.0)), photo(40, 40), seed=0)
+    crop = cut(cropper(40, scales=(1.0, 1.0)), image(40, 40), seed=0)
     assert crop.targets.category_ids.tolist() == [0, 1, UNNAMED]
     assert crop.targets.category_ids.dtype == torch.long
     assert crop.targets.masks.dtype == torch.bool
@@ -137,7 +138,7 @@ def test_names_become_categories():
 
 def test_a_crowd_is_neither_target_nor_known():
     """Its pixels show something, but nobody has said which objects: a query there is not told void."""
-    crop = cut(cropper(40, scales=(1.0, 1.0)), photo(40, 40, crowds=(700,)), seed=0)
+    crop = cut(cropper(40, scales=(1.0, 1.0)), image(40, 40, crowds=(700,)), seed=0)
     assert len(crop.targets.masks) == 2
     crowd = crop.pixels[0] == COLOURS[700]
     assert crowd.any()
@@ -145,18 +146,18 @@ def test_a_crowd_is_neither_target_nor_known():
 
 
 def test_an_unlabelled_pixel_is_void_or_unknown():
-    source, maker = photo(40, 40), cropper(40, scales=(1.0, 1.0))
+    source, maker = image(40, 40), cropper(40, scales=(1.0, 1.0))
     void, nobody = cut(maker, source, seed=0), cut(maker, unknown(source), seed=0)
     assert void.targets.labelled.all()
     assert torch.equal(nobody.targets.labelled, nobody.pixels[0] != COLOURS[0])
     assert torch.equal(void.targets.masks, nobody.targets.masks)
 
 
-def test_large_scale_jitter_fits_the_photo_inside():
-    crop = cut(cropper(64, scales=(0.5, 0.5), fit="inside"), photo(40, 60), seed=0)
+def test_large_scale_jitter_fits_the_image_inside():
+    crop = cut(cropper(64, scales=(0.5, 0.5), fit="inside"), image(40, 60), seed=0)
     assert crop.valid_size == (21, 32)  # the long side becomes half of 64
     sizes = {
-        cut(cropper(64, scales=(0.1, 2.0), fit="inside"), photo(), seed=seed).valid_size for seed in range(20)
+        cut(cropper(64, scales=(0.1, 2.0), fit="inside"), image(), seed=seed).valid_size for seed in range(20)
     }
     assert len(sizes) > 10
     assert min(size[1] for size in sizes) < 32
@@ -164,7 +165,7 @@ def test_large_scale_jitter_fits_the_photo_inside():
 
 
 def test_flipping_can_be_switched_off():
-    still = [cut(cropper(40, scales=(1.0, 1.0), flip=False), photo(40, 40), seed=seed) for seed in range(6)]
+    still = [cut(cropper(40, scales=(1.0, 1.0), flip=False), image(40, 40), seed=seed) for seed in range(6)]
     assert len({crop.pixels.numpy().tobytes() for crop in still}) == 1
 
 
@@ -177,7 +178,7 @@ def test_what_is_left_of_an_object_must_be_visible_at_stride_4():
         assert crop.targets.labelled.all()
 
 
-def test_a_photo_without_labels_gives_no_target():
+def test_a_image_without_labels_gives_no_target():
     empty = np.zeros((40, 60), dtype=np.int32)
     crop = cut(cropper(), unknown(labelled(empty, listed=())), seed=0)
     assert crop.targets.masks.shape == (0, 32, 32)
@@ -186,7 +187,7 @@ def test_a_photo_without_labels_gives_no_target():
 
 
 def test_a_batch_stacks_the_crops():
-    crops = [cut(cropper(), photo(), seed=seed) for seed in range(2)]
+    crops = [cut(cropper(), image(), seed=seed) for seed in range(2)]
     images, targets = collate(crops)
     assert images.pixels.shape == (2, 3, 32, 32)
     assert images.valid_sizes == (crops[0].valid_size, crops[1].valid_size)

@@ -5,14 +5,14 @@ import torch
 
 import tiny_clip
 from ovrcoat.structures import CategoryEmbeddings, ImageBatch
-from ovrcoat.training.image_names import image_name_loss, whole_photos
+from ovrcoat.training.image_names import image_name_loss, whole_images
 from ovrcoat.training.losses import UNNAMED
 
 NAMES = CategoryEmbeddings(torch.eye(4, 16), torch.arange(4), 4)
 
 
-def test_a_whole_photo_is_all_but_the_padding():
-    masks = whole_photos([(64, 48), (30, 64)], like=torch.zeros(2, 5, 16, 16))
+def test_a_whole_image_is_all_but_the_padding():
+    masks = whole_images([(64, 48), (30, 64)], like=torch.zeros(2, 5, 16, 16))
     assert masks.shape == (2, 1, 16, 16)
     assert (masks[0, 0] > 0).sum(dim=0).tolist() == [16] * 12 + [0] * 4
     assert (masks[1, 0] > 0).sum(dim=1).tolist() == [16] * 8 + [0] * 8  # a cell that is half inside counts
@@ -20,7 +20,7 @@ def test_a_whole_photo_is_all_but_the_padding():
 
 
 @pytest.mark.parametrize("family", tiny_clip.FAMILIES)
-def test_the_loss_is_the_cross_entropy_of_the_pooled_photo(family: str):
+def test_the_loss_is_the_cross_entropy_of_the_pooled_image(family: str):
     encoder = tiny_clip.make_network(family).encoder
     pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
     images = ImageBatch(pixels, ((64, 64), (64, 64)))

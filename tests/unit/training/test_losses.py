@@ -30,7 +30,7 @@ def halves(category_ids: tuple[int, int] = (2, 0)) -> Targets:
 
 
 def nothing(*, labelled: bool) -> Targets:
-    """A photo without targets."""
+    """An image without targets."""
     known = torch.full((32, 32), labelled)
     return Targets(torch.zeros(0, 32, 32, dtype=torch.bool), torch.zeros(0, dtype=torch.long), known)
 
@@ -125,7 +125,7 @@ def test_without_targets_masks_cost_nothing_and_everything_stays_finite():
     assert prediction.mask_logits.grad.abs().max() == 0
 
 
-def test_a_photo_without_targets_beside_one_with():
+def test_a_image_without_targets_beside_one_with():
     terms = loss_of(undecided(2), nothing(labelled=True), halves())
     assert all(torch.isfinite(term) and term > 0 for term in terms.values())
 
@@ -233,7 +233,7 @@ def test_mask_losses_are_their_formulas():
     torch.testing.assert_close(dice, 1 - (2 * inside + 1) / (inside + outside + 1 + 1))
 
 
-def test_matched_masks_are_compared_with_their_targets_photo_by_photo():
+def test_matched_masks_are_compared_with_their_targets_image_by_image():
     prediction, targets = undecided(2), (halves(), halves())
     chosen = torch.rand(3, 20, 2, generator=torch.Generator().manual_seed(0))
     found = matched_losses(

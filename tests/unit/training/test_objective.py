@@ -33,7 +33,7 @@ def stage(ovr: OvrConfig | None = None) -> StageConfig:
 
 
 def crop(seed: int, *category_ids: int) -> Crop:
-    """A noisy photo with a vertical strip per category."""
+    """A noisy image with a vertical strip per category."""
     pixels = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(seed)) * 255
     masks = torch.zeros(len(category_ids), 64, 64, dtype=torch.bool)
     for place, mask in enumerate(masks):
@@ -87,19 +87,19 @@ def test_nothing_is_forgotten_at_the_start(name: str):
     assert found[name] == pytest.approx(0, abs=1e-6)
 
 
-def test_a_named_photo_teaches_its_name_and_is_punished_for_nothing_else():
+def test_a_named_image_teaches_its_name_and_is_punished_for_nothing_else():
     settings = stage(OvrConfig(image_names=ImageNamesConfig(path="x", loss=0.5)))
     names = CategoryEmbeddings(torch.eye(3, 16), torch.arange(3), 3)
     network, objective = make(settings)
     objective.image_names = names
     nothing = crop(2)
     nothing.targets.labelled[:] = False
-    photo = replace(nothing, name_number=2)
-    found = objective([photo])
+    image = replace(nothing, name_number=2)
+    found = objective([image])
     assert values(found)["image_names"] > 0
     assert all(value == 0 for name, value in values(found).items() if name != "image_names")
     torch.testing.assert_close(
-        objective([A, photo])["image_names"].value(), found["image_names"].value(), rtol=1e-4, atol=0
+        objective([A, image])["image_names"].value(), found["image_names"].value(), rtol=1e-4, atol=0
     )
     assert values(objective([A]))["image_names"] == 0
     found["image_names"].value().backward()
@@ -130,8 +130,8 @@ def test_unnamed_targets_teach_masks_only():
     assert found["category"] > 0
 
 
-def test_photos_cost_the_same_beside_others():
-    """Every photo has its own points; terms of a batch are the sums over its photos."""
+def test_images_cost_the_same_beside_others():
+    """Every image has its own points; terms of a batch are the sums over its photos."""
     _, objective = make(stage(OvrConfig()))
     one, other, both = (objective(list(crops)) for crops in ([A], [B], [A, B]))
     for name in both:

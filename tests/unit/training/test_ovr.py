@@ -21,7 +21,7 @@ LOGITS = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0)) * 10
 
 @pytest.mark.parametrize("form", ["logits", "probabilities"])
 def test_each_form_is_its_formula(form: OvrForm):
-    """The mean over the matched queries of both photos, against their targets' categories."""
+    """The mean over the matched queries of both images, against their targets' categories."""
     logits = LOGITS.clone().requires_grad_()
     assignments = [pairs([1, 4], [1, 0]), pairs([0], [0])]
     term = ovr_loss(logits, [targets(2, 0), targets(1)], assignments, weight=0.1, form=form)

@@ -42,7 +42,7 @@ def test_the_least_certain_candidates_are_kept():
     assert sorted(kept[0, :, 0].tolist()) == pytest.approx([0.375, 0.875])
 
 
-def test_the_points_of_a_photo_depend_on_its_seed_and_not_on_its_batch_mates():
+def test_the_points_of_a_image_depend_on_its_seed_and_not_on_its_batch_mates():
     masks = torch.randn(2, 8, 8)
     alone = RandomPoints([5], device=CPU)
     beside = RandomPoints([9, 5], device=CPU)

@@ -8,7 +8,7 @@ import tiny_training
 from ovrcoat.checkpoints import native
 from ovrcoat.data.held_out import is_held_out
 from ovrcoat.errors import DatasetError, MissingExtraError
-from ovrcoat.system.optional_imports import require
+from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.training import run as recipe
 from ovrcoat.training.config import DataConfig, TrainConfig, read_config
 from ovrcoat.training.run import embed_vocabulary, train
@@ -39,10 +39,10 @@ def test_recomputing_activations_gives_the_same_losses(tmp_path: Path):
 
 def test_watching_changes_no_loss_and_writes_its_own_file(tmp_path: Path):
     train(configure(tmp_path, "plain"), base=tmp_path)
-    watch = {"watch": {"data": {"path": "full"}, "every": 1, "limit": 1}}
-    train(configure(tmp_path, "watched", stage=watch), base=tmp_path)
+    validation = {"validation": {"data": {"path": "full"}, "every": 1, "limit": 1}}
+    train(configure(tmp_path, "watched", stage=validation), base=tmp_path)
     assert logged(tmp_path, "watched") == logged(tmp_path, "plain")
-    seen = [line for line in tiny_training.records(tmp_path / "watched" / "one" / "watch.jsonl")]
+    seen = [line for line in tiny_training.records(tmp_path / "watched" / "one" / "validation.jsonl")]
     assert [line["steps"] for line in seen] == [1, 2]
     assert all(line["pq"] for line in seen)
 
@@ -50,7 +50,7 @@ def test_watching_changes_no_loss_and_writes_its_own_file(tmp_path: Path):
 def test_trackers_write_their_files(tmp_path: Path):
     config = configure(tmp_path, trackers=["tensorboard"])
     train(config, base=tmp_path)
-    require("tensorboard", extra="train")
+    import_optional("tensorboard", extra="train")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     (events,) = {path.parent for path in (tmp_path / "run" / "ovrcoat").glob("events*")}
@@ -69,7 +69,9 @@ def test_a_tracker_that_is_not_installed_is_not_passed_over(tmp_path: Path, monk
 def test_without_accelerate_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     config = configure(tmp_path)
     monkeypatch.setitem(
-        recipe.__dict__, "require", lambda name, extra: require("no_such_library", extra=extra)
+        recipe.__dict__,
+        "import_optional",
+        lambda name, extra: import_optional("no_such_library", extra=extra),
     )
     with pytest.raises(MissingExtraError, match=r"pip install 'ovrcoat\[train\]'"):
         train(config, base=tmp_path)
@@ -93,14 +95,14 @@ def test_words_may_lie_in_a_file_beside_the_configuration(tmp_path: Path, monkey
     assert [category.names for category in header.training_vocabulary.categories] == [("cat",), ("sky",)]
 
 
-def test_photos_that_are_held_out_are_not_trained_on(tmp_path: Path):
-    tiny_training.make_photos(tmp_path / "many", [(1, 2)] * 12)
+def test_images_that_are_held_out_are_not_trained_on(tmp_path: Path):
+    tiny_training.make_images(tmp_path / "many", [(1, 2)] * 12)
     source = open_source(DataConfig(path="many", held_out=0.5), base=tmp_path)
-    kept = {record.photo for record in source.records}
+    kept = {record.image for record in source.records}
     assert 0 < len(kept) < 12
-    assert not any(is_held_out(photo, 0.5) for photo in kept)
+    assert not any(is_held_out(image, 0.5) for image in kept)
     assert len(open_source(DataConfig(path="many"), base=tmp_path).records) == 12
-    with pytest.raises(DatasetError, match=r"many: no photo is left to train on; held_out is 1\.0"):
+    with pytest.raises(DatasetError, match=r"many: no image is left to train on; held_out is 1\.0"):
         open_source(DataConfig(path="many", held_out=1.0), base=tmp_path)
 
 

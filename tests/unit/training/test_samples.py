@@ -22,9 +22,9 @@ CROP = CropConfig(size=64, scales=(0.9, 1.2), fit="short side")
 
 @pytest.fixture
 def sources(tmp_path: Path) -> list[Source]:
-    """Two photos, and one that is drawn less often."""
-    two = open_dataset(tiny_training.make_photos(tmp_path / "two", [(CAT, SKY), (SKY, CAT)]))
-    one = open_dataset(tiny_training.make_photos(tmp_path / "one", [(CAT, VOID)]))
+    """Two images, and one that is drawn less often."""
+    two = open_dataset(tiny_training.make_images(tmp_path / "two", [(CAT, SKY), (SKY, CAT)]))
+    one = open_dataset(tiny_training.make_images(tmp_path / "one", [(CAT, VOID)]))
     return [
         Source(two, tuple(two.records), weight=0.7, unlabelled="void"),
         Source(one, tuple(one.records), weight=0.3, unlabelled="unknown"),
@@ -66,7 +66,7 @@ def test_unlabelled_pixels_are_what_their_data_set_says(sources: list[Source]):
     assert torch.equal(unknown.targets.labelled, unknown.targets.masks.any(0))
 
 
-def test_labels_of_another_size_than_their_photo_are_refused(sources: list[Source], tmp_path: Path):
+def test_labels_of_another_size_than_their_image_are_refused(sources: list[Source], tmp_path: Path):
     Image.fromarray(np.zeros((10, 12, 3), np.uint8)).save(tmp_path / "one" / "images" / "one0.png")
     told = r"the labels of images/one0\.png have 48 × 36 pixels, it has 12 × 10"
     with pytest.raises(DatasetError, match=told):

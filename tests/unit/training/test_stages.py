@@ -107,9 +107,9 @@ def stage_config(ovr: OvrConfig | None) -> StageConfig:
 def test_a_configuration_becomes_a_stage():
     assert stage_of(stage_config(None)) == STAGES["segmentation"]
     assert stage_of(stage_config(OvrConfig())) == STAGES["ovr"]
-    other = stage_of(stage_config(OvrConfig(weight=0.3, encoder_rate=0.5, train_temperature=False)))
+    other = stage_of(stage_config(OvrConfig(weight=0.3, encoder_lr_multiplier=0.5, train_temperature=False)))
     assert other.encoder_parts == ("visual_trunk",)
-    assert (other.encoder_rate, other.ovr_weight) == (0.5, 0.3)
+    assert (other.encoder_lr_multiplier, other.ovr_weight) == (0.5, 0.3)
     network = tiny_clip.make_network("convnext")
     assert "encoder.logit_scale" not in other.prepare(network)
     assert "text_classifier.logit_scale" in other.prepare(network)

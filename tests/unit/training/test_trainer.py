@@ -18,7 +18,7 @@ from ovrcoat.training.objective import Objective
 from ovrcoat.training.samples import Samples
 from ovrcoat.training.sources import Source
 from ovrcoat.training.stages import stage_of
-from ovrcoat.training.trainer import Habits, StageTrainer
+from ovrcoat.training.trainer import RunOptions, StageTrainer
 from tiny_training import CAT, SKY, ZEBRA
 
 WORDS = CategoryEmbeddings(torch.eye(2, 16), torch.tensor([0, 1]), 2)
@@ -56,9 +56,9 @@ Make = Callable[..., StageTrainer]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """A trainer of the same network on the same three photos at every call; settings as in a YAML file."""
+    """A trainer of the same network on the same three images at every call; settings as in a YAML file."""
     dataset = open_dataset(
-        tiny_training.make_photos(tmp_path / "full", [(CAT, SKY), (SKY, CAT), (CAT, ZEBRA)])
+        tiny_training.make_images(tmp_path / "full", [(CAT, SKY), (SKY, CAT), (CAT, ZEBRA)])
     )
     source = Source(dataset, tuple(dataset.records), weight=1.0, unlabelled="void")
 
@@ -74,7 +74,7 @@ def make(tmp_path: Path) -> Make:
             Samples([source], [Cropper(config.crop, category_numbers={CAT: 0, SKY: 1})], seed=0),
             accelerator=OneProcess(),
             seed=0,
-            habits=Habits(
+            options=RunOptions(
                 folder=tmp_path / folder,
                 save_every=2,
                 workers=0,
@@ -91,7 +91,7 @@ def state(trainer: StageTrainer) -> dict[str, Tensor]:
 
 
 def log(trainer: StageTrainer) -> list[dict[str, float]]:
-    return tiny_training.records(trainer.habits.folder / "log.jsonl")
+    return tiny_training.records(trainer.options.folder / "log.jsonl")
 
 
 @pytest.mark.parametrize("family", tiny_clip.FAMILIES)
@@ -153,7 +153,7 @@ def test_a_finished_run_does_nothing_more(make: Make):
 
 
 def test_the_gradient_is_clipped_as_a_whole(make: Make):
-    trainer = make(steps=1, schedule={"clip_norm": 0.01, "warm_up": 0, "learning_rate": 1.0})
+    trainer = make(steps=1, schedule={"max_grad_norm": 0.01, "warmup_steps": 0, "learning_rate": 1.0})
     before = state(trainer)
     trainer.optimiser = torch.optim.SGD(trainer.trained.values(), lr=1.0)
     trainer._peaks = [1.0]
@@ -171,8 +171,8 @@ def test_a_few_steps_teach_it(make: Make):
 
 
 def test_rates_follow_the_schedule_and_trackers_hear_of_every_step(make: Make):
-    schedule = {"warm_up": 2, "reference_batch_size": 1, "milestones": [0.6]}
-    trainer = make(steps=3, schedule=schedule, ovr={"encoder_rate": 0.5})
+    schedule = {"warmup_steps": 2, "reference_batch_size": 1, "milestones": [0.6]}
+    trainer = make(steps=3, schedule=schedule, ovr={"encoder_lr_multiplier": 0.5})
     trainer.run()
     assert [line["rate"] for line in log(trainer)] == pytest.approx([1e-3, 2e-3, 2e-4])
     rates = {group["lr"] for group in trainer.optimiser.param_groups}
@@ -200,9 +200,9 @@ def test_the_mean_of_the_weights_is_what_a_run_ends_with(make: Make):
     torch.testing.assert_close(state(averaged)["text_classifier.void_embedding"], expected)
 
 
-def test_photos_at_once_change_only_what_the_terms_are_divided_by(make: Make):
+def test_images_at_once_change_only_what_the_terms_are_divided_by(make: Make):
     """Each part is divided by its own masks: equal parts give the same."""
-    whole, parts = make("whole", steps=1), make("parts", steps=1, schedule={"photos_at_once": 1})
+    whole, parts = make("whole", steps=1), make("parts", steps=1, schedule={"micro_batch_size": 1})
     crops = [whole.samples[number] for number in range(4)]
     same = [crop for crop in crops if len(crop.targets.masks) == 2][:2]
     assert len(same) == 2
@@ -214,7 +214,7 @@ def test_photos_at_once_change_only_what_the_terms_are_divided_by(make: Make):
 
 
 @pytest.mark.parametrize("broken", ["loss", "gradient"])
-def test_a_number_that_is_none_stops_naming_step_terms_and_photos_and_keeps_the_weights(
+def test_a_number_that_is_none_stops_naming_step_terms_and_images_and_keeps_the_weights(
     make: Make, broken: str
 ):
     network = tiny_clip.make_network("convnext")
@@ -225,7 +225,7 @@ def test_a_number_that_is_none_stops_naming_step_terms_and_photos_and_keeps_the_
         network.mask_decoder.query_features.register_hook(lambda gradient: gradient * torch.nan)
     trainer = make(network=network, schedule={"ema": 0.5})
     before = state(trainer)
-    told = r"not finite at step 0: \{'category': .*nan.*\}; photos: images/full\d\.png, images/full\d\.png\."
+    told = r"not finite at step 0: \{'category': .*nan.*\}; images: images/full\d\.png, images/full\d\.png\."
     with pytest.raises(TrainingError, match=told):
         trainer.run()
     for name, tensor in state(trainer).items():

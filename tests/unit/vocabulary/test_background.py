@@ -11,7 +11,7 @@ from ovrcoat.vocabulary.catalog import match_key
 POOL = [category.name for category in default_pool()]
 
 
-def hidden(words: str, pool: str | None = None) -> set[str]:
+def background(words: str, pool: str | None = None) -> set[str]:
     source = default_pool() if pool is None else Vocabulary.parse(pool).categories
     return {category.name for category in negatives(Vocabulary.parse(words).categories, pool=source)}
 
@@ -44,7 +44,7 @@ def test_an_unknown_word_gets_all_of_them_by_one_name_each():
 )
 def test_rivals_are_left_out(words: str, gone: set[str]):
     assert gone <= set(POOL)
-    assert not gone & hidden(words)
+    assert not gone & background(words)
 
 
 @pytest.mark.parametrize(
@@ -57,11 +57,11 @@ def test_rivals_are_left_out(words: str, gone: set[str]):
     ],
 )
 def test_what_is_only_related_stays(words: str, kept: set[str]):
-    assert kept <= hidden(words)
+    assert kept <= background(words)
 
 
 def test_duplicates_of_the_pool_are_merged():
-    assert hidden("flurb", pool="dog, hound; Dogs; cat") == {"dog", "cat"}
+    assert background("flurb", pool="dog, hound; Dogs; cat") == {"dog", "cat"}
 
 
 def test_general_words_speak_of_the_pool():

@@ -12,11 +12,11 @@ def words(*names: str) -> Vocabulary:
     return Vocabulary(tuple(Category((name,), True, id) for id, name in enumerate(names, start=1)))
 
 
-def findings(vocabulary: Vocabulary) -> list[tuple[str, str]]:
+def issues(vocabulary: Vocabulary) -> list[tuple[str, str]]:
     return [(problem.level, problem.message) for problem in vocabulary.lint()]
 
 
-def test_good_words_have_no_findings():
+def test_good_words_have_no_issues():
     good = Vocabulary.parse("cat, kitty; Sofa; wall#stuff; café; 猫; 🐱; R2-D2; St. Paul's; می\u200cخواهم")
     assert good.lint() == ()
     good.check()
@@ -65,7 +65,7 @@ def test_errors_are_found_and_refused(vocabulary: Vocabulary, message: str):
     ],
 )
 def test_warnings_do_not_refuse(vocabulary: Vocabulary, message: str):
-    ((level, found),) = findings(vocabulary)
+    ((level, found),) = issues(vocabulary)
     assert level == "warning"
     assert message in found
     vocabulary.check()
@@ -88,17 +88,17 @@ def test_all_errors_come_at_once():
 
 def test_many_faults_stay_readable():
     vocabulary = words("cat", *("!" * n for n in range(1, 100)))
-    ((_, message),) = findings(vocabulary)
+    ((_, message),) = issues(vocabulary)
     assert "and 94 more" in message
     assert len(message) < 200
 
 
 def test_long_names_are_shortened_in_messages():
-    ((_, message),) = findings(words("cat", "!" * 500))
+    ((_, message),) = issues(words("cat", "!" * 500))
     assert len(message) < 200
 
 
 def test_presets_may_have_a_name_in_two_categories():
     assert Vocabulary.named("ade20k-847").lint() == ()
     shared = Vocabulary.named("ade20k-847").with_background("flurb, wall")
-    assert [level for level, _ in findings(shared)] == ["error"]
+    assert [level for level, _ in issues(shared)] == ["error"]

@@ -28,7 +28,7 @@ SAVED: dict[str, Any] = {
             "thing_from": "preset",
         }
     ],
-    "hidden": [
+    "background": [
         {"name": "sky", "synonyms": [], "isthing": False, "color": None, "id": 8, "thing_from": "given"}
     ],
 }
@@ -51,16 +51,18 @@ def test_a_coco_panoptic_file():
             {"supercategory": "indoor", "isthing": 1, "id": 23, "name": "sofa, couch"},
         ],
     }
-    categories, hidden = read_entries(data, origin="test")
+    categories, background = read_entries(data, origin="test")
     assert categories == (
         Entry(("wall",), is_thing=False, id=0, color=(120, 120, 120)),
         Entry(("sofa", "couch"), is_thing=True, id=23),
     )
-    assert hidden == ()
+    assert background == ()
 
 
 def test_hidden_words_in_a_file():
-    assert read_entries({"categories": ["cat"], "hidden": ["sky"]}, origin="test")[1] == (Entry(("sky",)),)
+    assert read_entries({"categories": ["cat"], "background": ["sky"]}, origin="test")[1] == (
+        Entry(("sky",)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ def test_saved_categories_come_back():
     assert write_category(cat) == SAVED["categories"][0]
 
 
-@pytest.mark.parametrize("key", ["name", "categories", "hidden"])
+@pytest.mark.parametrize("key", ["name", "categories", "background"])
 def test_a_saved_vocabulary_lacks_nothing(key: str):
     data = {name: value for name, value in SAVED.items() if name != key}
     with pytest.raises(VocabularyError, match=f"no saved vocabulary: {key}: Field required"):

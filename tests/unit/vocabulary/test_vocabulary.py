@@ -146,29 +146,29 @@ class TestBackground:
 
     def test_long_lists_get_none_unless_told(self):
         names = [f"word {number}" for number in range(SHORT)]
-        assert Vocabulary.of(*names).with_background().hidden == ()
-        assert Vocabulary.of(*names[1:]).with_background().hidden != ()
-        assert Vocabulary.of(*names).with_background("on").hidden != ()
+        assert Vocabulary.of(*names).with_background().background == ()
+        assert Vocabulary.of(*names[1:]).with_background().background != ()
+        assert Vocabulary.of(*names).with_background("on").background != ()
 
     @pytest.mark.parametrize("preset", list_presets())
     def test_presets_get_none(self, preset: str):
-        assert Vocabulary.named(preset).with_background().hidden == ()
+        assert Vocabulary.named(preset).with_background().background == ()
 
     def test_own_hidden_words_stay(self):
         words = Vocabulary.parse("cat").with_background("sky")
         assert words.with_background() is words
-        assert words.with_background("none").hidden == ()
+        assert words.with_background("none").background == ()
 
     def test_own_words_are_taken_as_they_are(self):
         words = Vocabulary.parse("black dog").with_background("dog, hound; sky#stuff")
-        assert [category.names for category in words.hidden] == [("dog", "hound"), ("sky",)]
+        assert [category.names for category in words.background] == [("dog", "hound"), ("sky",)]
 
     def test_of_a_preset_rivals_are_left_out(self):
         words = Vocabulary.parse("cars").with_background("cityscapes")
-        hidden = [category.name for category in words.hidden]
-        assert "person" in hidden
-        assert "car" not in hidden
-        assert len(hidden) < 19
+        background = [category.name for category in words.background]
+        assert "person" in background
+        assert "car" not in background
+        assert len(background) < 19
 
     def test_a_file_or_a_vocabulary(self, tmp_path: Path):
         path = tmp_path / "back.txt"
@@ -185,7 +185,7 @@ class TestSaving:
     @given(st.lists(st.text(min_size=1).map(lambda text: text[:50]), min_size=1, max_size=5), st.booleans())
     def test_what_is_saved_comes_back(self, names: list[str], is_thing: bool):
         category = Category(tuple(names), is_thing, 3, color=(0, 1, 2), thing_from="default")
-        vocabulary = Vocabulary((category,), hidden=(category,), name="x")
+        vocabulary = Vocabulary((category,), background=(category,), name="x")
         assert Vocabulary.from_dict(json.loads(json.dumps(vocabulary.to_dict()))) == vocabulary
 
     @pytest.mark.parametrize("preset", list_presets())

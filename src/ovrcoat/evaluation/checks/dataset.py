@@ -1,6 +1,6 @@
 """All faults of a labelled data set, gathered in one pass before any number is computed.
 
-Lists are checked whole; photos and label pictures are decoded one by one, in memory that does not grow.
+Lists are checked whole; images and label pictures are decoded one by one, in memory that does not grow.
 """
 
 from collections.abc import Callable
@@ -12,17 +12,18 @@ from tqdm import tqdm
 
 from ovrcoat.data import ade20k, cityscapes, coco, mapillary
 from ovrcoat.data.catalog import DATASETS, DEFAULT_SPLIT, find_root, open_dataset
-from ovrcoat.data.dataset import Dataset, ImageId
+from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.files import FileTree
-from ovrcoat.issues import Findings
 from ovrcoat.data.folder import DOCUMENT
 from ovrcoat.data.images import SUFFIXES
-from ovrcoat.formats.panoptic_json import parse_json
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.checks.dataset_faults import add_fault
+from ovrcoat.evaluation.checks.images import ImageChecker
 from ovrcoat.evaluation.checks.layout import LONG_SPLITS, Layout, check_layout
 from ovrcoat.evaluation.checks.panoptic import Annotation, check_annotations, check_categories
-from ovrcoat.evaluation.checks.images import PhotoCheck
+from ovrcoat.formats.annotations import ImageId
+from ovrcoat.formats.panoptic_json import parse_json
+from ovrcoat.issues import IssueList
 
 HOMES = {
     "coco": coco.HOME,
@@ -42,10 +43,10 @@ LABEL_SUFFIXES = (".png", ".tif", ".tiff")
 
 @dataclass(frozen=True, slots=True)
 class DatasetCheck:
-    """What was found, and how many photos were looked at."""
+    """What was found, and how many images were looked at."""
 
-    findings: Findings
-    photo_count: int
+    issues: IssueList
+    image_count: int
 
 
 def check_dataset(
@@ -58,40 +59,40 @@ def check_dataset(
 ) -> DatasetCheck:
     """Look for every known fault in a data set: a name or a path, as `open_dataset` takes them.
 
-    With `limit` only so many photos and label pictures are decoded; lists are always checked whole.
+    With `limit` only so many images and label pictures are decoded; lists are always checked whole.
 
     Raises:
         DatasetError: there is no such place, so there is nothing to check.
     """
-    findings = Findings()
+    issues = IssueList()
     name = str(data)
     tree = _find_tree(name, root)
     document = _read_document(name, tree, split=split or DEFAULT_SPLIT)
-    annotations = _check_document(document, findings)
+    annotations = _check_document(document, issues)
     with _bar("label files", progress=progress and name in DATASETS) as bar:
-        layout = Layout(tree, split or DEFAULT_SPLIT, document, findings, limit=limit, tick=bar.update)
+        layout = Layout(tree, split or DEFAULT_SPLIT, document, issues, limit=limit, tick=bar.update)
         check_layout(name, layout)
     try:
         dataset = open_dataset(data, root=root, split=split)
     except DatasetError as error:
-        add_fault(findings, "data-set-unusable", str(error))
-        return DatasetCheck(findings, 0)
+        add_fault(issues, "data-set-unusable", str(error))
+        return DatasetCheck(issues, 0)
     if name not in DATASETS:
-        _check_names(dataset, findings)
-    _check_unlisted(dataset, tree, findings)
-    check = PhotoCheck(dataset, tree, annotations, findings)
+        _check_names(dataset, issues)
+    _check_unlisted(dataset, tree, issues)
+    check = ImageChecker(dataset, tree, annotations, issues)
     records = dataset.records[:limit]
-    with _bar("photos", progress=progress, total=len(records)) as bar:
+    with _bar("images", progress=progress, total=len(records)) as bar:
         for record in records:
             check.add(record)
             bar.update()
     check.finish()
-    return DatasetCheck(findings, len(records))
+    return DatasetCheck(issues, len(records))
 
 
 def _bar(title: str, *, progress: bool, total: int | None = None) -> "tqdm[Any]":
     """A progress bar, on a terminal only."""
-    return tqdm(desc=title, total=total, unit="photo", disable=None if progress else True)
+    return tqdm(desc=title, total=total, unit="image", disable=None if progress else True)
 
 
 def _find_tree(name: str, root: str | Path | None) -> FileTree:
@@ -112,44 +113,42 @@ def _read_document(name: str, tree: FileTree, *, split: str) -> dict[str, Any]:
         return {}
 
 
-def _check_document(document: dict[str, Any], findings: Findings) -> dict[ImageId, Annotation]:
+def _check_document(document: dict[str, Any], issues: IssueList) -> dict[ImageId, Annotation]:
     """What the panoptic JSON says of its images; its annotations that can be used, by image id."""
     if not document:
         return {}
-    categories = check_categories(document, Findings())  # their faults are told by opening the data set
-    return check_annotations(document, side="truth", categories=categories, findings=findings)
+    categories = check_categories(document, IssueList())  # their faults are told by opening the data set
+    return check_annotations(document, side="truth", categories=categories, issues=issues)
 
 
-def _check_names(dataset: Dataset, findings: Findings) -> None:
+def _check_names(dataset: Dataset, issues: IssueList) -> None:
     """The words of a user's own categories; published lists have quirks that published numbers rest on."""
     first: dict[str, int] = {}
     for category in dataset.categories:
         key = category.name.casefold().strip()
         if key in first:
-            add_fault(
-                findings, "category-name-twice", f"{category.name!r}: ids {first[key]} and {category.id}"
-            )
+            add_fault(issues, "category-name-twice", f"{category.name!r}: ids {first[key]} and {category.id}")
         first.setdefault(key, category.id)
         if "panoptic" in dataset.tasks and category.thing_from != "given":
-            add_fault(findings, "isthing-guessed", f"{category.id} {category.name!r}")
+            add_fault(issues, "isthing-guessed", f"{category.id} {category.name!r}")
     for problem in dataset.vocabulary.lint():
-        add_fault(findings, "vocabulary-problem", problem.message)
+        add_fault(issues, "vocabulary-issue", problem.message)
 
 
-def _check_unlisted(dataset: Dataset, tree: FileTree, findings: Findings) -> None:
-    """Photos and label pictures that lie beside the listed ones."""
+def _check_unlisted(dataset: Dataset, tree: FileTree, issues: IssueList) -> None:
+    """Images and label pictures that lie beside the listed ones."""
     _compare_lists(
         tree,
-        {record.photo for record in dataset.records},
+        {record.image for record in dataset.records},
         suffixes=SUFFIXES,
-        tell=lambda path: add_fault(findings, "photo-without-labels", path),
+        tell=lambda path: add_fault(issues, "image-without-labels", path),
     )
     if "panoptic" in dataset.tasks:  # folders of semantic labels hold pictures of other kinds, too
         _compare_lists(
             tree,
             {record.labels for record in dataset.records},
             suffixes=LABEL_SUFFIXES,
-            tell=lambda path: add_fault(findings, "labels-without-photo", path),
+            tell=lambda path: add_fault(issues, "labels-without-image", path),
         )
 
 

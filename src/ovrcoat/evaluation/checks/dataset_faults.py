@@ -1,64 +1,64 @@
 """What can be wrong with the files of a labelled data set: every fault's code, level and words."""
 
-from ovrcoat.issues import Findings, Level
+from ovrcoat.issues import IssueList, Level
 
 # code → level; what it is, why it matters for the numbers, what to do
 FAULTS: dict[str, tuple[Level, str]] = {
     # any data set
     "data-set-unusable": ("error", "the data set cannot be opened"),
-    "photo-missing": (
+    "image-missing": (
         "error",
-        "a photo that has labels is missing: every number would leave it out; copy it to where it was looked "
+        "an image that has labels is missing: every number would leave it out; copy it to where it was looked "
         "for",
     ),
-    "photo-damaged": (
+    "image-damaged": (
         "error",
-        "a photo cannot be decoded: it is damaged, cut off or no picture; copy or download it again",
+        "an image cannot be decoded: it is damaged, cut off or no picture; copy or download it again",
     ),
-    "photo-rotated": (
+    "image-rotated": (
         "note",
-        "a photo is stored lying and turned upright by its EXIF orientation, as its labels are: programs "
+        "an image is stored lying and turned upright by its EXIF orientation, as its labels are: programs "
         "that overlook EXIF see it lying; ovrcoat does not",
     ),
     "labels-of-unrotated-photo": (
         "error",
-        "a photo is turned by its EXIF orientation but its labels were drawn on the photo as stored: they "
+        "an image is turned by its EXIF orientation but its labels were drawn on the image as stored: they "
         "would be compared with the wrong pixels; remove the orientation tag or turn the labels",
     ),
     "size-differs": (
         "error",
-        "labels have another size than their photo: no pixel can be compared; labels must have their "
-        "photo's width and height",
+        "labels have another size than their image: no pixel can be compared; labels must have their "
+        "image's width and height",
     ),
     "labels-missing": (
         "error",
-        "the label picture of a photo is missing: every number would leave the photo out; copy it to where "
+        "the label picture of an image is missing: every number would leave the image out; copy it to where "
         "it was looked for",
     ),
     "labels-unusable": (
         "error",
-        "the labels of a photo cannot be read as they should be: they are damaged, of another kind, or hold "
+        "the labels of an image cannot be read as they should be: they are damaged, of another kind, or hold "
         "what no category means",
     ),
     "areas-cost": (
         "note",
         "what the areas of the JSON do to panoptic quality, in percent; with right areas it would be 100",
     ),
-    "photo-without-labels": (
+    "image-without-labels": (
         "note",
-        "a photo has no labels, so it is not evaluated; add its labels if it should be",
+        "an image has no labels, so it is not evaluated; add its labels if it should be",
     ),
-    "labels-without-photo": (
+    "labels-without-image": (
         "warning",
         "a label picture belongs to no photo of the list, so it is not evaluated; was the list cut short?",
     ),
-    "photo-unlabelled": (
+    "image-unlabelled": (
         "note",
-        "all pixels of a photo are void or ignored: whatever is predicted there costs nothing",
+        "all pixels of an image are void or ignored: whatever is predicted there costs nothing",
     ),
     "all-ignored": (
         "error",
-        "no pixel of any photo has a category: every number would be undefined; check which values the "
+        "no pixel of any image has a category: every number would be undefined; check which values the "
         "labels hold and which one is ignored",
     ),
     "categories-differ": (
@@ -76,12 +76,12 @@ FAULTS: dict[str, tuple[Level, str]] = {
         "a category lacks isthing (0 or 1), so whether it counts as thing or stuff is guessed from its name; "
         "add it",
     ),
-    "vocabulary-problem": ("warning", "the names of the categories are doubtful"),
+    "vocabulary-issue": ("warning", "the names of the categories are doubtful"),
     # COCO
-    "photo-in-other-split": (
+    "image-in-other-split": (
         "error",
-        "a photo lies in the folder of another split: JSON and photos are not of one split; say the right "
-        "--split or move the photos",
+        "an image lies in the folder of another split: JSON and images are not of one split; say the right "
+        "--split or move the images",
     ),
     "coco-panoptic-inside": (
         "note",
@@ -115,7 +115,7 @@ FAULTS: dict[str, tuple[Level, str]] = {
     ),
     "ade20k-instance-png-missing": (
         "error",
-        "a photo lacks its PNG in annotations_instance/: its things would be void; "
+        "an image lacks its PNG in annotations_instance/: its things would be void; "
         "download the archive again",
     ),
     "ade20k-instance-class": (
@@ -137,7 +137,7 @@ FAULTS: dict[str, tuple[Level, str]] = {
     ),
     "cityscapes-city-missing": (
         "error",
-        "a city's folder is in leftImg8bit/ or in gtFine/ but not in both: its photos cannot be evaluated; "
+        "a city's folder is in leftImg8bit/ or in gtFine/ but not in both: its images cannot be evaluated; "
         "unpack the same cities of both archives",
     ),
     "cityscapes-label-unknown": (
@@ -190,7 +190,7 @@ FAULTS: dict[str, tuple[Level, str]] = {
 }
 
 
-def add_fault(findings: Findings, code: str, example: str) -> None:
+def add_fault(issues: IssueList, code: str, example: str) -> None:
     """Count one more fault of a kind of `FAULTS`."""
     level, message = FAULTS[code]
-    findings.add(code, message, example=example, level=level)
+    issues.add(code, message, example=example, level=level)

@@ -10,7 +10,6 @@ from jaxtyping import Int32
 from tqdm import tqdm
 
 from ovrcoat.data.files import DOCUMENT_LIMIT
-from ovrcoat.issues import Findings
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.checks.dataset_faults import add_fault
 from ovrcoat.evaluation.checks.panoptic import (
@@ -22,16 +21,22 @@ from ovrcoat.evaluation.checks.panoptic import (
     pixel_faults,
 )
 from ovrcoat.evaluation.checks.panoptic_faults import report
+from ovrcoat.evaluation.metrics.panoptic_quality import (
+    PanopticQuality,
+    count_overlap,
+    match_overlap,
+    with_areas,
+)
 from ovrcoat.evaluation.scoring.panoptic import PanopticSource, PngFaultError, read_id_map
-from ovrcoat.evaluation.metrics.panoptic_quality import PanopticQuality, count_overlap, match_overlap, with_areas
+from ovrcoat.issues import IssueList
 from ovrcoat.vocabulary import Category
 
 
 class TruthCheck:
     """Takes the id maps of a panoptic truth one after another; also scores the truth against itself."""
 
-    def __init__(self, findings: Findings) -> None:
-        self._findings = findings
+    def __init__(self, issues: IssueList) -> None:
+        self._issues = issues
         self._self_score = PanopticQuality()
 
     def add(self, truth: Annotation, id_map: Int32[np.ndarray, "height width"]) -> None:
@@ -39,7 +44,7 @@ class TruthCheck:
         overlap = count_overlap(id_map, id_map)
         for code, example in pixel_faults(Pair(truth, truth), overlap):
             if not code.startswith("prediction"):  # the truth again, standing in for a prediction
-                report(self._findings, code, example)
+                report(self._issues, code, example)
         areas = overlap.true_areas
         predicted = {segment.id: segment.category_id for segment in truth.segments if segment.id in areas}
         counted = with_areas(truth.segments, areas)
@@ -50,43 +55,43 @@ class TruthCheck:
         try:
             self._self_score.add(match_overlap(overlap, segments, predicted=predicted).tallies)
         except DatasetError as error:
-            report(self._findings, "area-impossible", f"image {truth.image_id!r}: {error}")
+            report(self._issues, "area-impossible", f"image {truth.image_id!r}: {error}")
 
     def finish(self, categories: tuple[Category, ...]) -> None:
         """Tell what wrong areas cost, if there are any."""
-        if "areas-differ" in self._findings:
+        if "areas-differ" in self._issues:
             pq = self._self_score.report(categories)["groups"]["All"]["pq"]
             text = "nothing counts" if pq is None else f"PQ of the truth against itself is {100 * pq:.2f}"
-            add_fault(self._findings, "areas-cost", text)
+            add_fault(self._issues, "areas-cost", text)
 
 
 def check_truth(
     truth: PanopticSource, *, limit: int | None = None, progress: bool = False
-) -> tuple[Findings, int]:
+) -> tuple[IssueList, int]:
     """All faults of a panoptic truth in files, and the number of images looked at.
 
     Raises:
         DatasetError: the JSON cannot be read: there is nothing to check.
     """
-    findings = Findings()
+    issues = IssueList()
     document = read_object(truth.json)
-    categories = check_categories(document, findings)
-    annotations = check_annotations(document, side="truth", categories=categories, findings=findings)
-    check = TruthCheck(findings)
+    categories = check_categories(document, issues)
+    annotations = check_annotations(document, side="truth", categories=categories, issues=issues)
+    check = TruthCheck(issues)
     count = len(annotations) if limit is None else min(limit, len(annotations))
     images = islice(annotations.values(), count)
-    for annotation in tqdm(images, total=count, unit="photo", disable=None if progress else True):
+    for annotation in tqdm(images, total=count, unit="image", disable=None if progress else True):
         path = truth.folder / annotation.file_name
         try:
             id_map, has_alpha = read_id_map(path)
         except PngFaultError as error:
-            report(findings, error.code, f"{path}: {error}")
+            report(issues, error.code, f"{path}: {error}")
             continue
         if has_alpha:
-            report(findings, "png-with-alpha", str(path))
+            report(issues, "png-with-alpha", str(path))
         check.add(annotation, id_map)
     check.finish(categories)
-    return findings, count
+    return issues, count
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Checks of a data set's photos, one by one: the photo, its labels, and what they say of each other."""
+"""Checks of a data set's images, one by one: the image, its labels, and what they say of each other."""
 
 import io
 import warnings
@@ -8,16 +8,17 @@ import numpy as np
 from jaxtyping import Int32
 from PIL import ExifTags, Image
 
-from ovrcoat.data.dataset import Dataset, ImageId, Record
+from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.files import FileTree
-from ovrcoat.issues import Findings
 from ovrcoat.data.images import read_image
 from ovrcoat.data.label_images import decode_ids
 from ovrcoat.data.truth import IGNORED
 from ovrcoat.errors import DatasetError, ImageError
 from ovrcoat.evaluation.checks.dataset_faults import add_fault
-from ovrcoat.evaluation.checks.panoptic import Annotation
 from ovrcoat.evaluation.checks.ground_truth import TruthCheck
+from ovrcoat.evaluation.checks.panoptic import Annotation
+from ovrcoat.formats.annotations import ImageId, Record
+from ovrcoat.issues import IssueList
 
 # what stands in a path of one split, and in the same path of the other
 OTHER_SPLITS = (("val2017/", "train2017/"), ("validation/", "training/"), ("/val/", "/train/"))
@@ -25,7 +26,7 @@ EIGHT_BIT_MODES = ("L", "P", "1")
 TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height; 1 is upright
 
 
-class PhotoCheck:
+class ImageChecker:
     """Takes a data set's records one after another; `finish` tells what only all of them can tell.
 
     `annotations` are those of the panoptic JSON that can be used; a data set without has none.
@@ -36,19 +37,19 @@ class PhotoCheck:
         dataset: Dataset,
         tree: FileTree,
         annotations: Mapping[ImageId, Annotation],
-        findings: Findings,
+        issues: IssueList,
     ) -> None:
         self._dataset = dataset
         self._tree = tree
         self._annotations = annotations
-        self._findings = findings
-        self._labelled = 0  # photos with at least one pixel of a category
+        self._issues = issues
+        self._labelled = 0  # images with at least one pixel of a category
         self._unlabelled = 0
-        self._truth = TruthCheck(findings)
+        self._truth = TruthCheck(issues)
 
     def add(self, record: Record) -> None:
-        """Look into the photo and the labels of one record."""
-        sizes = self._photo_sizes(record)
+        """Look into the image and the labels of one record."""
+        sizes = self._image_sizes(record)
         if not self._tree.exists(record.labels):
             self._tell("labels-missing", self._tree.describe(record.labels))
             return
@@ -62,45 +63,45 @@ class PhotoCheck:
             self._labelled += 1
         else:
             self._unlabelled += 1
-            self._tell("photo-unlabelled", record.labels)
+            self._tell("image-unlabelled", record.labels)
 
     def finish(self) -> None:
         """Tell what concerns all photos."""
         if self._unlabelled and not self._labelled:
-            self._tell("all-ignored", f"{self._unlabelled} photos")
+            self._tell("all-ignored", f"{self._unlabelled} images")
         self._truth.finish(self._dataset.categories)
 
     def _tell(self, code: str, example: str) -> None:
-        add_fault(self._findings, code, example)
+        add_fault(self._issues, code, example)
 
-    def _photo_sizes(self, record: Record) -> tuple[tuple[int, int], int] | None:
-        """The photo's (height, width) as viewers see it, and its EXIF orientation; None: a fault was told."""
-        if not self._tree.exists(record.photo):
-            self._photo_missing(record)
+    def _image_sizes(self, record: Record) -> tuple[tuple[int, int], int] | None:
+        """The image's (height, width) as viewers see it, and its EXIF orientation; None: a fault was told."""
+        if not self._tree.exists(record.image):
+            self._image_missing(record)
             return None
         try:
-            content = self._dataset.photo(record)
+            content = self._dataset.image(record)
             height, width, _ = read_image(content).pixels.shape
         except (DatasetError, ImageError) as error:
-            self._tell("photo-damaged", f"{record.photo}: {error}")
+            self._tell("image-damaged", f"{record.image}: {error}")
             return None
         return (height, width), _orientation(content)
 
-    def _photo_missing(self, record: Record) -> None:
+    def _image_missing(self, record: Record) -> None:
         for one, other in (*OTHER_SPLITS, *((other, one) for one, other in OTHER_SPLITS)):
-            elsewhere = record.photo.replace(one, other, 1)
-            if elsewhere != record.photo and self._tree.exists(elsewhere):
-                self._tell("photo-in-other-split", f"{record.photo}: there is {elsewhere}")
+            elsewhere = record.image.replace(one, other, 1)
+            if elsewhere != record.image and self._tree.exists(elsewhere):
+                self._tell("image-in-other-split", f"{record.image}: there is {elsewhere}")
                 return
-        self._tell("photo-missing", self._tree.describe(record.photo))
+        self._tell("image-missing", self._tree.describe(record.image))
 
     def _compare_sizes(
         self, record: Record, labels: tuple[int, ...], upright: tuple[int, int], orientation: int
     ) -> None:
-        where = f"{record.photo}: photo {_text(upright)}, labels {_text(labels)}"
+        where = f"{record.image}: image {_text(upright)}, labels {_text(labels)}"
         if labels == upright:
             if orientation != 1:
-                self._tell("photo-rotated", f"{record.photo}: orientation {orientation}")
+                self._tell("image-rotated", f"{record.image}: orientation {orientation}")
         elif orientation in TURNED and labels == upright[::-1]:
             self._tell("labels-of-unrotated-photo", where)
         else:

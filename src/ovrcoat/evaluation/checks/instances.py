@@ -8,10 +8,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from ovrcoat.issues import Findings, Level
 from ovrcoat.evaluation.checks.rle import MaskArea, MaskFault, is_number, measure_mask
+from ovrcoat.issues import IssueList, Level
 
-MOST_DETECTIONS = 100  # per photo and category: the last of COCO's maxDets 1, 10, 100
+MOST_DETECTIONS = 100  # per image and category: the last of COCO's maxDets 1, 10, 100
 
 # code → level, what it is, why it matters, what to do
 FAULTS: dict[str, tuple[Level, str]] = {
@@ -20,27 +20,27 @@ FAULTS: dict[str, tuple[Level, str]] = {
         "the ground truth lacks one of the lists images, annotations, categories, or an entry of them is no "
         "object: it is not COCO's instances format; convert it",
     ),
-    "no-images": ("error", "the ground truth lists no photos, so AP is undefined; check the file"),
+    "no-images": ("error", "the ground truth lists no images, so AP is undefined; check the file"),
     "no-annotations": (
         "warning",
         "the ground truth holds no annotation, so AP is undefined for every category; check the file",
     ),
     "image-id-invalid": (
         "error",
-        "a photo's id is neither a whole number nor text: annotations cannot be paired with it; renumber",
+        "an image's id is neither a whole number nor text: annotations cannot be paired with it; renumber",
     ),
     "image-id-text": (
         "note",
-        "photo ids are text: pycocotools takes them in part only; ovrcoat renumbers them before scoring",
+        "image ids are text: pycocotools takes them in part only; ovrcoat renumbers them before scoring",
     ),
     "image-listed-twice": (
         "error",
-        "a photo id stands twice in the list of photos: its annotations are counted for one or for both; "
+        "an image id stands twice in the list of images: its annotations are counted for one or for both; "
         "remove the repeat",
     ),
     "image-size-missing": (
         "error",
-        "a photo lacks width or height: masks cannot be checked, nor polygons drawn; add both, in pixels",
+        "an image lacks width or height: masks cannot be checked, nor polygons drawn; add both, in pixels",
     ),
     "category-invalid": (
         "error",
@@ -67,7 +67,7 @@ FAULTS: dict[str, tuple[Level, str]] = {
     ),
     "annotation-image-unknown": (
         "error",
-        "an annotation belongs to a photo that is not listed: it is never counted; add the photo "
+        "an annotation belongs to an image that is not listed: it is never counted; add the image "
         "or remove it",
     ),
     "annotation-category-unknown": (
@@ -99,8 +99,8 @@ FAULTS: dict[str, tuple[Level, str]] = {
     ),
     "mask-size-differs": (
         "error",
-        "an annotation's mask has another size than its photo: its overlap with any detection is undefined; "
-        "write it at the photo's size, [height, width]",
+        "an annotation's mask has another size than its image: its overlap with any detection is undefined; "
+        "write it at the image's size, [height, width]",
     ),
     "polygon-too-few-points": (
         "error",
@@ -123,12 +123,12 @@ FAULTS: dict[str, tuple[Level, str]] = {
     ),
     "result-image-unknown": (
         "error",
-        "a result belongs to a photo that the ground truth does not list: the files are not of one data set "
+        "a result belongs to an image that the ground truth does not list: the files are not of one data set "
         "or split; score against the right file",
     ),
     "image-id-type-differs": (
         "error",
-        'photo ids are numbers in one file and text in the other (1 and "1"): no result would be paired; '
+        'image ids are numbers in one file and text in the other (1 and "1"): no result would be paired; '
         "write the ids of the ground truth",
     ),
     "result-category-unknown": (
@@ -146,8 +146,8 @@ FAULTS: dict[str, tuple[Level, str]] = {
     ),
     "result-mask-size-differs": (
         "error",
-        "a result's mask has another size than its photo: its overlap is undefined; resize masks to the "
-        "photo's size before encoding, [height, width]",
+        "a result's mask has another size than its image: its overlap is undefined; resize masks to the "
+        "image's size before encoding, [height, width]",
     ),
     "result-polygon-too-few-points": (
         "error",
@@ -177,24 +177,24 @@ FAULTS: dict[str, tuple[Level, str]] = {
     ),
     "result-twice": (
         "warning",
-        "a result stands twice (same photo, category and mask): the second one is a false positive and "
+        "a result stands twice (same image, category and mask): the second one is a false positive and "
         "lowers AP; was a file joined to itself?",
     ),
     "more-than-100-detections": (
         "note",
-        "a photo has more than 100 detections of one category: only the 100 with the highest scores are "
+        "an image has more than 100 detections of one category: only the 100 with the highest scores are "
         "looked at",
     ),
 }
 
 
-def check_instances(truth: dict[str, Any], results: list[Any] | None) -> Findings:
+def check_instances(truth: dict[str, Any], results: list[Any] | None) -> IssueList:
     """All faults of a ground truth and, if given, of the results for it; both as `json.load` gives them."""
     check = _InstanceCheck()
     check.truth(truth)
     if results is not None:
         check.results(results)
-    return check.findings
+    return check.issues
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +209,8 @@ class _InstanceCheck:
     """Goes through the files once, in their order."""
 
     def __init__(self) -> None:
-        self.findings = Findings()
-        self._sizes: dict[int | str, tuple[int, int] | None] = {}  # photo id → (height, width)
+        self.issues = IssueList()
+        self._sizes: dict[int | str, tuple[int, int] | None] = {}  # image id → (height, width)
         self._categories: set[int] = set()
         self._annotation_ids: set[int] = set()
 
@@ -244,17 +244,17 @@ class _InstanceCheck:
             per_class[image_id, category_id] += 1
             mask = hash((image_id, category_id, str(result.get("segmentation"))))
             if mask in seen:
-                self._add("result-twice", f"{place}: photo {image_id!r}, category {category_id!r}")
+                self._add("result-twice", f"{place}: image {image_id!r}, category {category_id!r}")
             seen.add(mask)
         for (image_id, category_id), count in per_class.items():
             if count > MOST_DETECTIONS:
                 self._add(
-                    "more-than-100-detections", f"photo {image_id!r}, category {category_id!r}: {count}"
+                    "more-than-100-detections", f"image {image_id!r}, category {category_id!r}: {count}"
                 )
 
     def _add(self, code: str, example: str) -> None:
         level, message = FAULTS[code]
-        self.findings.add(code, message, example=example, level=level)
+        self.issues.add(code, message, example=example, level=level)
 
     def _entries(self, document: dict[str, Any], key: str) -> list[dict[str, Any]]:
         entries = document.get(key)
@@ -278,7 +278,7 @@ class _InstanceCheck:
         height, width = image.get("height"), image.get("width")
         known = type(height) is int and type(width) is int and height > 0 and width > 0
         if not known:
-            self._add("image-size-missing", f"photo {image_id!r}: width {width!r}, height {height!r}")
+            self._add("image-size-missing", f"image {image_id!r}: width {width!r}, height {height!r}")
         self._sizes[image_id] = (height, width) if known else None  # type: ignore[assignment]
 
     def _category(self, category: dict[str, Any]) -> None:
@@ -294,7 +294,7 @@ class _InstanceCheck:
         self._annotation_id(annotation.get("id"), place=place)
         image_id, category_id = _id(annotation.get("image_id")), _id(annotation.get("category_id"))
         if image_id not in self._sizes:
-            self._add("annotation-image-unknown", f"{place}: photo {annotation.get('image_id')!r}")
+            self._add("annotation-image-unknown", f"{place}: image {annotation.get('image_id')!r}")
         if category_id not in self._categories:
             self._add("annotation-category-unknown", f"{place}: category {annotation.get('category_id')!r}")
         if annotation.get("iscrowd") not in (0, 1):
@@ -339,9 +339,9 @@ class _InstanceCheck:
         if image_id is not None and image_id in self._sizes:
             size = self._sizes[image_id]
         elif image_id is not None and _other_type(image_id) in self._sizes:
-            self._add("image-id-type-differs", f"{place}: photo {image_id!r}")
+            self._add("image-id-type-differs", f"{place}: image {image_id!r}")
         else:
-            self._add("result-image-unknown", f"{place}: photo {result.get('image_id')!r}")
+            self._add("result-image-unknown", f"{place}: image {result.get('image_id')!r}")
         if category_id not in self._categories:
             self._add("result-category-unknown", f"{place}: category {result.get('category_id')!r}")
         self._score(result, place=place)

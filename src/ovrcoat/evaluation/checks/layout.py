@@ -15,11 +15,11 @@ from jaxtyping import Int32
 from PIL import Image
 
 from ovrcoat.data.files import FileTree
-from ovrcoat.issues import Findings
 from ovrcoat.data.label_images import decode_channels, decode_values
-from ovrcoat.formats.panoptic_json import check_categories
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.checks.dataset_faults import add_fault
+from ovrcoat.formats.panoptic_json import check_categories
+from ovrcoat.issues import IssueList
 from ovrcoat.vocabulary import Vocabulary
 
 LONG_SPLITS = {"train": "training", "val": "validation"}  # as ADE20K and Mapillary call them
@@ -38,20 +38,20 @@ class Layout:
 
     Attributes:
         document: the split's panoptic JSON, `{}` if there is none.
-        limit: look into the pictures of so many photos at most.
-        tick: called once per photo whose pictures were looked into.
+        limit: look into the pictures of so many images at most.
+        tick: called once per image whose pictures were looked into.
     """
 
     tree: FileTree
     split: str
     document: dict[str, Any]
-    findings: Findings
+    issues: IssueList
     limit: int | None = None
     tick: Callable[[], object] = lambda: None
 
     def add(self, code: str, example: str) -> None:
         """Count one more fault."""
-        add_fault(self.findings, code, example)
+        add_fault(self.issues, code, example)
 
     def values(self, path: str) -> Int32[np.ndarray, "height width"] | None:
         """The numbers in a label picture; None if it is not there, or damaged, which is told."""
@@ -78,7 +78,7 @@ def check_layout(name: str, layout: Layout) -> None:
 
 
 def _segments_of(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """All segments of a panoptic JSON with their photo's id, however damaged the document is."""
+    """All segments of a panoptic JSON with their image's id, however damaged the document is."""
     for annotation in _entries(document.get("annotations")):
         for segment in _entries(annotation.get("segments_info")):
             yield str(annotation.get("image_id")), segment
@@ -126,7 +126,7 @@ def _check_ade20k(layout: Layout) -> None:
     ):
         if not layout.tree.list(f"{folder}/{long}", suffixes=(".png",)):
             layout.add(code, f"{folder}/{long}")
-    has_instances = "ade20k-instances-missing" not in layout.findings
+    has_instances = "ade20k-instances-missing" not in layout.issues
     for place in (layout.tree.root, layout.tree.root.parent):
         if (place / "ade" / "ADE20K_2021_17_01").is_dir():
             layout.add("ade20k-full-extra-folder", str(place / "ade" / "ADE20K_2021_17_01"))
@@ -176,13 +176,13 @@ def _check_cityscapes(layout: Layout) -> None:
     elif not layout.document and layout.tree.exists(f"gtFine/cityscapes_panoptic_{split}_trainId.json"):
         layout.add("cityscapes-train-ids", f"gtFine/cityscapes_panoptic_{split}_trainId.json is the only one")
     _check_groups(layout)
-    photos = {
+    images = {
         PurePosixPath(p).parent.name for p in layout.tree.list(f"leftImg8bit/{split}", suffixes=(".png",))
     }
     labels = {PurePosixPath(p).parent.name for p in layout.tree.list(f"gtFine/{split}", suffixes=(".png",))}
-    for city in sorted(labels - photos):
+    for city in sorted(labels - images):
         layout.add("cityscapes-city-missing", f"leftImg8bit/{split}/{city}")
-    for city in sorted(photos - labels) if labels else ():  # without any, panoptic files alone are used
+    for city in sorted(images - labels) if labels else ():  # without any, panoptic files alone are used
         layout.add("cityscapes-city-missing", f"gtFine/{split}/{city}")
     for stem in layout.first(f"gtFine/{split}", "_gtFine_labelIds.png"):
         _check_cityscapes_labels(layout, f"gtFine/{split}/{stem}_gtFine")
@@ -194,11 +194,11 @@ def _check_groups(layout: Layout) -> None:
         ids = segment.get("id"), segment.get("category_id")
         is_group = all(type(id) is int and id in things for id in ids)
         if is_group and segment.get("iscrowd") == 0:
-            layout.add("cityscapes-group-not-crowd", f"photo {image_id}, segment {ids[0]}")
+            layout.add("cityscapes-group-not-crowd", f"image {image_id}, segment {ids[0]}")
 
 
 def _check_cityscapes_labels(layout: Layout, start: str) -> None:
-    """The three pictures of a photo: label ids, train ids and instance ids."""
+    """The three pictures of an image: label ids, train ids and instance ids."""
     labels = layout.values(f"{start}_labelIds.png")
     if labels is None:
         return

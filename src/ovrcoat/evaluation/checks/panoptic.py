@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Literal, TypeGuard
 
-from ovrcoat.data.dataset import ImageId
-from ovrcoat.issues import Findings
-from ovrcoat.data.truth import TrueSegment
 from ovrcoat.evaluation.checks.panoptic_faults import ID_LIMIT, Fault, report
 from ovrcoat.evaluation.metrics.panoptic_quality import VOID, Overlap
+from ovrcoat.formats.annotations import ImageId, TrueSegment
+from ovrcoat.issues import IssueList
 from ovrcoat.vocabulary import Category
 
 Side = Literal["truth", "prediction"]
@@ -40,26 +39,26 @@ class Pair:
     listed_size: tuple[object, object] | None = None
 
 
-def check_categories(document: Mapping[str, Any], findings: Findings) -> tuple[Category, ...]:
+def check_categories(document: Mapping[str, Any], issues: IssueList) -> tuple[Category, ...]:
     """The usable categories of the truth."""
     entries = document.get("categories")
     if not isinstance(entries, list) or not entries:
-        report(findings, "json-not-panoptic", "the truth has no list of categories")
+        report(issues, "json-not-panoptic", "the truth has no list of categories")
         return ()
     categories: dict[int, Category] = {}
     for place, entry in enumerate(entries):
         id = entry.get("id") if isinstance(entry, dict) else None
         if not _is_whole(id):
-            report(findings, "category-invalid", f"entry {place}: {str(entry)[:80]}")
+            report(issues, "category-invalid", f"entry {place}: {str(entry)[:80]}")
             continue
         if id in categories:
-            report(findings, "category-twice", f"category {id}")
+            report(issues, "category-twice", f"category {id}")
         is_thing = entry.get("isthing")
         if is_thing not in (0, 1):
-            report(findings, "isthing-missing", f"category {id}: isthing is {_shown(is_thing)}")
+            report(issues, "isthing-missing", f"category {id}: isthing is {_shown(is_thing)}")
         name = entry.get("name")
         if not isinstance(name, str) or not name:
-            report(findings, "category-name-missing", f"category {id}")
+            report(issues, "category-name-missing", f"category {id}")
             name = str(id)
         synonyms = entry.get("synonyms")  # our own files have them
         more = [text for text in synonyms if isinstance(text, str)] if isinstance(synonyms, list) else []
@@ -68,34 +67,34 @@ def check_categories(document: Mapping[str, Any], findings: Findings) -> tuple[C
 
 
 def check_annotations(
-    document: Mapping[str, Any], *, side: Side, categories: Sequence[Category], findings: Findings
+    document: Mapping[str, Any], *, side: Side, categories: Sequence[Category], issues: IssueList
 ) -> dict[ImageId, Annotation]:
     """The usable annotations by image id; of repeats the first."""
     entries = document.get("annotations")
     if not isinstance(entries, list):
-        report(findings, "json-not-panoptic", f"the {side} has no list of annotations")
+        report(issues, "json-not-panoptic", f"the {side} has no list of annotations")
         return {}
     if not entries:
-        report(findings, "no-truth" if side == "truth" else "no-predictions", f"the {side}'s list is empty")
+        report(issues, "no-truth" if side == "truth" else "no-predictions", f"the {side}'s list is empty")
     known = {category.id: category.is_thing for category in categories}
     annotations: dict[ImageId, Annotation] = {}
     files: set[str] = set()
     for place, entry in enumerate(entries):
         if not _is_annotation(entry):
-            report(findings, "annotation-invalid", f"{side}, annotation {place}: {str(entry)[:80]}")
+            report(issues, "annotation-invalid", f"{side}, annotation {place}: {str(entry)[:80]}")
             continue
         image_id, file_name = entry["image_id"], entry["file_name"]
         where = f"{side}, image {image_id!r}"
         if image_id in annotations:
-            report(findings, f"{side}-image-twice", where)
+            report(issues, f"{side}-image-twice", where)
             continue
         if _leads_outside(file_name):
-            report(findings, "file-outside", f"{where}: {file_name!r}")
+            report(issues, "file-outside", f"{where}: {file_name!r}")
             continue
         if file_name in files:
-            report(findings, "file-twice", f"{where}: {file_name}")
+            report(issues, "file-twice", f"{where}: {file_name}")
         files.add(file_name)
-        segments = _check_segments(entry["segments_info"], known, side=side, where=where, findings=findings)
+        segments = _check_segments(entry["segments_info"], known, side=side, where=where, issues=issues)
         annotations[image_id] = Annotation(image_id, file_name, segments)
     return annotations
 
@@ -105,7 +104,7 @@ def pair_up(
     predictions: Mapping[ImageId, Annotation],
     *,
     images: object,
-    findings: Findings,
+    issues: IssueList,
 ) -> tuple[Pair, ...]:
     """Truth and prediction by image id, in the order of the truth; `images` is the truth's list of images."""
     listed = {
@@ -114,16 +113,16 @@ def pair_up(
         if isinstance(entry, dict) and _is_image_id(entry.get("id"))
     }
     for image_id in listed.keys() - truths.keys() if truths else ():
-        report(findings, "image-unlabelled", f"image {image_id!r}")
+        report(issues, "image-unlabelled", f"image {image_id!r}")
     as_text = {str(image_id): image_id for image_id in predictions if image_id not in truths}
     lost = [image_id for image_id in truths if image_id not in predictions] if predictions else []
     for image_id in lost:
         if (other := as_text.pop(str(image_id), None)) is not None:
-            report(findings, "image-id-type", f"{image_id!r} in the truth, {other!r} in the prediction")
+            report(issues, "image-id-type", f"{image_id!r} in the truth, {other!r} in the prediction")
         else:
-            report(findings, "prediction-missing", f"image {image_id!r}")
+            report(issues, "prediction-missing", f"image {image_id!r}")
     for other in as_text.values() if truths else ():
-        report(findings, "prediction-extra", f"image {other!r}")
+        report(issues, "prediction-extra", f"image {other!r}")
     return tuple(
         Pair(truth, predictions[image_id], listed.get(image_id))
         for image_id, truth in truths.items()
@@ -153,22 +152,22 @@ def pixel_faults(pair: Pair, overlap: Overlap) -> Iterable[Fault]:
 
 
 def _check_segments(
-    entries: list[Any], known: Mapping[int, bool], *, side: Side, where: str, findings: Findings
+    entries: list[Any], known: Mapping[int, bool], *, side: Side, where: str, issues: IssueList
 ) -> tuple[TrueSegment, ...]:
     segments: dict[int, TrueSegment] = {}
     repeats: Counter[tuple[str, int]] = Counter()  # (code, category id), said once per image
     for entry in entries:
         id = entry.get("id") if isinstance(entry, dict) else None
         if (fault := _id_fault(id)) is not None:
-            report(findings, fault, f"{where}: {str(entry)[:80]}")
+            report(issues, fault, f"{where}: {str(entry)[:80]}")
             continue
         assert isinstance(id, int), "_id_fault has seen to it"
         place = f"{where}, segment {id}"
         if id in segments:
-            report(findings, "segment-id-twice", place)
+            report(issues, "segment-id-twice", place)
             continue
-        category_id = _category_id(entry, known, side=side, place=place, findings=findings)
-        is_crowd, area = _truth_values(entry, place, findings) if side == "truth" else (False, NOT_GIVEN)
+        category_id = _category_id(entry, known, side=side, place=place, issues=issues)
+        is_crowd, area = _truth_values(entry, place, issues) if side == "truth" else (False, NOT_GIVEN)
         segments[id] = TrueSegment(id, category_id, area, is_crowd)
         if is_crowd:
             repeats["crowd-twice", category_id] += 1
@@ -176,35 +175,35 @@ def _check_segments(
             repeats["stuff-in-pieces", category_id] += 1
     for (code, category_id), count in repeats.items():
         if count > 1:
-            report(findings, code, f"{where}, category {category_id}: {count} segments")
+            report(issues, code, f"{where}, category {category_id}: {count} segments")
     return tuple(segments.values())
 
 
 def _category_id(
-    entry: Mapping[str, Any], known: Mapping[int, bool], *, side: Side, place: str, findings: Findings
+    entry: Mapping[str, Any], known: Mapping[int, bool], *, side: Side, place: str, issues: IssueList
 ) -> int:
     """The segment's category, -1 for nonsense: the segment stays, so that its pixels are no second fault."""
     category_id = entry.get("category_id")
     if not _is_whole(category_id):
-        report(findings, "category-id-invalid", f"{place}: category_id is {_shown(category_id)}")
+        report(issues, "category-id-invalid", f"{place}: category_id is {_shown(category_id)}")
         return -1
     if category_id not in known:
         ids = ", ".join(map(str, list(known)[:SHOWN])) + (" …" if len(known) > SHOWN else "")
-        report(findings, f"{side}-category-unknown", f"{place}: category {category_id}; known: {ids}")
+        report(issues, f"{side}-category-unknown", f"{place}: category {category_id}; known: {ids}")
     return category_id
 
 
-def _truth_values(entry: Mapping[str, Any], place: str, findings: Findings) -> tuple[bool, int]:
+def _truth_values(entry: Mapping[str, Any], place: str, issues: IssueList) -> tuple[bool, int]:
     """Crowd or not, and the area."""
     is_crowd, area = entry.get("iscrowd"), entry.get("area")
     if is_crowd is None:
-        report(findings, "iscrowd-missing", place)
+        report(issues, "iscrowd-missing", place)
     elif is_crowd not in (0, 1):
-        report(findings, "iscrowd-invalid", f"{place}: {_shown(is_crowd)}")
+        report(issues, "iscrowd-invalid", f"{place}: {_shown(is_crowd)}")
     if isinstance(area, float) and area.is_integer():
         area = int(area)
     if not _is_whole(area) or area < 0:
-        report(findings, "area-missing", f"{place}: area is {_shown(area)}")
+        report(issues, "area-missing", f"{place}: area is {_shown(area)}")
         area = NOT_GIVEN
     return is_crowd == 1, area
 

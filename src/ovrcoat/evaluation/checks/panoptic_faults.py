@@ -1,7 +1,7 @@
 """Every fault of panoptic files that is known, and how it is told: codes for programs, words for people."""
 
-from ovrcoat.issues import Findings, Level
 from ovrcoat.errors import DatasetError
+from ovrcoat.issues import IssueList, Level
 
 ID_LIMIT = 1 << 24  # three bytes of a pixel hold an id
 
@@ -154,19 +154,19 @@ FAULTS: dict[str, tuple[Level, str]] = {
 }
 
 
-def report(findings: Findings, code: str, example: str) -> None:
+def report(issues: IssueList, code: str, example: str) -> None:
     """Gather one fault."""
     level, message = FAULTS[code]
-    findings.add(code, message, example=example, level=level)
+    issues.add(code, message, example=example, level=level)
 
 
-def refuse_errors(findings: Findings, *, subject: str) -> None:
+def refuse_errors(issues: IssueList, *, subject: str) -> None:
     """Stop if there are errors.
 
     Raises:
         DatasetError: all errors, then all warnings, one per line.
     """
-    if errors := findings.of("error"):
-        lines = [f"- {finding}" for finding in errors]
-        lines += [f"- warning: {finding}" for finding in findings.of("warning")]
+    if errors := issues.of("error"):
+        lines = [f"- {issue}" for issue in errors]
+        lines += [f"- warning: {issue}" for issue in issues.of("warning")]
         raise DatasetError("\n".join([f"{subject} cannot be scored:", *lines]))

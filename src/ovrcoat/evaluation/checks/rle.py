@@ -32,7 +32,7 @@ class MaskFault:
 def measure_mask(segmentation: object, *, size: tuple[int, int] | None) -> MaskArea | MaskFault:
     """The area of `segmentation`: a dict of run lengths (packed text or a list) or a list of polygons.
 
-    `size` is (height, width) of the photo in pixels; None if it is not known: nothing is compared with it.
+    `size` is (height, width) of the image in pixels; None if it is not known: nothing is compared with it.
     """
     if isinstance(segmentation, dict):
         return _measure_runs(segmentation, size=size)
@@ -50,7 +50,7 @@ def _measure_runs(segmentation: dict[Any, Any], *, size: tuple[int, int] | None)
     if size is not None and tuple(own) != size:
         turned = ", height and width exchanged" if (own[1], own[0]) == size else ""
         return MaskFault(
-            "size-differs", f"mask {own[1]} × {own[0]}, photo {size[1]} × {size[0]} (width × height){turned}"
+            "size-differs", f"mask {own[1]} × {own[0]}, image {size[1]} × {size[0]} (width × height){turned}"
         )
     runs = _runs(segmentation.get("counts"))
     if runs is None:

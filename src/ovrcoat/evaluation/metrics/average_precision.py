@@ -1,6 +1,6 @@
 """Mask AP as COCO's own code (pycocotools) computes it, behind checks of what it takes silently.
 
-Before it sees the files, photos and annotations are numbered anew: it knows only some text ids, and takes a
+Before it sees the files, images and annotations are numbered anew: it knows only some text ids, and takes a
 match with annotation 0 for none. Boxes are left out, so that a detection's size class comes from its mask.
 """
 
@@ -15,9 +15,9 @@ import numpy as np
 
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.checks.instances import check_instances
-from ovrcoat.system.optional_imports import require
+from ovrcoat.system.optional_imports import import_optional
 
-MAX_BYTES = 2 * 2**30  # results of COCO's 5,000 photos, 100 masks each, take about 200 MB
+MAX_BYTES = 2 * 2**30  # results of COCO's 5,000 images, 100 masks each, take about 200 MB
 STATISTICS = (  # COCOeval.stats in its order: AP over IoU 0.50:0.05:0.95, by IoU, by size; recall likewise
     *("AP", "AP50", "AP75", "APs", "APm", "APl"),
     *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
@@ -26,19 +26,19 @@ Json = dict[str, Any]
 
 
 class InstanceAp:
-    """Gathers detections photo by photo; `truth` is in COCO's instances format, of the photos evaluated.
+    """Gathers detections image by image; `truth` is in COCO's instances format, of the images evaluated.
 
     Raises:
         MissingExtraError: pycocotools is not installed: better known before the work than after it.
     """
 
     def __init__(self, truth: Json) -> None:
-        require("pycocotools.cocoeval", extra="coco")
+        import_optional("pycocotools.cocoeval", extra="coco")
         self._truth = truth
         self._detections: list[Json] = []
 
     def add(self, image_id: int | str, detections: Sequence[Json]) -> None:
-        """Take one photo's detections in COCO's results form: category_id, segmentation, score."""
+        """Take one image's detections in COCO's results form: category_id, segmentation, score."""
         self._detections += [{**detection, "image_id": image_id} for detection in detections]
 
     def report(self) -> Json:
@@ -54,7 +54,7 @@ def score_instances(truth_json: Path, prediction_json: Path) -> Json:
     """Score a file of COCO results against one of COCO instances.
 
     The result has `stats` (the twelve statistics) and `per_class` (AP, AP50 by category id as text), in
-    percent, None where nothing is defined; and `findings`. If an annotation has the id 0, these are the
+    percent, None where nothing is defined; and `issues`. If an annotation has the id 0, these are the
     reference's numbers, which take a match with it for none, and `renumbered` holds both as they should be.
 
     Raises:
@@ -66,20 +66,20 @@ def score_instances(truth_json: Path, prediction_json: Path) -> Json:
 
 
 def _score(truth: Json, results: list[Any]) -> Json:
-    findings = check_instances(truth, results)
-    findings.raise_errors("the instances")
+    issues = check_instances(truth, results)
+    issues.raise_errors("the instances")
     report = _evaluate(truth, results, renumber_annotations=False)
-    if "annotation-id-zero" in findings:
+    if "annotation-id-zero" in issues:
         report["renumbered"] = _evaluate(truth, results, renumber_annotations=True)
     return report | {
         "n_images": len(truth["images"]),
-        "findings": [finding.to_dict() for finding in findings],
+        "issues": [issue.to_dict() for issue in issues],
     }
 
 
 def _evaluate(truth: Json, results: Sequence[Json], *, renumber_annotations: bool) -> Json:
     """Run COCOeval on checked data."""
-    evaluation = require("pycocotools.cocoeval", extra="coco")
+    evaluation = import_optional("pycocotools.cocoeval", extra="coco")
     images = sorted(truth["images"], key=lambda image: (isinstance(image["id"], str), image["id"]))
     number_of = {image["id"]: number for number, image in enumerate(images, start=1)}
     size_of = {image["id"]: (image["height"], image["width"]) for image in images}
@@ -112,7 +112,7 @@ def _evaluate(truth: Json, results: Sequence[Json], *, renumber_annotations: boo
 
 def _index(dataset: Json) -> Any:
     """A COCO object around data in memory; its own `loadRes` stops at an empty list."""
-    coco = require("pycocotools.coco", extra="coco").COCO()
+    coco = import_optional("pycocotools.coco", extra="coco").COCO()
     coco.dataset = dataset
     coco.createIndex()
     return coco
@@ -120,7 +120,7 @@ def _index(dataset: Json) -> Any:
 
 def _detection(result: Json, size: tuple[int, int]) -> Json:
     """What COCOeval needs of a result: the mask as packed run lengths, its area, the score; no box."""
-    codec = require("pycocotools.mask", extra="coco")
+    codec = import_optional("pycocotools.mask", extra="coco")
     mask = result["segmentation"]
     if isinstance(mask, list):
         mask = codec.merge(codec.frPyObjects(mask, *size))

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.segmentation.postprocess import Explanation
-from ovrcoat.data.truth import PanopticTruth, TrueSegment, replace_ids
+from ovrcoat.data.truth import PanopticTruth, replace_ids
 from ovrcoat.evaluation.metrics.panoptic_quality import Match
-from ovrcoat.postprocessing.mask_status import Fate, MaskFate
+from ovrcoat.formats.annotations import TrueSegment
 from ovrcoat.postprocessing.mask_overlaps import Overlaps
+from ovrcoat.postprocessing.mask_status import ExplainedMask, MaskStatus
+from ovrcoat.segmentation.postprocess import Explanation
 
 GOOD_IOU = 0.5  # a mask is good if its IoU is above this: the rule by which PQ calls a segment found
 
@@ -29,7 +30,7 @@ class Outcome(StrEnum):
     VOID = "void"
     VOID_MISNAMED = "void, misnamed"
     BELOW_THRESHOLD = "below threshold"
-    HIDDEN = "hidden word"
+    HIDDEN = "background class"
     OVERLAP = "overlap"
     MISNAMED = "misnamed"
 
@@ -47,14 +48,14 @@ MEANINGS = {
 
 # How a good mask with the right name ends, in the order of the way.
 _RIGHTLY_NAMED = {
-    Fate.VOID: Outcome.VOID,
-    Fate.BELOW_THRESHOLD: Outcome.BELOW_THRESHOLD,
-    Fate.DUPLICATE: Outcome.OVERLAP,
-    Fate.EMPTY: Outcome.OVERLAP,
-    Fate.OVERLAP: Outcome.OVERLAP,
-    Fate.SEGMENT: Outcome.OVERLAP,  # a segment, but cut, or merged with others: it does not match
+    MaskStatus.VOID: Outcome.VOID,
+    MaskStatus.BELOW_THRESHOLD: Outcome.BELOW_THRESHOLD,
+    MaskStatus.DUPLICATE: Outcome.OVERLAP,
+    MaskStatus.EMPTY: Outcome.OVERLAP,
+    MaskStatus.OVERLAP: Outcome.OVERLAP,
+    MaskStatus.SEGMENT: Outcome.OVERLAP,  # a segment, but cut, or merged with others: it does not match
 }
-_FARTHEST_FIRST = tuple(reversed(Fate))
+_FARTHEST_FIRST = tuple(reversed(MaskStatus))
 
 Diagnosis = tuple[int, Outcome]  # category id of a true segment, and what became of it
 
@@ -78,36 +79,36 @@ def diagnose(
     for place, segment in enumerate(truth.segments):
         if segment.is_crowd:
             continue
-        fates = [explanation.fates[query] for query in np.flatnonzero(good[:, place])]
-        outcome = Outcome.FOUND if segment.id in found else _outcome(segment, fates)
+        explained_masks = [explanation.explained_masks[query] for query in np.flatnonzero(good[:, place])]
+        outcome = Outcome.FOUND if segment.id in found else _outcome(segment, explained_masks)
         diagnoses.append((segment.category_id, outcome))
     return diagnoses
 
 
-def _outcome(segment: TrueSegment, good: Sequence[MaskFate]) -> Outcome:
+def _outcome(segment: TrueSegment, good: Sequence[ExplainedMask]) -> Outcome:
     """Why a segment is not found: the mask with the right name that got farthest says it, if there is one."""
     if not good:
         return Outcome.NO_MASK
-    rightly_named = [mask.fate for mask in good if mask.category_id == segment.category_id]
-    for fate in _FARTHEST_FIRST:
-        if fate in rightly_named:
-            return _RIGHTLY_NAMED[fate]
-    fates = {mask.fate for mask in good}
-    if fates == {Fate.VOID}:
+    rightly_named = [mask.status for mask in good if mask.category_id == segment.category_id]
+    for status in _FARTHEST_FIRST:
+        if status in rightly_named:
+            return _RIGHTLY_NAMED[status]
+    explained_masks = {mask.status for mask in good}
+    if explained_masks == {MaskStatus.VOID}:
         return Outcome.VOID_MISNAMED
-    if fates <= {Fate.VOID, Fate.HIDDEN}:
+    if explained_masks <= {MaskStatus.VOID, MaskStatus.HIDDEN}:
         return Outcome.HIDDEN
     return Outcome.MISNAMED
 
 
-class LostMasks:
+class ErrorAnalysis:
     """Counts diagnoses over photos."""
 
     def __init__(self) -> None:
         self._counts: Counter[Diagnosis] = Counter()
 
     def add(self, diagnoses: Iterable[tuple[int, str]]) -> None:
-        """Count those of one photo; outcomes may be plain text, as a journal has them."""
+        """Count those of one image; outcomes may be plain text, as a journal has them."""
         self._counts.update((category_id, Outcome(outcome)) for category_id, outcome in diagnoses)
 
     def report(self, seen_ids: Collection[int] | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Mean intersection over union of semantic maps: pixels are counted, over all photos, into one matrix.
+"""Mean intersection over union of semantic maps: pixels are counted, over all images, into one matrix.
 
 The numbers are those of the published evaluation (detectron2's SemSegEvaluator): pixels without truth are
 left out; a category counts in the means only if it has true pixels.
@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Int64, Integer
 from tqdm import tqdm
 
-from ovrcoat.issues import Findings
 from ovrcoat.data.label_images import decode_values
 from ovrcoat.errors import DatasetError
+from ovrcoat.issues import IssueList
 
 SUFFIXES = (".png", ".tif", ".tiff")
 Cell = tuple[int, int, int]  # position of the true category, of the predicted one, pixels
@@ -36,7 +36,7 @@ class MeanIou:
     def add(
         self, truth: Integer[np.ndarray, "height width"], predicted: Integer[np.ndarray, "_ _"]
     ) -> tuple[Cell, ...]:
-        """Count one photo; what was counted also goes out, for a journal.
+        """Count one image; what was counted also goes out, for a journal.
 
         `truth` is negative where nobody knows. A prediction outside 0..K-1 is no category: its pixels are
         missed, not left out, or saying nothing would pay.
@@ -94,7 +94,7 @@ class MeanIou:
 
 
 def tallies_of(cells: Iterable[Cell], *, category_ids: Sequence[int]) -> dict[int, tuple[int, int, int]]:
-    """What one photo adds per category id: pixels of the intersection, of the truth, of the prediction."""
+    """What one image adds per category id: pixels of the intersection, of the truth, of the prediction."""
     tallies: dict[int, list[int]] = {}
     for true, found, pixels in cells:
         tallies.setdefault(category_ids[true], [0, 0, 0])[1] += pixels
@@ -117,28 +117,28 @@ def score_semantic(
 
     Values are positions in `category_names`; `ignore_label` in a TRUE map marks what nobody knows. A
     predicted value that is no position (the ignore label too) is counted as missed, with a warning. The
-    result is `MeanIou.report`, the number of photos (`n_images`) and the findings.
+    result is `MeanIou.report`, the number of images (`n_images`) and the findings.
 
     Raises:
         DatasetError: there is nothing to score, or a fault would make the numbers meaningless: a prediction
             is missing or has another size, a map cannot be read, a true map holds a value that is neither a
             position nor the ignore label. All faults at once.
     """
-    findings = Findings()
-    truths, predictions = (_find_maps(folder, findings) for folder in (truth_dir, prediction_dir))
-    _check_pairs(truths, predictions, findings)
+    issues = IssueList()
+    truths, predictions = (_find_maps(folder, issues) for folder in (truth_dir, prediction_dir))
+    _check_pairs(truths, predictions, issues)
     metric = MeanIou(category_names)
     paired = [stem for stem in truths if stem in predictions]
-    for stem in tqdm(paired, unit="photo", disable=None if progress else True):
-        truth, predicted = (_read_map(files[stem], findings) for files in (truths, predictions))
+    for stem in tqdm(paired, unit="image", disable=None if progress else True):
+        truth, predicted = (_read_map(files[stem], issues) for files in (truths, predictions))
         if truth is not None and predicted is not None:
             truth[truth == ignore_label] = -1
-            _check_values(stem, truth, predicted, categories=len(category_names), findings=findings)
-            if not findings.of("error"):
+            _check_values(stem, truth, predicted, categories=len(category_names), issues=issues)
+            if not issues.of("error"):
                 metric.add(truth, predicted)
-    findings.raise_errors("the semantic maps")
+    issues.raise_errors("the semantic maps")
     if not metric.matrix.any():
-        findings.add(
+        issues.add(
             "everything-ignored",
             "every pixel of the truth has the ignore label: nothing was evaluated; check the ignore label",
             example=f"ignore label {ignore_label}",
@@ -147,27 +147,27 @@ def score_semantic(
     return metric.report() | {
         "ignore_label": ignore_label,
         "n_images": len(truths),
-        "findings": [finding.to_dict() for finding in findings],
+        "issues": [issue.to_dict() for issue in issues],
     }
 
 
-def _check_pairs(truths: dict[str, Path], predictions: dict[str, Path], findings: Findings) -> None:
+def _check_pairs(truths: dict[str, Path], predictions: dict[str, Path], issues: IssueList) -> None:
     """Whether there is a truth at all, and what has no partner."""
     if not truths:
-        findings.add(
+        issues.add(
             "no-true-maps",
             "the folder of the truth holds no PNG or TIFF: nothing can be scored; check the path",
             example=f"{len(predictions)} predictions",
         )
     for stem in sorted(truths.keys() - predictions.keys()):
-        findings.add(
+        issues.add(
             "prediction-missing",
-            "a photo has no prediction: it would have to count as missed altogether; write a map of the "
+            "an image has no prediction: it would have to count as missed altogether; write a map of the "
             "same name for every photo of the truth",
             example=truths[stem].name,
         )
     for stem in sorted(predictions.keys() - truths.keys()):
-        findings.add(
+        issues.add(
             "prediction-without-truth",
             "a prediction belongs to no photo of the truth and is not scored: check that both folders are of "
             "one data set and split",
@@ -176,10 +176,10 @@ def _check_pairs(truths: dict[str, Path], predictions: dict[str, Path], findings
         )
 
 
-def _find_maps(folder: Path, findings: Findings) -> dict[str, Path]:
+def _find_maps(folder: Path, issues: IssueList) -> dict[str, Path]:
     """The PNG and TIFF files in a folder and below, by name without suffix, sorted."""
     if not folder.is_dir():
-        findings.add(
+        issues.add(
             "folder-missing", "there is no such folder of label maps; check the path", example=str(folder)
         )
     found: dict[str, Path] = {}
@@ -187,9 +187,9 @@ def _find_maps(folder: Path, findings: Findings) -> dict[str, Path]:
         if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
             continue
         if path.stem in found:
-            findings.add(
+            issues.add(
                 "name-twice",
-                "two label maps have the same name without folder and suffix, so which belongs to the photo "
+                "two label maps have the same name without folder and suffix, so which belongs to the image "
                 "is left open; remove one, or score folder by folder",
                 example=f"{found[path.stem]} and {path}",
             )
@@ -197,12 +197,12 @@ def _find_maps(folder: Path, findings: Findings) -> dict[str, Path]:
     return found
 
 
-def _read_map(path: Path, findings: Findings) -> Int64[np.ndarray, "height width"] | None:
+def _read_map(path: Path, issues: IssueList) -> Int64[np.ndarray, "height width"] | None:
     """The numbers in a label map; None if it cannot be read, which is told."""
     try:
         return decode_values(path.read_bytes(), place=path.name).astype(np.int64)
     except (OSError, DatasetError) as error:
-        findings.add("map-unreadable", "a label map cannot be read; write it again", example=str(error))
+        issues.add("map-unreadable", "a label map cannot be read; write it again", example=str(error))
         return None
 
 
@@ -212,27 +212,27 @@ def _check_values(
     predicted: Int64[np.ndarray, "_ _"],
     *,
     categories: int,
-    findings: Findings,
+    issues: IssueList,
 ) -> None:
     """Values that mean nothing; `truth` is -1 where nobody knows."""
     if truth.shape != predicted.shape:
-        findings.add(
+        issues.add(
             "size-differs",
             "a predicted map has another size than the true one: its pixels cannot be compared; resize it to "
-            "the photo's size, without interpolation",
+            "the image's size, without interpolation",
             example=f"{name}: truth {truth.shape[1]} × {truth.shape[0]}, "
             f"prediction {predicted.shape[1]} × {predicted.shape[0]} (width × height)",
         )
         return
     for value, pixels in _values_from(truth, categories):
-        findings.add(
+        issues.add(
             "true-label-out-of-range",
             f"a true map holds a value that is neither a position 0 to {categories - 1} nor the ignore "
             "label: map the labels (shift by one, choose train ids) or give the right number of categories",
             example=f"{name}: value {value} in {pixels} pixels",
         )
     for value, pixels in _values_from(np.where(truth >= 0, predicted, -1), categories):
-        findings.add(
+        issues.add(
             "predicted-label-out-of-range",
             f"a prediction holds a value above {categories - 1}, which is no category: these pixels are "
             "counted as missed (the published evaluation stops or leaves them out)",

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.data.truth import PanopticTruth, TrueSegment
+from ovrcoat.data.truth import PanopticTruth
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.metrics.groups import group_ids, mean
+from ovrcoat.formats.annotations import TrueSegment
 from ovrcoat.vocabulary import Category
 
 VOID = 0  # in an id map: nobody's pixel

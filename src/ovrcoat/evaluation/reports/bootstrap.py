@@ -1,6 +1,6 @@
-"""Bootstrap over photos: how far would a difference between two runs move with other photos of this kind?
+"""Bootstrap over images: how far would a difference between two runs move with other images of this kind?
 
-Tallies per photo are rows of a sparse matrix; a resample is a row of weights (how often each photo was
+Tallies per image are rows of a sparse matrix; a resample is a row of weights (how often each image was
 drawn), so that a thousand resamples are a few matrix products. Both runs get the same draws.
 """
 
@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 CONFIDENCE = 95  # percent
-AT_ONCE = 100  # resamples per matrix product: bounds the memory, 8 bytes × AT_ONCE × photos
+AT_ONCE = 100  # resamples per matrix product: bounds the memory, 8 bytes × AT_ONCE × images
 
-Tallies = Mapping[int, tuple[int | float, ...]]  # of one photo, by category id
+Tallies = Mapping[int, tuple[int | float, ...]]  # of one image, by category id
 # sums of tallies (sample, category, tally), and groups as places of categories → figures in percent
 # (sample, figure, column): a column per category, then the mean of each group; NaN where nothing counts
 Figures = Callable[[np.ndarray, Sequence[Sequence[int]]], np.ndarray]
@@ -22,7 +22,7 @@ Figures = Callable[[np.ndarray, Sequence[Sequence[int]]], np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Resampled:
-    """Figures of both runs over all photos, and their differences (second minus first) in every resample."""
+    """Figures of both runs over all images, and their differences (second minus first) in every resample."""
 
     first: Float[np.ndarray, "figure column"]
     second: Float[np.ndarray, "figure column"]
@@ -39,21 +39,21 @@ class Resampled:
         return low, high
 
 
-def tally_matrix(photos: Sequence[Tallies], category_ids: Sequence[int], *, width: int) -> Any:
-    """A sparse matrix, one row per photo: `width` columns per category."""
+def tally_matrix(images: Sequence[Tallies], category_ids: Sequence[int], *, width: int) -> Any:
+    """A sparse matrix, one row per image: `width` columns per category."""
     from scipy import sparse
 
     place_of = {category_id: place for place, category_id in enumerate(category_ids)}
     entries = [
         (row, width * place_of[category_id] + offset, value)
-        for row, tallies in enumerate(photos)
+        for row, tallies in enumerate(images)
         for category_id, tally in tallies.items()
         for offset, value in enumerate(tally)
     ]
     rows, columns, values = zip(*entries, strict=True) if entries else ((), (), ())
     return sparse.csr_array(
         (np.array(values, dtype=np.float64), (np.array(rows, dtype=int), np.array(columns, dtype=int))),
-        shape=(len(photos), width * len(category_ids)),
+        shape=(len(images), width * len(category_ids)),
     )
 
 
@@ -68,21 +68,21 @@ class Draws:
 def resample(
     first: Any, second: Any, figures: Callable[[np.ndarray], np.ndarray], *, draws: Draws
 ) -> Resampled:
-    """Draw photos with replacement, as many as there are; the same for both matrices (`tally_matrix`).
+    """Draw images with replacement, as many as there are; the same for both matrices (`tally_matrix`).
 
     `figures` takes sums of tallies (sample, column of the matrix).
     """
-    photos = first.shape[0]
+    images = first.shape[0]
     generator = np.random.default_rng(draws.seed)
 
     def evaluated(matrix: Any, weights: np.ndarray) -> np.ndarray:
         return figures(np.ascontiguousarray((matrix.T @ weights.T).T))
 
-    once = np.ones((1, photos))
+    once = np.ones((1, images))
     differences = []
     for start in range(0, draws.samples, AT_ONCE):
-        drawn = generator.integers(photos, size=(min(AT_ONCE, draws.samples - start), photos))
-        weights = np.stack([np.bincount(draw, minlength=photos) for draw in drawn]).astype(np.float64)
+        drawn = generator.integers(images, size=(min(AT_ONCE, draws.samples - start), images))
+        weights = np.stack([np.bincount(draw, minlength=images) for draw in drawn]).astype(np.float64)
         differences.append(evaluated(second, weights) - evaluated(first, weights))
     return Resampled(evaluated(first, once)[0], evaluated(second, once)[0], np.concatenate(differences))
 

@@ -1,4 +1,4 @@
-"""Two runs on the same photos: what changed, by group and category, and how sure that is."""
+"""Two runs on the same images: what changed, by group and category, and how sure that is."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.metrics.groups import group_ids
-from ovrcoat.evaluation.reports.report import EvaluationReport, ImageTallies, InstanceScores, trust_key
 from ovrcoat.evaluation.reports.bootstrap import (
     Draws,
     Figures,
@@ -17,6 +16,7 @@ from ovrcoat.evaluation.reports.bootstrap import (
     semantic_figures,
     tally_matrix,
 )
+from ovrcoat.evaluation.reports.report import EvaluationReport, ImageTallies, InstanceScores, trust_key
 from ovrcoat.evaluation.reports.training_frequency import BINS, MORE, frequency_bin
 from ovrcoat.vocabulary import Category
 
@@ -47,9 +47,9 @@ class Difference:
         figure: "PQ", "SQ", "RQ", "IoU" (of a category), "mIoU" (of a group), "AP", "AP50" or "AP75".
         name: of the group or category.
         difference: b - a, in percent points.
-        interval: where 95 % of the resamples lie; None for AP, which is no sum over photos, and for
+        interval: where 95 % of the resamples lie; None for AP, which is no sum over images, and for
             categories of fewer than `MIN_PHOTOS` photos.
-        photos: those that have anything to count for it, in either run.
+        images: those that have anything to count for it, in either run.
         category_id: None for groups.
     """
 
@@ -59,7 +59,7 @@ class Difference:
     b: float | None
     difference: float | None
     interval: Interval | None
-    photos: int
+    images: int
     category_id: int | None = None
 
 
@@ -83,12 +83,12 @@ class Comparison:
 
     Attributes:
         categories: those with anything to count, task by task, the largest gain first.
-        notes: what to mind: settings that differ, photos left out.
+        notes: what to mind: settings that differ, images left out.
     """
 
     a: str
     b: str
-    photos: int
+    images: int
     samples: int
     seed: int
     groups: tuple[Difference, ...]
@@ -109,27 +109,27 @@ def compare_runs(
     training_counts: Mapping[int, int] | None = None,
     force: bool = False,
 ) -> Comparison:
-    """Compare two runs on the photos of both, with 95 % bootstrap intervals over these photos.
+    """Compare two runs on the images of both, with 95 % bootstrap intervals over these photos.
 
     `training_counts`: training segments by category id. `force` compares runs on different data as far as
-    photos have the same ids.
+    images have the same ids.
 
     Raises:
-        DatasetError: the data differ and not `force`; there is no photo or no task in common; the category
+        DatasetError: the data differ and not `force`; there is no image or no task in common; the category
             ids differ; a γ was not evaluated.
     """
     runs = a.report.run(a.trust), b.report.run(b.trust)
     notes = _check_same(a, b, force=force)
-    photos = _common_photos(a.report, b.report, force=force)
-    count = len(photos[0])
+    images = _common_images(a.report, b.report, force=force)
+    count = len(images[0])
     is_whole = count == len(a.report.images) == len(b.report.images)
     if not is_whole:
-        notes.append(f"compared on the {count} photos that both runs have; AP is left out")
-    sides = [_PhotosOf(a, photos[0]), _PhotosOf(b, photos[1])]
+        notes.append(f"compared on the {count} images that both runs have; AP is left out")
+    sides = [_ImagesOf(a, images[0]), _ImagesOf(b, images[1])]
     tasks = _compare_tasks(sides, draws=draws, training_counts=training_counts)
     groups = [row for task in tasks for row in task.groups]
     if runs[0].instance and runs[1].instance and is_whole:
-        groups += _of_instances(runs[0].instance, runs[1].instance, photos=count)
+        groups += _of_instances(runs[0].instance, runs[1].instance, images=count)
     if not groups:
         raise DatasetError(
             f"{a.label} and {b.label} have no task in common, expected panoptic, semantic or instance "
@@ -138,7 +138,7 @@ def compare_runs(
     return Comparison(
         a=a.label,
         b=b.label,
-        photos=count,
+        images=count,
         samples=draws.samples,
         seed=draws.seed,
         groups=tuple(groups),
@@ -175,21 +175,21 @@ class _Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class _PhotosOf:
-    """A run, and those of its photos that are compared."""
+class _ImagesOf:
+    """A run, and those of its images that are compared."""
 
     side: Side
-    photos: Sequence[ImageTallies]
+    images: Sequence[ImageTallies]
 
     def has(self, task: str) -> bool:
         return getattr(self.side.report.run(self.side.trust), task) is not None
 
     def tallies(self, task: str) -> list[Tallies]:
-        return [getattr(photo, task).get(trust_key(self.side.trust), {}) for photo in self.photos]
+        return [getattr(image, task).get(trust_key(self.side.trust), {}) for image in self.images]
 
 
 def _compare_tasks(
-    sides: Sequence[_PhotosOf], *, draws: Draws, training_counts: Mapping[int, int] | None
+    sides: Sequence[_ImagesOf], *, draws: Draws, training_counts: Mapping[int, int] | None
 ) -> list[_Rows]:
     """The tasks that both runs have; words and seen categories are those of the first."""
     report = sides[0].side.report
@@ -217,25 +217,25 @@ def _compare_task(
     bins: Mapping[str, Collection[int]],
     draws: Draws,
 ) -> _Rows:
-    """Resample one task; `sides` are the photos' tallies of A and of B."""
+    """Resample one task; `sides` are the images' tallies of A and of B."""
     ids = [category.id for category in categories]
     members = {**groups, **bins}
     places = [[ids.index(id) for id in member_ids] for member_ids in members.values()]
-    first, second = (tally_matrix(photos, ids, width=metric.width) for photos in sides)
+    first, second = (tally_matrix(images, ids, width=metric.width) for images in sides)
     resampled = resample(
         first,
         second,
         lambda sums: metric.figures(sums.reshape(len(sums), -1, metric.width), places),
         draws=draws,
     )
-    met = [a.keys() | b.keys() for a, b in zip(*sides, strict=True)]  # what each photo has to count
+    met = [a.keys() | b.keys() for a, b in zip(*sides, strict=True)]  # what each image has to count
 
     def row(figure: int, column: int, label: str, *, name: str, of: Collection[int]) -> Difference:
         a, b = (_number(run[figure, column]) for run in (resampled.first, resampled.second))
-        photos = sum(not ids.isdisjoint(of) for ids in met)
-        certain = a is not None and b is not None and photos >= MIN_PHOTOS
+        images = sum(not ids.isdisjoint(of) for ids in met)
+        certain = a is not None and b is not None and images >= MIN_PHOTOS
         interval = resampled.interval(figure, column) if certain else None
-        return Difference(label, name, a, b, _minus(b, a), interval, photos)
+        return Difference(label, name, a, b, _minus(b, a), interval, images)
 
     def rows(names: Mapping[str, Collection[int]], figures: Sequence[str]) -> list[Difference]:
         columns = {name: len(ids) + place for place, name in enumerate(members)}
@@ -254,15 +254,15 @@ def _compare_task(
     return _Rows(
         groups=rows(groups, metric.labels),
         bins=rows(bins, metric.labels[:1]),
-        categories=sorted((row for row in of_categories if row.photos), key=_largest_gain_first),
+        categories=sorted((row for row in of_categories if row.images), key=_largest_gain_first),
     )
 
 
-def _of_instances(a: InstanceScores, b: InstanceScores, *, photos: int) -> list[Difference]:
-    """AP of both; it is no sum over photos, so there is nothing to resample."""
+def _of_instances(a: InstanceScores, b: InstanceScores, *, images: int) -> list[Difference]:
+    """AP of both; it is no sum over images, so there is nothing to resample."""
     return [
         Difference(
-            name, "All", a.stats[name], b.stats[name], _minus(b.stats[name], a.stats[name]), None, photos
+            name, "All", a.stats[name], b.stats[name], _minus(b.stats[name], a.stats[name]), None, images
         )
         for name in AP_FIGURES
         if name in a.stats and name in b.stats
@@ -305,7 +305,7 @@ def _check_same(a: Side, b: Side, *, force: bool) -> list[str]:
         if not force:
             raise DatasetError(
                 f"{said}; expected the same fingerprint: evaluate both on one data set, or give --force to "
-                "compare the photos of the same id"
+                "compare the images of the same id"
             )
         notes.append(said)
     if {one.id for one in first.categories} != {one.id for one in second.categories}:
@@ -327,21 +327,21 @@ def _ids_of(categories: Sequence[Category]) -> str:
     return f"{len(categories)}: {shown}{' …' if len(categories) > 5 else ''}"
 
 
-def _common_photos(
+def _common_images(
     a: EvaluationReport, b: EvaluationReport, *, force: bool
 ) -> tuple[list[ImageTallies], list[ImageTallies]]:
-    """The photos that both have, in one order."""
+    """The images that both have, in one order."""
     in_b = {image.image_id: image for image in b.images}
     common = [image for image in a.images if image.image_id in in_b]
     if not common:
         raise DatasetError(
-            f"the runs have no photo in common (A has {len(a.images)}, B has {len(b.images)}): nothing can "
-            "be compared; evaluate both on the same photos"
+            f"the runs have no image in common (A has {len(a.images)}, B has {len(b.images)}): nothing can "
+            "be compared; evaluate both on the same images"
         )
     if (len(common) < len(a.images) or len(common) < len(b.images)) and not force:
         raise DatasetError(
-            f"A has {len(a.images)} photos and B has {len(b.images)}, of which {len(common)} are in both; "
-            "expected the same photos: evaluate both with one --limit, or give --force to compare these"
+            f"A has {len(a.images)} images and B has {len(b.images)}, of which {len(common)} are in both; "
+            "expected the same images: evaluate both with one --limit, or give --force to compare these"
         )
     return common, [in_b[image.image_id] for image in common]
 

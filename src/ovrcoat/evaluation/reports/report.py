@@ -10,12 +10,12 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from ovrcoat._version import __version__
-from ovrcoat.issues import Finding
 from ovrcoat.errors import DatasetError, VocabularyError
+from ovrcoat.issues import Issue
 from ovrcoat.vocabulary import Category, Vocabulary
 
 FORMAT: Final = "ovrcoat evaluation 1"
-MAX_BYTES = 512 * 2**20  # COCO's 118,287 training photos with two γ take about 200 MB
+MAX_BYTES = 512 * 2**20  # COCO's 118,287 training images with two γ take about 200 MB
 SHOWN = 3  # faults of a broken file that the message names
 
 Count = Annotated[int, Field(ge=0, le=2**53)]  # pixels or segments; the upper end keeps sums exact
@@ -42,12 +42,12 @@ class ModelFacts(Part):
 
 
 class DataFacts(Part):
-    """Which photos: `root` is the last part of the folder's path, `fingerprint` that of `Dataset`."""
+    """Which images: `root` is the last part of the folder's path, `fingerprint` that of `Dataset`."""
 
     name: str
     split: str | None = None
     root: str | None = None
-    photos: Count
+    images: Count
     fingerprint: str
 
 
@@ -108,7 +108,7 @@ class InstanceScores(Part):
     per_class: dict[int, InstanceCategory]
 
 
-class LostMaskRow(Part):
+class ErrorAnalysisRow(Part):
     """How many true segments had this outcome, by group (All, Seen, Unseen)."""
 
     outcome: str
@@ -116,10 +116,10 @@ class LostMaskRow(Part):
     counts: dict[str, Count]
 
 
-class LostMaskScores(Part):
-    """What `LostMasks.report` gives: true segments by what became of them; `segments` are all of a group."""
+class ErrorAnalysisScores(Part):
+    """What `ErrorAnalysis.report` gives: true segments by what became of them; `segments` are all of a group."""
 
-    rows: tuple[LostMaskRow, ...]
+    rows: tuple[ErrorAnalysisRow, ...]
     segments: dict[str, Count]
     per_category: dict[int, dict[str, Count]]
 
@@ -131,11 +131,11 @@ class RunReport(Part):
     panoptic: PanopticScores | None = None
     semantic: SemanticScores | None = None
     instance: InstanceScores | None = None
-    lost_masks: LostMaskScores | None = None
+    error_analysis: ErrorAnalysisScores | None = None
 
 
 class ImageTallies(Part):
-    """What one photo adds, by `trust_key` and category id; categories with nothing are left out."""
+    """What one image adds, by `trust_key` and category id; categories with nothing are left out."""
 
     image_id: ImageId
     panoptic: dict[str, dict[int, CountsOfCategory]] = {}
@@ -167,7 +167,7 @@ class EvaluationReport(Part):
     runs: Annotated[tuple[RunReport, ...], Field(min_length=1)]
     images: tuple[ImageTallies, ...] = ()
     timing: dict[str, JsonValue] = {}
-    findings: tuple[Finding, ...] = ()
+    issues: tuple[Issue, ...] = ()
 
     @model_validator(mode="after")
     def _fits(self) -> "EvaluationReport":
@@ -175,7 +175,7 @@ class EvaluationReport(Part):
         if len(set(keys)) < len(keys):
             raise ValueError(f"runs: one γ comes twice ({', '.join(keys)}), expected each once")
         if len({image.image_id for image in self.images}) < len(self.images):
-            raise ValueError("images: a photo comes twice, expected each image_id once")
+            raise ValueError("images: an image comes twice, expected each image_id once")
         known = {category.id for category in self.categories}
         for run in self.runs:
             if run.semantic and not len(run.semantic.iou) == len(run.semantic.acc) == len(self.categories):
@@ -187,7 +187,7 @@ class EvaluationReport(Part):
             named = set[int]().union(*image.panoptic.values(), *image.semantic.values())
             if not named <= known:
                 raise ValueError(
-                    f"images: photo {image.image_id!r} has tallies of category {min(named - known)}, "
+                    f"images: image {image.image_id!r} has tallies of category {min(named - known)}, "
                     "which is not in the vocabulary"
                 )
         return self
@@ -225,7 +225,7 @@ class EvaluationReport(Part):
         return self.model_dump(mode="json")
 
     def to_json(self) -> str:
-        """The document, without indents: the tallies of thousands of photos would double in size."""
+        """The document, without indents: the tallies of thousands of images would double in size."""
         return self.model_dump_json() + "\n"
 
     @classmethod

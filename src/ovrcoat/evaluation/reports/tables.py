@@ -8,7 +8,13 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ovrcoat.evaluation.reports.report import EvaluationReport, LostMaskScores, PanopticScores, RunReport, trust_key
+from ovrcoat.evaluation.reports.report import (
+    ErrorAnalysisScores,
+    EvaluationReport,
+    PanopticScores,
+    RunReport,
+    trust_key,
+)
 
 UNDEFINED = "-"
 CSV_COLUMNS = (
@@ -33,8 +39,8 @@ def table(report: EvaluationReport) -> str:
     lines = [*_head(report)]
     for block in blocks(report):
         lines += ["", block.title, *aligned((block.columns, *block.rows))]
-    if report.findings:
-        lines += ["", *(f"{finding.level}: {finding}" for finding in report.findings)]
+    if report.issues:
+        lines += ["", *(f"{issue.level}: {issue}" for issue in report.issues)]
     return "\n".join(lines)
 
 
@@ -48,12 +54,12 @@ def markdown(report: EvaluationReport) -> str:
         lines += [_markdown_row(row) for row in block.rows]
     lines += ["", "## Settings", "", "| setting | value |", "|---|---|"]
     lines += [_markdown_row((name, str(value))) for name, value in report.protocol.items()]
-    if report.findings:
+    if report.issues:
         lines += [
             "",
             "## Findings",
             "",
-            *(f"- {item.level}: {_plain(str(item))}" for item in report.findings),
+            *(f"- {item.level}: {_plain(str(item))}" for item in report.issues),
         ]
     return "\n".join(lines) + "\n"
 
@@ -85,9 +91,9 @@ def blocks(report: EvaluationReport) -> list[Block]:
             row = ("All", *map(one_decimal, stats.values()))
             found.append(Block(f"{title}, mask AP (%)", ("", *stats), (row,)))
     for run in report.runs:
-        if run.lost_masks:
+        if run.error_analysis:
             title = f"γ = {trust_key(run.trust)}, what became of true segments"
-            found.append(_lost_masks_block(run.lost_masks, title))
+            found.append(_lost_masks_block(run.error_analysis, title))
     return found
 
 
@@ -112,7 +118,7 @@ def _head(report: EvaluationReport) -> list[str]:
     split = f" {report.data.split}" if report.data.split else ""
     return [
         f"model: {report.model.name} ({report.model.hash[:12]})",
-        f"data: {report.data.name}{split}, {len(report.images)} of {report.data.photos} photos, "
+        f"data: {report.data.name}{split}, {len(report.images)} of {report.data.images} images, "
         f"fingerprint {report.data.fingerprint[:12]}",
         f"ovrcoat {report.ovrcoat}, {report.created}",
     ]
@@ -126,7 +132,7 @@ def _panoptic_block(scores: PanopticScores, title: str) -> Block:
     return Block(title, ("", "PQ", "SQ", "RQ", "n"), tuple(rows))
 
 
-def _lost_masks_block(scores: LostMaskScores, title: str) -> Block:
+def _lost_masks_block(scores: ErrorAnalysisScores, title: str) -> Block:
     """Counts, and their share in all true segments of the group."""
     rows = []
     for row in scores.rows:

@@ -27,10 +27,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from ovrcoat.data.files import DOCUMENT_LIMIT, PICTURE_LIMIT
-from ovrcoat.issues import Findings
 from ovrcoat.data.images import MAX_PIXELS
 from ovrcoat.errors import DatasetError, MissingExtraError
-from ovrcoat.evaluation.metrics.groups import matching_preset, seen_category_ids
 from ovrcoat.evaluation.checks.panoptic import (
     NOT_GIVEN,
     Pair,
@@ -40,6 +38,7 @@ from ovrcoat.evaluation.checks.panoptic import (
     pixel_faults,
 )
 from ovrcoat.evaluation.checks.panoptic_faults import Fault, refuse_errors, report
+from ovrcoat.evaluation.metrics.groups import matching_preset, seen_category_ids
 from ovrcoat.evaluation.metrics.panoptic_quality import (
     PanopticQuality,
     Tally,
@@ -48,8 +47,9 @@ from ovrcoat.evaluation.metrics.panoptic_quality import (
     size_text,
     with_areas,
 )
-from ovrcoat.system.optional_imports import require
-from ovrcoat.formats.panoptic_png import ID_BITS, ids_of_picture
+from ovrcoat.formats.panoptic_png import ID_BITS, image_to_id_map
+from ovrcoat.issues import IssueList
+from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.vocabulary import Category, Vocabulary
 
 Areas = Literal["json", "png"]
@@ -96,49 +96,49 @@ def score_panoptic(
     areas: Areas = "json",
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Figures of a prediction, as `PanopticQuality.report` has them, with all warnings as `findings`.
+    """Figures of a prediction, as `PanopticQuality.report` has them, with all warnings as `issues`.
 
     `seen` tells the categories that training knew: its vocabulary, or category ids.
 
     Raises:
         DatasetError: no figure would mean anything; the message holds all faults.
     """
-    findings = Findings()
-    categories, pairs = _read_pairs(truth, prediction, findings)
+    issues = IssueList()
+    categories, pairs = _read_pairs(truth, prediction, issues)
     sums: dict[Areas, PanopticQuality | None] = {"json": PanopticQuality(), "png": PanopticQuality()}
     for examined in _examine_all(pairs, truth.folder, prediction.folder, progress=progress):
         for code, example in examined.faults:
             if code != "area-impossible" or areas == "json":
-                report(findings, code, example)
+                report(issues, code, example)
         for choice, tallies in examined.tallies.items():
             if tallies is None:
                 sums[choice] = None
             elif (total := sums[choice]) is not None:
                 total.add(tallies)
-    refuse_errors(findings, subject=f"{prediction.json} against {truth.json}")
+    refuse_errors(issues, subject=f"{prediction.json} against {truth.json}")
     asked = sums[areas]
     assert asked is not None, "impossible areas are an error"
-    seen_ids = _seen_ids(categories, seen, findings)
+    seen_ids = _seen_ids(categories, seen, issues)
     figures = asked.report(categories, seen_ids)
-    if "areas-differ" in findings:
-        _report_other_areas(figures, sums[OTHER_AREAS[areas]], categories, areas=areas, findings=findings)
+    if "areas-differ" in issues:
+        _report_other_areas(figures, sums[OTHER_AREAS[areas]], categories, areas=areas, issues=issues)
     if not figures["per_class"]:
-        report(findings, "nothing-counted", str(prediction.json))
+        report(issues, "nothing-counted", str(prediction.json))
     seen_part = {} if seen_ids is None else {"seen_category_ids": sorted(seen_ids)}
-    facts = {"n_images": len(pairs), "areas": areas, "findings": [finding.to_dict() for finding in findings]}
+    facts = {"n_images": len(pairs), "areas": areas, "issues": [issue.to_dict() for issue in issues]}
     return figures | seen_part | facts
 
 
 def check_panoptic(
     truth: PanopticSource, prediction: PanopticSource, *, progress: bool = False
-) -> tuple[Findings, int]:
+) -> tuple[IssueList, int]:
     """All faults that `score_panoptic` would tell, errors too, and the number of images looked at."""
-    findings = Findings()
-    _, pairs = _read_pairs(truth, prediction, findings)
+    issues = IssueList()
+    _, pairs = _read_pairs(truth, prediction, issues)
     for examined in _examine_all(pairs, truth.folder, prediction.folder, progress=progress):
         for code, example in examined.faults:
-            report(findings, code, example)
-    return findings, len(pairs)
+            report(issues, code, example)
+    return issues, len(pairs)
 
 
 def read_id_map(path: Path) -> tuple[Int32[np.ndarray, "height width"], bool]:
@@ -181,7 +181,7 @@ def _check_header(header: bytes, *, size: int) -> bool:
 @cache
 def _id_decoder() -> Callable[[bytes], Int32[np.ndarray, "height width"]]:
     try:
-        return partial(_ids_by_kornia, require("kornia_rs.io", extra="score"))
+        return partial(_ids_by_kornia, import_optional("kornia_rs.io", extra="score"))
     except MissingExtraError:
         return _ids_by_pillow
 
@@ -201,42 +201,42 @@ def _ids_by_kornia(library: ModuleType, content: bytes) -> Int32[np.ndarray, "he
 
 
 def _ids_by_pillow(content: bytes) -> Int32[np.ndarray, "height width"]:
-    return ids_of_picture(Image.open(io.BytesIO(content), formats=("PNG",)))
+    return image_to_id_map(Image.open(io.BytesIO(content), formats=("PNG",)))
 
 
 def _read_pairs(
-    truth: PanopticSource, prediction: PanopticSource, findings: Findings
+    truth: PanopticSource, prediction: PanopticSource, issues: IssueList
 ) -> tuple[tuple[Category, ...], tuple[Pair, ...]]:
     """The categories of the truth, and what both JSON files say of each image."""
-    true_document = _read_document(truth, findings)
-    predicted_document = _read_document(prediction, findings)
+    true_document = _read_document(truth, issues)
+    predicted_document = _read_document(prediction, issues)
     if true_document is None:
         return (), ()
-    categories = check_categories(true_document, findings)
-    truths = check_annotations(true_document, side="truth", categories=categories, findings=findings)
+    categories = check_categories(true_document, issues)
+    truths = check_annotations(true_document, side="truth", categories=categories, issues=issues)
     if predicted_document is None:
         return categories, ()
     predictions = check_annotations(
-        predicted_document, side="prediction", categories=categories, findings=findings
+        predicted_document, side="prediction", categories=categories, issues=issues
     )
-    pairs = pair_up(truths, predictions, images=true_document.get("images"), findings=findings)
+    pairs = pair_up(truths, predictions, images=true_document.get("images"), issues=issues)
     return categories, pairs if truth.folder.is_dir() and prediction.folder.is_dir() else ()
 
 
-def _read_document(source: PanopticSource, findings: Findings) -> dict[str, Any] | None:
+def _read_document(source: PanopticSource, issues: IssueList) -> dict[str, Any] | None:
     if not source.folder.is_dir():
-        report(findings, "folder-missing", str(source.folder))
+        report(issues, "folder-missing", str(source.folder))
     try:
         if source.json.stat().st_size > DOCUMENT_LIMIT:
             raise ValueError(f"larger than {DOCUMENT_LIMIT >> 20} MiB")
         document = json.loads(source.json.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
-        report(findings, "json-unreadable", f"{source.json}: {reason}")
+        report(issues, "json-unreadable", f"{source.json}: {reason}")
         return None
     if not isinstance(document, dict):
         report(
-            findings, "json-not-panoptic", f"{source.json}: a {type(document).__name__} instead of an object"
+            issues, "json-not-panoptic", f"{source.json}: a {type(document).__name__} instead of an object"
         )
         return None
     return document
@@ -325,16 +325,16 @@ def _read_side(path: Path, where: str, faults: list[Fault]) -> Int32[np.ndarray,
 
 
 def _seen_ids(
-    categories: Sequence[Category], seen: Vocabulary | Collection[int] | None, findings: Findings
+    categories: Sequence[Category], seen: Vocabulary | Collection[int] | None, issues: IssueList
 ) -> frozenset[int] | None:
     if seen is None:
         return None
     if isinstance(seen, Vocabulary):
         if preset := matching_preset(categories):
-            report(findings, "seen-by-preset", str(preset.name))
+            report(issues, "seen-by-preset", str(preset.name))
         return seen_category_ids(categories, seen)
     for id in sorted(set(seen) - {category.id for category in categories}):
-        report(findings, "seen-id-unknown", f"id {id}")
+        report(issues, "seen-id-unknown", f"id {id}")
     return frozenset(seen) & {category.id for category in categories}
 
 
@@ -344,7 +344,7 @@ def _report_other_areas(
     categories: Sequence[Category],
     *,
     areas: Areas,
-    findings: Findings,
+    issues: IssueList,
 ) -> None:
     choice = OTHER_AREAS[areas]
     if other is None:
@@ -353,4 +353,4 @@ def _report_other_areas(
         values = other.report(categories)["groups"]["All"]["pq"], figures["groups"]["All"]["pq"]
         texts = ["nothing" if value is None else f"{100 * value:.2f} %" for value in values]
         example = f"PQ of all categories is {texts[0]} with --areas {choice}, {texts[1]} with --areas {areas}"
-    report(findings, "areas-other-choice", example)
+    report(issues, "areas-other-choice", example)

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def logits_on_map(
+def resize_logits(
     mask_logits: Float[Tensor, "batch query _ _"], dense: Float[Tensor, "batch _ height width"]
 ) -> Float[Tensor, "batch query height width"]:
     """Resize mask logits to CLIP's dense map (bilinear, no corner alignment); a mask is where they exceed 0.

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ovrcoat.model.encoders.clip_masks import logits_on_map
+from ovrcoat.model.encoders.clip_masks import resize_logits
 from ovrcoat.model.encoders.clip_text import INITIAL_LOGIT_SCALE, ClipTextTower
 from ovrcoat.model.encoders.encoder import Encoder
 from ovrcoat.model.linear import prepared
@@ -72,10 +72,10 @@ class ConvNextEncoder(Encoder):
     ) -> MaskEmbeddings:
         """Average the dense map under each mask, then CLIP's norm and projection."""
         dense = features.dense.to(self.head_norm.weight.dtype)  # small; naming masks needs its precision
-        inside = logits_on_map(mask_logits, dense) > 0
+        inside = resize_logits(mask_logits, dense) > 0
         pooled = mask_pool(dense, inside.to(dense.dtype))
         embeddings = self.head_projection(self.head_norm(pooled))
-        return MaskEmbeddings(embeddings=embeddings, on_map=inside.flatten(2).any(dim=-1))
+        return MaskEmbeddings(embeddings=embeddings, valid_mask=inside.flatten(2).any(dim=-1))
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
         """Embed sentences; not normalised."""

@@ -35,7 +35,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, pixels: Float[Tensor, "batch 3 height width"]) -> EncoderFeatures:
-        """The trunk's features of normalised photos; tensors alone, so that it can be compiled."""
+        """The trunk's features of normalised images; tensors alone, so that it can be compiled."""
 
     @abstractmethod
     def embed_masks(
@@ -54,7 +54,7 @@ class Encoder(nn.Module, ABC):
     def normalise(self, images: ImageBatch) -> Float[Tensor, "batch 3 height width"]:
         """(RGB - mean) / deviation, then zero in the padding: it takes part in attention as zeros.
 
-        Computed in the dtype of the photos (float32), returned in that of the trunk's weights.
+        Computed in the dtype of the images (float32), returned in that of the trunk's weights.
         """
         like = images.pixels
         mean = like.new_tensor(self.mean).view(1, 3, 1, 1)

@@ -182,7 +182,7 @@ class NanoEncoder(Encoder):
         coverage = F.adaptive_avg_pool2d(inside, (height, width))
         pooled = F.normalize(mask_pool(dense, coverage), dim=-1)
         embeddings = self.projection(pooled)
-        return MaskEmbeddings(embeddings=embeddings, on_map=inside.flatten(2).any(dim=-1))
+        return MaskEmbeddings(embeddings=embeddings, valid_mask=inside.flatten(2).any(dim=-1))
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
         """Embed sentences; each distinct one once, texts of like length together, too long ones cut."""

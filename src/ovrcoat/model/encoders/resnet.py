@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovrcoat.model.encoders.clip_masks import logits_on_map
+from ovrcoat.model.encoders.clip_masks import resize_logits
 from ovrcoat.model.encoders.clip_text import INITIAL_LOGIT_SCALE, ClipTextTower
 from ovrcoat.model.encoders.encoder import Encoder
 from ovrcoat.structures import EncoderFeatures, MaskEmbeddings
@@ -55,10 +55,10 @@ class ResNetEncoder(Encoder):
     ) -> MaskEmbeddings:
         """Ask CLIP's attention pooling with only the pixels under each mask as keys."""
         dense = features.dense.to(self.visual_trunk.attnpool.positional_embedding.dtype)
-        inside = logits_on_map(mask_logits, dense) > 0
+        inside = resize_logits(mask_logits, dense) > 0
         return MaskEmbeddings(
             embeddings=self.attend_under_masks(dense, inside),
-            on_map=inside.flatten(2).any(dim=-1),
+            valid_mask=inside.flatten(2).any(dim=-1),
         )
 
     def set_trunk_dtype(self, dtype: torch.dtype) -> None:

@@ -2,9 +2,9 @@
 
 1. Ridge regression from the normalised rows of ImageNet's classifier (what each class looks like) to the text
    embeddings of the classes' names and definitions. No image is needed.
-2. A short refinement on named photos and on what true masks cover: cross-entropy among each data set's own
+2. A short refinement on named images and on what true masks cover: cross-entropy among each data set's own
    names, held near the ridge solution. This is OVR's loss, for the projection alone.
-3. A temperature, chosen by likelihood on photos that took no part.
+3. A temperature, chosen by likelihood on images that took no part.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ovrcoat.errors import DatasetError
 
-# The numbers below were chosen on held-out photos of COCO, VOC and MSRC subsets.
+# The numbers below were chosen on held-out images of COCO, VOC and MSRC subsets.
 RIDGE = 3.0  # times the mean diagonal of the Gram matrix; flat optimum between 1 and 10
 STEPS = 200
 SAMPLES = 512  # of each lesson and step
@@ -31,7 +31,7 @@ Embed = Callable[[Sequence[str]], Tensor]  # texts → unit rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lesson:
+class AlignmentSet:
     """Unit image features and the names that they should meet.
 
     Attributes:
@@ -97,16 +97,16 @@ def ridge(
     return torch.linalg.solve(gram + penalty, inputs.T @ outputs)
 
 
-def fit_projection(classes: Lesson, lessons: Sequence[Lesson], *, seed: int) -> Projection:
+def fit_projection(classes: AlignmentSet, alignment_sets: Sequence[AlignmentSet], *, seed: int) -> Projection:
     """Teach the map: the ridge solution of `classes` (one feature row per class), refined on all lessons.
 
-    The first of `lessons` holds photos of the classes; it also sets the ridge solution's length. A name whose
+    The first of `alignment_sets` holds images of the classes; it also sets the ridge solution's length. A name whose
     samples are all held out takes no part: it would only be pushed away.
 
     Raises:
         DatasetError: a lesson has nothing that is not held out.
     """
-    taught = [_taught(lesson) for lesson in (classes, *lessons)]
+    taught = [_taught(alignment_set) for alignment_set in (classes, *alignment_sets)]
     random = torch.Generator().manual_seed(seed)
     start = ridge(taught[0].features, taught[0].rows[taught[0].labels], strength=RIDGE)
     start = start / (taught[1].features @ start).norm(dim=-1).mean()
@@ -114,33 +114,35 @@ def fit_projection(classes: Lesson, lessons: Sequence[Lesson], *, seed: int) -> 
     optimiser = torch.optim.Adam([weight, bias], lr=LEARNING_RATE)
     for _ in range(STEPS):
         loss = PULL * ((weight - start) ** 2).sum()
-        for lesson in taught:
-            chosen = torch.randint(len(lesson.features), (SAMPLES,), generator=random)
-            embeddings = F.normalize(lesson.features[chosen] @ weight + bias, dim=-1)
-            logits = TRAINING_SCALE * embeddings @ lesson.rows.T
-            loss = loss + F.cross_entropy(logits, lesson.labels[chosen])
+        for alignment_set in taught:
+            chosen = torch.randint(len(alignment_set.features), (SAMPLES,), generator=random)
+            embeddings = F.normalize(alignment_set.features[chosen] @ weight + bias, dim=-1)
+            logits = TRAINING_SCALE * embeddings @ alignment_set.rows.T
+            loss = loss + F.cross_entropy(logits, alignment_set.labels[chosen])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     return Projection(weight.detach().T.contiguous(), bias.detach())
 
 
-def named_right(lesson: Lesson, projection: Projection, *, held_out: bool) -> float | None:
+def named_right(alignment_set: AlignmentSet, projection: Projection, *, held_out: bool) -> float | None:
     """Share of the samples that are nearest to their own name among the lesson's; None if there are none."""
-    part = _part(lesson, lesson.held_out == held_out)
+    part = _part(alignment_set, alignment_set.held_out == held_out)
     if not len(part.features):
         return None
     nearest = (projection(part.features) @ part.rows.T).argmax(dim=-1)
     return float((nearest == part.labels).float().mean())
 
 
-def calibrate(lessons: Sequence[Lesson], projection: Projection) -> float:
+def calibrate(alignment_sets: Sequence[AlignmentSet], projection: Projection) -> float:
     """The inverse temperature of least cross-entropy on held-out samples, each among all lessons' names."""
     row_of = {
-        name: row for lesson in lessons for name, row in zip(lesson.names, lesson.rows, strict=True)
+        name: row
+        for alignment_set in alignment_sets
+        for name, row in zip(alignment_set.names, alignment_set.rows, strict=True)
     }  # a name has the same row in every lesson
     place = {name: position for position, name in enumerate(row_of)}
-    parts = [_part(lesson, lesson.held_out) for lesson in lessons]
+    parts = [_part(alignment_set, alignment_set.held_out) for alignment_set in alignment_sets]
     embeddings = projection(torch.cat([part.features for part in parts]))
     cosines = embeddings @ torch.stack(list(row_of.values())).T
     labels = torch.tensor([place[part.names[label]] for part in parts for label in part.labels.tolist()])
@@ -149,23 +151,25 @@ def calibrate(lessons: Sequence[Lesson], projection: Projection) -> float:
     return float(scales[losses.argmin()])
 
 
-def _taught(lesson: Lesson) -> Lesson:
+def _taught(alignment_set: AlignmentSet) -> AlignmentSet:
     """The samples that teach, among their own names."""
-    part = _part(lesson, ~lesson.held_out)
+    part = _part(alignment_set, ~alignment_set.held_out)
     if not len(part.features):
-        raise DatasetError(f"{lesson.title}: all photos are held out, none is left to teach; lower held_out")
+        raise DatasetError(
+            f"{alignment_set.title}: all images are held out, none is left to teach; lower held_out"
+        )
     used, labels = torch.unique(part.labels, return_inverse=True)
     names = tuple(part.names[place] for place in used.tolist())
-    return Lesson(part.title, part.features, labels, names, part.rows[used], part.held_out)
+    return AlignmentSet(part.title, part.features, labels, names, part.rows[used], part.held_out)
 
 
-def _part(lesson: Lesson, chosen: Bool[Tensor, " sample"]) -> Lesson:
+def _part(alignment_set: AlignmentSet, chosen: Bool[Tensor, " sample"]) -> AlignmentSet:
     """Only the chosen samples."""
-    return Lesson(
-        lesson.title,
-        lesson.features[chosen],
-        lesson.labels[chosen],
-        lesson.names,
-        lesson.rows,
-        lesson.held_out[chosen],
+    return AlignmentSet(
+        alignment_set.title,
+        alignment_set.features[chosen],
+        alignment_set.labels[chosen],
+        alignment_set.names,
+        alignment_set.rows,
+        alignment_set.held_out[chosen],
     )

@@ -16,30 +16,30 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ovrcoat.system.atomic_write import write_atomically
 from ovrcoat.config import InferenceConfig
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.images import read_image
 from ovrcoat.data.transforms import batch_images, resize, test_size
 from ovrcoat.errors import CheckpointError, DatasetError
-from ovrcoat.segmentation.mask_classification import embed_masks
 from ovrcoat.model.encoders.nano import LiteTrunk, NanoEncoder, SentenceTower
-from ovrcoat.training.named_photos import ADVICE, read_labels
+from ovrcoat.segmentation.mask_classification import embed_masks
+from ovrcoat.system.atomic_write import write_atomically
+from ovrcoat.training.named_images import ADVICE, read_labels
 from ovrcoat.training.sources import Source
 
 RULE = 1  # raise it when pooling changes: files of another rule are not read
 CLASS_NUMBER = "wnid"  # ImageNet's number of the class: names repeat
-SMALLEST_SHARE = 0.003  # of the photo; smaller segments say little at stride 32
+SMALLEST_SHARE = 0.003  # of the image; smaller segments say little at stride 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PooledSegments:
-    """Unit image features of segments, what they are called, and which photo each comes from."""
+    """Unit image features of segments, what they are called, and which image each comes from."""
 
     features: Float[Tensor, "segment channel"]
     labels: Int[Tensor, " segment"]  # positions in `names`
     names: tuple[str, ...]
-    photos: tuple[str, ...]  # one per segment
+    images: tuple[str, ...]  # one per segment
 
 
 class Pooler:
@@ -62,22 +62,22 @@ class Pooler:
 
         def masks() -> Iterator[_Masks]:
             for record in source.records:
-                photo = source.photo(record)
-                ids, counts = np.unique(photo.truth.id_map, return_counts=True)
-                share = dict(zip(ids.tolist(), (counts / photo.truth.id_map.size).tolist(), strict=True))
+                image = source.image(record)
+                ids, counts = np.unique(image.truth.id_map, return_counts=True)
+                share = dict(zip(ids.tolist(), (counts / image.truth.id_map.size).tolist(), strict=True))
                 kept = [
                     segment
-                    for segment in photo.truth.segments
+                    for segment in image.truth.segments
                     if not segment.is_crowd and share.get(segment.id, 0.0) >= SMALLEST_SHARE
                 ]
-                inside = np.stack([photo.truth.id_map == segment.id for segment in kept]) if kept else None
-                yield _Masks(record.photo, photo.pixels, inside, [names[s.category_id] for s in kept])
+                inside = np.stack([image.truth.id_map == segment.id for segment in kept]) if kept else None
+                yield _Masks(record.image, image.pixels, inside, [names[s.category_id] for s in kept])
 
         name, key = source.dataset.name, source.dataset.fingerprint()
         return self._kept(name, key, lambda: self._pool(masks(), name, total=len(source.records)))
 
-    def named_photos(self, folder: Path) -> PooledSegments:
-        """Whole photos of a folder with images/ and labels.json, called by their WordNet ids.
+    def named_images(self, folder: Path) -> PooledSegments:
+        """Whole images of a folder with images/ and labels.json, called by their WordNet ids.
 
         Raises:
             DatasetError: a file is missing, damaged or of another form.
@@ -96,24 +96,24 @@ class Pooler:
         return self._kept(folder.name, key, lambda: self._pool(masks(), folder.name, total=len(entries)))
 
     @torch.no_grad()
-    def _pool(self, photos: "Iterator[_Masks]", title: str, *, total: int) -> PooledSegments:
-        """Pool photo after photo, with a progress bar on a terminal."""
+    def _pool(self, images: "Iterator[_Masks]", title: str, *, total: int) -> PooledSegments:
+        """Pool image after image, with a progress bar on a terminal."""
         features: list[Tensor] = []
         words: list[str] = []
         owners: list[str] = []
         settings = self._inference
-        for photo in tqdm(photos, total=total, desc=f"pooling {title}", unit=" photos", disable=None):
-            if photo.inside is None:
+        for image in tqdm(images, total=total, desc=f"pooling {title}", unit=" photos", disable=None):
+            if image.inside is None:
                 continue
             size = test_size(
-                photo.pixels.shape[:2], short_side=settings.short_side, max_long_side=settings.max_long_side
+                image.pixels.shape[:2], short_side=settings.short_side, max_long_side=settings.max_long_side
             )
-            batch = batch_images([resize(photo.pixels, size)])
-            features.append(embed_masks(self._encoder, batch, masks=photo.inside))
-            words.extend(photo.words)
-            owners.extend([photo.name] * len(photo.words))
+            batch = batch_images([resize(image.pixels, size)])
+            features.append(embed_masks(self._encoder, batch, masks=image.inside))
+            words.extend(image.words)
+            owners.extend([image.name] * len(image.words))
         if not features:
-            raise DatasetError(f"{title}: no segment is large enough to teach a word; give other photos")
+            raise DatasetError(f"{title}: no segment is large enough to teach a word; give other images")
         names = tuple(sorted(set(words)))
         position = {name: place for place, name in enumerate(names)}
         labels = torch.tensor([position[word] for word in words])
@@ -136,7 +136,7 @@ class Pooler:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Masks:
-    """A photo with the masks to pool, and a word for each."""
+    """An image with the masks to pool, and a word for each."""
 
     name: str
     pixels: UInt8[np.ndarray, "height width 3"]

@@ -15,22 +15,22 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovrcoat.system.atomic_write import write_atomically
 from ovrcoat.config import ModelConfig, NanoConfig, NanoTextConfig
 from ovrcoat.data.held_out import is_held_out
 from ovrcoat.errors import CheckpointError, ConfigError, DatasetError
 from ovrcoat.model.encoders.nano import NanoEncoder
 from ovrcoat.model.network import SegmentationNetwork, build_network
+from ovrcoat.system.atomic_write import write_atomically
 from ovrcoat.training.config import NanoTowersConfig, StartConfig
+from ovrcoat.training.initialization import Start
 from ovrcoat.training.nano import alignment
-from ovrcoat.training.nano.alignment import Lesson, Projection
+from ovrcoat.training.nano.alignment import AlignmentSet, Projection
 from ovrcoat.training.nano.pooled import PooledSegments, Pooler, hash_weights
 from ovrcoat.training.nano.towers import SOURCES, lite_trunk, sentence_tower
 from ovrcoat.training.sources import beside, open_source
-from ovrcoat.training.initialization import Start
 
-# Share of ImageNet's classes that teach nothing if no other photo can choose the temperature. Whole classes,
-# for names that are taught ask for too sharp a one: measured, photos of taught classes choose 28, those of
+# Share of ImageNet's classes that teach nothing if no other image can choose the temperature. Whole classes,
+# for names that are taught ask for too sharp a one: measured, images of taught classes choose 28, those of
 # other classes 17, where segments of COCO, VOC and MSRC would choose 15. What the map names right stays.
 HELD_OUT_CLASSES = 0.1
 
@@ -67,7 +67,7 @@ def nano_start(settings: StartConfig, *, base: Path, folder: Path, seed: int) ->
     """
     towers = settings.nano_towers
     if towers is None:
-        raise ConfigError("start gives no nano_towers; nano starts from them and the photos that they name")
+        raise ConfigError("start gives no nano_towers; nano starts from them and the images that they name")
     trunk, classifier = lite_trunk()
     words = sentence_tower()
     config = ModelConfig(
@@ -98,16 +98,16 @@ def nano_start(settings: StartConfig, *, base: Path, folder: Path, seed: int) ->
 
 
 def teaching_sets(pooler: Pooler, towers: NanoTowersConfig, *, base: Path) -> tuple[TeachingSet, ...]:
-    """ImageNet's photos first, then the data sets in their order."""
+    """ImageNet's images first, then the data sets in their order."""
     sets = []
     for data in towers.data:
         whole = open_source(data.model_copy(update={"held_out": 0.0}), base=base)
         pooled = pooler.segments(whole)
-        held_out = [is_held_out(photo, data.held_out) for photo in pooled.photos]
+        held_out = [is_held_out(image, data.held_out) for image in pooled.images]
         sets.append(TeachingSet(whole.dataset.name, pooled, torch.tensor(held_out)))
     share = 0.0 if any(teaching.held_out.any() for teaching in sets) else HELD_OUT_CLASSES
     folder = Path(beside(towers.names, base))
-    pooled = pooler.named_photos(folder)
+    pooled = pooler.named_images(folder)
     held_out = [is_held_out(pooled.names[label], share) for label in pooled.labels.tolist()]
     return TeachingSet(folder.name, pooled, torch.tensor(held_out)), *sets
 
@@ -124,7 +124,7 @@ def kept_joint(
     """The map that an earlier run has kept in `folder`; else taught now, and kept.
 
     Raises:
-        DatasetError: a photo has a class that ImageNet-1k lacks, or a data set is wholly held out.
+        DatasetError: an image has a class that ImageNet-1k lacks, or a data set is wholly held out.
         CheckpointError: the kept file is damaged.
     """
     encoder = network.encoder
@@ -158,7 +158,7 @@ def teach(
     """Teach the map and choose the temperature; beside them the report, as JSON.
 
     Raises:
-        DatasetError: a photo has a class that ImageNet-1k lacks, or a data set is wholly held out.
+        DatasetError: an image has a class that ImageNet-1k lacks, or a data set is wholly held out.
     """
     words = alignment.class_words()
     with torch.no_grad():
@@ -167,12 +167,12 @@ def teach(
             return network.embed_names(names, templates)
 
         rows = alignment.class_rows(words, embed)
-        photos = _photo_lesson(sets[0], tuple(wnid for wnid, _, _ in words), rows)
-        lessons = [photos]
+        images = _image_lesson(sets[0], tuple(wnid for wnid, _, _ in words), rows)
+        alignment_sets = [images]
         for teaching in sets[1:]:
             pooled = teaching.pooled
-            lessons.append(
-                Lesson(
+            alignment_sets.append(
+                AlignmentSet(
                     teaching.title,
                     pooled.features,
                     pooled.labels,
@@ -181,28 +181,30 @@ def teach(
                     teaching.held_out,
                 )
             )
-    classes = _class_lesson(classifier, photos)
-    projection = alignment.fit_projection(classes, lessons, seed=seed)
-    judges = [lesson for lesson in lessons[1:] if lesson.held_out.any()] or lessons[:1]
+    classes = _class_lesson(classifier, images)
+    projection = alignment.fit_projection(classes, alignment_sets, seed=seed)
+    judges = [
+        alignment_set for alignment_set in alignment_sets[1:] if alignment_set.held_out.any()
+    ] or alignment_sets[:1]
     scale = alignment.calibrate(judges, projection)
     report = {
         "scale": scale,
-        "calibrated_on": [lesson.title for lesson in judges],
+        "calibrated_on": [alignment_set.title for alignment_set in judges],
         "named_right": {
-            lesson.title: {
-                "held_out": alignment.named_right(lesson, projection, held_out=True),
-                "taught": alignment.named_right(lesson, projection, held_out=False),
+            alignment_set.title: {
+                "held_out": alignment.named_right(alignment_set, projection, held_out=True),
+                "taught": alignment.named_right(alignment_set, projection, held_out=False),
             }
-            for lesson in lessons
+            for alignment_set in alignment_sets
         },
     }
     return Joint(projection, scale), json.dumps(report, indent=1)
 
 
-def _photo_lesson(
+def _image_lesson(
     teaching: TeachingSet, wnids: tuple[str, ...], rows: Float[Tensor, "name embedding"]
-) -> Lesson:
-    """ImageNet's photos among the names of all classes."""
+) -> AlignmentSet:
+    """ImageNet's images among the names of all classes."""
     place = {wnid: position for position, wnid in enumerate(wnids)}
     pooled = teaching.pooled
     unknown = [wnid for wnid in pooled.names if wnid not in place]
@@ -212,16 +214,16 @@ def _photo_lesson(
             "ImageNet's 1,000 classes such as n01440764"
         )
     labels = torch.tensor([place[wnid] for wnid in pooled.names])[pooled.labels]
-    return Lesson(teaching.title, pooled.features, labels, wnids, rows, teaching.held_out)
+    return AlignmentSet(teaching.title, pooled.features, labels, wnids, rows, teaching.held_out)
 
 
-def _class_lesson(classifier: Float[Tensor, "category channel"], photos: Lesson) -> Lesson:
-    """What the classifier knows of each class, without those whose photos are held out."""
+def _class_lesson(classifier: Float[Tensor, "category channel"], images: AlignmentSet) -> AlignmentSet:
+    """What the classifier knows of each class, without those whose images are held out."""
     held_out = torch.zeros(len(classifier), dtype=torch.bool)
-    held_out[photos.labels[photos.held_out]] = True
+    held_out[images.labels[images.held_out]] = True
     features = F.normalize(classifier, dim=-1)
     labels = torch.arange(len(classifier))
-    return Lesson("ImageNet's classifier", features, labels, photos.names, photos.rows, held_out)
+    return AlignmentSet("ImageNet's classifier", features, labels, images.names, images.rows, held_out)
 
 
 def _fingerprint(

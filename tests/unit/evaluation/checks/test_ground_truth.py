@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from ovrcoat.errors import DatasetError
-from ovrcoat.evaluation.scoring.panoptic import PanopticSource
 from ovrcoat.evaluation.checks.ground_truth import check_truth, read_list, read_object
+from ovrcoat.evaluation.scoring.panoptic import PanopticSource
 
 
 def write_truth(folder: Path, areas: tuple[int, int] = (8, 8), *, count: int = 1) -> PanopticSource:
@@ -31,39 +31,39 @@ def write_truth(folder: Path, areas: tuple[int, int] = (8, 8), *, count: int = 1
     return PanopticSource(folder / "truth.json", folder)
 
 
-def test_a_good_truth_has_no_findings(tmp_path: Path) -> None:
-    findings, count = check_truth(write_truth(tmp_path, count=3))
-    assert (list(findings), count) == ([], 3)
+def test_a_good_truth_has_no_issues(tmp_path: Path) -> None:
+    issues, count = check_truth(write_truth(tmp_path, count=3))
+    assert (list(issues), count) == ([], 3)
 
 
 def test_wrong_areas_are_told_with_what_they_cost(tmp_path: Path) -> None:
-    findings, _ = check_truth(write_truth(tmp_path, areas=(10, 8)))
-    assert [(finding.code, finding.level) for finding in findings] == [
+    issues, _ = check_truth(write_truth(tmp_path, areas=(10, 8)))
+    assert [(issue.code, issue.level) for issue in issues] == [
         ("areas-differ", "warning"),
         ("areas-cost", "note"),
     ]
-    assert next(iter(findings.of("note"))).examples == ["PQ of the truth against itself is 90.00"]
+    assert next(iter(issues.of("note"))).examples == ["PQ of the truth against itself is 90.00"]
 
 
 def test_areas_that_let_iou_exceed_1_are_errors(tmp_path: Path) -> None:
-    findings, _ = check_truth(write_truth(tmp_path, areas=(3, 8)))
-    assert "area-impossible" in {finding.code for finding in findings.of("error")}
+    issues, _ = check_truth(write_truth(tmp_path, areas=(3, 8)))
+    assert "area-impossible" in {issue.code for issue in issues.of("error")}
 
 
 def test_pictures_that_cannot_be_read_do_not_hide_the_others(tmp_path: Path) -> None:
     source = write_truth(tmp_path, areas=(10, 8), count=3)
     (tmp_path / "0.png").unlink()
     Image.new("RGBA", (4, 4)).save(tmp_path / "1.png")
-    findings, count = check_truth(source)
-    assert {"png-missing", "png-with-alpha", "areas-differ"} <= {finding.code for finding in findings}
+    issues, count = check_truth(source)
+    assert {"png-missing", "png-with-alpha", "areas-differ"} <= {issue.code for issue in issues}
     assert count == 3
 
 
 def test_a_limit_spares_pictures(tmp_path: Path) -> None:
     source = write_truth(tmp_path, count=2)
     (tmp_path / "1.png").unlink()
-    findings, count = check_truth(source, limit=1)
-    assert (list(findings), count) == ([], 1)
+    issues, count = check_truth(source, limit=1)
+    assert (list(issues), count) == ([], 1)
 
 
 def test_json_files_that_cannot_be_read_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,5 +90,5 @@ def test_a_missing_area_is_counted_and_not_called_impossible(tmp_path: Path) -> 
     document = json.loads((tmp_path / "truth.json").read_text())
     del document["annotations"][0]["segments_info"][0]["area"]
     (tmp_path / "truth.json").write_text(json.dumps(document))
-    findings, _ = check_truth(source)
-    assert [finding.code for finding in findings] == ["area-missing"]
+    issues, _ = check_truth(source)
+    assert [issue.code for issue in issues] == ["area-missing"]

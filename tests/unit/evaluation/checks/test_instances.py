@@ -60,13 +60,13 @@ CASES: dict[str, tuple[Edit, str]] = {
     "image-id-invalid": (_sets("images", id=1.5), "1.5"),
     "image-id-text": (_text_ids, "'ADE_1'"),
     "image-listed-twice": (_sets("images", id=2), "2"),
-    "image-size-missing": (_sets("images", width=None), "photo 1: width None, height 4"),
+    "image-size-missing": (_sets("images", width=None), "image 1: width None, height 4"),
     "category-invalid": (_sets("categories", id="7"), "'bed': id '7'"),
     "category-listed-twice": (_sets("categories", id=8), "8: 'window'"),
     "annotation-id-invalid": (_sets("annotations", id=None), "annotation 'no. 1': id None"),
     "annotation-id-zero": (_sets("annotations", id=0), "annotation 0"),
     "annotation-id-twice": (_sets("annotations", id=2), "annotation 2"),
-    "annotation-image-unknown": (_sets("annotations", image_id=9), "annotation 1: photo 9"),
+    "annotation-image-unknown": (_sets("annotations", image_id=9), "annotation 1: image 9"),
     "annotation-category-unknown": (_sets("annotations", category_id=0), "annotation 1: category 0"),
     "iscrowd-missing": (_sets("annotations", iscrowd=None), "annotation 1: iscrowd None"),
     "area-missing": (_sets("annotations", area=None), "annotation 1: area None"),
@@ -78,7 +78,7 @@ CASES: dict[str, tuple[Edit, str]] = {
     ),
     "mask-size-differs": (
         _sets("annotations", segmentation={"size": [5, 4], "counts": [20]}),
-        "annotation 1: mask 4 × 5, photo 5 × 4 (width × height), height and width exchanged",
+        "annotation 1: mask 4 × 5, image 5 × 4 (width × height), height and width exchanged",
     ),
     "polygon-too-few-points": (
         _sets("annotations", segmentation=[[0, 0, 3, 3]]),
@@ -90,8 +90,8 @@ CASES: dict[str, tuple[Edit, str]] = {
     ),
     "results-malformed": (lambda _, results: results.insert(0, "x"), "result no. 1: str"),
     "results-empty": (lambda _, results: results.clear(), "results: 0"),
-    "result-image-unknown": (_sets("results", image_id=3), "result no. 1: photo 3"),
-    "image-id-type-differs": (_sets("results", image_id="1"), "result no. 1: photo '1'"),
+    "result-image-unknown": (_sets("results", image_id=3), "result no. 1: image 3"),
+    "image-id-type-differs": (_sets("results", image_id="1"), "result no. 1: image '1'"),
     "result-category-unknown": (_sets("results", category_id=0), "result no. 1: category 0"),
     "result-mask-missing": (_sets("results", segmentation=None), "result no. 1: no segmentation"),
     "result-mask-damaged": (
@@ -100,7 +100,7 @@ CASES: dict[str, tuple[Edit, str]] = {
     ),
     "result-mask-size-differs": (
         _sets("results", segmentation={"size": [8, 10], "counts": [80]}),
-        "result no. 1: mask 10 × 8, photo 5 × 4",
+        "result no. 1: mask 10 × 8, image 5 × 4",
     ),
     "result-polygon-too-few-points": (
         _sets("results", segmentation=[[1, 1, 2, 2]]),
@@ -113,19 +113,19 @@ CASES: dict[str, tuple[Edit, str]] = {
     "result-boxes": (_sets("results", bbox=[0, 0, 1, 1]), "result no. 1"),
     "result-twice": (
         lambda _, results: results.append(results[0] | {"score": 0.1}),
-        "result no. 3: photo 1, category 7",
+        "result no. 3: image 1, category 7",
     ),
     "more-than-100-detections": (
         lambda _, results: results.extend(
             {**results[0], "segmentation": {"size": [4, 5], "counts": [0, 1 + i % 19, 19 - i % 19]}}
             for i in range(100)
         ),
-        "photo 1, category 7: 101",
+        "image 1, category 7: 101",
     ),
 }
 
 
-def test_good_files_have_no_findings() -> None:
+def test_good_files_have_no_issues() -> None:
     assert list(check_instances(TRUTH, RESULTS)) == []
     assert list(check_instances(TRUTH, None)) == []
 
@@ -139,7 +139,7 @@ def test_fault_is_found(code: str) -> None:
     edit, example = CASES[code]
     truth, results = copy.deepcopy(TRUTH), copy.deepcopy(RESULTS)
     edit(truth, results)
-    found = {finding.code: finding for finding in check_instances(truth, results)}
+    found = {issue.code: issue for issue in check_instances(truth, results)}
     assert code in found
     assert found[code].level == FAULTS[code][0]
     assert found[code].examples[0].startswith(example)
@@ -158,9 +158,9 @@ def test_what_is_no_error_stands_alone(code: str) -> None:
     CASES[code][0](truth, results)
     if code == "more-than-100-detections":
         results = [result for index, result in enumerate(results) if index != 1]
-        found = {finding.code for finding in check_instances(truth, results)} - {"result-twice"}
+        found = {issue.code for issue in check_instances(truth, results)} - {"result-twice"}
     else:
-        found = {finding.code for finding in check_instances(truth, results)}
+        found = {issue.code for issue in check_instances(truth, results)}
     assert found == {code}
 
 

@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 
-from ovrcoat.issues import Findings
-from ovrcoat.data.truth import TrueSegment
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.checks.panoptic import (
     NOT_GIVEN,
@@ -19,6 +17,8 @@ from ovrcoat.evaluation.checks.panoptic import (
 )
 from ovrcoat.evaluation.checks.panoptic_faults import FAULTS, refuse_errors, report
 from ovrcoat.evaluation.metrics.panoptic_quality import Overlap
+from ovrcoat.formats.annotations import TrueSegment
+from ovrcoat.issues import IssueList
 from panoptic_pairs import prediction_document, truth_document
 
 Documents = tuple[dict[str, Any], dict[str, Any]]
@@ -33,17 +33,17 @@ def segment(document: dict[str, Any]) -> dict[str, Any]:
     return first(document)["segments_info"][0]
 
 
-def check(truth: dict[str, Any], prediction: dict[str, Any]) -> tuple[Findings, tuple[Pair, ...]]:
-    findings = Findings()
-    categories = check_categories(truth, findings)
-    truths = check_annotations(truth, side="truth", categories=categories, findings=findings)
-    predictions = check_annotations(prediction, side="prediction", categories=categories, findings=findings)
-    return findings, pair_up(truths, predictions, images=truth.get("images"), findings=findings)
+def check(truth: dict[str, Any], prediction: dict[str, Any]) -> tuple[IssueList, tuple[Pair, ...]]:
+    issues = IssueList()
+    categories = check_categories(truth, issues)
+    truths = check_annotations(truth, side="truth", categories=categories, issues=issues)
+    predictions = check_annotations(prediction, side="prediction", categories=categories, issues=issues)
+    return issues, pair_up(truths, predictions, images=truth.get("images"), issues=issues)
 
 
 def test_sound_files_have_no_fault():
-    findings, pairs = check(truth_document(), prediction_document())
-    assert len(findings) == 0
+    issues, pairs = check(truth_document(), prediction_document())
+    assert len(issues) == 0
     assert [pair.truth.image_id for pair in pairs] == [1, 2]
     assert pairs[0].truth.segments[1] == TrueSegment(70_000, 7, 6)
     assert pairs[0].prediction.segments[0] == TrueSegment(9, 1, NOT_GIVEN)
@@ -109,10 +109,10 @@ BREAKS: list[tuple[str, str, Break]] = [
 def test_each_fault_is_found(code: str, example: str, damage: Break):
     truth, prediction = truth_document(), prediction_document()
     damage(truth, prediction)
-    findings, _ = check(truth, prediction)
-    [finding] = [finding for finding in findings if finding.code == code]
-    assert any(example in text for text in finding.examples), finding.examples
-    assert finding.level == FAULTS[code][0]
+    issues, _ = check(truth, prediction)
+    [issue] = [issue for issue in issues if issue.code == code]
+    assert any(example in text for text in issue.examples), issue.examples
+    assert issue.level == FAULTS[code][0]
 
 
 def test_two_crowds_and_stuff_in_pieces_are_noted():
@@ -121,8 +121,8 @@ def test_two_crowds_and_stuff_in_pieces_are_noted():
         part.update(category_id=1, iscrowd=1)
     for part in first(prediction)["segments_info"]:
         part.update(category_id=7)
-    findings, _ = check(truth, prediction)
-    assert {finding.code: finding.examples for finding in findings} == {
+    issues, _ = check(truth, prediction)
+    assert {issue.code: issue.examples for issue in issues} == {
         "crowd-twice": ["truth, image 1, category 1: 2 segments"],
         "stuff-in-pieces": ["prediction, image 1, category 7: 2 segments"],
     }
@@ -134,8 +134,8 @@ def test_all_faults_are_told_at_once():
     segment(truth).update(category_id=8)
     segment(prediction).update(id=0)
     prediction["annotations"].pop()
-    findings, _ = check(truth, prediction)
-    assert [finding.code for finding in findings] == [
+    issues, _ = check(truth, prediction)
+    assert [issue.code for issue in issues] == [
         "truth-category-unknown",
         "area-missing",
         "segment-id-zero",
@@ -146,18 +146,18 @@ def test_all_faults_are_told_at_once():
 def test_whole_numbers_written_as_fractions_are_areas():
     truth = truth_document()
     segment(truth)["area"] = 5.0
-    findings, pairs = check(truth, prediction_document())
-    assert len(findings) == 0
+    issues, pairs = check(truth, prediction_document())
+    assert len(issues) == 0
     assert pairs[0].truth.segments[0].area == 5
 
 
 def test_synonyms_of_our_own_files_are_read():
-    findings = Findings()
+    issues = IssueList()
     document = {"categories": [{"id": 1, "name": "sofa", "synonyms": ["couch", 3], "isthing": True}]}
-    [category] = check_categories(document, findings)
+    [category] = check_categories(document, issues)
     assert category.names == ("sofa", "couch")
     assert category.is_thing
-    assert len(findings) == 0
+    assert len(issues) == 0
 
 
 def test_pixels_are_compared_with_entries():
@@ -176,12 +176,12 @@ def test_pixels_are_compared_with_entries():
 
 
 def test_errors_are_refused_and_warnings_told_with_them():
-    findings = Findings()
-    report(findings, "areas-differ", "image 1, segment 1: JSON 10, pixels 12")
-    refuse_errors(findings, subject="p.json")
-    report(findings, "size-mismatch", "image 2")
-    report(findings, "size-mismatch", "image 3")
+    issues = IssueList()
+    report(issues, "areas-differ", "image 1, segment 1: JSON 10, pixels 12")
+    refuse_errors(issues, subject="p.json")
+    report(issues, "size-mismatch", "image 2")
+    report(issues, "size-mismatch", "image 3")
     with pytest.raises(
         DatasetError, match=r"(?s)p.json cannot be scored:\n- .*\(2 ×: image 2; image 3\)\n- warning: "
     ):
-        refuse_errors(findings, subject="p.json")
+        refuse_errors(issues, subject="p.json")

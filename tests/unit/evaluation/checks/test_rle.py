@@ -55,7 +55,7 @@ def test_polygons_give_their_area_and_how_far_it_may_be_off() -> None:
         (7, "damaged", "type int"),
         ({"counts": [4]}, "damaged", "without their size"),
         ({"size": [2, True], "counts": [4]}, "damaged", "without their size"),
-        ({"size": [2, 3], "counts": [6]}, "size-differs", "mask 3 × 2, photo 2 × 3.*exchanged"),
+        ({"size": [2, 3], "counts": [6]}, "size-differs", "mask 3 × 2, image 2 × 3.*exchanged"),
         ({"size": [9, 9], "counts": [81]}, "size-differs", "mask 9 × 9"),
         ({"size": [3, 2], "counts": [2, 2]}, "damaged", "4 pixels in all, expected 6"),
         ({"size": [3, 2], "counts": [8, -2]}, "damaged", "expected 6"),

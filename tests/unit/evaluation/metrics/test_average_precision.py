@@ -46,7 +46,7 @@ def report_of(labels: dict, *results: dict) -> dict:
 
 
 def codes(report: dict) -> set[str]:
-    return {finding["code"] for finding in report["findings"]}
+    return {issue["code"] for issue in report["issues"]}
 
 
 def test_a_perfect_detection_is_100_and_what_has_no_truth_undefined(capsys):
@@ -78,7 +78,7 @@ def test_annotation_zero_gives_the_references_numbers_and_the_right_ones():
     assert "renumbered" not in report_of(truth(annotation(1, 1)), result(1))
 
 
-def test_photo_ids_may_be_text_and_their_kind_changes_nothing():
+def test_image_ids_may_be_text_and_their_kind_changes_nothing():
     numbers = report_of(truth(annotation(1, 1), annotation(2, 2, 5)), result(1), result(2, 5, 0.3))
     text = report_of(
         truth(annotation(1, "a"), annotation(2, "b", 5), image_ids=("a", "b")),
@@ -122,7 +122,7 @@ def test_the_given_data_stay_as_they_are():
 @pytest.mark.parametrize(
     ("labels", "found", "message"),
     [
-        (truth(annotation(1, 1), image_ids=(1, 1)), result(1), "photo id stands twice"),
+        (truth(annotation(1, 1), image_ids=(1, 1)), result(1), "image id stands twice"),
         (truth(annotation(1, 1, 99)), result(1), "category that is not listed"),
         (truth(annotation(1, 1)), result(1, 99), "category that the ground truth does not list"),
         (truth(annotation(1, 1)), result(1, score=float("nan")), "score is no number"),

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from ovrcoat.segmentation.postprocess import Explanation
-from ovrcoat.data.truth import PanopticTruth, TrueSegment
-from ovrcoat.evaluation.metrics.error_analysis import LostMasks, Outcome, diagnose, region_map
+from ovrcoat.data.truth import PanopticTruth
+from ovrcoat.evaluation.metrics.error_analysis import ErrorAnalysis, Outcome, diagnose, region_map
 from ovrcoat.evaluation.metrics.panoptic_quality import Match
-from ovrcoat.postprocessing.mask_status import Fate, MaskFate
+from ovrcoat.formats.annotations import TrueSegment
 from ovrcoat.postprocessing.mask_overlaps import Overlaps
+from ovrcoat.postprocessing.mask_status import ExplainedMask, MaskStatus
 from ovrcoat.results import PanopticResult
+from ovrcoat.segmentation.postprocess import Explanation
 
 CAT, DOG = 17, 18
 TRUTH = PanopticTruth(
@@ -19,48 +20,48 @@ TRUTH = PanopticTruth(
 GOOD, BAD = 3, 1  # pixels that a mask shares with the segment of 4: IoU 0.75 and 0.25
 
 
-def scene(*masks: tuple[int, Fate, int | None]) -> tuple[Explanation, Overlaps]:
+def scene(*masks: tuple[int, MaskStatus, int | None]) -> tuple[Explanation, Overlaps]:
     """Masks as (pixels shared with the true segment, fate, category id)."""
-    fates = tuple(
-        MaskFate(query, fate, category_id, score=0.5, void=0.1)
-        for query, (_, fate, category_id) in enumerate(masks)
+    explained_masks = tuple(
+        ExplainedMask(query, status, category_id, score=0.5, void=0.1)
+        for query, (_, status, category_id) in enumerate(masks)
     )
     result = PanopticResult(np.zeros((2, 3), dtype=np.int32), (), ())
     shared = np.array([[pixels] for pixels, _, _ in masks], dtype=np.int64).reshape(-1, 1)
-    return Explanation(result, fates), Overlaps(shared=shared, regions=np.array([4]))
+    return Explanation(result, explained_masks), Overlaps(shared=shared, regions=np.array([4]))
 
 
 @pytest.mark.parametrize(
     ("masks", "expected"),
     [
-        ([(BAD, Fate.SEGMENT, CAT)], Outcome.NO_MASK),
+        ([(BAD, MaskStatus.SEGMENT, CAT)], Outcome.NO_MASK),
         ([], Outcome.NO_MASK),
-        ([(GOOD, Fate.VOID, CAT)], Outcome.VOID),
-        ([(GOOD, Fate.VOID, CAT), (GOOD, Fate.SEGMENT, DOG)], Outcome.VOID),
-        ([(GOOD, Fate.VOID, DOG)], Outcome.VOID_MISNAMED),
-        ([(GOOD, Fate.BELOW_THRESHOLD, CAT), (GOOD, Fate.VOID, CAT)], Outcome.BELOW_THRESHOLD),
-        ([(GOOD, Fate.HIDDEN, None), (GOOD, Fate.VOID, DOG)], Outcome.HIDDEN),
-        ([(GOOD, Fate.OVERLAP, CAT), (GOOD, Fate.VOID, CAT)], Outcome.OVERLAP),
-        ([(GOOD, Fate.DUPLICATE, CAT)], Outcome.OVERLAP),
-        ([(GOOD, Fate.EMPTY, CAT)], Outcome.OVERLAP),
-        ([(GOOD, Fate.SEGMENT, CAT)], Outcome.OVERLAP),
-        ([(GOOD, Fate.SEGMENT, DOG)], Outcome.MISNAMED),
-        ([(GOOD, Fate.OVERLAP, DOG), (GOOD, Fate.VOID, DOG)], Outcome.MISNAMED),
+        ([(GOOD, MaskStatus.VOID, CAT)], Outcome.VOID),
+        ([(GOOD, MaskStatus.VOID, CAT), (GOOD, MaskStatus.SEGMENT, DOG)], Outcome.VOID),
+        ([(GOOD, MaskStatus.VOID, DOG)], Outcome.VOID_MISNAMED),
+        ([(GOOD, MaskStatus.BELOW_THRESHOLD, CAT), (GOOD, MaskStatus.VOID, CAT)], Outcome.BELOW_THRESHOLD),
+        ([(GOOD, MaskStatus.HIDDEN, None), (GOOD, MaskStatus.VOID, DOG)], Outcome.HIDDEN),
+        ([(GOOD, MaskStatus.OVERLAP, CAT), (GOOD, MaskStatus.VOID, CAT)], Outcome.OVERLAP),
+        ([(GOOD, MaskStatus.DUPLICATE, CAT)], Outcome.OVERLAP),
+        ([(GOOD, MaskStatus.EMPTY, CAT)], Outcome.OVERLAP),
+        ([(GOOD, MaskStatus.SEGMENT, CAT)], Outcome.OVERLAP),
+        ([(GOOD, MaskStatus.SEGMENT, DOG)], Outcome.MISNAMED),
+        ([(GOOD, MaskStatus.OVERLAP, DOG), (GOOD, MaskStatus.VOID, DOG)], Outcome.MISNAMED),
     ],
 )
-def test_a_lost_segment_has_one_reason(masks: list[tuple[int, Fate, int | None]], expected: Outcome):
+def test_a_lost_segment_has_one_reason(masks: list[tuple[int, MaskStatus, int | None]], expected: Outcome):
     explanation, overlaps = scene(*masks)
     assert diagnose(TRUTH, Match({}, ()), explanation, overlaps) == [(CAT, expected)]
 
 
 def test_a_matched_segment_is_found_whatever_its_masks():
-    explanation, overlaps = scene((BAD, Fate.SEGMENT, CAT))
+    explanation, overlaps = scene((BAD, MaskStatus.SEGMENT, CAT))
     assert diagnose(TRUTH, Match({}, ((500, 1, 0.8),)), explanation, overlaps) == [(CAT, Outcome.FOUND)]
 
 
 def test_crowds_are_left_out():
     crowd = PanopticTruth(TRUTH.id_map, (TrueSegment(500, CAT, area=4, is_crowd=True),))
-    explanation, overlaps = scene((GOOD, Fate.VOID, CAT))
+    explanation, overlaps = scene((GOOD, MaskStatus.VOID, CAT))
     assert diagnose(crowd, Match({}, ()), explanation, overlaps) == []
 
 
@@ -71,7 +72,7 @@ def test_regions_are_numbered_in_the_order_of_the_segments():
 
 
 def test_report_counts_by_seen_and_unseen():
-    lost = LostMasks()
+    lost = ErrorAnalysis()
     lost.add([(CAT, Outcome.FOUND), (CAT, Outcome.VOID)])
     lost.add([(DOG, "void")])  # as read from a journal
     report = lost.report(seen_ids=[CAT])
@@ -83,6 +84,6 @@ def test_report_counts_by_seen_and_unseen():
 
 
 def test_without_seen_ids_there_is_one_group():
-    lost = LostMasks()
+    lost = ErrorAnalysis()
     lost.add([(DOG, "found")])
     assert lost.report()["segments"] == {"All": 1}

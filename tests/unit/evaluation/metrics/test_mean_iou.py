@@ -39,7 +39,7 @@ def test_the_matrix_is_that_of_a_plain_loop(truth, predicted):
 
 @settings(deadline=None)
 @given(maps(-1, 2), maps(-1, 4))
-def test_tallies_of_a_photo_give_its_iou(truth, predicted):
+def test_tallies_of_a_image_give_its_iou(truth, predicted):
     metric = MeanIou(NAMES)
     tallies = tallies_of(metric.add(truth, predicted), category_ids=(10, 20, 30))
     for iou, id in zip(metric.report()["iou"], (10, 20, 30), strict=True):
@@ -115,7 +115,7 @@ def test_files_of_several_forms_are_scored(folders):
     assert report["n_images"] == 3
     assert report["pACC"] == pytest.approx(100 * 6 / 7)
     assert report["iou"] == [100.0, 75.0, 50.0]
-    assert report["findings"] == []
+    assert report["issues"] == []
 
 
 def test_16_bits_and_another_ignore_label(folders):
@@ -143,7 +143,7 @@ def test_all_faults_are_told_at_once(folders):
     for text in (
         r"neither a position 0 to 2 nor the ignore label.*a: value 9 in 1 pixels",
         r"b: truth 2 × 1, prediction 1 × 2 (width × height)",
-        r"a photo has no prediction.*c.png",
+        r"an image has no prediction.*c.png",
         r"cannot be read.*d.png",
         r"e.png",
     ):
@@ -168,11 +168,11 @@ def test_doubtful_files_are_warned_of(folders):
     write(predicted / "z.png", [[0, 0]])
     report = score(folders)
     assert report["mIoU"] == 0
-    assert {(found["code"], found["level"]) for found in report["findings"]} == {
+    assert {(found["code"], found["level"]) for found in report["issues"]} == {
         ("predicted-label-out-of-range", "warning"),
         ("prediction-without-truth", "warning"),
     }
-    (label,) = (found for found in report["findings"] if found["code"] == "predicted-label-out-of-range")
+    (label,) = (found for found in report["issues"] if found["code"] == "predicted-label-out-of-range")
     assert label["examples"] == ["a: value 7 in 1 pixels"]  # 9 lies where nobody knows: no matter
 
 
@@ -181,4 +181,4 @@ def test_nothing_but_ignored_pixels_is_undefined_and_said(folders):
         write(folder / "a.png", [[255, 255]])
     report = score(folders)
     assert report["mIoU"] is None
-    assert [found["code"] for found in report["findings"]] == ["everything-ignored"]
+    assert [found["code"] for found in report["issues"]] == ["everything-ignored"]

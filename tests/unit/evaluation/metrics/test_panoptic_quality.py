@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovrcoat.data.truth import PanopticTruth, TrueSegment
+from ovrcoat.data.truth import PanopticTruth
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.metrics.panoptic_quality import (
     PanopticQuality,
@@ -16,6 +16,7 @@ from ovrcoat.evaluation.metrics.panoptic_quality import (
     match_segments,
     recounted,
 )
+from ovrcoat.formats.annotations import TrueSegment
 from ovrcoat.vocabulary import Category
 
 CATEGORIES = (Category(("cat",), True, 1), Category(("dog",), True, 2), Category(("wall",), False, 3))

@@ -12,14 +12,14 @@ from ovrcoat.evaluation.reports.bootstrap import (
 )
 
 DRAWS = Draws(samples=250, seed=0)
-Photo = dict[int, tuple[int | float, ...]]
+LoadedImage = dict[int, tuple[int | float, ...]]
 
 
-def random_photos(seed: int, *, photos: int = 30, gain: float = 0.0) -> list[Photo]:
+def random_images(seed: int, *, images: int = 30, gain: float = 0.0) -> list[LoadedImage]:
     """Tallies of categories 3 and 9; `gain` turns that share of what was missed into matches."""
     generator = np.random.default_rng(seed)
     tallies = []
-    for _ in range(photos):
+    for _ in range(images):
         counts = {}
         for id in (3, 9):
             tp, fp, fn = generator.integers(0, 4, size=3).tolist()
@@ -33,8 +33,8 @@ def pq_of(sums: np.ndarray) -> np.ndarray:
     return panoptic_figures(sums.reshape(len(sums), 2, 4), [[0, 1]])
 
 
-def matrix(photos: list[Photo]):
-    return tally_matrix(photos, [3, 9], width=4)
+def matrix(images: list[LoadedImage]):
+    return tally_matrix(images, [3, 9], width=4)
 
 
 def test_the_matrix_holds_each_tally_in_its_place():
@@ -46,8 +46,8 @@ def test_the_matrix_holds_each_tally_in_its_place():
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32))
 def test_identical_runs_differ_by_exactly_nothing(seed: int):
-    photos = matrix(random_photos(seed))
-    resampled = resample(photos, photos, pq_of, draws=DRAWS)
+    images = matrix(random_images(seed))
+    resampled = resample(images, images, pq_of, draws=DRAWS)
     np.testing.assert_array_equal(resampled.first, resampled.second)
     assert not resampled.differences.any()
     assert resampled.interval(0, 2) == (0, 0)
@@ -56,7 +56,7 @@ def test_identical_runs_differ_by_exactly_nothing(seed: int):
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32))
 def test_interval_holds_the_difference_and_turns_with_the_sides(seed: int):
-    a, b = matrix(random_photos(seed)), matrix(random_photos(seed, gain=0.5))
+    a, b = matrix(random_images(seed)), matrix(random_images(seed, gain=0.5))
     resampled = resample(a, b, pq_of, draws=DRAWS)
     low, high = resampled.interval(0, 2)
     assert low <= (resampled.second - resampled.first)[0, 2] <= high
@@ -66,10 +66,10 @@ def test_interval_holds_the_difference_and_turns_with_the_sides(seed: int):
 
 def test_the_interval_is_right_about_as_often_as_it_says():
     """Many data sets of which the true difference is known (that of a very large one)."""
-    many = {"photos": 3000}
+    many = {"images": 3000}
     truth = resample(
-        matrix(random_photos(999, **many)),
-        matrix(random_photos(999, gain=0.3, **many)),
+        matrix(random_images(999, **many)),
+        matrix(random_images(999, gain=0.3, **many)),
         pq_of,
         draws=Draws(1, 0),
     )
@@ -77,7 +77,7 @@ def test_the_interval_is_right_about_as_often_as_it_says():
     hits = 0
     for seed in range(60):
         found = resample(
-            matrix(random_photos(seed)), matrix(random_photos(seed, gain=0.3)), pq_of, draws=Draws(200, seed)
+            matrix(random_images(seed)), matrix(random_images(seed, gain=0.3)), pq_of, draws=Draws(200, seed)
         )
         low, high = found.interval(0, 2)
         hits += low <= expected <= high
@@ -85,7 +85,7 @@ def test_the_interval_is_right_about_as_often_as_it_says():
 
 
 def test_the_number_of_samples_at_once_changes_nothing(monkeypatch):
-    a, b = matrix(random_photos(1)), matrix(random_photos(2))
+    a, b = matrix(random_images(1)), matrix(random_images(2))
     together = resample(a, b, pq_of, draws=Draws(50, 3))
     monkeypatch.setattr("ovrcoat.evaluation.reports.bootstrap.AT_ONCE", 7)
     in_parts = resample(a, b, pq_of, draws=Draws(50, 3))

@@ -3,9 +3,9 @@ import json
 import pytest
 
 from ovrcoat.errors import DatasetError
+from ovrcoat.evaluation.reports.bootstrap import Draws
 from ovrcoat.evaluation.reports.compare import MIN_PHOTOS, Comparison, Side, compare_runs
 from ovrcoat.evaluation.reports.report import EvaluationReport
-from ovrcoat.evaluation.reports.bootstrap import Draws
 from sample_reports import CATEGORIES, random_report
 
 DRAWS = Draws(samples=200, seed=1)
@@ -65,11 +65,11 @@ def test_categories_come_with_the_largest_gain_first():
     found = compare(random_report(1), random_report(2))
     gains = [row.difference for row in found.categories if row.figure == "PQ"]
     assert gains == sorted(gains, reverse=True)
-    assert "road" not in {row.name for row in found.categories}  # in no photo
+    assert "road" not in {row.name for row in found.categories}  # in no image
 
 
-def test_few_photos_give_no_interval():
-    found = compare(random_report(1, photos=MIN_PHOTOS - 1), random_report(2, photos=MIN_PHOTOS - 1))
+def test_few_images_give_no_interval():
+    found = compare(random_report(1, images=MIN_PHOTOS - 1), random_report(2, images=MIN_PHOTOS - 1))
     assert {row.interval for row in found.groups} == {None}
 
 
@@ -123,16 +123,16 @@ def test_other_data_are_refused_unless_forced():
     assert "different data" in compare(a, b, force=True).notes[0]
 
 
-def test_other_photos_are_refused_unless_forced():
+def test_other_images_are_refused_unless_forced():
     a = random_report(1)
     b = changed(random_report(2), images=random_report(2).images[:7])
-    with pytest.raises(DatasetError, match=r"A has 12 photos and B has 7, of which 7 are in both"):
+    with pytest.raises(DatasetError, match=r"A has 12 images and B has 7, of which 7 are in both"):
         compare(a, b)
     found = compare(a, b, force=True)
-    assert found.photos == 7
-    assert "7 photos that both runs have" in found.notes[0]
+    assert found.images == 7
+    assert "7 images that both runs have" in found.notes[0]
     assert "AP" not in {row.figure for row in found.groups}
-    with pytest.raises(DatasetError, match="no photo in common"):
+    with pytest.raises(DatasetError, match="no image in common"):
         compare(a, changed(b, images=()), force=True)
 
 

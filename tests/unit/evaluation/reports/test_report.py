@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovrcoat.issues import Finding
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.reports.report import FORMAT, EvaluationReport, ImageTallies, trust_key
+from ovrcoat.issues import Issue
 from sample_reports import random_report
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 6))
-def test_json_gives_the_same_report_back(seed: int, photos: int):
-    report = random_report(seed, photos=photos)
+def test_json_gives_the_same_report_back(seed: int, images: int):
+    report = random_report(seed, images=images)
     assert EvaluationReport.from_json(report.to_json()) == report
 
 
@@ -36,16 +36,16 @@ def test_document_has_the_published_keys():
     report = random_report(0)
     document = json.loads(report.to_json())
     assert document["format"] == FORMAT
-    assert set(document["runs"][0]) == {"trust", "panoptic", "semantic", "instance", "lost_masks"}
+    assert set(document["runs"][0]) == {"trust", "panoptic", "semantic", "instance", "error_analysis"}
     assert {"mIoU", "fwIoU", "mACC", "pACC"} < set(document["runs"][0]["semantic"])
     assert set(document["images"][0]["panoptic"]) == {"0", "0.5"}
     assert document == report.to_dict()
 
 
-def test_findings_survive():
-    finding = Finding("areas-differ", "warning", "areas differ", 7, ["photo 1"])
-    report = random_report(0).model_copy(update={"findings": (finding,)})
-    assert EvaluationReport.from_json(report.to_json()).findings == (finding,)
+def test_issues_survive():
+    issue = Issue("areas-differ", "warning", "areas differ", 7, ["image 1"])
+    report = random_report(0).model_copy(update={"issues": (issue,)})
+    assert EvaluationReport.from_json(report.to_json()).issues == (issue,)
 
 
 def test_a_run_is_found_by_its_trust():
@@ -83,7 +83,7 @@ def without_vocabulary_entry() -> str:
         (changed(runs=[]), "runs: Tuple should have at least 1 item"),
         (changed(runs=[{"trust": 0.5}, {"trust": 0.5}]), "one γ comes twice"),
         (changed(runs=[{"trust": 1.5}]), "less than or equal to 1"),
-        (changed(images=[{"image_id": 1}, {"image_id": 1}]), "a photo comes twice"),
+        (changed(images=[{"image_id": 1}, {"image_id": 1}]), "an image comes twice"),
         (changed(images=[{"image_id": 1, "panoptic": {"0": {"99": [1, 0, 0, 1]}}}]), "category 99, which is"),
         (changed(images=[{"image_id": 1, "panoptic": {"0": {"1": [-1, 0, 0, 1]}}}]), "greater than or equal"),
         (changed(vocabulary={"categories": 3}), "vocabulary: this is no saved vocabulary"),

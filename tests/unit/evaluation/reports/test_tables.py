@@ -2,8 +2,8 @@ import csv as csv_files
 
 import pytest
 
-from ovrcoat.issues import Finding
 from ovrcoat.evaluation.reports.tables import CSV_COLUMNS, aligned, csv, markdown, one_decimal, table
+from ovrcoat.issues import Issue
 from sample_reports import random_report
 
 
@@ -28,10 +28,10 @@ def test_lost_masks_have_counts_and_shares():
     assert lines[start + 2].split() == ["found", "3", "75.0", "%", "0", "-"]
 
 
-def test_findings_are_told():
-    finding = Finding("areas-differ", "warning", "areas differ", 7, ["photo 1"])
-    report = random_report(0).model_copy(update={"findings": (finding,)})
-    assert table(report).endswith("warning: areas differ (7 ×: photo 1 …)")
+def test_issues_are_told():
+    issue = Issue("areas-differ", "warning", "areas differ", 7, ["image 1"])
+    report = random_report(0).model_copy(update={"issues": (issue,)})
+    assert table(report).endswith("warning: areas differ (7 ×: image 1 …)")
     assert "- warning: areas differ" in markdown(report)
 
 
@@ -67,7 +67,7 @@ def test_csv_has_a_line_per_run_and_category():
 
 def test_tasks_that_were_not_evaluated_are_left_out():
     report = random_report(1)
-    run = report.runs[0].model_copy(update={"semantic": None, "instance": None, "lost_masks": None})
+    run = report.runs[0].model_copy(update={"semantic": None, "instance": None, "error_analysis": None})
     only = report.model_copy(update={"runs": (run,)})
     assert "semantic" not in table(only)
     assert "AP" not in table(only)

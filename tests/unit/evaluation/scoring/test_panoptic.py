@@ -22,7 +22,7 @@ from ovrcoat.vocabulary import Vocabulary
 from panoptic_pairs import (
     PREDICTED_IDS,
     TRUE_IDS,
-    id_picture,
+    id_map_to_image,
     prediction_document,
     truth_document,
     write_pair,
@@ -37,7 +37,7 @@ def sources(root: Path, truth: object = None, prediction: object = None) -> Sour
 
 
 def codes(figures: dict[str, Any]) -> list[str]:
-    return [finding["code"] for finding in figures["findings"]]
+    return [issue["code"] for issue in figures["issues"]]
 
 
 @pytest.fixture(params=["kornia", "pillow"])
@@ -46,7 +46,7 @@ def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if request.param == "kornia":
         pytest.importorskip("kornia_rs")
     else:
-        monkeypatch.setattr(panoptic_files, "require", _missing)
+        monkeypatch.setattr(panoptic_files, "import_optional", _missing)
     panoptic_files._id_decoder.cache_clear()
     yield request.param
     panoptic_files._id_decoder.cache_clear()
@@ -62,7 +62,7 @@ def test_figures_of_a_small_pair(tmp_path: Path):
     assert figures["per_class"]["1"]["iou_sum"] == pytest.approx(2 * 4 / 5)
     assert figures["per_class"]["7"]["iou_sum"] == pytest.approx(2 * 6 / 7)
     assert figures["groups"]["All"]["pq"] == pytest.approx((4 / 5 + 6 / 7) / 2)
-    assert (figures["n_images"], figures["areas"], figures["findings"]) == (2, "json", [])
+    assert (figures["n_images"], figures["areas"], figures["issues"]) == (2, "json", [])
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
 
 
@@ -85,10 +85,10 @@ def test_differing_areas_are_always_told_with_the_other_figure(tmp_path: Path):
     pair = sources(tmp_path, truth)
     by_json, by_png = score_panoptic(*pair), score_panoptic(*pair, areas="png")
     assert codes(by_json) == codes(by_png) == ["areas-differ", "areas-other-choice"]
-    assert by_json["findings"][0]["examples"] == ["image 1, segment 70000: JSON 9, pixels 6"]
+    assert by_json["issues"][0]["examples"] == ["image 1, segment 70000: JSON 9, pixels 6"]
     assert by_json["groups"]["All"]["pq"] == pytest.approx((4 / 5 + (6 / 7 + 6 / 10) / 2) / 2)
     assert by_png["groups"]["All"]["pq"] == pytest.approx((4 / 5 + 6 / 7) / 2)
-    assert "is 82.86 % with --areas png, 76.43 % with --areas json" in by_json["findings"][1]["examples"][0]
+    assert "is 82.86 % with --areas png, 76.43 % with --areas json" in by_json["issues"][1]["examples"][0]
 
 
 def test_impossible_areas_are_an_error_unless_pixels_are_asked(tmp_path: Path):
@@ -99,7 +99,7 @@ def test_impossible_areas_are_an_error_unless_pixels_are_asked(tmp_path: Path):
         score_panoptic(*pair)
     figures = score_panoptic(*pair, areas="png")
     assert figures["groups"]["All"]["pq"] == pytest.approx((4 / 5 + 6 / 7) / 2)
-    assert "impossible" in figures["findings"][-1]["examples"][0]
+    assert "impossible" in figures["issues"][-1]["examples"][0]
 
 
 def test_a_missing_area_is_counted(tmp_path: Path):
@@ -118,7 +118,7 @@ def test_nothing_to_count_gives_no_figures(tmp_path: Path):
             annotation["segments_info"] = []
         source.json.write_text(json.dumps(document))
         for name in ("1.png", "2.png"):
-            id_picture(np.zeros((3, 4))).save(source.folder / name)
+            id_map_to_image(np.zeros((3, 4))).save(source.folder / name)
     figures = score_panoptic(*pair)
     assert figures["groups"]["All"] == {"pq": None, "sq": None, "rq": None, "n": 0}
     assert codes(figures) == ["nothing-counted"]
@@ -144,25 +144,25 @@ DAMAGES = {
     "png-too-large": lambda path: path.write_bytes(
         path.read_bytes()[:16] + b"\x00\x01\x00\x00\x00\x01\x00\x00" + path.read_bytes()[24:]
     ),
-    "size-mismatch": lambda path: id_picture(np.transpose(PREDICTED_IDS)).save(path),
-    "prediction-pixels-without-segment": lambda path: id_picture(np.full((3, 4), 8)).save(path),
-    "prediction-segment-without-pixels": lambda path: id_picture(np.full((3, 4), 9)).save(path),
+    "size-mismatch": lambda path: id_map_to_image(np.transpose(PREDICTED_IDS)).save(path),
+    "prediction-pixels-without-segment": lambda path: id_map_to_image(np.full((3, 4), 8)).save(path),
+    "prediction-segment-without-pixels": lambda path: id_map_to_image(np.full((3, 4), 9)).save(path),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_png_is_a_finding_and_the_other_images_are_still_checked(
+def test_a_damaged_png_is_a_issue_and_the_other_images_are_still_checked(
     damage: str, tmp_path: Path, decoder: str
 ):
     pair = sources(tmp_path)
     DAMAGES[damage](pair[1].folder / "1.png")
     DAMAGES["png-not-rgb"](pair[1].folder / "2.png")
-    findings, image_count = check_panoptic(*pair)
+    issues, image_count = check_panoptic(*pair)
     assert image_count == 2
-    [finding] = [finding for finding in findings if damage.startswith(finding.code)]
-    assert finding.level == "error"
-    assert "image 1" in finding.examples[0]
-    assert any("image 2" in text for found in findings for text in found.examples)
+    [issue] = [issue for issue in issues if damage.startswith(issue.code)]
+    assert issue.level == "error"
+    assert "image 1" in issue.examples[0]
+    assert any("image 2" in text for found in issues for text in found.examples)
     with pytest.raises(DatasetError, match="cannot be scored"):
         score_panoptic(*pair)
 
@@ -217,7 +217,7 @@ def test_a_json_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 3)])
 def test_both_decoders_read_all_ids(shape: tuple[int, int], tmp_path: Path, decoder: str):
     ids = np.random.default_rng(0).integers(0, 1 << 24, shape, dtype=np.int32)
-    id_picture(ids).save(tmp_path / "ids.png")
+    id_map_to_image(ids).save(tmp_path / "ids.png")
     read, has_alpha = read_id_map(tmp_path / "ids.png")
     np.testing.assert_array_equal(read, ids)
     assert read.dtype == np.int32
@@ -225,7 +225,7 @@ def test_both_decoders_read_all_ids(shape: tuple[int, int], tmp_path: Path, deco
 
 
 def test_alpha_is_ignored_not_blended(tmp_path: Path, decoder: str):
-    picture = id_picture(TRUE_IDS)
+    picture = id_map_to_image(TRUE_IDS)
     picture.putalpha(Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)))
     picture.save(tmp_path / "ids.png")
     read, has_alpha = read_id_map(tmp_path / "ids.png")
@@ -235,7 +235,7 @@ def test_alpha_is_ignored_not_blended(tmp_path: Path, decoder: str):
 
 def test_alpha_is_a_warning(tmp_path: Path):
     pair = sources(tmp_path)
-    picture = id_picture(PREDICTED_IDS)
+    picture = id_map_to_image(PREDICTED_IDS)
     picture.putalpha(0)
     picture.save(pair[1].folder / "2.png")
     figures = score_panoptic(*pair)
@@ -259,8 +259,8 @@ def test_many_images_come_out_in_order_and_with_progress(tmp_path: Path):
         document["annotations"] = [document["annotations"][0] | {"image_id": id} for id in range(50)]
         document.pop("images", None)
         source.json.write_text(json.dumps(document))
-    id_picture(np.full((3, 4), 9)).save(pair[1].folder / "1.png")
-    findings, image_count = check_panoptic(*pair, progress=True)
-    [lost] = [finding for finding in findings if finding.code == "prediction-segment-without-pixels"]
+    id_map_to_image(np.full((3, 4), 9)).save(pair[1].folder / "1.png")
+    issues, image_count = check_panoptic(*pair, progress=True)
+    [lost] = [issue for issue in issues if issue.code == "prediction-segment-without-pixels"]
     assert (image_count, lost.count) == (50, 50)
     assert lost.examples[:2] == ["image 0, segment 2 in 1.png", "image 1, segment 2 in 1.png"]

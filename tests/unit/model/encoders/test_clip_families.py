@@ -23,7 +23,7 @@ def encoder(request) -> Encoder:
     return encoder_of(request.param)
 
 
-def photos(*, count: int = 1, valid: tuple[int, int] = (64, 96)) -> ImageBatch:
+def make_images(*, count: int = 1, valid: tuple[int, int] = (64, 96)) -> ImageBatch:
     generator = torch.Generator().manual_seed(1)
     pixels = torch.rand(count, 3, 64, 96, generator=generator) * 255
     return ImageBatch(pixels=pixels, valid_sizes=(valid,) * count)
@@ -34,7 +34,7 @@ def masks(count: int = 4) -> torch.Tensor:
 
 
 def test_levels_have_the_promised_strides_and_channels(encoder):
-    features = encoder(photos(count=2))
+    features = encoder(make_images(count=2))
     sizes = [tuple(level.shape) for level in features.levels]
     assert sizes == [
         (2, width, 64 // stride, 96 // stride)
@@ -44,7 +44,7 @@ def test_levels_have_the_promised_strides_and_channels(encoder):
 
 
 def test_what_lies_in_the_padding_does_not_matter(encoder):
-    images = photos(valid=(50, 70))
+    images = make_images(valid=(50, 70))
     other = images.pixels.clone()
     other[:, :, 50:], other[:, :, :, 70:] = 255, 7
     with torch.no_grad():
@@ -53,8 +53,8 @@ def test_what_lies_in_the_padding_does_not_matter(encoder):
     assert torch.equal(first, second)
 
 
-def test_a_batch_equals_its_photos_one_by_one(encoder):
-    images = photos(count=2)
+def test_a_batch_equals_its_images_one_by_one(encoder):
+    images = make_images(count=2)
     with torch.no_grad():
         together = encoder(images).dense
         alone = encoder(ImageBatch(pixels=images.pixels[1:], valid_sizes=images.valid_sizes[1:])).dense
@@ -62,9 +62,9 @@ def test_a_batch_equals_its_photos_one_by_one(encoder):
 
 
 def test_mask_embeddings_have_the_shape_of_the_common_space(encoder):
-    embedded = encoder.embed_masks(encoder(photos()), masks())
+    embedded = encoder.embed_masks(encoder(make_images()), masks())
     assert embedded.embeddings.shape == (1, 4, encoder.embedding_dim)
-    assert embedded.on_map.all()
+    assert embedded.valid_mask.all()
 
 
 @settings(max_examples=15, deadline=None)
@@ -72,7 +72,7 @@ def test_mask_embeddings_have_the_shape_of_the_common_space(encoder):
 def test_only_the_sign_of_mask_logits_counts_and_masks_do_not_see_each_other(scale, order):
     for encoder in map(encoder_of, FAMILIES):
         with torch.no_grad():
-            features = encoder(photos())
+            features = encoder(make_images())
             plain = encoder.embed_masks(features, masks())
             changed = encoder.embed_masks(features, masks()[:, order] * scale)
         torch.testing.assert_close(changed.embeddings, plain.embeddings[:, order], rtol=1e-4, atol=1e-5)
@@ -81,8 +81,8 @@ def test_only_the_sign_of_mask_logits_counts_and_masks_do_not_see_each_other(sca
 def test_an_empty_mask_is_off_the_map_and_finite(encoder):
     mask_logits = masks()
     mask_logits[:, 1] = -1
-    embedded = encoder.embed_masks(encoder(photos()), mask_logits)
-    assert embedded.on_map.tolist() == [[True, False, True, True]]
+    embedded = encoder.embed_masks(encoder(make_images()), mask_logits)
+    assert embedded.valid_mask.tolist() == [[True, False, True, True]]
     assert embedded.embeddings.isfinite().all()
     embedded.embeddings.sum().backward()
     assert all(weight.grad is None or weight.grad.isfinite().all() for weight in encoder.parameters())
@@ -91,7 +91,7 @@ def test_an_empty_mask_is_off_the_map_and_finite(encoder):
 
 def test_gradients_reach_the_trunk_but_not_the_masks(encoder):
     mask_logits = masks().requires_grad_()
-    encoder.embed_masks(encoder(photos()), mask_logits).embeddings.square().sum().backward()
+    encoder.embed_masks(encoder(make_images()), mask_logits).embeddings.square().sum().backward()
     assert mask_logits.grad is None
     first_convolution = next(encoder.visual_trunk.parameters())
     assert first_convolution.grad is not None
@@ -123,7 +123,7 @@ def test_convnext_in_tiles_is_timms_own_stage(monkeypatch):
     from ovrcoat.model.encoders import convnext
 
     encoder = encoder_of("convnext")
-    pixels = encoder.normalise(photos(count=2))
+    pixels = encoder.normalise(make_images(count=2))
     plain = encoder.visual_trunk.stem(pixels)
     plain = [plain := stage(plain) for stage in encoder.visual_trunk.stages]
     monkeypatch.setattr(tiles, "TILE_BYTES", 1)

@@ -124,7 +124,7 @@ def test_no_small_mask_is_lost_and_an_empty_one_is_told(encoder: NanoEncoder):
     mask_logits = torch.full((1, 2, 16, 24), -1.0)
     mask_logits[0, 0, 3, 5] = 1
     result = encoder.embed_masks(dense_features(torch.randn(1, 1280, 2, 3)), mask_logits)
-    assert result.on_map.tolist() == [[True, False]]
+    assert result.valid_mask.tolist() == [[True, False]]
     torch.testing.assert_close(result.embeddings[0, 1], encoder.projection.bias)
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ovrcoat.errors import DatasetError
 from ovrcoat.training.nano import alignment
-from ovrcoat.training.nano.alignment import Lesson, Projection
+from ovrcoat.training.nano.alignment import AlignmentSet, Projection
 
 CHANNELS, EMBEDDING, NAMES, SAMPLES = 12, 6, 5, 40
 
@@ -21,17 +21,19 @@ def unit(*shape: int, seed: int) -> Tensor:
 CENTRES, TEXTS = unit(NAMES, CHANNELS, seed=1), unit(NAMES, EMBEDDING, seed=2)
 
 
-def lesson(title: str = "photos", *, seed: int = 0, held_out: float = 0.25, noise: float = 0.2) -> Lesson:
+def alignment_set(
+    title: str = "images", *, seed: int = 0, held_out: float = 0.25, noise: float = 0.2
+) -> AlignmentSet:
     """Samples around one centre per name."""
     labels = torch.arange(SAMPLES) % NAMES
     features = F.normalize(CENTRES[labels] + noise * unit(SAMPLES, CHANNELS, seed=seed + 10), dim=-1)
     kept = torch.arange(SAMPLES) >= round(SAMPLES * held_out)
-    return Lesson(title, features, labels, tuple("abcde"), TEXTS, ~kept)
+    return AlignmentSet(title, features, labels, tuple("abcde"), TEXTS, ~kept)
 
 
-def classes() -> Lesson:
+def classes() -> AlignmentSet:
     none = torch.zeros(NAMES, dtype=torch.bool)
-    return Lesson("classes", CENTRES, torch.arange(NAMES), tuple("abcde"), TEXTS, none)
+    return AlignmentSet("classes", CENTRES, torch.arange(NAMES), tuple("abcde"), TEXTS, none)
 
 
 def test_ridge_is_least_squares_when_the_penalty_vanishes():
@@ -49,18 +51,18 @@ def test_ridge_is_least_squares_when_the_penalty_vanishes():
 
 
 def test_the_map_learns_names_that_held_out_samples_then_bear():
-    projection = alignment.fit_projection(classes(), [lesson()], seed=0)
+    projection = alignment.fit_projection(classes(), [alignment_set()], seed=0)
     assert projection.weight.shape == (EMBEDDING, CHANNELS)
     assert not projection.weight.requires_grad
-    assert alignment.named_right(lesson(), projection, held_out=True) == 1.0
-    assert alignment.named_right(lesson(held_out=0.0), projection, held_out=True) is None
-    assert alignment.named_right(lesson(held_out=0.0), projection, held_out=False) == 1.0
+    assert alignment.named_right(alignment_set(), projection, held_out=True) == 1.0
+    assert alignment.named_right(alignment_set(held_out=0.0), projection, held_out=True) is None
+    assert alignment.named_right(alignment_set(held_out=0.0), projection, held_out=False) == 1.0
 
 
 def test_what_is_held_out_teaches_nothing(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(alignment, "STEPS", 5)
-    base = lesson()
-    spoilt = Lesson(
+    base = alignment_set()
+    spoilt = AlignmentSet(
         base.title,
         torch.where(base.held_out[:, None], -base.features, base.features),
         base.labels,
@@ -68,7 +70,7 @@ def test_what_is_held_out_teaches_nothing(monkeypatch: pytest.MonkeyPatch):
         base.rows,
         base.held_out,
     )
-    first = lesson("imagenet", seed=3, held_out=0.0)
+    first = alignment_set("imagenet", seed=3, held_out=0.0)
     one = alignment.fit_projection(classes(), [first, base], seed=0)
     other = alignment.fit_projection(classes(), [first, spoilt], seed=0)
     assert torch.equal(one.weight, other.weight)
@@ -77,15 +79,15 @@ def test_what_is_held_out_teaches_nothing(monkeypatch: pytest.MonkeyPatch):
 def test_the_seed_decides_and_the_callers_random_state_stays(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(alignment, "STEPS", 3)
     state = torch.get_rng_state()
-    maps = [alignment.fit_projection(classes(), [lesson()], seed=seed) for seed in (0, 0, 1)]
+    maps = [alignment.fit_projection(classes(), [alignment_set()], seed=seed) for seed in (0, 0, 1)]
     assert torch.equal(maps[0].weight, maps[1].weight)
     assert not torch.equal(maps[0].weight, maps[2].weight)
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_a_lesson_that_is_wholly_held_out_is_told():
-    with pytest.raises(DatasetError, match=r"voc: all photos are held out.*lower held_out"):
-        alignment.fit_projection(classes(), [lesson(), lesson("voc", held_out=1.0)], seed=0)
+    with pytest.raises(DatasetError, match=r"voc: all images are held out.*lower held_out"):
+        alignment.fit_projection(classes(), [alignment_set(), alignment_set("voc", held_out=1.0)], seed=0)
 
 
 @given(seed=st.integers(0, 1000), scale=st.floats(0.1, 10))
@@ -97,9 +99,9 @@ def test_the_projection_gives_unit_rows(seed: int, scale: float):
 
 
 def test_the_temperature_is_hot_where_samples_are_noisy():
-    projection = alignment.fit_projection(classes(), [lesson()], seed=0)
-    clear = alignment.calibrate([lesson(noise=0.05)], projection)
-    noisy = alignment.calibrate([lesson(noise=2.0)], projection)
+    projection = alignment.fit_projection(classes(), [alignment_set()], seed=0)
+    clear = alignment.calibrate([alignment_set(noise=0.05)], projection)
+    noisy = alignment.calibrate([alignment_set(noise=2.0)], projection)
     low, high = alignment.SCALES
     assert low <= noisy < clear <= high
 
@@ -108,10 +110,12 @@ def test_the_temperature_looks_at_held_out_samples_among_the_names_of_all_lesson
     identity = Projection(torch.eye(2), torch.zeros(2))
     rows = torch.eye(2)
     held = torch.tensor([True, False])
-    right = Lesson("one", rows, torch.tensor([0, 0]), ("a", "b"), rows, held)  # the taught one is wrong
+    right = AlignmentSet("one", rows, torch.tensor([0, 0]), ("a", "b"), rows, held)  # the taught one is wrong
     assert alignment.calibrate([right], identity) > 15  # where float32 sees no loss any more
     # a name of another lesson lies nearer to the sample than its own: caution
-    nearer = Lesson("two", rows, torch.tensor([1, 1]), ("c", "d"), rows.flip(0), torch.tensor([False, True]))
+    nearer = AlignmentSet(
+        "two", rows, torch.tensor([1, 1]), ("c", "d"), rows.flip(0), torch.tensor([False, True])
+    )
     assert alignment.calibrate([right, nearer], identity) == alignment.SCALES[0]
 
 

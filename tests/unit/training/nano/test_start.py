@@ -11,11 +11,11 @@ from ovrcoat.data.held_out import is_held_out
 from ovrcoat.errors import CheckpointError, ConfigError, DatasetError
 from ovrcoat.model.encoders.nano import LiteTrunk, NanoEncoder, SentenceTower
 from ovrcoat.training.config import StartConfig
+from ovrcoat.training.initialization import Start, start
 from ovrcoat.training.nano import alignment
 from ovrcoat.training.nano import start as nano
-from ovrcoat.training.initialization import Start, start
 
-from .nano_photos import labelled_folder, named_folder
+from .nano_images import labelled_folder, named_folder
 
 WORDS = tuple(
     (f"n{place}", (name,), f"some {name}") for place, name in enumerate(("tench", "hen", "bus", "cup"))
@@ -51,9 +51,9 @@ def settings(**towers: Any) -> StartConfig:
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    """A folder with `names` and `photos`."""
+    """A folder with `names` and `images`."""
     named_folder(tmp_path / "names", [wnid for wnid, _, _ in WORDS])
-    labelled_folder(tmp_path / "photos", photos=8)
+    labelled_folder(tmp_path / "images", images=8)
     return tmp_path
 
 
@@ -64,21 +64,21 @@ def encoder_of(started: Start) -> NanoEncoder:
 
 @pytest.mark.usefixtures("towers")
 def test_the_towers_are_joined_and_what_was_taught_is_kept(base: Path, monkeypatch: pytest.MonkeyPatch):
-    taught = settings(data=[{"path": "photos", "held_out": HELD_OUT}])
+    taught = settings(data=[{"path": "images", "held_out": HELD_OUT}])
     folder = base / "start"
     first = start(taught, base=base, folder=folder, seed=0)
     assert isinstance(first.config.encoder, NanoConfig)
     assert first.config.encoder.text.vocabulary_size == WORD_PIECES
     assert first.config.templates == ("{}",)
-    assert first.provenance["joined_by"] == "names, photos"
+    assert first.provenance["joined_by"] == "names, images"
     assert "EfficientNet-Lite2" in first.provenance["image_tower"]
     encoder = encoder_of(first)
     for key, value in nano.lite_trunk()[0].state_dict().items():
         assert torch.equal(encoder.visual_trunk.state_dict()[key], value)
     report = json.loads((folder / "alignment.json").read_text())
-    assert report["calibrated_on"] == ["photos"]
+    assert report["calibrated_on"] == ["images"]
     assert encoder.logit_scale.item() == pytest.approx(math.log(report["scale"]))
-    assert 0 <= report["named_right"]["photos"]["held_out"] <= 1
+    assert 0 <= report["named_right"]["images"]["held_out"] <= 1
     kept = sorted(path.name.split("-")[0] for path in folder.iterdir())
     assert kept == ["alignment.json", "joint", "pooled", "pooled"]
 
@@ -91,7 +91,7 @@ def test_the_towers_are_joined_and_what_was_taught_is_kept(base: Path, monkeypat
 
 @pytest.mark.usefixtures("towers")
 def test_another_seed_pools_nothing_again_but_teaches_anew(base: Path, monkeypatch: pytest.MonkeyPatch):
-    shared = settings(data=[{"path": "photos", "held_out": HELD_OUT}], features=str(base / "shared"))
+    shared = settings(data=[{"path": "images", "held_out": HELD_OUT}], features=str(base / "shared"))
     first = start(shared, base=base, folder=base / "one", seed=0)
     monkeypatch.setattr("ovrcoat.training.nano.pooled.embed_masks", None)
     other = start(shared, base=base, folder=base / "two", seed=1)
@@ -140,18 +140,18 @@ def test_classes_that_are_held_out_teach_nothing(base: Path, monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("towers")
-def test_photos_that_are_held_out_teach_nothing(base: Path):
+def test_images_that_are_held_out_teach_nothing(base: Path):
     """Other labels on them change the report, not the map."""
-    taught = settings(data=[{"path": "photos", "held_out": HELD_OUT}])
+    taught = settings(data=[{"path": "images", "held_out": HELD_OUT}])
     one = start(taught, base=base, folder=base / "one", seed=0)
-    document = json.loads((base / "photos/panoptic.json").read_text())
+    document = json.loads((base / "images/panoptic.json").read_text())
     changed = 0
     for annotation in document["annotations"]:
         if is_held_out(annotation["file_name"], HELD_OUT):
             annotation["segments_info"][0]["category_id"] = 3
             changed += 1
     assert 0 < changed < len(document["annotations"])
-    (base / "photos/panoptic.json").write_text(json.dumps(document))
+    (base / "images/panoptic.json").write_text(json.dumps(document))
     other = start(taught, base=base, folder=base / "two", seed=0)
     assert torch.equal(encoder_of(one).projection.weight, encoder_of(other).projection.weight)
 

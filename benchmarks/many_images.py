@@ -1,13 +1,13 @@
-"""Many photos from files to files: photos per second with and without overlap, and memory on the way.
+"""Many images from files to files: images per second with and without overlap, and memory on the way.
 
-    python benchmarks/many_photos.py [--photos 200] [--model nano] [--batch-size 1] [--dtype auto]
+    python benchmarks/many_images.py [--images 200] [--model nano] [--batch-size 1] [--dtype auto]
         [--folder PHOTOS] [--repeats 1] [--way overlapping|one-by-one] [--short-side 64]
 
-Copies of a few photos of mixed sizes (or those of PHOTOS, over and over) go through `Segmenter.segment_many`
+Copies of a few images of mixed sizes (or those of PHOTOS, over and over) go through `Segmenter.segment_many`
 and `RunWriter` into a temporary folder: one step after the other, and with reading and writing in threads
 beside the network; in turns, each in a process of its own. Memory is what the process holds after 10 %,
-50 % and 100 % of the photos (Linux), and the most that it held until then. With --short-side 64, say, the
-made-up photos are as small and of fifty sizes: ten thousand of them take some minutes, to see that memory
+50 % and 100 % of the images (Linux), and the most that it held until then. With --short-side 64, say, the
+made-up images are as small and of fifty sizes: ten thousand of them take some minutes, to see that memory
 stays flat.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import peak_memory, resident_memory
-from models import WORDS, load, make_photo
+from models import WORDS, load, make_image
 from PIL import Image
 
 from ovrcoat.data.images import find_images
@@ -32,18 +32,18 @@ from ovrcoat.vocabulary import Vocabulary
 
 SIZES = ((640, 480), (480, 640), (640, 427), (640, 480), (1600, 1200), (500, 375))  # width, height
 STAGES = (0.1, 0.5, 1.0)
-WARM_UP = 3  # photos before the clock starts: first calls allocate and choose kernels
+WARM_UP = 3  # images before the clock starts: first calls allocate and choose kernels
 
 
 def main() -> None:
     """Run both ways (or one), print what came out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--photos", type=int, default=200)
+    parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--short-side", type=int, help="of made-up photos and what the network sees")
-    parser.add_argument("--folder", help="photos of yours [default: made-up ones]")
+    parser.add_argument("--short-side", type=int, help="of made-up images and what the network sees")
+    parser.add_argument("--folder", help="images of yours [default: made-up ones]")
     parser.add_argument("--repeats", type=int, default=1, help="of each way, in turns; the best counts")
     parser.add_argument("--way", choices=("overlapping", "one-by-one"), help="only this one")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)  # in this process
@@ -58,13 +58,13 @@ def main() -> None:
             found = in_a_process_of_its_own(way)
             if way not in best or found["seconds"] < best[way]["seconds"]:
                 best[way] = found
-    report(best, photos=arguments.photos)
+    report(best, images=arguments.images)
 
 
-def report(best: dict[str, dict[str, Any]], *, photos: int) -> None:
+def report(best: dict[str, dict[str, Any]], *, images: int) -> None:
     """The table, and the quotient."""
     for way, found in best.items():
-        print(f"{way}: {photos / found['seconds']:.2f} photos a second ({found['seconds']:.1f} s)")
+        print(f"{way}: {images / found['seconds']:.2f} images a second ({found['seconds']:.1f} s)")
         for stage, resident, peak in found["memory"]:
             print(f"  after {stage:4.0%}: {resident / 1e6:6.0f} MB held, {peak / 1e6:6.0f} MB at most")
     if len(best) == 2:
@@ -82,7 +82,7 @@ def in_a_process_of_its_own(way: str) -> dict[str, Any]:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Seconds for all photos, and (stage, bytes held, most bytes held) on the way."""
+    """Seconds for all images, and (stage, bytes held, most bytes held) on the way."""
     segmenter = load(arguments.model, dtype=arguments.dtype)
     if arguments.short_side:
         segmenter = segmenter.with_settings(
@@ -93,14 +93,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         if arguments.folder:
             originals = find_images(arguments.folder)
         else:
-            originals = make_photos(Path(place), short_side=arguments.short_side)
-        photos = list(islice(cycle(originals), arguments.photos))
-        # an iterator is asked for a photo when it is needed: no reading ahead
+            originals = make_images(Path(place), short_side=arguments.short_side)
+        images = list(islice(cycle(originals), arguments.images))
+        # an iterator is asked for an image when it is needed: no reading ahead
         overlapping = arguments.way == "overlapping"
-        images = photos if overlapping else iter(photos)
-        for photo in originals[:WARM_UP]:
-            segmenter.segment(photo, words)
-        stages = dict(zip((max(1, round(stage * len(photos))) for stage in STAGES), STAGES, strict=False))
+        images = images if overlapping else iter(images)
+        for image in originals[:WARM_UP]:
+            segmenter.segment(image, words)
+        stages = dict(zip((max(1, round(stage * len(images))) for stage in STAGES), STAGES, strict=False))
         memory = []
         with RunWriter(Path(place) / "out", task="panoptic", categories=words.categories) as writer:
             results = watched(
@@ -124,12 +124,12 @@ def watched(results: Iterator[Any], stages: dict[int, float], memory: list[Any])
             memory.append((stages[count], resident_memory(), peak_memory()))
 
 
-def make_photos(folder: Path, *, short_side: int | None) -> tuple[Path, ...]:
+def make_images(folder: Path, *, short_side: int | None) -> tuple[Path, ...]:
     """One JPEG per entry of `SIZES`, or fifty small ones of different sizes."""
     sizes = SIZES if short_side is None else [(short_side + extra, short_side) for extra in range(50)]
     paths = tuple(folder / f"{number}.jpg" for number in range(len(sizes)))
     for path, size in zip(paths, sizes, strict=True):
-        Image.fromarray(make_photo(*size)).save(path, quality=90)
+        Image.fromarray(make_image(*size)).save(path, quality=90)
     return paths
 
 

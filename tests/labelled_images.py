@@ -15,15 +15,15 @@ WORDS = Vocabulary.parse("cat#thing; dog#thing; sky#stuff; road#stuff")
 FIRST_ID = 70_000  # of segments: three bytes of a PNG
 
 
-def make_labelled_folder(folder: Path, segmenter: Segmenter, *, photos: int = 3, trust: float = 0.5) -> Path:
-    """Write `photos` noisy photos of 40 × 56 and what `segmenter` finds in them with γ = `trust`."""
+def make_labelled_folder(folder: Path, segmenter: Segmenter, *, images: int = 3, trust: float = 0.5) -> Path:
+    """Write `images` noisy images of 40 × 56 and what `segmenter` finds in them with γ = `trust`."""
     (folder / "images").mkdir(parents=True)
     (folder / "panoptic").mkdir()
     document: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": []}
     for category in WORDS.categories:
         entry = {"id": category.id, "name": category.name, "isthing": int(category.is_thing)}
         document["categories"].append(entry)
-    for number in range(1, photos + 1):
+    for number in range(1, images + 1):
         name = f"photo{number}"
         Image.fromarray(_pixels(number)).save(folder / "images" / f"{name}.png")
         result = segmenter.segment(folder / "images" / f"{name}.png", WORDS, trust=trust, background="none")
@@ -34,7 +34,7 @@ def make_labelled_folder(folder: Path, segmenter: Segmenter, *, photos: int = 3,
                 "id": segment.id + FIRST_ID,
                 "category_id": segment.category_id,
                 "area": segment.area,
-                "bbox": list(segment.box),
+                "bbox": list(segment.bbox),
                 "iscrowd": 0,
             }
             for segment in result.segments
@@ -48,7 +48,7 @@ def make_labelled_folder(folder: Path, segmenter: Segmenter, *, photos: int = 3,
 
 
 def _pixels(seed: int) -> np.ndarray:
-    """Coloured shapes and noise; another photo for each seed."""
+    """Coloured shapes and noise; another image for each seed."""
     rows, columns = np.mgrid[0:40, 0:56]
     pixels = np.stack([rows * 6, columns * 4, (rows + columns) * 2], axis=-1)
     pixels[10:30, 5 * seed : 5 * seed + 15] = (250, 40, 10 * seed)

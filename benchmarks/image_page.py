@@ -1,4 +1,4 @@
-"""The page's section on one photo."""
+"""The page's section on one image."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from report import memory, operations, rate, seconds, section, table
 from request import Run
 
 
-def photo(run: Run) -> str:
-    """One photo: parts, quotients to the limit, memory."""
+def image(run: Run) -> str:
+    """One image: parts, quotients to the limit, memory."""
     subject = {"model": run.checkpoint, "size": run.size, "few_masks": is_random(run.model)}
-    counted = own_process("photo.count", **subject)
-    found = {dtype: _photo(run, dtype, subject=subject) for dtype in run.dtypes}
+    counted = own_process("image.count", **subject)
+    found = {dtype: _image(run, dtype, subject=subject) for dtype in run.dtypes}
     one = next(iter(found.values()))
-    (height, width), (padded_height, padded_width) = one["photo"], one["input"]
+    (height, width), (padded_height, padded_width) = one["image"], one["input"]
     head = ["part", "operations"]
     for name in found:
         head += [name, "× limit"]
@@ -27,20 +27,20 @@ def photo(run: Run) -> str:
     rows.append(["whole path, median", "", *_times(found, "median", counted["total"])])
     unknown = ", ".join(f"{operations(count)} of {name}" for name, count in counted["unknown"].items())
     return section(
-        f"One photo, panoptic: {run.model}",
+        f"One image, panoptic: {run.model}",
         f"A photo of {width} × {height} (an array), as the network sees it {padded_width} × {padded_height} "
         f"with padding; 20 words, known. Best of {run.repeats}. “× limit” is the time divided by what the "
         "counted operations take at the matrix-product rate measured just before and after.",
         table(head, rows),
         f"Not among the operations: {unknown or 'nothing that multiplies and adds'}; and whatever is done "
         "element by element.",
-        _photo_memory(found),
+        _image_memory(found),
     )
 
 
-def _photo(run: Run, dtype: str, *, subject: dict[str, Any]) -> dict[str, Any]:
+def _image(run: Run, dtype: str, *, subject: dict[str, Any]) -> dict[str, Any]:
     settings = subject | {"dtype": dtype, "repeats": run.repeats}
-    return run.rate.around(lambda: own_process("photo.measure", **settings), dtype)
+    return run.rate.around(lambda: own_process("image.measure", **settings), dtype)
 
 
 def _times(found: dict[str, Any], part: str, count: float) -> list[str]:
@@ -53,7 +53,7 @@ def _times(found: dict[str, Any], part: str, count: float) -> list[str]:
     return cells
 
 
-def _photo_memory(found: dict[str, Any]) -> str:
+def _image_memory(found: dict[str, Any]) -> str:
     rows = [
         [
             "resident with the libraries alone",
@@ -62,7 +62,7 @@ def _photo_memory(found: dict[str, Any]) -> str:
         ["with the model", *(memory(one["memory"]["loaded"]) for one in found.values())],
         ["of that pages of files", *(memory(one["memory"]["files"]) for one in found.values())],
         ["peak while loading it", *(memory(one["memory"]["loading"]) for one in found.values())],
-        ["added at most by a photo", *(memory(one["memory"]["extra"]) for one in found.values())],
+        ["added at most by an image", *(memory(one["memory"]["extra"]) for one in found.values())],
         ["**peak of the process**", *(memory(one["memory"]["peak"]) for one in found.values())],
         ["loading took", *(seconds(one["loading"]) for one in found.values())],
         ["matrix products", *(rate(one["rate"]) for one in found.values())],

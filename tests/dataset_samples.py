@@ -19,7 +19,7 @@ SEGMENTS = [
 
 
 def document(**changes: Any) -> dict[str, Any]:
-    """A panoptic JSON of one photo, 4 × 2 pixels."""
+    """A panoptic JSON of one image, 4 × 2 pixels."""
     return {
         "images": [{"id": 9, "file_name": "one.jpg", "width": 4, "height": 2}],
         "annotations": [{"image_id": 9, "file_name": "one.png", "segments_info": deepcopy(SEGMENTS)}],
@@ -72,5 +72,5 @@ def own_folder(**changes: Any) -> dict[str, Any]:
     return {
         "panoptic.json": document(**changes),
         "panoptic/one.png": id_png(ID_MAP),
-        "images/one.jpg": b"the photo",
+        "images/one.jpg": b"the image",
     }

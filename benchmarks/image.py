@@ -1,4 +1,4 @@
-"""One photo through a whole model: operations, time and memory of each part.
+"""One image through a whole model: operations, time and memory of each part.
 
 Operations are counted, not guessed: `torch.utils.flop_counter` reads the shapes of every product and every
 convolution (2 per multiply-add). What it does not know is told beside them.
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from machine import extra_memory, file_memory, peak_memory, repeat, resident_memory
-from models import WORDS, load, make_photo
+from models import WORDS, load, make_image
 from parts import PARTS, Meter, watching
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
@@ -30,7 +30,7 @@ def measure(
     repeats: int,
     few_masks: bool = False,
 ) -> dict[str, Any]:
-    """Seconds (best and median) of all and of each part, and bytes, for a photo that comes in as an array."""
+    """Seconds (best and median) of all and of each part, and bytes, for an image that comes in as an array."""
     libraries = resident_memory()
     began = time.perf_counter()
     segmenter = load(model, dtype=dtype)
@@ -39,19 +39,19 @@ def measure(
     if few_masks:
         keep_few(segmenter)
 
-    def photo() -> object:
+    def image() -> object:
         return segmenter.segment(pixels, WORDS)
 
     loaded, files, loading_peak = resident_memory(), file_memory(), peak_memory()
-    extra = extra_memory(photo)  # it also embeds words and builds kernels
+    extra = extra_memory(image)  # it also embeds words and builds kernels
     runs = []
     for _ in range(repeats):
         meter = Meter(time.perf_counter)
         with watching(segmenter, meter):
-            photo()
+            image()
         runs.append(meter.parts)
     figures: dict[str, Any] = {"parts": {part: min(run[part] for run in runs) for part in PARTS}}
-    figures |= repeat(photo, repeats)
+    figures |= repeat(image, repeats)
     figures["memory"] = {
         "libraries": libraries,
         "loaded": loaded,
@@ -60,7 +60,7 @@ def measure(
         "extra": extra,
         "peak": max(loading_peak, peak_memory()),
     }
-    return figures | {"loading": loading, "input": input_size(segmenter, pixels), "photo": pixels.shape[:2]}
+    return figures | {"loading": loading, "input": input_size(segmenter, pixels), "image": pixels.shape[:2]}
 
 
 def count(model: str, *, size: tuple[int, int] | None, few_masks: bool = False) -> dict[str, Any]:
@@ -112,12 +112,12 @@ def prepare(segmenter: Segmenter, size: tuple[int, int] | None) -> tuple[Segment
     Without a size: the model's own settings and a photo of 640 × 480.
     """
     if size is None:
-        return segmenter, make_photo(640, 480)
+        return segmenter, make_image(640, 480)
     width, height = size
     shrink = (
         427 / 800 if min(size) > 427 else 1
-    )  # COCO's photos have 640 × 427, the published input 1199 × 800
-    pixels = make_photo(round(width * shrink), round(height * shrink))
+    )  # COCO's images have 640 × 427, the published input 1199 × 800
+    pixels = make_image(round(width * shrink), round(height * shrink))
     return segmenter.with_settings(short_side=min(size), max_long_side=max(size)), pixels
 
 

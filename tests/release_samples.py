@@ -1,12 +1,11 @@
-"""The four published data sets in miniature: one photo of 4 × 2 pixels each, drawn by the tests."""
+"""The four published data sets in miniature: one image of 4 × 2 pixels each, drawn by the tests."""
 
 from typing import Any
 
 import numpy as np
 
+from dataset_samples import id_png, picture
 from ovrcoat.vocabulary import Vocabulary
-
-from .dataset_samples import id_png, picture
 
 
 def category_list(preset: str) -> list[dict[str, Any]]:
@@ -16,14 +15,14 @@ def category_list(preset: str) -> list[dict[str, Any]]:
     ]
 
 
-def one_photo(image_id: Any, photo: str, labels: str, segments: list[tuple[int, int, int]]) -> dict[str, Any]:
+def one_image(image_id: Any, image: str, labels: str, segments: list[tuple[int, int, int]]) -> dict[str, Any]:
     """A panoptic JSON without categories; segments are (id, category, area)."""
     entries = [
         {"id": id, "category_id": category, "area": area, "iscrowd": 0, "bbox": [0, 0, 1, 1]}
         for id, category, area in segments
     ]
     return {
-        "images": [{"id": image_id, "file_name": photo, "width": 4, "height": 2}],
+        "images": [{"id": image_id, "file_name": image, "width": 4, "height": 2}],
         "annotations": [{"image_id": image_id, "file_name": labels, "segments_info": entries}],
     }
 
@@ -31,7 +30,7 @@ def one_photo(image_id: Any, photo: str, labels: str, segments: list[tuple[int, 
 def coco() -> dict[str, Any]:
     """Person (1) and sky-other-merged (187)."""
     ids = np.array([[70_000, 70_000, 3, 3], [70_000, 0, 3, 3]], dtype=np.int32)
-    panoptic = one_photo(7, "000000000007.jpg", "000000000007.png", [(70_000, 1, 3), (3, 187, 4)])
+    panoptic = one_image(7, "000000000007.jpg", "000000000007.png", [(70_000, 1, 3), (3, 187, 4)])
     instances = {
         "images": [{"id": 7}, {"id": 8}],
         "annotations": [
@@ -44,7 +43,7 @@ def coco() -> dict[str, Any]:
         "annotations/panoptic_val2017.json": panoptic | {"categories": category_list("coco")},
         "annotations/instances_val2017.json": instances,
         "panoptic_val2017/000000000007.png": id_png(ids),
-        "val2017/000000000007.jpg": b"photo",
+        "val2017/000000000007.jpg": b"image",
     }
 
 
@@ -57,7 +56,7 @@ def ade20k() -> dict[str, Any]:
     return {
         "annotations/validation/ADE_val_00000001.png": picture(semantic),
         "annotations_instance/validation/ADE_val_00000001.png": picture(instances),
-        "images/validation/ADE_val_00000001.jpg": b"photo",
+        "images/validation/ADE_val_00000001.jpg": b"image",
     }
 
 
@@ -69,7 +68,7 @@ def cityscapes() -> dict[str, Any]:
     return {
         f"{stem}_instanceIds.png": picture(instance_ids),
         f"{stem}_labelIds.png": picture(label_ids),
-        "leftImg8bit/val/ulm/ulm_000001_000002_leftImg8bit.png": b"photo",
+        "leftImg8bit/val/ulm/ulm_000001_000002_leftImg8bit.png": b"image",
     }
 
 
@@ -77,11 +76,11 @@ def mapillary(*, nesting: str = "") -> dict[str, Any]:
     """Bird (1) and sky (28)."""
     ids = np.array([[70_000, 70_000, 3, 3], [70_000, 0, 3, 3]], dtype=np.int32)
     labels = np.array([[0, 0, 27, 27], [0, 65, 27, 27]], dtype=np.uint8)
-    panoptic = one_photo("abc", "abc.jpg", "abc.png", [(70_000, 1, 3), (3, 28, 4)])
+    panoptic = one_image("abc", "abc.jpg", "abc.png", [(70_000, 1, 3), (3, 28, 4)])
     return {
         f"validation/{nesting}panoptic/panoptic_2018.json": panoptic
         | {"categories": category_list("mapillary")},
         f"validation/{nesting}panoptic/abc.png": id_png(ids),
         f"validation/{nesting}labels/abc.png": picture(labels),
-        "validation/images/abc.jpg": b"photo",
+        "validation/images/abc.jpg": b"image",
     }
