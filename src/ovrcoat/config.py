@@ -34,7 +34,12 @@ Count = Annotated[
 ]  # the upper end keeps a hostile file from asking for terabytes
 Depth = Annotated[int, Field(ge=1, le=256)]  # likewise: building that many layers takes no time
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Trust = Fraction | Literal["adaptive"]
+
+Task = Literal["panoptic", "semantic", "instance"]
+TASKS: tuple[Task, ...] = ("panoptic", "semantic", "instance")
+Number = float | int  # both are listed: the tests' run-time type check does not accept an int as a float
+Trust = Number | Literal["adaptive"]  # the CLIP trust factor γ as callers pass it
+TrustSetting = Fraction | Literal["adaptive"]  # the same as a field of a pydantic model, checked to be 0..1
 
 
 class Settings(BaseModel):
@@ -170,7 +175,7 @@ class InferenceConfig(Settings):
     alpha: Fraction = 0.4  # weight of CLIP for seen categories (FC-CLIP's released configuration)
     beta: Fraction = 0.8  # weight of CLIP for unseen categories (same source)
     # COAT's γ (OVRCOAT's released value); 0 is plain FC-CLIP, "adaptive" is ours (inference/stability.py)
-    trust: Trust = 0.5
+    trust: TrustSetting = 0.5
     ensemble_on_valid_mask: bool = False  # True for CLIP ResNets: no CLIP vote for masks lost on its map
     object_mask_threshold: Fraction = 0.0  # both open-vocabulary releases; Mask2Former has 0.8
     overlap_threshold: Annotated[float, Field(ge=0)] = 0.7  # OVRCOAT's release; FC-CLIP has 0.8

@@ -10,9 +10,9 @@ from ovrcoat.cli.terminal import print_error, print_line, print_note
 from ovrcoat.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ovrcoat.config import Trust
     from ovrcoat.evaluation.plan import EvaluationSettings
     from ovrcoat.evaluation.reports.report import EvaluationReport
-    from ovrcoat.segmentation.prompt import Trust
 
 DEFAULT_OUTPUT = Path("ovrcoat-evaluation")
 STDOUT = Path("-")

@@ -11,6 +11,7 @@ from ovrcoat.cli.terminal import print_json, print_line, print_note, print_table
 from ovrcoat.errors import ConfigError
 from ovrcoat.vocabulary import Vocabulary
 
+# as in ovrcoat.config, which a help page need not import: pydantic takes a tenth of a second
 Task = Literal["panoptic", "semantic", "instance"]
 STDOUT = Path("-")
 IGNORE = 255  # in a map of labels: nobody knows (the convention of all published data sets)

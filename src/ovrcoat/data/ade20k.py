@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32
 
+from ovrcoat.config import Task
 from ovrcoat.data.ade20k_instances import instance_annotations, thing_entries
 from ovrcoat.data.coco import select_instances
-from ovrcoat.data.dataset import Task
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.label_images import decode_channels, decode_values, positions_of
 from ovrcoat.data.panoptic_dataset import PanopticDataset, image_entry

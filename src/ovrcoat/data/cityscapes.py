@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.data.dataset import Task
+from ovrcoat.config import Task
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.label_images import decode_values, positions_of
 from ovrcoat.data.panoptic_dataset import PanopticDataset

@@ -6,16 +6,15 @@ before an image or its labels are asked for.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int32
 
+from ovrcoat.config import Task
 from ovrcoat.data.truth import PanopticTruth, semantic_from_panoptic
 from ovrcoat.formats.annotations import Record
 from ovrcoat.vocabulary import Category, Vocabulary
-
-Task = Literal["panoptic", "semantic", "instance"]
 
 
 class Dataset(ABC):

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int32
 
-from ovrcoat.data.dataset import Dataset, Task
+from ovrcoat.config import Task
+from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.label_images import decode_ids
 from ovrcoat.data.truth import PanopticTruth

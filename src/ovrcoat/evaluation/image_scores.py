@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int32
 
+from ovrcoat.config import Trust
 from ovrcoat.data.truth import PanopticTruth
 from ovrcoat.evaluation.journal import Entry
 from ovrcoat.evaluation.metrics.error_analysis import diagnose, region_map
@@ -25,7 +26,6 @@ from ovrcoat.formats.annotations import Record
 from ovrcoat.postprocessing.mask_overlaps import Overlaps
 from ovrcoat.results import InstanceResult, PanopticResult
 from ovrcoat.segmentation.postprocess import Explanation
-from ovrcoat.segmentation.prompt import Trust
 from ovrcoat.segmentation.segmenter import EncodedImage
 from ovrcoat.vocabulary import Vocabulary
 

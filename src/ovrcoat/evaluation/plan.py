@@ -9,13 +9,13 @@ from typing import Any, Literal
 import torch
 
 from ovrcoat._version import __version__
+from ovrcoat.config import TASKS, Trust
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.held_out import is_held_out
 from ovrcoat.errors import ConfigError, DatasetError, VocabularyError
 from ovrcoat.evaluation.protocols import Protocol, ProtocolChoice, choose_protocol
 from ovrcoat.evaluation.reports.report import trust_key
 from ovrcoat.formats.annotations import Record
-from ovrcoat.segmentation.prompt import TASKS, Trust
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.vocabulary import Category, Vocabulary
 

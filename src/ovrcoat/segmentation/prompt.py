@@ -16,18 +16,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ovrcoat.config import ModelConfig
+from ovrcoat.config import TASKS, ModelConfig, Number, Task, Trust
 from ovrcoat.errors import ConfigError
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.text_classifier import embed_categories
 from ovrcoat.segmentation.text_cache import TextCache, fingerprint
 from ovrcoat.structures import CategoryEmbeddings
 from ovrcoat.vocabulary import Vocabulary
-
-Task = Literal["panoptic", "semantic", "instance"]
-Number = float | int  # both are said, for the run-time type check of the tests knows no numeric tower
-Trust = Number | Literal["adaptive"]
-TASKS: tuple[Task, ...] = ("panoptic", "semantic", "instance")
 
 
 class SegmentOptions(TypedDict, total=False):

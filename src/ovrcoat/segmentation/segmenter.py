@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.catalog import find_model
-from ovrcoat.config import ModelConfig, adjusted
+from ovrcoat.config import ModelConfig, Number, Task, Trust, adjusted
 from ovrcoat.data import transforms
 from ovrcoat.data.image_loader import encoded_in_order
 from ovrcoat.data.images import LoadedImage, OnError, read_image
@@ -31,7 +31,7 @@ from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
 from ovrcoat.segmentation.mask_classification import MaskLabel, check_masks, embed_masks, label_mask
 from ovrcoat.segmentation.postprocess import AnyResult, Explanation, answer, explain, score
-from ovrcoat.segmentation.prompt import Number, PromptEncoder, SegmentationPrompt, SegmentOptions, Task, Trust
+from ovrcoat.segmentation.prompt import PromptEncoder, SegmentationPrompt, SegmentOptions
 from ovrcoat.segmentation.text_cache import TextCache, open_text_cache
 from ovrcoat.structures import Encoding, ImageBatch, ScoredMasks
 from ovrcoat.system.devices import DtypeName, choose_device, choose_dtype

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from ovrcoat._version import __version__
+from ovrcoat.config import Fraction, TrustSetting
 from ovrcoat.errors import DatasetError, VocabularyError
 from ovrcoat.issues import Issue
 from ovrcoat.vocabulary import Category, Vocabulary
@@ -19,7 +20,6 @@ MAX_BYTES = 512 * 2**20  # COCO's 118,287 training images with two γ take about
 SHOWN = 3  # faults of a broken file that the message names
 
 Count = Annotated[int, Field(ge=0, le=2**53)]  # pixels or segments; the upper end keeps sums exact
-Fraction = Annotated[float, Field(ge=0, le=1)]
 ImageId = int | str
 CountsOfCategory = tuple[Count, Count, Count, Annotated[float, Field(ge=0)]]  # tp, fp, fn, sum of IoU
 PixelsOfCategory = tuple[Count, Count, Count]  # intersection, truth, predicted
@@ -127,7 +127,7 @@ class ErrorAnalysisScores(Part):
 class RunReport(Part):
     """The numbers of one γ; a task that was not evaluated is None."""
 
-    trust: Fraction | Literal["adaptive"]
+    trust: TrustSetting
     panoptic: PanopticScores | None = None
     semantic: SemanticScores | None = None
     instance: InstanceScores | None = None
