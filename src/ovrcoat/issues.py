@@ -1,58 +1,83 @@
-"""What a check of files has found, gathered instead of raised: all faults at once, counted, with examples."""
+"""Issues that checks report: collected instead of raised, counted by code, with a few examples each."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from ovrcoat.errors import DatasetError
 
-Level = Literal["error", "warning", "note"]
-MOST_EXAMPLES = 5
+Severity = Literal["error", "warning", "note"]
+IssueCatalog = Mapping[str, tuple[Severity, str]]  # code → severity and message
+MAX_EXAMPLES = 5
+NO_CATALOG: IssueCatalog = MappingProxyType({})
 
 
 @dataclass(slots=True)
 class Issue:
-    """One kind of fault: `code` for programs, `message` for people (what it is, why it matters, what to do).
+    """One kind of issue: what is wrong, why it matters and how to fix it.
 
     Attributes:
-        level: "error": no number would mean anything; "warning": numbers mean something else than they seem
-            to; "note": good to know.
-        count: how often it was met.
-        examples: the first few places.
+        severity: "error" makes the input unusable, "warning" changes what the results mean, "note" is for
+            information only.
+        code: Stable identifier for programs, for example "png-missing".
+        message: Explanation for people.
+        examples: The first places where the issue occurs, at most `MAX_EXAMPLES`.
+        count: Number of occurrences.
+        where: The file or setting that the issue is about, if the context does not already say so.
     """
 
+    severity: Severity
     code: str
-    level: Level
     message: str
-    count: int
-    examples: list[str]
+    examples: list[str] = field(default_factory=list)
+    count: int = 1
+    where: str | None = None
 
     def __str__(self) -> str:
-        places = "; ".join(self.examples) + (" …" if self.count > len(self.examples) else "")
-        return f"{self.message} ({self.count} ×: {places})"
+        text = self.message if self.where is None else f"{self.where}: {self.message}"
+        if not self.examples:
+            return text
+        examples = "; ".join(self.examples) + (" …" if self.count > len(self.examples) else "")
+        return f"{text} ({self.count} ×: {examples})"
 
     def to_dict(self) -> dict[str, Any]:
-        """A form that JSON can hold."""
+        """Return a JSON-serialisable dictionary; `Issue(**dictionary)` restores the issue."""
         return {
+            "severity": self.severity,
             "code": self.code,
-            "level": self.level,
             "message": self.message,
-            "count": self.count,
             "examples": self.examples,
+            "count": self.count,
+            "where": self.where,
         }
 
 
 class IssueList:
-    """Gathers findings by code, in the order in which kinds were first met."""
+    """Collects issues by code, in the order of their first occurrence.
 
-    def __init__(self) -> None:
+    Args:
+        catalog: Severity and message of each code that `report` accepts.
+    """
+
+    def __init__(self, catalog: IssueCatalog = NO_CATALOG) -> None:
+        self._catalog = catalog
         self._by_code: dict[str, Issue] = {}
 
-    def add(self, code: str, message: str, *, example: str, level: Level = "error") -> None:
-        """Count one more of this kind."""
-        issue = self._by_code.setdefault(code, Issue(code, level, message, 0, []))
+    def report(self, code: str, example: str) -> None:
+        """Record one occurrence of an issue from the catalog.
+
+        Raises:
+            KeyError: The catalog has no such code.
+        """
+        severity, message = self._catalog[code]
+        self.add(code, message, example=example, severity=severity)
+
+    def add(self, code: str, message: str, *, example: str, severity: Severity = "error") -> None:
+        """Record one occurrence of an issue; the first occurrence sets its message and severity."""
+        issue = self._by_code.setdefault(code, Issue(severity, code, message, count=0))
         issue.count += 1
-        if len(issue.examples) < MOST_EXAMPLES:
+        if len(issue.examples) < MAX_EXAMPLES:
             issue.examples.append(example)
 
     def __iter__(self) -> Iterator[Issue]:
@@ -64,16 +89,21 @@ class IssueList:
     def __contains__(self, code: object) -> bool:
         return code in self._by_code
 
-    def of(self, level: Level) -> tuple[Issue, ...]:
-        """The findings of one level."""
-        return tuple(issue for issue in self if issue.level == level)
+    def with_severity(self, severity: Severity) -> tuple[Issue, ...]:
+        """Return the issues of one severity."""
+        return tuple(issue for issue in self if issue.severity == severity)
 
-    def raise_errors(self, subject: str) -> None:
-        """Refuse `subject` if there are errors.
+    def raise_errors(self, subject: str, *, outcome: str = "cannot be used") -> None:
+        """Raise if there are errors; warnings alone do not raise.
+
+        Args:
+            subject: What was checked, for example a file name.
+            outcome: What the errors prevent; the message starts with "{subject} {outcome}".
 
         Raises:
-            DatasetError: all errors, one per line.
+            DatasetError: All errors, then all warnings, one per line.
         """
-        if errors := self.of("error"):
-            lines = "\n".join(f"- {issue}" for issue in errors)
-            raise DatasetError(f"{subject} cannot be used:\n{lines}")
+        if errors := self.with_severity("error"):
+            lines = [f"- {issue}" for issue in errors]
+            lines += [f"- warning: {issue}" for issue in self.with_severity("warning")]
+            raise DatasetError("\n".join([f"{subject} {outcome}:", *lines]))

@@ -26,7 +26,7 @@ def test_folder_and_zip_give_the_same_report(
     dataset = open_dataset(name, root=folder)
     settings = EvaluationSettings(tasks=tuple(sorted(dataset.tasks)), trusts=(0.0, 0.5))
     report = evaluate(tiny_segmenter, dataset, settings=settings)
-    assert [issue for issue in report.issues if issue.level == "error"] == []
+    assert [issue for issue in report.issues if issue.severity == "error"] == []
     assert report.data.images == len(dataset) > 0
     assert len(report.categories) == len(dataset.categories)
     counted = [score for run in report.runs if run.panoptic for score in run.panoptic.per_class.values()]

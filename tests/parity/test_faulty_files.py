@@ -79,7 +79,7 @@ def check_case(case: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dic
     prediction = ("--prediction", case / "pred.json", "--prediction-dir", case / "pred")
     status = run(*truth, *prediction, "--json", "-")
     (check,) = json.loads(capsys.readouterr().out)["checks"]
-    return status, {issue["code"]: issue["level"] for issue in check["issues"]}
+    return status, {issue["code"]: issue["severity"] for issue in check["issues"]}
 
 
 def test_every_case_is_known(shared_fixtures: Path) -> None:
@@ -109,7 +109,7 @@ def test_instances_have_the_known_issues_only(case: str, shared_fixtures: Path) 
     truth, results = (json.loads((folder / name).read_text()) for name in ("gt.json", "pred.json"))
     issues = check_instances(truth, results)
     assert {issue.code for issue in issues} == INSTANCES[case]
-    assert issues.of("error") == ()
+    assert issues.with_severity("error") == ()
 
 
 @pytest.mark.parametrize(("name", "root", "split"), DATASETS)
@@ -123,5 +123,5 @@ def test_a_real_data_set_has_the_known_issues_only(
 
 def test_the_cost_of_published_areas_is_told(shared_fixtures: Path) -> None:
     issues = check_dataset("ade20k", root=shared_fixtures / "mini/ade20k").issues
-    (cost,) = issues.of("note")
+    (cost,) = issues.with_severity("note")
     assert cost.examples == ["PQ of the truth against itself is 99.92"]  # as the public code has it

@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 from ovrcoat._version import __version__
 from ovrcoat.cli.terminal import print_json, print_line, print_note
 from ovrcoat.errors import ConfigError
-from ovrcoat.issues import MOST_EXAMPLES, Issue, IssueList
+from ovrcoat.issues import MAX_EXAMPLES, Issue, IssueList
 
 
 @Parameter(name="*")
@@ -89,7 +89,7 @@ def check_data(
         _tell(checks, quiet=quiet)
         if json is not None:
             _write(json, _document(checks))
-    return int(any(check.issues.of("error") for check in checks))
+    return int(any(check.issues.with_severity("error") for check in checks))
 
 
 def _check_usage(data: str | None, files: Files) -> None:
@@ -156,15 +156,15 @@ def _tell(checks: list[Check], *, quiet: bool) -> None:
     for check in checks if not quiet else ():
         print_line(f"{check.subject}: {_count(check.image_count, 'image')}")
         for issue in _sorted(check.issues):
-            print_line(f"\n{issue.level} {issue.code}, {issue.count} ×")
+            print_line(f"\n{issue.severity} {issue.code}, {issue.count} ×")
             print_line(f"  {issue.message}")
             for example in issue.examples:
                 print_line(f"  - {example}")
-            if issue.count > MOST_EXAMPLES:
-                print_line(f"  - … and {issue.count - MOST_EXAMPLES} more")
+            if issue.count > MAX_EXAMPLES:
+                print_line(f"  - … and {issue.count - MAX_EXAMPLES} more")
         print_line("")
     errors, warnings = (
-        sum(len(check.issues.of(level)) for check in checks) for level in ("error", "warning")
+        sum(len(check.issues.with_severity(level)) for check in checks) for level in ("error", "warning")
     )
     images = _count(sum(check.image_count for check in checks), "image")
     if errors or warnings:
@@ -174,7 +174,7 @@ def _tell(checks: list[Check], *, quiet: bool) -> None:
 
 
 def _sorted(issues: IssueList) -> list[Issue]:
-    return [*issues.of("error"), *issues.of("warning"), *issues.of("note")]
+    return [*issues.with_severity("error"), *issues.with_severity("warning"), *issues.with_severity("note")]
 
 
 def _count(number: int, noun: str) -> str:
@@ -184,8 +184,8 @@ def _count(number: int, noun: str) -> str:
 def _document(checks: list[Check]) -> dict[str, Any]:
     return {
         "ovrcoat": __version__,
-        "errors": sum(len(check.issues.of("error")) for check in checks),
-        "warnings": sum(len(check.issues.of("warning")) for check in checks),
+        "errors": sum(len(check.issues.with_severity("error")) for check in checks),
+        "warnings": sum(len(check.issues.with_severity("warning")) for check in checks),
         "checks": [
             {
                 "subject": check.subject,

@@ -128,7 +128,7 @@ def _tell(found: "EvaluationReport", folder: Path, *, report: Report) -> int:
         if resumed := found.timing["images_of_an_earlier_run"]:
             print_note(f"{resumed} of {found.data.images} images were done by an earlier run")
         print_note(f"→ {folder / 'report.json'}, report.md, per_category.csv")
-    errors = [issue for issue in found.issues if issue.level == "error"]
+    errors = [issue for issue in found.issues if issue.severity == "error"]
     for issue in errors:
         print_error(str(issue))
     return int(bool(errors))

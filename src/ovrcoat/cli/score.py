@@ -89,7 +89,7 @@ def score(
         for issue in figures["issues"]:
             places = "; ".join(issue["examples"])
             places += " …" if issue["count"] > len(issue["examples"]) else ""
-            print_note(f"{issue['level']}: {issue['message']} ({issue['count']} ×: {places})")
+            print_note(f"{issue['severity']}: {issue['message']} ({issue['count']} ×: {places})")
     if json is not None:
         _write(json, figures)
     if not quiet and json != STDOUT:

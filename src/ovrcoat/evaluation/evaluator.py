@@ -220,7 +220,7 @@ def _add_notes(plan: Plan, issues: IssueList) -> None:
             "some-images-only",
             "only some of the images were evaluated: no number here can be compared with a published one",
             example=f"{len(plan.records)} of {len(dataset)}",
-            level="note",
+            severity="note",
         )
     if settings.oracle:
         issues.add(
@@ -228,14 +228,16 @@ def _add_notes(plan: Plan, issues: IssueList) -> None:
             "each image was asked only for the categories in its truth (oracle): not to be compared with "
             "numbers of the whole vocabulary",
             example=f"{len(plan.vocabulary)} categories in all",
-            level="note",
+            severity="note",
         )
     if plan.vocabulary.background:
         issues.add(
             "background-classes",
             "background classes took part; the published protocol has none (background none)",
             example=f"{len(plan.vocabulary.background)} words",
-            level="note",
+            severity="note",
         )
     for problem in plan.vocabulary.lint():
-        issues.add("suspicious-vocabulary", "the words are doubtful", example=problem.message, level="note")
+        issues.add(
+            "suspicious-vocabulary", "the words are doubtful", example=problem.message, severity="note"
+        )

@@ -134,7 +134,7 @@ class Totals:
         """Take over a finding about the instances of one γ."""
         for place in range(issue.count):
             example = issue.examples[min(place, len(issue.examples) - 1)]
-            self.issues.add(issue.code, issue.message, example=f"γ {key}: {example}", level=issue.level)
+            self.issues.add(issue.code, issue.message, example=f"γ {key}: {example}", severity=issue.severity)
 
     def _add_area(self, example: str) -> None:
         counted = self._plan.settings.areas == "png"
@@ -147,7 +147,7 @@ class Totals:
                 else "taken from the JSON, as published numbers have it; --areas png recounts them"
             ),
             example=example,
-            level="note" if counted else "warning",
+            severity="note" if counted else "warning",
         )
 
 

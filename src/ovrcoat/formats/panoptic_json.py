@@ -166,7 +166,7 @@ def read_document(
             )
     if not records:
         issues.add("empty", "there is no annotation that can be used", example=place)
-    if issues.of("error"):
+    if issues.with_severity("error"):
         issues.add("form", FORM, example=place)
     issues.raise_errors(place)
     return PanopticDocument(tuple(records.values()), _sizes(images))

@@ -122,7 +122,7 @@ def test_json_goes_to_a_file_or_to_stdout(
     assert (document["errors"], document["warnings"]) == (1, 1)
     assert [check["images"] for check in document["checks"]] == [7, 1]
     issue = document["checks"][0]["issues"][0]
-    assert (issue["code"], issue["level"], issue["count"]) == ("labels-unusable", "error", 6)
+    assert (issue["code"], issue["severity"], issue["count"]) == ("labels-unusable", "error", 6)
     assert len(issue["examples"]) == 5
 
 

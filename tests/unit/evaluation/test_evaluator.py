@@ -48,7 +48,7 @@ def change_json(folder: Path, change: Callable[[dict[str, Any]], object]) -> Non
 
 
 def codes(report: EvaluationReport) -> dict[str, str]:
-    return {issue.code: issue.level for issue in report.issues}
+    return {issue.code: issue.severity for issue in report.issues}
 
 
 def test_the_networks_own_prediction_is_perfect(tiny_segmenter: Segmenter, folder: Path):

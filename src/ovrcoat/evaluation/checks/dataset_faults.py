@@ -1,9 +1,9 @@
 """What can be wrong with the files of a labelled data set: every fault's code, level and words."""
 
-from ovrcoat.issues import IssueList, Level
+from ovrcoat.issues import IssueList, Severity
 
 # code → level; what it is, why it matters for the numbers, what to do
-FAULTS: dict[str, tuple[Level, str]] = {
+FAULTS: dict[str, tuple[Severity, str]] = {
     # any data set
     "data-set-unusable": ("error", "the data set cannot be opened"),
     "image-missing": (
@@ -192,5 +192,5 @@ FAULTS: dict[str, tuple[Level, str]] = {
 
 def add_fault(issues: IssueList, code: str, example: str) -> None:
     """Count one more fault of a kind of `FAULTS`."""
-    level, message = FAULTS[code]
-    issues.add(code, message, example=example, level=level)
+    severity, message = FAULTS[code]
+    issues.add(code, message, example=example, severity=severity)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ovrcoat.evaluation.checks.rle import MaskArea, MaskFault, is_number, measure_mask
-from ovrcoat.issues import IssueList, Level
+from ovrcoat.issues import IssueList, Severity
 
 MOST_DETECTIONS = 100  # per image and category: the last of COCO's maxDets 1, 10, 100
 
 # code → level, what it is, why it matters, what to do
-FAULTS: dict[str, tuple[Level, str]] = {
+FAULTS: dict[str, tuple[Severity, str]] = {
     "instances-malformed": (
         "error",
         "the ground truth lacks one of the lists images, annotations, categories, or an entry of them is no "
@@ -253,8 +253,8 @@ class _InstanceCheck:
                 )
 
     def _add(self, code: str, example: str) -> None:
-        level, message = FAULTS[code]
-        self.issues.add(code, message, example=example, level=level)
+        severity, message = FAULTS[code]
+        self.issues.add(code, message, example=example, severity=severity)
 
     def _entries(self, document: dict[str, Any], key: str) -> list[dict[str, Any]]:
         entries = document.get(key)

@@ -1,14 +1,14 @@
 """Every fault of panoptic files that is known, and how it is told: codes for programs, words for people."""
 
 from ovrcoat.errors import DatasetError
-from ovrcoat.issues import IssueList, Level
+from ovrcoat.issues import IssueList, Severity
 
 ID_LIMIT = 1 << 24  # three bytes of a pixel hold an id
 
 Fault = tuple[str, str]  # code, example
 
 # code → level; what it is, why it matters, what to do
-FAULTS: dict[str, tuple[Level, str]] = {
+FAULTS: dict[str, tuple[Severity, str]] = {
     "json-unreadable": ("error", "a JSON file cannot be read; check the path, or copy or write it again"),
     "json-not-panoptic": (
         "error",
@@ -156,8 +156,8 @@ FAULTS: dict[str, tuple[Level, str]] = {
 
 def report(issues: IssueList, code: str, example: str) -> None:
     """Gather one fault."""
-    level, message = FAULTS[code]
-    issues.add(code, message, example=example, level=level)
+    severity, message = FAULTS[code]
+    issues.add(code, message, example=example, severity=severity)
 
 
 def refuse_errors(issues: IssueList, *, subject: str) -> None:
@@ -166,7 +166,7 @@ def refuse_errors(issues: IssueList, *, subject: str) -> None:
     Raises:
         DatasetError: all errors, then all warnings, one per line.
     """
-    if errors := issues.of("error"):
+    if errors := issues.with_severity("error"):
         lines = [f"- {issue}" for issue in errors]
-        lines += [f"- warning: {issue}" for issue in issues.of("warning")]
+        lines += [f"- warning: {issue}" for issue in issues.with_severity("warning")]
         raise DatasetError("\n".join([f"{subject} cannot be scored:", *lines]))

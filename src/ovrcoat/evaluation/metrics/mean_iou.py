@@ -134,7 +134,7 @@ def score_semantic(
         if truth is not None and predicted is not None:
             truth[truth == ignore_label] = -1
             _check_values(stem, truth, predicted, categories=len(category_names), issues=issues)
-            if not issues.of("error"):
+            if not issues.with_severity("error"):
                 metric.add(truth, predicted)
     issues.raise_errors("the semantic maps")
     if not metric.matrix.any():
@@ -142,7 +142,7 @@ def score_semantic(
             "everything-ignored",
             "every pixel of the truth has the ignore label: nothing was evaluated; check the ignore label",
             example=f"ignore label {ignore_label}",
-            level="warning",
+            severity="warning",
         )
     return metric.report() | {
         "ignore_label": ignore_label,
@@ -172,7 +172,7 @@ def _check_pairs(truths: dict[str, Path], predictions: dict[str, Path], issues: 
             "a prediction belongs to no photo of the truth and is not scored: check that both folders are of "
             "one data set and split",
             example=predictions[stem].name,
-            level="warning",
+            severity="warning",
         )
 
 
@@ -237,7 +237,7 @@ def _check_values(
             f"a prediction holds a value above {categories - 1}, which is no category: these pixels are "
             "counted as missed (the published evaluation stops or leaves them out)",
             example=f"{name}: value {value} in {pixels} pixels",
-            level="warning",
+            severity="warning",
         )
 
 

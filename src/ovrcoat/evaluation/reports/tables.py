@@ -40,7 +40,7 @@ def table(report: EvaluationReport) -> str:
     for block in blocks(report):
         lines += ["", block.title, *aligned((block.columns, *block.rows))]
     if report.issues:
-        lines += ["", *(f"{issue.level}: {issue}" for issue in report.issues)]
+        lines += ["", *(f"{issue.severity}: {issue}" for issue in report.issues)]
     return "\n".join(lines)
 
 
@@ -59,7 +59,7 @@ def markdown(report: EvaluationReport) -> str:
             "",
             "## Findings",
             "",
-            *(f"- {item.level}: {_plain(str(item))}" for item in report.issues),
+            *(f"- {item.severity}: {_plain(str(item))}" for item in report.issues),
         ]
     return "\n".join(lines) + "\n"
 

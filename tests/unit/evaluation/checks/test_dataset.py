@@ -239,7 +239,7 @@ def test_fault_is_found(code: str, tmp_path: Path) -> None:
     edit(home)
     found = {issue.code: issue for issue in check(kind, home).issues}
     assert code in found
-    assert found[code].level == FAULTS[code][0]
+    assert found[code].severity == FAULTS[code][0]
     assert any(example in place for place in found[code].examples), found[code].examples
 
 
@@ -271,7 +271,7 @@ def test_panoptic_faults_are_found_in_data_sets(code: str, values: dict[str, Any
 def test_what_the_reader_refuses_is_an_error(tmp_path: Path) -> None:
     home = build("own", tmp_path)
     edit_json("panoptic.json", lambda document: document["images"][0].update(width=7))(home)
-    (error,) = check("own", home).issues.of("error")
+    (error,) = check("own", home).issues.with_severity("error")
     assert "6 × 4 pixels, but the JSON says 7 × 4" in error.examples[0]
 
 
@@ -312,7 +312,7 @@ def test_nothing_that_json_can_hold_raises(document: dict[str, Any], kind: str, 
         build(kind, tmp_path)
     path = next(path for path in home.rglob("*panoptic*.json"))
     path.write_text(json.dumps(document))
-    assert check(kind, home).issues.of("error")
+    assert check(kind, home).issues.with_severity("error")
 
 
 def test_faults_of_many_kinds_are_told_at_once(tmp_path: Path) -> None:

@@ -38,16 +38,16 @@ def test_a_good_truth_has_no_issues(tmp_path: Path) -> None:
 
 def test_wrong_areas_are_told_with_what_they_cost(tmp_path: Path) -> None:
     issues, _ = check_truth(write_truth(tmp_path, areas=(10, 8)))
-    assert [(issue.code, issue.level) for issue in issues] == [
+    assert [(issue.code, issue.severity) for issue in issues] == [
         ("areas-differ", "warning"),
         ("areas-cost", "note"),
     ]
-    assert next(iter(issues.of("note"))).examples == ["PQ of the truth against itself is 90.00"]
+    assert next(iter(issues.with_severity("note"))).examples == ["PQ of the truth against itself is 90.00"]
 
 
 def test_areas_that_let_iou_exceed_1_are_errors(tmp_path: Path) -> None:
     issues, _ = check_truth(write_truth(tmp_path, areas=(3, 8)))
-    assert "area-impossible" in {issue.code for issue in issues.of("error")}
+    assert "area-impossible" in {issue.code for issue in issues.with_severity("error")}
 
 
 def test_pictures_that_cannot_be_read_do_not_hide_the_others(tmp_path: Path) -> None:

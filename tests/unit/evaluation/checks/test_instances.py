@@ -141,7 +141,7 @@ def test_fault_is_found(code: str) -> None:
     edit(truth, results)
     found = {issue.code: issue for issue in check_instances(truth, results)}
     assert code in found
-    assert found[code].level == FAULTS[code][0]
+    assert found[code].severity == FAULTS[code][0]
     assert found[code].examples[0].startswith(example)
 
 

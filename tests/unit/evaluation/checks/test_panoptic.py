@@ -112,7 +112,7 @@ def test_each_fault_is_found(code: str, example: str, damage: Break):
     issues, _ = check(truth, prediction)
     [issue] = [issue for issue in issues if issue.code == code]
     assert any(example in text for text in issue.examples), issue.examples
-    assert issue.level == FAULTS[code][0]
+    assert issue.severity == FAULTS[code][0]
 
 
 def test_two_crowds_and_stuff_in_pieces_are_noted():

@@ -168,7 +168,7 @@ def test_doubtful_files_are_warned_of(folders):
     write(predicted / "z.png", [[0, 0]])
     report = score(folders)
     assert report["mIoU"] == 0
-    assert {(found["code"], found["level"]) for found in report["issues"]} == {
+    assert {(found["code"], found["severity"]) for found in report["issues"]} == {
         ("predicted-label-out-of-range", "warning"),
         ("prediction-without-truth", "warning"),
     }

@@ -43,7 +43,7 @@ def test_document_has_the_published_keys():
 
 
 def test_issues_survive():
-    issue = Issue("areas-differ", "warning", "areas differ", 7, ["image 1"])
+    issue = Issue("warning", "areas-differ", "areas differ", ["image 1"], 7)
     report = random_report(0).model_copy(update={"issues": (issue,)})
     assert EvaluationReport.from_json(report.to_json()).issues == (issue,)
 

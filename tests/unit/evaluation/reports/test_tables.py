@@ -29,7 +29,7 @@ def test_lost_masks_have_counts_and_shares():
 
 
 def test_issues_are_told():
-    issue = Issue("areas-differ", "warning", "areas differ", 7, ["image 1"])
+    issue = Issue("warning", "areas-differ", "areas differ", ["image 1"], 7)
     report = random_report(0).model_copy(update={"issues": (issue,)})
     assert table(report).endswith("warning: areas differ (7 ×: image 1 …)")
     assert "- warning: areas differ" in markdown(report)

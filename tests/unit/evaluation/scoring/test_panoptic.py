@@ -160,7 +160,7 @@ def test_a_damaged_png_is_a_issue_and_the_other_images_are_still_checked(
     issues, image_count = check_panoptic(*pair)
     assert image_count == 2
     [issue] = [issue for issue in issues if damage.startswith(issue.code)]
-    assert issue.level == "error"
+    assert issue.severity == "error"
     assert "image 1" in issue.examples[0]
     assert any("image 2" in text for found in issues for text in found.examples)
     with pytest.raises(DatasetError, match="cannot be scored"):
