@@ -1,8 +1,9 @@
-"""Arrays of the network: a pattern of recorded names → how this package computes what they stand for."""
+"""Compute the network arrays of a recording: tables from a pattern of array names to a function."""
 
 import copy
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,23 +12,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovrcoat.model.encoders.clip_masks import resize_logits
-from ovrcoat.model.text_classifier import category_logits
+from ovrcoat.model.similarity import cosine_logits, max_over_names
 from ovrcoat.postprocessing.scoring import score_masks
 from ovrcoat.postprocessing.upsampling import ImageSizes, upsample_tiles
-from ovrcoat.structures import Encoding, MaskEmbeddings, MaskPredictions, MaskProposals, PixelFeatures
+from ovrcoat.structures import Encoding, MaskEmbeddings, MaskPredictions, PixelFeatures
 from ovrcoat.vocabulary import Vocabulary
 from parity_compare import Line, compare, compare_probs
 from parity_network import Run, Subject, recording
 
 STEMS = {"convnext": "encoder.visual_trunk.stem", "resnet": "encoder.visual_trunk.act3"}
-COARSE_FIRST = ("res5", "res4", "res3")  # order of the pixel decoder's levels
+COARSE_FIRST = ("res5", "res4", "res3")  # level order of the pixel decoder
 LOG_PROBS = r"(final|case_empty_mask)/log_probs_gamma([\d.]+)_valid([01])"
-OF_WORDS = r"/text/|pred_logits|_probs$|in_vocab"  # arrays that depend on the vocabulary
-SHRINK = 0.05  # of the features' spread in the case in which every mask logit is negative (fixture README)
+DEPENDS_ON_TEXT = r"/text/|pred_logits|_probs$|in_vocab"  # arrays that depend on text embeddings
+# Factor on the spread of the features in `case_all_masked`, in which every mask logit is negative (see the
+# README of the reference data).
+SHRINK = 0.05
 
 
 def check_arrays(subject: Subject, path: Path) -> Iterator[Line]:
-    """One line per array of the file, and one for the seen/unseen rule."""
+    """Yield one line per array of the file, and one for the seen/unseen rule."""
     seen = torch.tensor(subject.recorded_seen)
     yield compare(f"{subject.family}/vocabulary/seen_in_training", seen, subject.seen)
     recorded = load_file(path)
@@ -55,11 +58,11 @@ def _check(subject: Subject, name: str, recorded: Mapping[str, Tensor]) -> Line:
         ours = _computed(RUN, subject.run(run), rest)
     if ours is None:
         return Line(title, "unknown array")
-    return compare(title, recorded[name], ours, of_words=re.search(OF_WORDS, title) is not None)
+    return compare(title, recorded[name], ours, depends_on_text=re.search(DEPENDS_ON_TEXT, title) is not None)
 
 
 def _computed(table: Mapping[str, Callable[..., Tensor]], source: Subject | Run, name: str) -> Tensor | None:
-    """What the first pattern that matches the whole name computes, given its groups; None if none does."""
+    """Call the function of the first pattern that matches the whole name; None if no pattern matches."""
     for pattern, compute in table.items():
         if match := re.fullmatch(pattern, name):
             return compute(source, *match.groups())
@@ -67,13 +70,13 @@ def _computed(table: Mapping[str, Callable[..., Tensor]], source: Subject | Run,
 
 
 def _prompts(subject: Subject, category: str) -> list[str]:
-    """Name by name, each in every template."""
+    """Return the prompts of a category: every template for the first name, then for the next name."""
     names = subject.vocabulary.categories[int(category)].names
     return [template.replace("{}", name) for name in names for template in subject.templates]
 
 
 def _tokens(subject: Subject, category: str) -> Tensor:
-    """Token ids, padded with zeros to the context length as the released code has them."""
+    """Return token ids, padded with zeros to the context length as in the released code."""
     tower = subject.network.encoder.text_tower
     rows = [tower.token_ids(prompt) for prompt in _prompts(subject, category)]
     return torch.tensor([row + [0] * (tower.context_length - len(row)) for row in rows], dtype=torch.int32)
@@ -99,7 +102,7 @@ TEXT: dict[str, Callable[..., Tensor]] = {
 
 
 def _final_probs(run: Run, *, case: str, gamma: float, valid: bool) -> Tensor:
-    """Class probabilities with void in the last column."""
+    """Return class probabilities with void in the last column."""
     inference = run.subject.config.inference
     scored = score_masks(
         run.predictions if case == "final" else _empty_mask_predictions(run),
@@ -115,7 +118,7 @@ def _final_probs(run: Run, *, case: str, gamma: float, valid: bool) -> Tensor:
 
 
 def _upsampled(run: Run, count: str, *, to_output: bool) -> Tensor:
-    """The first masks at the padded size, or cropped to the image and at the size that was asked for."""
+    """Return the first masks at the padded size, or cropped to the image and resized to the output size."""
     padded = run.images.padded_size
     valid, output = (run.images.valid_sizes[0], run.output_size) if to_output else (padded, padded)
     tiles = upsample_tiles(
@@ -130,27 +133,27 @@ def _void_probs(run: Run) -> Tensor:
 
 
 def _empty_masks(run: Run) -> Tensor:
-    """Query 0 covers nothing, query 1 everything."""
+    """Return mask logits of which query 0 covers no pixel and query 1 covers all."""
     mask_logits = run.proposals[-1].mask_logits.clone()
     mask_logits[:, 0], mask_logits[:, 1] = -1, 1
     return mask_logits
 
 
 def _empty_mask_embeddings(run: Run) -> MaskEmbeddings:
-    return run.subject.network.encoder.embed_masks(run.features, _empty_masks(run))
+    return run.subject.network.encoder.embed_masks(run.features.clip_features, _empty_masks(run))
 
 
 def _empty_mask_predictions(run: Run) -> MaskPredictions:
     final = run.proposals[-1]
     encoding = Encoding(
-        proposals=MaskProposals(mask_logits=_empty_masks(run), embeddings=final.embeddings),
+        proposals=replace(final, mask_logits=_empty_masks(run)),
         clip=_empty_mask_embeddings(run),
     )
     return run.subject.network.classify(encoding, run.subject.categories)
 
 
 def _scaled_pred_logits(run: Run, scale: str) -> Tensor:
-    """Category and void logits with another (logarithmic) temperature."""
+    """Return category and void logits with another (logarithmic) logit scale."""
     classifier = copy.deepcopy(run.subject.network.text_classifier)
     classifier.logit_scale.fill_(float(scale))
     logits, void = classifier(run.proposals[-1].embeddings, run.subject.categories)
@@ -158,23 +161,28 @@ def _scaled_pred_logits(run: Run, scale: str) -> Tensor:
 
 
 def _scaled_clip_probs(run: Run, scale: str) -> Tensor:
-    scaled = torch.tensor(float(scale))
-    logits = category_logits(run.clip.embeddings, run.subject.categories, logit_scale=scaled)
-    return logits.softmax(dim=-1)
+    categories = run.subject.categories
+    name_logits = cosine_logits(
+        run.clip.embeddings,
+        categories.out_vocab,
+        logit_scale=torch.tensor(float(scale)),
+        max_scale=run.subject.network.encoder.max_logit_scale,
+    )
+    return max_over_names(name_logits, categories).softmax(dim=-1)
 
 
 def _all_masked(run: Run, bias: Tensor) -> dict[str, Tensor]:
-    """The mask head gives `bias` to every query, and features hardly vary: all mask logits are negative."""
+    """Repeat the case in which every query has the mask embedding `bias` and all mask logits are negative."""
     decoder = copy.deepcopy(run.subject.network.mask_decoder)
     decoder.mask_head.layers[-1].weight.zero_()
     decoder.mask_head.layers[-1].bias.copy_(bias)
-    mean = run.pixels.per_pixel.mean(dim=(-2, -1), keepdim=True)
-    flat = PixelFeatures(mean + SHRINK * (run.pixels.per_pixel - mean), run.pixels.memory)
+    mean = run.pixels.mask_features.mean(dim=(-2, -1), keepdim=True)
+    flat = PixelFeatures(mean + SHRINK * (run.pixels.mask_features - mean), run.pixels.multi_scale_features)
     with recording(decoder) as outputs:
         final = decoder(flat)[-1]
     (_, first_layer), *_ = outputs["cross_attention.0<"]
     return {
-        "mask_embed_bias": decoder.mask_head.layers[-1].bias,  # an input of the case
+        "mask_embed_bias": decoder.mask_head.layers[-1].bias,  # an input of this case
         "attn_mask_any_layer0": (~first_layer["allowed"]).any()[None],
         "pred_logits": run.logits_with_void(final),
         "pred_masks_max": final.mask_logits.max()[None],
@@ -185,13 +193,13 @@ RUN: dict[str, Callable[..., Tensor]] = {
     r"image_padded": lambda run: run.subject.network.encoder.normalise(run.images),
     r"backbone/stem": lambda run: run.outputs[STEMS[run.subject.family]][0],
     r"backbone/res(\d)": lambda run, level: run.features.levels[int(level) - 2],
-    r"backbone/clip_vis_dense": lambda run: run.features.dense,
+    r"backbone/clip_vis_dense": lambda run: run.features.clip_features,
     r"pixel_decoder/input_proj_(res\d)": lambda run, level: run.outputs[
         f"pixel_decoder.input_projections.{COARSE_FIRST.index(level)}"
     ][0],
     r"pixel_decoder/encoder_layer(\d+)_output": lambda run, i: run.outputs[f"pixel_decoder.layers.{i}"][0],
-    r"pixel_decoder/multi_scale_(\d)": lambda run, level: run.pixels.memory[int(level)],
-    r"pixel_decoder/mask_features": lambda run: run.pixels.per_pixel,
+    r"pixel_decoder/multi_scale_(\d)": lambda run, level: run.pixels.multi_scale_features[int(level)],
+    r"pixel_decoder/mask_features": lambda run: run.pixels.mask_features,
     r"decoder/attn_mask_layer(\d+)": lambda run, i: (
         ~run.outputs[f"mask_decoder.cross_attention.{i}<"][0][1]["allowed"]
     ),
@@ -203,7 +211,9 @@ RUN: dict[str, Callable[..., Tensor]] = {
     r"decoder/pred_masks_(\d+)": lambda run, i: run.proposals[int(i)].mask_logits,
     r"in_vocab/probs": lambda run: run.predictions.in_vocab_logits.softmax(dim=-1),
     r"in_vocab/void_prob": _void_probs,
-    r"clip/masks_for_pooling": lambda run: resize_logits(run.proposals[-1].mask_logits, run.features.dense),
+    r"clip/masks_for_pooling": lambda run: resize_logits(
+        run.proposals[-1].mask_logits, run.features.clip_features
+    ),
     r"clip/mask_pooled": lambda run: run.outputs["encoder.head_norm<"][0][0][0],
     r"clip/mask_embedding": lambda run: run.clip.embeddings,
     r"clip/out_vocab_probs": lambda run: run.clip_probs(run.clip),

@@ -8,9 +8,10 @@ from torch import Tensor
 
 # Source of the tolerances: tests/parity/reference/README.md, "Tolerances".
 TOLERANCE = 2e-5  # largest error, relative to the array's largest magnitude; absolute for probabilities
-MEAN_TOLERANCE = 2e-6  # mean error, relative to the array's mean magnitude; a wrong LayerNorm epsilon exceeds it
-# Arrays that depend on text get more: this package runs the text tower without padding, the released code pads
-# every prompt to 77 tokens.
+# Mean error, relative to the array's mean magnitude: a wrong LayerNorm epsilon exceeds it.
+MEAN_TOLERANCE = 2e-6
+# Arrays that depend on text get more: this package runs the text tower without padding, the released code
+# pads every prompt to 77 tokens.
 TEXT_MEAN_TOLERANCE = 5e-6
 
 
@@ -47,9 +48,7 @@ class Line:
     @classmethod
     def shapes_differ(cls, name: str, recorded: Tensor, ours: Tensor) -> Self:
         """Return a failed line that names both shapes."""
-        return cls(
-            name, "FAILED", note=f"shape {tuple(ours.shape)}, recorded shape {tuple(recorded.shape)}"
-        )
+        return cls(name, "FAILED", note=f"shape {tuple(ours.shape)}, recorded shape {tuple(recorded.shape)}")
 
     def __str__(self) -> str:
         if self.largest != self.largest:  # NaN: nothing was measured
@@ -81,7 +80,7 @@ def compare(name: str, recorded: Tensor, ours: Tensor, *, depends_on_text: bool 
 
 
 def compare_relative(name: str, recorded: Tensor, ours: Tensor, *, tolerance: float, note: str = "") -> Line:
-    """Compare the largest error with `tolerance` times the largest magnitude; the mean error is not limited."""
+    """Compare the largest error only; it may be `tolerance` times the largest magnitude."""
     allowed = tolerance * _magnitude(recorded)
     return _compare_errors(name, recorded, ours, allowed=allowed, mean_allowed=float("inf"), note=note)
 
@@ -92,9 +91,7 @@ def compare_probs(name: str, recorded_log_probs: Tensor, ours: Tensor) -> Line:
     Logarithms near their floor, log(1e-8), are ill-conditioned; therefore both sides are compared as
     probabilities.
     """
-    return _compare_errors(
-        name, recorded_log_probs.exp(), ours, allowed=TOLERANCE, mean_allowed=TOLERANCE
-    )
+    return _compare_errors(name, recorded_log_probs.exp(), ours, allowed=TOLERANCE, mean_allowed=TOLERANCE)
 
 
 def compare_numbers(name: str, recorded: list[float], ours: list[float]) -> Line:

@@ -1,14 +1,15 @@
-"""The recorded network rebuilt, and everything that it computes on the way for one image."""
+"""Rebuild a recorded network and keep all intermediate results of its forward pass for one image."""
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -18,7 +19,6 @@ from ovrcoat.config import ModelConfig
 from ovrcoat.data.images import read_image
 from ovrcoat.data.transforms import batch_images
 from ovrcoat.model.network import SegmentationNetwork
-from ovrcoat.model.text_classifier import category_logits
 from ovrcoat.structures import (
     CategoryEmbeddings,
     EncoderFeatures,
@@ -34,11 +34,11 @@ from ovrcoat.vocabulary import Category, Vocabulary
 
 @dataclass(frozen=True)
 class Subject:
-    """A recorded network, its vocabulary, and the images by the name of their run."""
+    """A recorded network with its vocabularies, and the runs computed so far by their recorded name."""
 
     family: str
     folder: Path
-    numbers: dict[str, Any]
+    numbers: dict[str, Any]  # config.json of the recording
     config: ModelConfig
     network: SegmentationNetwork
     templates: tuple[str, ...]
@@ -49,30 +49,28 @@ class Subject:
 
     @cached_property
     def seen(self) -> Tensor:
-        """Which test categories training knew, by our rule."""
+        """Test categories that occur in the training vocabulary, by the rule of this package."""
         return torch.tensor(self.vocabulary.seen_in(self.training_vocabulary))
 
     @cached_property
     def categories(self) -> CategoryEmbeddings:
-        """The test vocabulary in text space."""
+        """Text embeddings of the test vocabulary."""
         owners = [index for index, category in enumerate(self.vocabulary.categories) for _ in category.names]
-        return CategoryEmbeddings(
-            rows=self.rows(self.vocabulary),
-            category_of_row=torch.tensor(owners),
-            category_count=len(self.vocabulary),
+        return CategoryEmbeddings.shared(
+            self.rows(self.vocabulary), torch.tensor(owners), len(self.vocabulary)
         )
 
     def rows(self, vocabulary: Vocabulary) -> Tensor:
-        """One row per name."""
+        """Return one text embedding per name, shape (name, embedding)."""
         names = [name for category in vocabulary.categories for name in category.names]
         return self.network.embed_names(names, self.templates)
 
     def is_batch(self, run: str) -> bool:
-        """Several images were recorded together: padded to one size, which this package never does."""
+        """Whether a run recorded several images in one batch, which this package never does in inference."""
         return len(self.numbers["runs"].get(run, ())) > 1
 
     def run(self, name: str) -> "Run":
-        """What the network computes for the photo of a run, computed once."""
+        """Return the forward pass for the image of a run; it is computed only once."""
         if name not in self.runs:
             (index,) = self.numbers["runs"][name]
             self.runs[name] = Run(self, self.numbers["images"][index])
@@ -80,11 +78,11 @@ class Subject:
 
 
 def load_subject(folder: Path, family: str) -> Subject:
-    """Rebuild the network of `folder/family` through the package's importer of published weights."""
+    """Rebuild the network of `folder/family` with the package's importer of published weights."""
     place = folder / family
     numbers = json.loads((place / "config.json").read_text())
-    words = json.loads((folder / "vocabulary.json").read_text())
-    config = model_config(numbers, tuple(words["templates"]))
+    vocabularies = json.loads((folder / "vocabulary.json").read_text())
+    config = model_config(numbers, tuple(vocabularies["templates"]))
     weights = load_file(place / "weights.safetensors")
     imported = import_state(weights, source=f"{family}/weights.safetensors", config=config)
     return Subject(
@@ -94,14 +92,34 @@ def load_subject(folder: Path, family: str) -> Subject:
         config=config,
         network=imported.network,
         templates=config.templates,
-        vocabulary=_vocabulary(words["test_categories"]),
-        training_vocabulary=_vocabulary(words["train_categories"]),
-        recorded_seen=tuple(entry["seen_in_training"] for entry in words["test_categories"]),
+        vocabulary=_vocabulary(vocabularies["test_categories"]),
+        training_vocabulary=_vocabulary(vocabularies["train_categories"]),
+        recorded_seen=tuple(entry["seen_in_training"] for entry in vocabularies["test_categories"]),
     )
 
 
+def pad_together(images: Sequence[np.ndarray], *, multiple: int) -> ImageBatch:
+    """Stack images of any sizes in one batch, as the released code does in training.
+
+    Every image is padded at the right and at the bottom to the largest height and the largest width of the
+    batch, rounded up to a multiple of `multiple` (`ImageList.from_tensors` of detectron2). The encoder sets
+    the padding to zero after normalisation. The package's `batch_images` refuses such batches on purpose.
+
+    Args:
+        images: RGB images, uint8, each of shape (height, width, 3).
+        multiple: The size divisibility of the recorded network, in pixels.
+    """
+    sizes = tuple((image.shape[0], image.shape[1]) for image in images)
+    height, width = (-(-max(sides) // multiple) * multiple for sides in zip(*sizes, strict=True))
+    pixels = torch.zeros(len(images), 3, height, width)
+    for row, image, (own_height, own_width) in zip(pixels, images, sizes, strict=True):
+        row[:, :own_height, :own_width] = torch.from_numpy(image.copy()).permute(2, 0, 1)
+    # the package keeps channels last in memory; other layouts round differently
+    return ImageBatch(pixels=pixels.contiguous(memory_format=torch.channels_last), valid_sizes=sizes)
+
+
 def model_config(numbers: dict[str, Any], templates: tuple[str, ...]) -> ModelConfig:
-    """The package's configuration from the fixture's config.json."""
+    """Translate the recording's config.json into the package's configuration."""
     text = {
         name: numbers["text"][name] for name in ("width", "heads", "layers", "context_length", "activation")
     }
@@ -167,7 +185,7 @@ def _vocabulary(entries: list[dict[str, Any]]) -> Vocabulary:
 
 
 class Run:
-    """One image through the network, with every part's outputs kept in `seen_by` (attribute path → calls)."""
+    """Forward pass for one image; `outputs` holds the outputs of every module (see `recording`)."""
 
     def __init__(self, subject: Subject, image: dict[str, Any]) -> None:
         network = subject.network
@@ -180,39 +198,41 @@ class Run:
             self.pixels: PixelFeatures = network.pixel_decoder(self.features)
             self.proposals: tuple[MaskProposals, ...] = network.mask_decoder(self.pixels, every_layer=True)
             self.clip: MaskEmbeddings = network.encoder.embed_masks(
-                self.features, self.proposals[-1].mask_logits
+                self.features.clip_features, self.proposals[-1].mask_logits
             )
         self.outputs = outputs
 
     @cached_property
     def predictions(self) -> MaskPredictions:
-        """The final proposals, classified."""
+        """Class logits of the final proposals."""
         return self.subject.network.classify(
             Encoding(proposals=self.proposals[-1], clip=self.clip), self.subject.categories
         )
 
     def logits_with_void(self, proposals: MaskProposals) -> Tensor:
-        """Category logits, then void's in the last column, as the released code has it."""
+        """Return category logits with the void logit in the last column, as the released code does."""
         logits, void = self.subject.network.text_classifier(proposals.embeddings, self.subject.categories)
         return torch.cat((logits, void[..., None]), dim=-1)
 
     def clip_probs(self, clip: MaskEmbeddings) -> Tensor:
-        """Probabilities of the categories by CLIP's own embeddings."""
+        """Return category probabilities computed from CLIP's mask embeddings."""
         encoder = self.subject.network.encoder
-        logits = category_logits(clip.embeddings, self.subject.categories, logit_scale=encoder.logit_scale)
+        logits = encoder.classify(clip.embeddings, self.subject.categories)
         return logits.softmax(dim=-1)
 
 
 @contextmanager
 def recording(network: nn.Module) -> Iterator[dict[str, list[Any]]]:
-    """Keep what goes into and comes out of every module while the block runs.
+    """Keep the inputs and outputs of every module while the block runs.
 
-    Keys are the module's path and, for inputs, the path + "<": positional and named ones as (args, kwargs).
+    Yields:
+        Lists with one entry per call. The key of an output is the module's path. The key of an input is the
+        path followed by "<"; its entries are pairs (args, kwargs).
     """
     kept: defaultdict[str, list[Any]] = defaultdict(list)
     handles = []
     for name, module in network.named_modules():
-        # clones, because some layers (ReLU) later write in place
+        # copies, because some layers (ReLU) write in place later
         handles.append(
             module.register_forward_hook(lambda _, __, output, name=name: kept[name].append(_copy(output)))
         )

@@ -1,4 +1,4 @@
-"""Recorded results: panoptic, semantic and instance output for several γ and thresholds."""
+"""Compare recorded panoptic, semantic and instance results for several values of γ and thresholds."""
 
 import json
 import re
@@ -19,13 +19,13 @@ from ovrcoat.structures import ScoredMasks
 from parity_compare import Line, compare_halves, compare_numbers
 from parity_network import Run, Subject
 
-EQUAL_PIXELS = 0.999  # the least share that has to agree in a map
+EQUAL_PIXELS = 0.999  # smallest share of equal pixels with which a map passes
 ITEM = r"([^/]+)/item0/gamma([\d.]+)"
 PANOPTIC = ITEM + r"_overlap([\d.]+)_object([\d.]+)"
 
 
 def check_results(subject: Subject, path: Path) -> Iterator[Line]:
-    """One line per array of results.safetensors and per entry of results.json."""
+    """Yield one line per array of results.safetensors and per entry of results.json."""
     arrays = load_file(path)
     entries: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())["results"]
     for name in sorted(arrays):
@@ -47,7 +47,7 @@ def _check(subject: Subject, name: str, recorded: Any) -> Line:
 
 
 def _scored(run: Run, gamma: float) -> tuple[ScoredMasks, ImageSizes]:
-    """The image's masks with final probabilities, and its sizes."""
+    """Return the masks of the image with final class probabilities, and the image's sizes."""
     inference = run.subject.config.inference
     scored = score_masks(
         run.predictions,
@@ -65,7 +65,7 @@ def _scored(run: Run, gamma: float) -> tuple[ScoredMasks, ImageSizes]:
 def _panoptic(
     run: Run, gamma: float, overlap: float, threshold: float
 ) -> tuple[Tensor, list[dict[str, Any]]]:
-    """The id map and the segments as the released code describes them."""
+    """Return the id map, and the segments in the form of the released code's `segments_info`."""
     scored, sizes = _scored(run, gamma)
     output = panoptic(
         scored,
@@ -90,7 +90,7 @@ def _panoptic_map(
 def _segments(
     title: str, recorded: dict[str, Any], run: Run, gamma: float, overlap: float, threshold: float
 ) -> Line:
-    """The same ids, categories and kinds in the same order; areas may differ by a handful of pixels."""
+    """Compare ids, categories and kinds in order; areas may differ by 0.1 % of the image's pixels."""
     id_map, ours = _panoptic(run, gamma, overlap, threshold)
     theirs = recorded["segments_info"]
     same = [_without_area(part) for part in ours] == [_without_area(part) for part in theirs]
@@ -98,8 +98,8 @@ def _segments(
     areas.append((int((id_map == 0).sum()), recorded["num_unassigned_pixels"]))
     largest = max(abs(a - b) for a, b in areas)
     close = largest <= (1 - EQUAL_PIXELS) * id_map.numel()
-    note = f"{len(theirs)} segments" if same else f"ours: {ours}, recorded: {theirs}"
-    return Line.verdict(title, same and close, note=f"{note}, areas differ by {largest} pixels at most")
+    note = f"{len(theirs)} segments" if same else f"computed: {ours}, recorded: {theirs}"
+    return Line.verdict(title, same and close, note=f"{note}, areas differ by at most {largest} pixels")
 
 
 def _without_area(part: dict[str, Any]) -> dict[str, Any]:
@@ -118,19 +118,19 @@ def _semantic_scores(title: str, recorded: Tensor, run: Run, gamma: float) -> Li
 
 
 def _instances(title: str, recorded: dict[str, list[Any]], run: Run, gamma: float) -> Line:
-    """The released OVRCOAT rates a mask by its mean LOGIT."""
+    """Compare with the released OVRCOAT, which scores a mask by its mean logit."""
     return _instance_line(title, recorded, run, gamma, by_logit=True)
 
 
 def _instances_fcclip(title: str, recorded: dict[str, list[Any]], run: Run, gamma: float) -> Line:
-    """FC-CLIP, and this package, rate a mask by its mean probability."""
+    """Compare with FC-CLIP, which scores a mask by its mean probability, as this package does."""
     return _instance_line(title, recorded, run, gamma, by_logit=False)
 
 
 def _instance_line(
     title: str, recorded: dict[str, list[Any]], run: Run, gamma: float, *, by_logit: bool
 ) -> Line:
-    """Compare as sets: by label, then by score; a mask's area may differ by a handful of pixels."""
+    """Compare as sets, sorted by label and score; areas may differ by 0.1 % of the image's pixels."""
     scored, sizes = _scored(run, gamma)
     value = {"mask_value": torch.Tensor.clone} if by_logit else {}
     segments, _ = instances(
@@ -153,9 +153,9 @@ def _instance_line(
 
 def _map_line(title: str, recorded: Tensor, ours: Tensor) -> Line:
     if recorded.shape != ours.shape:
-        return Line.verdict(title, False, note=f"shape {tuple(ours.shape)}, recorded {tuple(recorded.shape)}")
+        return Line.shapes_differ(title, recorded, ours)
     equal = float((recorded == ours).double().mean())
-    return Line.verdict(title, equal >= EQUAL_PIXELS, note=f"{equal:.4%} of the pixels are equal")
+    return Line.verdict(title, equal >= EQUAL_PIXELS, note=f"{equal:.4%} equal pixels")
 
 
 TABLE = {
