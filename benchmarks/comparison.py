@@ -17,14 +17,16 @@ NETWORK_PARTS = ("encoder", "pixel_decoder", "mask_decoder")
 def compare(run: Run) -> str:
     """Network and post-processing, time and memory, theirs and ours in turns."""
     found = [
-        f"transformers {version('transformers')}; random weights, built from a configuration. Both get the "
-        "same masks and class logits to merge, and equal thresholds. “Equal pixels”: of one category in both "
-        "maps; theirs resizes all masks to 384 × 384 first, and what shares an id is read as the last of its "
-        "segments. “Shared ids”: segments whose id another one has, too. Ratios are theirs to ours."
+        f"This section compares with transformers {version('transformers')}, built from a configuration "
+        "with random weights. Both merges get the same masks, class logits and thresholds. “Equal pixels” "
+        "is the share of pixels with the same category in both maps. transformers resizes all masks to "
+        "384 × 384 first; where several of its segments share an id, the last one is used. “Shared ids” "
+        "counts the segments whose id another segment has too. Ratios are transformers divided by "
+        "ovrcoat."
     ]
     if is_random(run.model):
         found.append(_networks(run))
-    return section("Beside Hugging Face's Mask2Former", *found, _merges(run))
+    return section("Comparison with Mask2Former in Hugging Face transformers", *found, _merges(run))
 
 
 def _networks(run: Run) -> str:
@@ -34,7 +36,7 @@ def _networks(run: Run) -> str:
     ours = own_process("hugging_face.our_network", model=run.checkpoint, **settings)
     pairs = [(PARTS[part], seconds, theirs["parts"][part], ours["parts"][part]) for part in NETWORK_PARTS]
     pairs.append(("forward pass, best", seconds, theirs["best"], ours["best"]))
-    pairs.append(("memory that it adds", memory, theirs["memory"], ours["memory"]))
+    pairs.append(("additional memory", memory, theirs["memory"], ours["memory"]))
     rows = [(what, form(one), form(other), _ratio(one, other)) for what, form, one, other in pairs]
     head = [f"network, float32, {FRAME[1]} × {FRAME[0]}", "transformers", "ovrcoat", "ratio"]
     return table(head, rows)
@@ -59,8 +61,9 @@ def _merges(run: Run) -> str:
                 f"{100 * equal:.1f} %",
             )
         )
-    head = [f"post-processing, 250 queries, {KEPT} kept", "theirs", "ours", "ratio", "memory: theirs", "ours"]
-    return table([*head, "ratio", "segments", "shared ids", "equal pixels"], rows)
+    head = [f"post-processing, 250 queries, {KEPT} kept", "transformers", "ovrcoat", "ratio"]
+    head += ["memory: transformers", "ovrcoat", "ratio"]
+    return table([*head, "segments", "shared ids", "equal pixels"], rows)
 
 
 def _ratio(theirs: float, ours: float) -> str:

@@ -38,7 +38,7 @@ def main() -> None:
     shares = equal_shares(exact, rounded, dataset, settings=settings)
     print(f"{arguments.model} on {len(shares)} images of {dataset.name}, γ {arguments.trust:g}")
     print(
-        f"equal pixels: mean {100 * np.mean(shares):.3f} %, median {100 * np.median(shares):.3f} %, least "
+        f"equal pixels: mean {100 * np.mean(shares):.3f} %, median {100 * np.median(shares):.3f} %, minimum "
         f"{100 * min(shares):.2f} %; all pixels equal on {np.mean(np.equal(shares, 1)):.0%} of the images"
     )
     for group, (one, other) in qualities(exact, rounded, dataset, settings=settings).items():

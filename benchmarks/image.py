@@ -30,7 +30,7 @@ def measure(
     repeats: int,
     few_masks: bool = False,
 ) -> dict[str, Any]:
-    """Seconds (best and median) of all and of each part, and bytes, for an image that comes in as an array."""
+    """Best and median seconds in total and per part, and bytes, for an image given as an array."""
     libraries = resident_memory()
     began = time.perf_counter()
     segmenter = load(model, dtype=dtype)

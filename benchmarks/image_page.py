@@ -27,13 +27,14 @@ def image(run: Run) -> str:
     rows.append(["whole path, median", "", *_times(found, "median", counted["total"])])
     unknown = ", ".join(f"{operations(count)} of {name}" for name, count in counted["unknown"].items())
     return section(
-        f"One image, panoptic: {run.model}",
-        f"A photo of {width} × {height} (an array), as the network sees it {padded_width} × {padded_height} "
-        f"with padding; 20 words, known. Best of {run.repeats}. “× limit” is the time divided by what the "
-        "counted operations take at the matrix-product rate measured just before and after.",
+        f"Panoptic segmentation of one image: {run.model}",
+        f"The input is an image of {width} × {height} pixels, given as an array. After resizing and "
+        f"padding, the network input is {padded_width} × {padded_height}. The vocabulary has 20 class "
+        f"names with cached text embeddings. Times are the best of {run.repeats} runs. “× limit” is the "
+        "time divided by the time of the counted operations at the matrix-product rate measured just "
+        "before and after.",
         table(head, rows),
-        f"Not among the operations: {unknown or 'nothing that multiplies and adds'}; and whatever is done "
-        "element by element.",
+        f"Not counted as operations: {unknown or 'no multiply-adds'}, and all element-wise operations.",
         _image_memory(found),
     )
 
@@ -56,15 +57,15 @@ def _times(found: dict[str, Any], part: str, count: float) -> list[str]:
 def _image_memory(found: dict[str, Any]) -> str:
     rows = [
         [
-            "resident with the libraries alone",
+            "libraries only",
             *(memory(one["memory"]["libraries"]) for one in found.values()),
         ],
-        ["with the model", *(memory(one["memory"]["loaded"]) for one in found.values())],
-        ["of that pages of files", *(memory(one["memory"]["files"]) for one in found.values())],
-        ["peak while loading it", *(memory(one["memory"]["loading"]) for one in found.values())],
-        ["added at most by an image", *(memory(one["memory"]["extra"]) for one in found.values())],
+        ["libraries and model", *(memory(one["memory"]["loaded"]) for one in found.values())],
+        ["of which file-backed pages", *(memory(one["memory"]["files"]) for one in found.values())],
+        ["peak while loading", *(memory(one["memory"]["loading"]) for one in found.values())],
+        ["maximum added by one image", *(memory(one["memory"]["extra"]) for one in found.values())],
         ["**peak of the process**", *(memory(one["memory"]["peak"]) for one in found.values())],
-        ["loading took", *(seconds(one["loading"]) for one in found.values())],
-        ["matrix products", *(rate(one["rate"]) for one in found.values())],
+        ["loading time", *(seconds(one["loading"]) for one in found.values())],
+        ["matrix-product rate", *(rate(one["rate"]) for one in found.values())],
     ]
     return table(["memory", *found], rows)

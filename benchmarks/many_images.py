@@ -64,9 +64,9 @@ def main() -> None:
 def report(best: dict[str, dict[str, Any]], *, images: int) -> None:
     """The table, and the quotient."""
     for way, found in best.items():
-        print(f"{way}: {images / found['seconds']:.2f} images a second ({found['seconds']:.1f} s)")
+        print(f"{way}: {images / found['seconds']:.2f} images per second ({found['seconds']:.1f} s)")
         for stage, resident, peak in found["memory"]:
-            print(f"  after {stage:4.0%}: {resident / 1e6:6.0f} MB held, {peak / 1e6:6.0f} MB at most")
+            print(f"  after {stage:4.0%}: {resident / 1e6:6.0f} MB resident, {peak / 1e6:6.0f} MB peak")
     if len(best) == 2:
         quotient = best["one-by-one"]["seconds"] / best["overlapping"]["seconds"]
         print(f"overlapping is {quotient:.2f} times as fast")

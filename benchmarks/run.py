@@ -26,13 +26,20 @@ from request import Run
 PUBLISHED_INPUT = (1199, 800)
 FRAME = """# Benchmarks
 
-Written by `python benchmarks/run.py --markdown docs/benchmarks.md`; nothing here is typed in by hand. Times
-are one machine's: what counts are ratios, above all the one to the limit, which is what the same operations
-take as plain matrix products, measured in the same run. All on the CPU; each measurement has a process of its
-own.
+This page reports time, memory and operation counts of ovrcoat on one CPU machine. It is the output of
+`python benchmarks/run.py --markdown docs/benchmarks.md`; no number is entered by hand.
 
-`--model nano` or a checkpoint measures another model, `--size` another input, `--only image merge` some
-sections; `--full` adds long measurements, `--data FOLDER` (labelled images) what bfloat16 does to results.
+Absolute times depend on the machine, so compare the ratios. The most important ratio is “× limit”: the
+measured time divided by the time that the same operations take as plain matrix products, measured in the same
+run. All measurements run on the CPU, each in a separate process.
+
+| option | effect |
+| --- | --- |
+| `--model nano`, or a checkpoint | measure another model |
+| `--size WIDTH HEIGHT` | use another network input size |
+| `--only image merge` | run only the named sections |
+| `--full` | add measurements that take long |
+| `--data FOLDER` | measure the effect of bfloat16 on the results, with labeled images |
 """
 
 
@@ -91,8 +98,8 @@ def _machine(matrix_rate: MatrixRate) -> str:
     return section(
         "Machine",
         "\n".join(f"- {what}: {value}" for what, value in describe().items()),
-        table(["all through the run", "least", "median", "largest", "samples"], rows),
-        "Samples far below the largest: somebody else was using the machine.",
+        table(["over the whole run", "minimum", "median", "maximum", "samples"], rows),
+        "Samples far below the maximum show that other processes used the machine.",
     )
 
 

@@ -69,8 +69,8 @@ def measure(folder: Path, *, count: int, repeats: int) -> None:
     for name, median in medians.items():
         print(f"{name:28s} {1000 * median / count:7.2f} ms per pair")
     decoding, ours, plainly = medians.values()
-    print(f"score / decoding {ours / decoding:.2f} (wanted: at most 1.3)")
-    print(f"plain / score    {plainly / ours:.2f} (wanted: at least 5)")
+    print(f"score / decoding {ours / decoding:.2f} (target: at most 1.3)")
+    print(f"plain / score    {plainly / ours:.2f} (target: at least 5)")
     figures = score(folder, "")["groups"]["All"]["pq"], plain(folder)
     print(f"PQ {figures[0]:.12f}, plain {figures[1]:.12f}")
     for part, name in ((count // 10, "-tenth"), (count, "")):

@@ -15,7 +15,7 @@ from request import Run
 def text(run: Run) -> str:
     """The vocabulary: cold, warm, tokens, differences."""
     if not is_random(run.model):
-        return section("Words", f"Measured for CLIP's text tower only, not for {run.model}.")
+        return section("Text embeddings", f"Measured for CLIP's text tower only, not for {run.model}.")
     rows, tokens = [], []
     for vocabulary in ("ade20k", "lvis"):
         for dtype in run.dtypes:
@@ -39,12 +39,17 @@ def text(run: Run) -> str:
             [vocabulary, *(f"{cold[key]:,}" for key in ("names", "texts", "padded", "cut", "computed"))]
         )
     return section(
-        "Words",
-        "Cold: nothing known. Warm: a new process, the rows on disk. Both without loading the model. “Plain” "
-        "is the time of the released way (77 tokens per prompt, float32), drawn out from a sample of its "
-        "prompts; “difference” the largest one of any entry of the sample's unit rows to that way.",
-        table(["vocabulary", "dtype", "cold", "memory", "warm", "difference", "plain"], rows),
-        table(["vocabulary", "names", "prompts", "tokens, padded", "cut", "computed"], tokens),
+        "Text embeddings",
+        "“Cold” starts with an empty cache; “warm” is a new process that reads the embeddings from disk. "
+        "Neither includes the time to load the model. “Reference” is the time of the released method (77 "
+        "tokens per prompt, float32), extrapolated from a sample of its prompts. “Difference” is the "
+        "largest absolute difference of any entry of the sample's normalized embeddings to those of the "
+        "released method.",
+        table(["vocabulary", "dtype", "cold", "memory", "warm", "difference", "reference"], rows),
+        table(
+            ["vocabulary", "names", "prompts", "tokens, padded", "tokens, unpadded", "tokens, computed"],
+            tokens,
+        ),
     )
 
 
@@ -60,7 +65,8 @@ def merge(run: Run) -> str:
             rows.append([what, queries, *times, memory(found["memory"]), found["segments"]])
     return section(
         "Panoptic merge",
-        f"Made-up masks of which {merging.KEPT} are not void; memory is what a merge adds to them at most.",
+        f"The masks are synthetic; {merging.KEPT} of them are not void. Memory is the maximum that a merge "
+        "adds.",
         table(["output", "queries", "best", "median", "memory", "segments"], rows),
     )
 
@@ -93,11 +99,12 @@ def nano(run: Run) -> str:
     start = own_process("nano.start", pairs=run.repeats)
     return section(
         "nano",
-        "Images of 640 × 480 per second, 20 words, known.",
-        table(["dtype", "best", "median", "peak of the process"], rows),
-        f"`ovrcoat segment` of such an image, whole process: {seconds(start['segment'])}; `import torch` "
-        f"alone: {seconds(start['torch'])}; between them {seconds(start['gap'])} (medians of {run.repeats} "
-        "turns).",
+        "Throughput in images per second, for images of 640 × 480 and 20 class names with cached text "
+        "embeddings.",
+        table(["dtype", "best", "median", "peak memory"], rows),
+        f"`ovrcoat segment` takes {seconds(start['segment'])} for such an image, as a whole process. "
+        f"`import torch` alone takes {seconds(start['torch'])}. The difference is {seconds(start['gap'])}. "
+        f"All three are medians of {run.repeats} runs.",
     )
 
 
@@ -108,9 +115,9 @@ def images(run: Run) -> str:
     flat = run_script("many_images.py", "--images", count, "--short-side", "64", "--way", "overlapping")
     return section(
         "Many images, nano",
-        "From JPEG files to id maps, overlays and JSON. One step after the other, and overlapping:",
+        "From JPEG files to id maps, overlays and JSON: one step at a time, and with overlapping steps.",
         listing(overlap),
-        f"Memory over {int(count):,} images; small ones of fifty sizes, to be quick:",
+        f"Memory over {int(count):,} images, which are small and have fifty sizes, to keep the run short:",
         listing(flat),
     )
 
@@ -119,9 +126,12 @@ def dtype(run: Run) -> str:
     """What bfloat16 does to nano's results on labelled photos."""
     if run.data is None:
         return section(
-            "bfloat16 and nano's results", "Not measured: no labelled images were given (`--data`)."
+            "Effect of bfloat16 on the results of nano",
+            "Not measured: no labeled images were given (`--data`).",
         )
-    return section("bfloat16 and nano's results", listing(run_script("dtype_effect.py", str(run.data))))
+    return section(
+        "Effect of bfloat16 on the results of nano", listing(run_script("dtype_effect.py", str(run.data)))
+    )
 
 
 def hf(run: Run) -> str:

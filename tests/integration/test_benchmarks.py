@@ -224,6 +224,6 @@ def test_one_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
     written = page.read_text()
     assert written.startswith("# Benchmarks\n")
     assert "matrix products, float32" in written
-    assert "as the network sees it 96 × 64" in written
+    assert "the network input is 96 × 64" in written
     assert "| **whole path** |" in written
     assert "Not installed (extra `bench`)" in written
