@@ -18,14 +18,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ovrcoat.segmentation.segmenter import Segmenter
-from ovrcoat.structures import ImageBatch
+from ovrcoat.structures import CategoryEmbeddings, ImageBatch
 from ovrcoat.training.config import DataConfig, OvrConfig, ScheduleConfig, StageConfig
 from ovrcoat.training.crops import Crop
 from ovrcoat.training.losses import Targets
@@ -56,7 +55,7 @@ def main() -> None:
     for way in WAYS:
         command = [sys.executable, __file__, *sys.argv[1:], "--way", way]
         found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        print(f"{way:10} {found['seconds']:6.2f} s a step   peak {found['megabytes']:6.0f} MB")
+        print(f"{way:10} {found['seconds']:6.2f} s per step   peak {found['megabytes']:6.0f} MB")
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, float]:
@@ -96,10 +95,14 @@ def make_step(arguments: argparse.Namespace) -> Callable[[], None]:
     def step() -> None:
         network.zero_grad(set_to_none=True)
         if way == "full":
-            objective.categories = replace(categories, rows=network.embed_names(names, templates))
+            objective.categories = CategoryEmbeddings.shared(
+                network.embed_names(names, templates),
+                categories.category_of_embedding,
+                categories.category_count,
+            )
         loss = torch.stack([term.value() for term in objective(crops).values()]).sum()
         if way == "crops":
-            loss = loss + 0.1 * crop_loss(network.encoder, crops, categories.rows)
+            loss = loss + 0.1 * crop_loss(network.encoder, crops, categories.out_vocab)
         loss.backward()
 
     return step
@@ -118,7 +121,7 @@ def crop_loss(encoder: torch.nn.Module, crops: list[Crop], rows: Tensor) -> Tens
     size = (pixels.shape[2], pixels.shape[3])
     features = encoder(ImageBatch(pixels, (size,) * len(pixels)))
     everywhere = torch.ones(len(pixels), 1, size[0] // 4, size[1] // 4)
-    embeddings = encoder.embed_masks(features, everywhere).embeddings[:, 0]
+    embeddings = encoder.embed_masks(features.clip_features, everywhere).embeddings[:, 0]
     return F.cross_entropy(100 * F.normalize(embeddings, dim=-1) @ rows.T, torch.stack(labels))
 
 

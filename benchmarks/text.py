@@ -56,7 +56,7 @@ def compare(model: str, *, vocabulary: str, dtype: str, limit: int | None = None
     plain = plain_rows(segmenter, names)
     seconds = time.perf_counter() - began
     builder = make_builder(segmenter, dtype=dtype, cache=None)
-    rows = builder.build(words, background="none").embeddings.rows
+    rows = builder.build(words, background="none").embeddings.in_vocab
     difference = float((rows - plain).abs().max())
     return {"texts": len(names) * len(templates), "seconds": seconds, "difference": difference}
 

@@ -72,7 +72,7 @@ def main() -> None:
     if not arguments.no_measurement:
         found = own_process("training_memory.measure", size=arguments.size, batch=arguments.batch, **way)
         print(
-            f"{name_of(way)}, {arguments.batch} × {arguments.size}²: {found['seconds']:.1f} s a step, "
+            f"{name_of(way)}, {arguments.batch} × {arguments.size}²: {found['seconds']:.1f} s per step, "
             f"peak {found['bytes'] / GB:.1f} GB resident, {found['libraries'] / GB:.1f} GB of it libraries"
         )
         wanted = own_process("training_memory.count", **way)
@@ -102,7 +102,8 @@ class Need:
 
 def table(encoder: str) -> str:
     """What is needed at the published size, as Markdown."""
-    head = ["crops of 1024²", *(f"{batch} images" for batch in BATCHES), *(f"fit in {c} GB" for c in CARDS)]
+    head = ["crops of 1024²", *(f"batch {batch}" for batch in BATCHES)]
+    head += [f"largest batch in {card} GB" for card in CARDS]
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
     for stage, precision, checkpoint in product((1, 2), ("float32", "bfloat16"), (False, True)):
         way = {"encoder": encoder, "stage": stage, "precision": precision, "checkpoint": checkpoint}
@@ -161,7 +162,7 @@ class Step:
             ovr=OvrConfig() if stage == 2 else None,
         )
         rows = F.normalize(torch.randn(CATEGORIES, network.encoder.embedding_dim), dim=-1)
-        words = CategoryEmbeddings(rows, torch.arange(CATEGORIES), CATEGORIES)
+        words = CategoryEmbeddings.shared(rows, torch.arange(CATEGORIES), CATEGORIES)
         bfloat16 = precision == "bfloat16"
         self.objective = Objective(network, settings, categories=words, bfloat16=bfloat16)
         kind = stage_of(settings)

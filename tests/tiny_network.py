@@ -42,15 +42,17 @@ class TinyEncoder(Encoder):
         for step in self.visual_trunk:
             levels.append(step(levels[-1]).tanh())
         _, stride4, stride8, stride16, stride32 = levels
-        return EncoderFeatures(levels=(stride4, stride8, stride16, stride32), dense=stride32)
+        return EncoderFeatures(levels=(stride4, stride8, stride16, stride32), clip_features=stride32)
 
     def embed_masks(
-        self, features: EncoderFeatures, mask_logits: Float[Tensor, "batch query height width"]
+        self,
+        clip_features: Float[Tensor, "batch _ _ _"],
+        mask_logits: Float[Tensor, "batch query height width"],
     ) -> MaskEmbeddings:
-        size = features.dense.shape[-2:]
+        size = clip_features.shape[-2:]
         inside = F.interpolate(mask_logits.detach(), size=size, mode="bilinear", align_corners=False) > 0
-        dense = features.dense.to(self.projection.weight.dtype)
-        pooled = mask_pool(dense, inside.to(dense.dtype))
+        features = clip_features.to(self.projection.weight.dtype)
+        pooled = mask_pool(features, inside.to(features.dtype))
         return MaskEmbeddings(embeddings=self.projection(pooled), valid_mask=inside.flatten(2).any(-1))
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:

@@ -115,9 +115,7 @@ def golden_outputs(family: str) -> dict[str, Tensor]:
         features = network.encoder(images)
         encoding = network(images)
         rows = network.embed_names(NAMES, TEMPLATES)
-        categories = CategoryEmbeddings(
-            rows=rows, category_of_row=torch.tensor(CATEGORY_OF_ROW), category_count=len(SEEN)
-        )
+        categories = CategoryEmbeddings.shared(rows, torch.tensor(CATEGORY_OF_ROW), len(SEEN))
         predictions = network.classify(encoding, categories)
         scored = score_masks(
             predictions,
@@ -129,7 +127,7 @@ def golden_outputs(family: str) -> dict[str, Tensor]:
             ensemble_on_valid_mask=family == "resnet",
         )
     return {
-        "dense": features.dense,
+        "dense": features.clip_features,
         "mask_logits": encoding.proposals.mask_logits,
         "embeddings": encoding.proposals.embeddings,
         "clip_embeddings": encoding.clip.embeddings,

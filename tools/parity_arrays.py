@@ -190,7 +190,7 @@ def _all_masked(run: Run, bias: Tensor) -> dict[str, Tensor]:
 
 
 RUN: dict[str, Callable[..., Tensor]] = {
-    r"image_padded": lambda run: run.subject.network.encoder.normalise(run.images),
+    r"image_padded": lambda run: run.subject.network.encoder.normalize(run.images),
     r"backbone/stem": lambda run: run.outputs[STEMS[run.subject.family]][0],
     r"backbone/res(\d)": lambda run, level: run.features.levels[int(level) - 2],
     r"backbone/clip_vis_dense": lambda run: run.features.clip_features,

@@ -1,12 +1,20 @@
-"""Everything that flows through the network, with its shapes.
+"""Tensors that pass between the parts of the network, with their shapes.
 
-Axes: batch, query (a decoder slot), category (an entry of the vocabulary), row (one name of a category),
-embedding (the space that CLIP's image and text towers share), channel, height, width.
+Axis names used in the annotations:
+
+- ``batch``: images of one padded size.
+- ``query``: a slot of the mask decoder; each query predicts one mask.
+- ``category``: an entry of the vocabulary, background classes included.
+- ``name``: a name (synonym) of a category; a category has one or more.
+- ``embedding``: the space that CLIP's image and text towers share.
+- ``channel``, ``height``, ``width``.
+
 Sizes are always (height, width) in pixels.
 """
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -17,8 +25,10 @@ Size = tuple[int, int]  # (height, width) in pixels
 class ImageBatch:
     """Images of one padded size, ready for an encoder.
 
-    `pixels` are RGB in 0..255, padded right and bottom to a multiple of 32; what lies outside `valid_sizes`
-    is padding, which the encoder sets to zero after its own normalisation (as the released code has it).
+    Attributes:
+        pixels: RGB values in 0..255, padded at the right and bottom to a multiple of the encoder's stride.
+        valid_sizes: size of each image without its padding. The encoder sets the padding to zero after its
+            own normalisation, as the released code does.
     """
 
     pixels: Float[Tensor, "batch 3 height width"]
@@ -32,7 +42,12 @@ class ImageBatch:
 
 @dataclass(frozen=True, slots=True)
 class EncoderFeatures:
-    """What an image encoder sees: one map per stride 4, 8, 16, 32, and CLIP's dense map for naming masks."""
+    """Output of an image encoder.
+
+    Attributes:
+        levels: feature maps at strides 4, 8, 16 and 32.
+        clip_features: CLIP's last feature map, from which masks are embedded (`Encoder.embed_masks`).
+    """
 
     levels: tuple[
         Float[Tensor, "batch _ _ _"],
@@ -40,30 +55,46 @@ class EncoderFeatures:
         Float[Tensor, "batch _ _ _"],
         Float[Tensor, "batch _ _ _"],
     ]
-    dense: Float[Tensor, "batch _ _ _"]
+    clip_features: Float[Tensor, "batch _ _ _"]
 
 
 @dataclass(frozen=True, slots=True)
 class PixelFeatures:
-    """The pixel decoder's output: per-pixel features at stride 4 and the decoder's memory, coarse first."""
+    """Output of the pixel decoder.
 
-    per_pixel: Float[Tensor, "batch channel height width"]
-    memory: tuple[Float[Tensor, "batch _ _ _"], ...]  # strides 32, 16, 8
+    Attributes:
+        mask_features: per-pixel embeddings at stride 4; their product with a query gives its mask logits.
+        multi_scale_features: keys and values of the mask decoder, at strides 32, 16 and 8.
+    """
+
+    mask_features: Float[Tensor, "batch channel height width"]
+    multi_scale_features: tuple[Float[Tensor, "batch _ _ _"], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class MaskProposals:
-    """Masks at stride 4 and their embeddings (not normalised) in text space; no word has been seen yet."""
+    """Class-agnostic masks. They do not depend on the vocabulary.
+
+    Attributes:
+        mask_logits: at stride 4; a pixel belongs to the mask where its logit is positive.
+        embeddings: of each mask in text space, not normalized.
+        query_embeddings: output of the mask decoder for each query, after its last norm. Similar objects of
+            neighbouring video frames have similar query embeddings.
+    """
 
     mask_logits: Float[Tensor, "batch query height width"]
     embeddings: Float[Tensor, "batch query embedding"]
+    query_embeddings: Float[Tensor, "batch query channel"]
 
 
 @dataclass(frozen=True, slots=True)
 class MaskEmbeddings:
-    """CLIP's own embedding (not normalised) of what each mask covers.
+    """CLIP's own embedding of the image region under each mask.
 
-    `valid_mask` is False for a mask that vanishes on CLIP's coarse map: its embedding means nothing.
+    Attributes:
+        embeddings: not normalized.
+        valid_mask: False for a mask that covers no cell of CLIP's coarse feature map. The embedding of such
+            a mask is meaningless.
     """
 
     embeddings: Float[Tensor, "batch query embedding"]
@@ -72,34 +103,84 @@ class MaskEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """All that depends on the pixels alone; any vocabulary can be asked for the price of a matrix product."""
+    """Everything that depends on the pixels alone. Classifying it takes one matrix product per vocabulary.
+
+    Attributes:
+        proposals: masks and their embeddings by the learned head.
+        clip: embeddings of the same masks by CLIP.
+        clip_features: CLIP's feature map, only if the network was asked to keep it. With it, further masks
+            can be embedded without another pass of the encoder.
+    """
 
     proposals: MaskProposals
     clip: MaskEmbeddings
+    clip_features: Float[Tensor, "batch _ _ _"] | None = None
 
-    def one(self, row: int) -> "Encoding":
-        """One image of the batch, in memory of its own, so that it does not keep its batch mates alive."""
+    def select(self, index: int) -> "Encoding":
+        """Return one image of the batch as a batch of one.
+
+        Its tensors are copies, so that it does not keep the rest of the batch in memory.
+        """
         if len(self.clip.embeddings) == 1:
             return self
-        masks, clip, place = self.proposals, self.clip, slice(row, row + 1)
+        masks, clip, features, one = self.proposals, self.clip, self.clip_features, slice(index, index + 1)
         return Encoding(
-            proposals=MaskProposals(masks.mask_logits[place].clone(), masks.embeddings[place].clone()),
-            clip=MaskEmbeddings(clip.embeddings[place].clone(), clip.valid_mask[place].clone()),
+            proposals=MaskProposals(
+                mask_logits=masks.mask_logits[one].clone(),
+                embeddings=masks.embeddings[one].clone(),
+                query_embeddings=masks.query_embeddings[one].clone(),
+            ),
+            clip=MaskEmbeddings(clip.embeddings[one].clone(), clip.valid_mask[one].clone()),
+            clip_features=None if features is None else features[one].clone(),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class CategoryEmbeddings:
-    """A vocabulary in text space: one unit-length row per name; a category owns one or more rows."""
+    """Text embeddings of a vocabulary: one unit vector per name and classifier.
 
-    rows: Float[Tensor, "row embedding"]
-    category_of_row: Int[Tensor, " row"]
+    Both classifiers use the same embeddings today (see `shared`). Methods that adapt CLIP's text embeddings
+    to the image, or that mix in embeddings of example images, replace `out_vocab` alone.
+
+    Attributes:
+        in_vocab: embeddings for the learned (in-vocabulary) classifier.
+        out_vocab: embeddings for CLIP's (out-of-vocabulary) classifier.
+        category_of_embedding: index of the category that each name belongs to.
+        category_count: number of categories.
+    """
+
+    in_vocab: Float[Tensor, "name embedding"]
+    out_vocab: Float[Tensor, "name embedding"]
+    category_of_embedding: Int[Tensor, " name"]
     category_count: int
+
+    @classmethod
+    def shared(
+        cls,
+        embeddings: Float[Tensor, "name embedding"],
+        category_of_embedding: Int[Tensor, " name"],
+        category_count: int,
+    ) -> "CategoryEmbeddings":
+        """Use the same tensor, not copied, for both classifiers."""
+        return cls(embeddings, embeddings, category_of_embedding, category_count)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the embeddings."""
+        return self.in_vocab.device
 
 
 @dataclass(frozen=True, slots=True)
 class MaskPredictions:
-    """Masks and what the two classifiers say of them. Void is its own tensor, never a last column."""
+    """Masks with the logits of both classifiers.
+
+    Attributes:
+        mask_logits: as in `MaskProposals`.
+        in_vocab_logits: of the learned classifier.
+        void_logits: of the learned classifier for "no object". A tensor of its own, not a last column.
+        out_vocab_logits: of CLIP's classifier.
+        valid_mask: as in `MaskEmbeddings`.
+    """
 
     mask_logits: Float[Tensor, "batch query height width"]
     in_vocab_logits: Float[Tensor, "batch query category"]
@@ -110,11 +191,17 @@ class MaskPredictions:
 
 @dataclass(frozen=True, slots=True)
 class ScoredMasks:
-    """The masks of ONE image with final probabilities: what post-processing works on.
+    """The masks of one image with their final probabilities: the input of post-processing.
 
-    `category_probs` sum to one over the categories; multiplied by `objectness` they are the class
-    probabilities of the paper. `objectness` is after COAT, `objectness_before` without it; `clip_confidence` is
-    CLIP's largest category probability (`p_cer` of the paper).
+    Attributes:
+        mask_logits: as in `MaskProposals`.
+        category_probs: sum to one over the categories. Multiplied by `objectness`, they are the class
+            probabilities of the paper.
+        objectness: probability that the mask is an object, after COAT.
+        objectness_before: the same without COAT.
+        clip_confidence: CLIP's largest category probability (`p_cer` in the paper).
+        in_vocab_probs: category probabilities of the learned classifier, only if requested.
+        out_vocab_probs: category probabilities of CLIP's classifier, only if requested.
     """
 
     mask_logits: Float[Tensor, "query height width"]
@@ -122,3 +209,5 @@ class ScoredMasks:
     objectness: Float[Tensor, " query"]
     objectness_before: Float[Tensor, " query"]
     clip_confidence: Float[Tensor, " query"]
+    in_vocab_probs: Float[Tensor, "query category"] | None = None
+    out_vocab_probs: Float[Tensor, "query category"] | None = None

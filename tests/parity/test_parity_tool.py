@@ -168,7 +168,7 @@ def test_images_of_unequal_size_are_padded_to_the_largest_sides():
     assert batch.padded_size == (128, 96)
     assert batch.valid_sizes == ((40, 90), (100, 50))
     network = make_network("convnext")
-    normalised = network.encoder.normalise(batch)
+    normalised = network.encoder.normalize(batch)
     for index, pixels in enumerate((wide, tall)):
         height, width = pixels.shape[:2]
         mean = torch.tensor(network.encoder.mean).view(3, 1, 1)

@@ -26,9 +26,9 @@ class DeformableAttention(nn.Module):
         self.attention_weights = nn.Linear(channels, heads * levels * points)
         self.value_proj = nn.Linear(channels, channels)
         self.output_proj = nn.Linear(channels, channels)
-        self._initialise()
+        self._initialize()
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         """Deformable DETR's start: head h looks in direction 2πh/heads, point p lies p + 1 steps away."""
         offsets = []  # in Python's numbers: tensors on the meta device would import torch's compiler for this
         for head in range(self.heads):

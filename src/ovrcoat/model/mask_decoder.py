@@ -1,7 +1,7 @@
 """Mask decoder: learned queries become masks and their embeddings in text space.
 
-Mask2Former's masked transformer decoder with FC-CLIP's category head. It never sees a word: the head ends in
-an embedding, and `text_classifier.py` compares it with any vocabulary afterwards.
+This is Mask2Former's masked transformer decoder with FC-CLIP's category head. It does not depend on the
+vocabulary: the head returns an embedding, which `text_classifier.py` compares with any vocabulary.
 """
 
 import torch
@@ -22,7 +22,10 @@ from ovrcoat.structures import MaskProposals, PixelFeatures
 
 
 class MaskDecoder(nn.Module):
-    """Predicts before the first layer and after each; layer i looks at memory level i mod 3, coarse first."""
+    """Transformer decoder that predicts before its first layer and after each layer.
+
+    Layer i attends to level i mod 3 of the multi-scale features, coarse first.
+    """
 
     def __init__(
         self,
@@ -57,46 +60,51 @@ class MaskDecoder(nn.Module):
         self.embedding_head = MultiLayerPerceptron(channels, channels, embedding_dim)
 
     def forward(self, pixels: PixelFeatures, *, every_layer: bool = False) -> tuple[MaskProposals, ...]:
-        """Predict; the last proposals are the final ones.
+        """Predict masks.
 
-        With `every_layer` (training) all `layers + 1` predictions come back; without it only the last, and
-        the category head, which no later layer needs, runs once.
+        Args:
+            pixels: output of the pixel decoder.
+            every_layer: return all `layers + 1` predictions, for training. Otherwise the intermediate masks
+                are computed at the resolution of the attention masks only, and the category head runs once.
+
+        Returns:
+            The predictions in order. The last one is the final one.
         """
-        keys, key_positions = self._memory_tokens(pixels)
-        # resizing is linear: a level's attention mask is the product with the pixels resized to that level
-        coarse = (
-            () if every_layer else tuple(_resize(pixels.per_pixel, like=level) for level in pixels.memory)
-        )
-        queries = self.query_features.expand(pixels.per_pixel.shape[0], -1, -1)
+        features = pixels.mask_features
+        levels = pixels.multi_scale_features
+        keys, key_positions = self._tokens(levels)
+        # Resizing is linear: masks at the size of a level are products with features resized to that level.
+        resized = () if every_layer else tuple(_resize(features, like=level) for level in levels)
+        queries = self.query_features.expand(features.shape[0], -1, -1)
         proposals = []
         for index in range(len(self.cross_attention)):
             level = index % len(keys)
             normed = self.norm(queries)
-            mask_logits = self.masks(normed, pixels.per_pixel if every_layer else coarse[level])
+            mask_logits = self.masks(normed, features if every_layer else resized[level])
             if every_layer:
-                proposals.append(MaskProposals(mask_logits, self.embed(normed, mask_logits, pixels)))
+                proposals.append(MaskProposals(mask_logits, self.embed(normed, mask_logits, pixels), normed))
             queries = self.cross_attention[index](
                 queries,
                 keys[level],
                 query_positions=self.query_positions,
-                memory_positions=key_positions[level],
-                allowed=attention_mask(mask_logits, pixels.memory[level]),
+                key_positions=key_positions[level],
+                allowed=attention_mask(mask_logits, levels[level]),
             )
             queries = self.self_attention[index](queries, query_positions=self.query_positions)
             queries = self.feed_forward[index](queries)
         normed = self.norm(queries)
-        mask_logits = self.masks(normed, pixels.per_pixel)
-        proposals.append(MaskProposals(mask_logits, self.embed(normed, mask_logits, pixels)))
+        mask_logits = self.masks(normed, features)
+        proposals.append(MaskProposals(mask_logits, self.embed(normed, mask_logits, pixels), normed))
         return tuple(proposals)
 
     def masks(
         self,
         normed: Float[Tensor, "batch query channel"],
-        per_pixel: Float[Tensor, "batch mask_channel height width"],
+        mask_features: Float[Tensor, "batch mask_channel height width"],
     ) -> Float[Tensor, "batch query height width"]:
-        """Mask logits: each query's mask embedding against every pixel."""
-        products = torch.matmul(self.mask_head(normed), per_pixel.flatten(2))
-        return torch.unflatten(products, 2, per_pixel.shape[-2:])
+        """Return mask logits: the product of each query's mask embedding with the features of every pixel."""
+        products = torch.matmul(self.mask_head(normed), mask_features.flatten(2))
+        return torch.unflatten(products, 2, mask_features.shape[-2:])
 
     def embed(
         self,
@@ -104,15 +112,21 @@ class MaskDecoder(nn.Module):
         mask_logits: Float[Tensor, "batch query height width"],
         pixels: PixelFeatures,
     ) -> Float[Tensor, "batch query embedding"]:
-        """FC-CLIP's category head: the query plus what lies under its mask, in text space, not normalised."""
-        under_mask = (mask_logits.detach() > 0).to(pixels.per_pixel.dtype)
-        pooled = mask_pool(pixels.per_pixel, under_mask)
+        """Apply FC-CLIP's category head to each query and the features pooled under its mask.
+
+        Returns:
+            Embeddings in text space, not normalized.
+        """
+        masks = (mask_logits.detach() > 0).to(pixels.mask_features.dtype)
+        pooled = mask_pool(pixels.mask_features, masks)
         return self.embedding_head(self.pooled_projection(pooled) + normed)
 
-    def _memory_tokens(self, pixels: PixelFeatures) -> tuple[list[Tensor], list[Tensor]]:
-        """Tokens and positions of every level, row-major."""
+    def _tokens(
+        self, levels: tuple[Float[Tensor, "batch channel _ _"], ...]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return tokens and position encodings of every level, row-major."""
         keys, positions = [], []
-        for level, embedding in zip(pixels.memory, self.level_embedding, strict=True):
+        for level, embedding in zip(levels, self.level_embedding, strict=True):
             keys.append(level.flatten(2).transpose(1, 2) + embedding)
             height, width = level.shape[-2:]
             sine = sine_positions(height, width, channels=level.shape[1], like=level)
@@ -123,7 +137,10 @@ class MaskDecoder(nn.Module):
 def attention_mask(
     mask_logits: Float[Tensor, "batch query _ _"], level: Float[Tensor, "batch channel height width"]
 ) -> Bool[Tensor, "batch query key"]:
-    """Where each query may look in `level`: inside its own mask, or everywhere if that is empty there."""
+    """Return which cells of `level` each query may attend to.
+
+    These are the cells inside its mask, or all cells if the mask is empty at this resolution.
+    """
     inside = _resize(mask_logits.detach(), like=level).flatten(2) >= 0
     return inside | ~inside.any(dim=-1, keepdim=True)
 
@@ -131,7 +148,7 @@ def attention_mask(
 def _resize(
     maps: Float[Tensor, "batch channel _ _"], *, like: Float[Tensor, "batch _ height width"]
 ) -> Float[Tensor, "batch channel height width"]:
-    """Bilinear, no corner alignment."""
+    """Resize bilinearly, without corner alignment, to the size of `like`."""
     if maps.shape[-2:] == like.shape[-2:]:
         return maps
     return F.interpolate(maps, size=like.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""The whole network: four parts in order, and the builder that chooses them by name."""
+"""The whole network, and the function that builds it from a configuration."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,21 @@ from ovrcoat.config import EncoderConfig, ModelConfig, NanoConfig, ResNetConfig
 from ovrcoat.model.encoders.encoder import Encoder
 from ovrcoat.model.mask_decoder import MaskDecoder
 from ovrcoat.model.pixel_decoder import PixelDecoder
-from ovrcoat.model.text_classifier import NORM_FLOOR, TextClassifier, category_logits
+from ovrcoat.model.similarity import NORM_FLOOR
+from ovrcoat.model.text_classifier import TextClassifier
 from ovrcoat.structures import CategoryEmbeddings, Encoding, ImageBatch, MaskPredictions
 
 
 class SegmentationNetwork(nn.Module):
-    """FC-CLIP's network, cut where the words enter: `forward` sees pixels only, `classify` adds the words."""
+    """FC-CLIP's network, split where the vocabulary enters.
 
-    compiled = False  # set by `compiling.compile_image_path`
+    `forward` depends on the image alone. `classify` compares its output with any vocabulary.
+
+    Attributes:
+        compiled: whether `compiling.compile_image_path` compiled the image path.
+    """
+
+    compiled = False
 
     def __init__(
         self,
@@ -36,38 +43,48 @@ class SegmentationNetwork(nn.Module):
 
     @property
     def image_dtype(self) -> torch.dtype:
-        """What masks and features are computed in."""
+        """Dtype of masks and features."""
         return next(self.pixel_decoder.parameters()).dtype
 
     def set_image_dtype(self, dtype: torch.dtype) -> None:
-        """Compute masks and features in `dtype`; words and what compares masks with them stay as they are."""
+        """Compute masks and features in `dtype`. The text tower and the classifiers keep their dtype."""
         self.encoder.set_trunk_dtype(dtype)
         self.pixel_decoder.to(dtype)
         self.mask_decoder.to(dtype)
 
-    def forward(self, images: ImageBatch) -> Encoding:
-        """Propose masks and embed each twice: by the learned head and by CLIP."""
+    def forward(self, images: ImageBatch, *, keep_clip_features: bool = False) -> Encoding:
+        """Propose masks, and embed each of them by the learned head and by CLIP.
+
+        Args:
+            images: a batch.
+            keep_clip_features: keep CLIP's feature map in the result, to embed further masks later.
+        """
         features = self.encoder(images)
-        pixels = self.pixel_decoder(features)
-        (proposals,) = self.mask_decoder(pixels)
-        return Encoding(proposals=proposals, clip=self.encoder.embed_masks(features, proposals.mask_logits))
+        (proposals,) = self.mask_decoder(self.pixel_decoder(features))
+        return Encoding(
+            proposals=proposals,
+            clip=self.encoder.embed_masks(features.clip_features, proposals.mask_logits),
+            clip_features=features.clip_features if keep_clip_features else None,
+        )
 
     def classify(self, encoding: Encoding, categories: CategoryEmbeddings) -> MaskPredictions:
-        """Compare every mask with every category, by both classifiers."""
+        """Compute the logits of every mask for every category, by both classifiers."""
         in_vocab_logits, void_logits = self.text_classifier(encoding.proposals.embeddings, categories)
-        out_vocab_logits = category_logits(
-            encoding.clip.embeddings, categories, logit_scale=self.encoder.logit_scale
-        )
         return MaskPredictions(
             mask_logits=encoding.proposals.mask_logits,
             in_vocab_logits=in_vocab_logits,
             void_logits=void_logits,
-            out_vocab_logits=out_vocab_logits,
+            out_vocab_logits=self.encoder.classify(encoding.clip.embeddings, categories),
             valid_mask=encoding.clip.valid_mask,
         )
 
-    def embed_names(self, names: Sequence[str], templates: Sequence[str]) -> Float[Tensor, "row embedding"]:
-        """One unit row per name: the mean over `templates` (with "{}") of the normalised text features."""
+    def embed_names(self, names: Sequence[str], templates: Sequence[str]) -> Float[Tensor, "name embedding"]:
+        """Return one unit vector per name: the mean over templates of the normalized text embeddings.
+
+        Args:
+            names: class names.
+            templates: sentences with "{}" in place of the name.
+        """
         texts = [template.replace("{}", name) for name in names for template in templates]
         features = F.normalize(self.encoder.embed_texts(texts), dim=-1, eps=NORM_FLOOR)
         means = torch.unflatten(features, 0, (len(names), len(templates))).mean(dim=1)
@@ -75,27 +92,27 @@ class SegmentationNetwork(nn.Module):
 
 
 def build_encoder(config: EncoderConfig) -> Encoder:
-    """An encoder with random weights; only the chosen family's libraries are imported."""
-    numbers = config.model_dump(exclude={"family", "text"})
-    words = config.text.model_dump()
+    """Build an encoder with random weights. Only the libraries of its family are imported."""
+    image_settings = config.model_dump(exclude={"family", "text"})
+    text_settings = config.text.model_dump()
     if isinstance(config, NanoConfig):
         from ovrcoat.model.encoders.nano import NanoEncoder, SentenceTower
 
-        return NanoEncoder(**numbers, text_tower=SentenceTower(**words))
+        return NanoEncoder(**image_settings, text_tower=SentenceTower(**text_settings))
     from ovrcoat.model.encoders.clip_text import ClipTextTower
 
-    text_tower = ClipTextTower(**words, embedding_dim=config.embedding_dim)
+    text_tower = ClipTextTower(**text_settings, embedding_dim=config.embedding_dim)
     if isinstance(config, ResNetConfig):
         from ovrcoat.model.encoders.resnet import ResNetEncoder
 
-        return ResNetEncoder(**numbers, text_tower=text_tower)
+        return ResNetEncoder(**image_settings, text_tower=text_tower)
     from ovrcoat.model.encoders.convnext import ConvNextEncoder
 
-    return ConvNextEncoder(**numbers, text_tower=text_tower)
+    return ConvNextEncoder(**image_settings, text_tower=text_tower)
 
 
 def build_network(config: ModelConfig) -> SegmentationNetwork:
-    """A network with random weights, as `config` describes it."""
+    """Build the network that `config` describes, with random weights."""
     encoder = build_encoder(config.encoder)
     pixel, mask = config.pixel_decoder, config.mask_decoder
     return SegmentationNetwork(

@@ -1,6 +1,6 @@
-"""Pixel decoder: encoder features to per-pixel features at stride 4 and three levels of memory.
+"""Pixel decoder: encoder features to mask features at stride 4 and multi-scale features for the mask decoder.
 
-Deformable attention mixes strides 32, 16 and 8; one feature-pyramid step adds stride 4 (Mask2Former, section
+Deformable attention mixes strides 32, 16 and 8. One feature-pyramid step adds stride 4 (Mask2Former, section
 3.2).
 """
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovrcoat.model.deformable_attention import DeformableAttention
-from ovrcoat.model.tiles import by_tiles
+from ovrcoat.model.tiles import apply_in_tiles
 from ovrcoat.model.transformer import NORM_EPSILON, FeedForwardLayer, sine_positions
 from ovrcoat.structures import EncoderFeatures, PixelFeatures, Size
 
@@ -34,14 +34,23 @@ class DeformableLayer(nn.Module):
         reference_points: Float[Tensor, "token 2"],
         sizes: tuple[Size, ...],
     ) -> Float[Tensor, "batch token channel"]:
-        """Positions steer where a token looks; they do not enter the values."""
+        """Update the tokens. Positions are added to the queries, but not to the values.
+
+        Args:
+            tokens: of all levels, one level after the other.
+            positions: encoding of each token's position and level.
+            reference_points: (x, y) of each token as fractions of the padded image.
+            sizes: (height, width) of each level.
+        """
         attended = self.attention(tokens + positions, tokens, reference_points=reference_points, sizes=sizes)
         hidden = self.feed_forward.linear1.out_features
-        return by_tiles(lambda rows: self.feed_forward(self.norm(rows)), tokens + attended, width=hidden)
+        return apply_in_tiles(
+            lambda tile: self.feed_forward(self.norm(tile)), tokens + attended, width=hidden
+        )
 
 
 class PixelDecoder(nn.Module):
-    """Encoder levels at strides 4, 8, 16, 32 to `PixelFeatures`."""
+    """Turns the encoder's feature maps at strides 4, 8, 16 and 32 into `PixelFeatures`."""
 
     def __init__(
         self,
@@ -75,9 +84,9 @@ class PixelDecoder(nn.Module):
             nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.GroupNorm(GROUPS, channels), nn.ReLU()
         )
         self.mask_projection = nn.Conv2d(channels, mask_channels, 1)
-        self._initialise()
+        self._initialize()
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         nn.init.normal_(self.level_embedding)
         convolutions = [part for part in self.modules() if isinstance(part, nn.Conv2d)]
         *inputs, lateral, output, mask_projection = convolutions
@@ -90,21 +99,21 @@ class PixelDecoder(nn.Module):
                 nn.init.zeros_(convolution.bias)
 
     def forward(self, features: EncoderFeatures) -> PixelFeatures:
-        """Mix the levels, then add stride 4."""
+        """Mix the three coarse levels, then add stride 4."""
         stride4, *coarser = features.levels
         maps = [
             projection(level) for projection, level in zip(self.input_projections, coarser[::-1], strict=True)
         ]
-        memory = self.mix(maps)
-        finest = memory[-1]
+        mixed = self.mix(maps)
+        finest = mixed[-1]
         upsampled = F.interpolate(finest, size=stride4.shape[-2:], mode="bilinear", align_corners=False)
-        per_pixel = self.mask_projection(self.output(self.lateral(stride4) + upsampled))
-        return PixelFeatures(per_pixel=per_pixel, memory=memory)
+        mask_features = self.mask_projection(self.output(self.lateral(stride4) + upsampled))
+        return PixelFeatures(mask_features=mask_features, multi_scale_features=mixed)
 
     def mix(
         self, maps: list[Float[Tensor, "batch channel _ _"]]
     ) -> tuple[Float[Tensor, "batch channel _ _"], ...]:
-        """Run the deformable layers over the tokens of all levels, coarse first; sizes stay."""
+        """Apply the deformable layers to the tokens of all levels, coarse first. Sizes do not change."""
         sizes = tuple((level.shape[-2], level.shape[-1]) for level in maps)
         tokens = torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
         channels = tokens.shape[-1]
@@ -126,9 +135,9 @@ class PixelDecoder(nn.Module):
 
 
 def pixel_centres(size: Size, *, device: torch.device) -> Float[Tensor, "token 2"]:
-    """(x, y) of every pixel's centre as fractions of width and height, row-major.
+    """Return (x, y) of every pixel's centre as fractions of width and height, row-major.
 
-    In float32 whatever the tokens are: bfloat16 would put pixels behind the 128th half a pixel beside.
+    Always in float32: in bfloat16, pixels after the 128th would be off by half a pixel.
     """
     height, width = size
     y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height

@@ -1,8 +1,8 @@
-"""Long rows of tokens in pieces that stay in a CPU's caches.
+"""Processing long sequences of tokens in tiles that fit a CPU's caches.
 
-A layer that treats every token by itself may take them piece by piece; the results are the same. On a CPU
-that saves what else costs nearly as much as the matrix products: writing wide intermediate results
-to fresh memory.
+A layer that processes every token independently may process them tile by tile, with the same results. On a
+CPU this avoids writing wide intermediate results to newly allocated memory, which takes nearly as much time
+as the matrix products.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,29 +11,43 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Of the widest intermediate result; on two cores with 32 MB of cache 8 and 16 MB are alike, 4 are slower.
+# Of the widest intermediate result. On two cores with 32 MB of cache, 8 and 16 MB are equally fast and 4 MB
+# is slower.
 TILE_BYTES = 8 * 2**20
-LEAST_ROWS = 256  # fewer would starve the matrix products
+MIN_TILE_ROWS = 256  # fewer make the matrix products inefficient
 
 
 def tiles(rows: int, *, width: int, like: Tensor) -> Iterator[slice]:
-    """Slices of `rows` whose widest result, `width` numbers a row in the dtype of `like`, is small.
+    """Split `rows` into slices whose widest intermediate result is small.
 
-    One slice of all where pieces do not help: on other devices, with gradients, in compiled code.
+    There is a single slice where tiles do not help: on other devices, with gradients, in compiled code.
+
+    Args:
+        rows: number of rows to split.
+        width: numbers per row of the widest intermediate result.
+        like: a tensor with the dtype and device of that result.
     """
-    step = max(LEAST_ROWS, TILE_BYTES // (width * like.element_size())) if may_tile(like) else max(rows, 1)
+    step = max(rows, 1)
+    if may_tile(like):
+        step = max(MIN_TILE_ROWS, TILE_BYTES // (width * like.element_size()))
     return (slice(start, min(start + step, rows)) for start in range(0, max(rows, 1), step))
 
 
 def may_tile(like: Tensor) -> bool:
-    """Whether this is plain inference on a CPU."""
+    """Return whether this is inference on a CPU, neither compiled nor with gradients."""
     return like.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
-def by_tiles(
+def apply_in_tiles(
     layer: Callable[[Tensor], Tensor], tokens: Float[Tensor, "batch token _"], *, width: int
 ) -> Float[Tensor, "batch token _"]:
-    """`layer(tokens)`, for a layer that treats each token by itself; `width`: of its widest result."""
-    rows = tiles(tokens.shape[1], width=width * len(tokens), like=tokens)
-    pieces = [layer(tokens[:, piece]) for piece in rows]
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
+    """Return `layer(tokens)`, computed tile by tile.
+
+    Args:
+        layer: processes each token independently.
+        tokens: its input.
+        width: numbers per token of the widest intermediate result.
+    """
+    slices = tiles(tokens.shape[1], width=width * len(tokens), like=tokens)
+    outputs = [layer(tokens[:, tile]) for tile in slices]
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)

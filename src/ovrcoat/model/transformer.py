@@ -1,4 +1,4 @@
-"""Parts that both decoders share: sine positions, post-norm attention and feed-forward layers, the MLP."""
+"""Layers that both decoders share: sine positions, post-norm attention, feed-forward layers, the MLP."""
 
 import math
 
@@ -16,10 +16,15 @@ TEMPERATURE = 10_000  # of the sine position encoding (DETR)
 def sine_positions(
     height: int, width: int, *, channels: int, like: Tensor
 ) -> Float[Tensor, "1 channel height width"]:
-    """DETR's two-dimensional sine encoding: the first half of the channels tells y, the second x.
+    """Return DETR's two-dimensional sine encoding: y in the first half of the channels, x in the second.
 
-    Row and column indices count from 1 and are scaled to 0..2π by the last one. `channels` is a multiple of
-    4; `like` gives dtype and device.
+    Row and column indices start at 1 and are scaled so that the last one is 2π.
+
+    Args:
+        height: number of rows.
+        width: number of columns.
+        channels: a multiple of 4.
+        like: a tensor with the wanted dtype and device.
     """
     half = channels // 2
     channel = torch.arange(half, device=like.device, dtype=torch.float32)
@@ -45,14 +50,14 @@ class MultiLayerPerceptron(nn.Module):
         )
 
     def forward(self, values: Float[Tensor, "*shape inputs"]) -> Float[Tensor, "*shape outputs"]:
-        """Map the last axis."""
+        """Apply the layers to the last axis."""
         for layer in self.layers[:-1]:
             values = linear(values, layer, activation="relu")
         return linear(values, self.layers[-1])
 
 
 class Attention(nn.Module):
-    """Multi-head attention, its parameters packed as in `nn.MultiheadAttention` (rows: query, key, value)."""
+    """Multi-head attention with parameters packed as in `nn.MultiheadAttention` (query, key, value)."""
 
     def __init__(self, channels: int, *, heads: int) -> None:
         super().__init__()
@@ -71,7 +76,7 @@ class Attention(nn.Module):
         value: Float[Tensor, "batch key channel"],
         allowed: Bool[Tensor, "batch query key"] | None = None,
     ) -> Float[Tensor, "batch query channel"]:
-        """Attend; `allowed` (True = may look) holds for all heads."""
+        """Attend to the keys where `allowed` is True (for all heads), or to all keys without `allowed`."""
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         queries, keys, values = (
             torch.unflatten(affine(tokens, weight, bias), -1, (self.heads, -1)).transpose(1, 2)
@@ -83,7 +88,7 @@ class Attention(nn.Module):
 
 
 class CrossAttentionLayer(nn.Module):
-    """Queries look at one level of the memory, where their mask allows it (post-norm)."""
+    """Queries attend to one level of the multi-scale features, restricted to their masks (post-norm)."""
 
     def __init__(self, channels: int, *, heads: int) -> None:
         super().__init__()
@@ -93,19 +98,21 @@ class CrossAttentionLayer(nn.Module):
     def forward(
         self,
         queries: Float[Tensor, "batch query channel"],
-        memory: Float[Tensor, "batch key channel"],
+        pixel_features: Float[Tensor, "batch key channel"],
         *,
         query_positions: Float[Tensor, "query channel"],
-        memory_positions: Float[Tensor, "1 key channel"],
+        key_positions: Float[Tensor, "1 key channel"],
         allowed: Bool[Tensor, "batch query key"],
     ) -> Float[Tensor, "batch query channel"]:
-        """Positions enter queries and keys, never values."""
-        attended = self.attention(queries + query_positions, memory + memory_positions, memory, allowed)
+        """Update the queries. Positions are added to queries and keys, but not to values."""
+        attended = self.attention(
+            queries + query_positions, pixel_features + key_positions, pixel_features, allowed
+        )
         return self.norm(queries + attended)
 
 
 class SelfAttentionLayer(nn.Module):
-    """Queries look at each other (post-norm)."""
+    """Queries attend to each other (post-norm)."""
 
     def __init__(self, channels: int, *, heads: int) -> None:
         super().__init__()
@@ -118,7 +125,7 @@ class SelfAttentionLayer(nn.Module):
         *,
         query_positions: Float[Tensor, "query channel"],
     ) -> Float[Tensor, "batch query channel"]:
-        """Positions enter queries and keys, never values."""
+        """Update the queries. Positions are added to queries and keys, but not to values."""
         positioned = queries + query_positions
         return self.norm(queries + self.attention(positioned, positioned, queries))
 
@@ -135,5 +142,5 @@ class FeedForwardLayer(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, tokens: Float[Tensor, "batch token channel"]) -> Float[Tensor, "batch token channel"]:
-        """Map each token by itself."""
+        """Update each token independently."""
         return self.norm(tokens + linear(linear(tokens, self.linear1, activation="relu"), self.linear2))

@@ -23,8 +23,10 @@ def decoder(*, layers: int = 4, queries: int = 5) -> MaskDecoder:
 
 def pixel_features(batch: int = 1) -> PixelFeatures:
     """What the pixel decoder gives for 64 × 96 pixels."""
-    memory = tuple(torch.randn(batch, 32, 2 * scale, 3 * scale) for scale in (1, 2, 4))
-    return PixelFeatures(per_pixel=torch.randn(batch, 8, 16, 24), memory=memory)
+    multi_scale_features = tuple(torch.randn(batch, 32, 2 * scale, 3 * scale) for scale in (1, 2, 4))
+    return PixelFeatures(
+        mask_features=torch.randn(batch, 8, 16, 24), multi_scale_features=multi_scale_features
+    )
 
 
 def test_it_never_sees_a_word():
@@ -50,7 +52,7 @@ def test_the_first_prediction_is_of_the_learned_queries():
     module, pixels = decoder(), pixel_features()
     first = module(pixels, every_layer=True)[0]
     normed = module.norm(module.query_features)[None]
-    expected = torch.einsum("bqc,bchw->bqhw", module.mask_head(normed), pixels.per_pixel)
+    expected = torch.einsum("bqc,bchw->bqhw", module.mask_head(normed), pixels.mask_features)
     torch.testing.assert_close(first.mask_logits, expected)
 
 
@@ -59,8 +61,12 @@ def test_images_of_a_batch_do_not_meet():
     module, both = decoder(), pixel_features(2)
     (together,) = module(both)
     for index in range(2):
-        memory = tuple(level[index, None] for level in both.memory)
-        (alone,) = module(PixelFeatures(per_pixel=both.per_pixel[index, None], memory=memory))
+        multi_scale_features = tuple(level[index, None] for level in both.multi_scale_features)
+        (alone,) = module(
+            PixelFeatures(
+                mask_features=both.mask_features[index, None], multi_scale_features=multi_scale_features
+            )
+        )
         close = {"atol": 1e-4, "rtol": 1e-4}
         torch.testing.assert_close(together.mask_logits[index, None], alone.mask_logits, **close)
         torch.testing.assert_close(together.embeddings[index, None], alone.embeddings, **close)
@@ -72,9 +78,13 @@ def test_layers_look_at_the_levels_in_turn_coarse_first(layers: int, seen: set[i
     module, pixels = decoder(layers=layers), pixel_features()
     (before,) = module(pixels)
     for level in range(3):
-        memory = list(pixels.memory)
-        memory[level] = memory[level] + 1
-        (after,) = module(PixelFeatures(per_pixel=pixels.per_pixel, memory=tuple(memory)))
+        multi_scale_features = list(pixels.multi_scale_features)
+        multi_scale_features[level] = multi_scale_features[level] + 1
+        (after,) = module(
+            PixelFeatures(
+                mask_features=pixels.mask_features, multi_scale_features=tuple(multi_scale_features)
+            )
+        )
         assert torch.allclose(before.mask_logits, after.mask_logits) == (level not in seen)
 
 
@@ -86,7 +96,7 @@ def test_the_category_head_adds_what_lies_under_the_mask():
     result = module.embed(normed, mask_logits, pixels)
     for query in range(5):
         inside = mask_logits[0, query] > 0
-        under = pixels.per_pixel[0][:, inside].mean(dim=1) if inside.any() else torch.zeros(8)
+        under = pixels.mask_features[0][:, inside].mean(dim=1) if inside.any() else torch.zeros(8)
         expected = module.embedding_head(module.pooled_projection(under) + normed[0, query])
         torch.testing.assert_close(result[0, query], expected, atol=1e-5, rtol=1e-4)
 

@@ -5,7 +5,6 @@ from torch.nn import functional as F
 from ovrcoat.config import MaskDecoderConfig, ModelConfig, NanoConfig, NanoTextConfig, PixelDecoderConfig
 from ovrcoat.model.encoders.nano import NanoEncoder
 from ovrcoat.model.network import SegmentationNetwork, build_encoder, build_network
-from ovrcoat.model.text_classifier import category_logits
 from ovrcoat.structures import CategoryEmbeddings, ImageBatch
 
 TEMPLATES = ("a photo of a {}.", "There is a {} in the scene", "{}")
@@ -22,6 +21,7 @@ def test_pixels_alone_give_the_encoding(tiny_network: SegmentationNetwork):
     encoding = tiny_network(images(2))
     assert encoding.proposals.mask_logits.shape == (2, 10, 16, 24)
     assert encoding.proposals.embeddings.shape == (2, 10, 16)
+    assert encoding.proposals.query_embeddings.shape == (2, 10, 32)
     assert encoding.clip.embeddings.shape == (2, 10, 16)
     assert encoding.clip.valid_mask.shape == (2, 10)
     assert tiny_network.encoder.texts == []
@@ -44,17 +44,59 @@ def test_a_batch_of_equal_sizes_equals_one_by_one(tiny_network: SegmentationNetw
 @torch.no_grad()
 def test_both_classifiers_ask_the_same_words(tiny_network: SegmentationNetwork):
     encoding = tiny_network(images())
-    words = CategoryEmbeddings(
+    words = CategoryEmbeddings.shared(
         tiny_network.embed_names(["cat", "kitty", "sky"], TEMPLATES), torch.tensor([0, 0, 1]), 2
     )
     predictions = tiny_network.classify(encoding, words)
     learned, void = tiny_network.text_classifier(encoding.proposals.embeddings, words)
-    clip = category_logits(encoding.clip.embeddings, words, logit_scale=tiny_network.encoder.logit_scale)
+    clip = tiny_network.encoder.classify(encoding.clip.embeddings, words)
     torch.testing.assert_close(predictions.in_vocab_logits, learned)
     torch.testing.assert_close(predictions.void_logits, void)
     torch.testing.assert_close(predictions.out_vocab_logits, clip)
     assert predictions.mask_logits is encoding.proposals.mask_logits
     assert predictions.valid_mask is encoding.clip.valid_mask
+
+
+@torch.no_grad()
+def test_each_classifier_uses_its_own_text_embeddings(tiny_network: SegmentationNetwork):
+    encoding = tiny_network(images())
+    first, second = tiny_network.embed_names(["cat", "sky", "dog", "sea"], TEMPLATES).chunk(2)
+    categories = CategoryEmbeddings(first, second, torch.tensor([0, 1]), 2)
+    predictions = tiny_network.classify(encoding, categories)
+    for embeddings, of in ((first, "in_vocab_logits"), (second, "out_vocab_logits")):
+        shared = CategoryEmbeddings.shared(embeddings, torch.tensor([0, 1]), 2)
+        assert shared.in_vocab is shared.out_vocab
+        expected = getattr(tiny_network.classify(encoding, shared), of)
+        torch.testing.assert_close(getattr(predictions, of), expected, rtol=0, atol=0)
+    assert not torch.equal(predictions.in_vocab_logits, predictions.out_vocab_logits)
+
+
+@torch.no_grad()
+def test_clip_features_are_kept_on_request(tiny_network: SegmentationNetwork):
+    assert tiny_network(images()).clip_features is None
+    encoding = tiny_network(images(2), keep_clip_features=True)
+    assert encoding.clip_features is not None
+    mask_logits = encoding.proposals.mask_logits
+    again = tiny_network.encoder.embed_masks(encoding.clip_features, mask_logits)
+    torch.testing.assert_close(again.embeddings, encoding.clip.embeddings, rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_one_image_of_a_batch_shares_no_memory_with_it(tiny_network: SegmentationNetwork):
+    both = tiny_network(images(2), keep_clip_features=True)
+    second = both.select(1)
+    assert second.clip_features is not None
+    for alone, together in (
+        (second.proposals.mask_logits, both.proposals.mask_logits),
+        (second.proposals.embeddings, both.proposals.embeddings),
+        (second.proposals.query_embeddings, both.proposals.query_embeddings),
+        (second.clip.embeddings, both.clip.embeddings),
+        (second.clip.valid_mask, both.clip.valid_mask),
+        (second.clip_features, both.clip_features),
+    ):
+        torch.testing.assert_close(alone, together[1:], rtol=0, atol=0)
+        assert alone.untyped_storage().data_ptr() != together.untyped_storage().data_ptr()
+    assert tiny_network(images(2)).select(0).clip_features is None
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ def encoder_features(batch: int = 1, *, height: int = 2, width: int = 3) -> Enco
         for channels, scale in zip(CHANNELS, (8, 4, 2, 1), strict=True)
     ]
     stride4, stride8, stride16, stride32 = maps
-    return EncoderFeatures(levels=(stride4, stride8, stride16, stride32), dense=stride32)
+    return EncoderFeatures(levels=(stride4, stride8, stride16, stride32), clip_features=stride32)
 
 
 def test_pixel_centres_are_x_then_y_row_by_row():
@@ -33,15 +33,19 @@ def test_pixel_centres_are_x_then_y_row_by_row():
 @torch.no_grad()
 def test_memory_is_coarse_first_and_pixels_have_stride_4():
     result = decoder()(encoder_features(2))
-    assert [level.shape for level in result.memory] == [(2, 32, 2, 3), (2, 32, 4, 6), (2, 32, 8, 12)]
-    assert result.per_pixel.shape == (2, 8, 16, 24)
+    assert [level.shape for level in result.multi_scale_features] == [
+        (2, 32, 2, 3),
+        (2, 32, 4, 6),
+        (2, 32, 8, 12),
+    ]
+    assert result.mask_features.shape == (2, 8, 16, 24)
 
 
 @torch.no_grad()
 def test_without_layers_memory_is_the_projected_levels():
     """Splitting the tokens into levels again puts every pixel back to its place."""
     module, features = decoder(layers=0), encoder_features()
-    memory = module(features).memory
+    memory = module(features).multi_scale_features
     for index, level in enumerate(memory):
         torch.testing.assert_close(level, module.input_projections[index](features.levels[3 - index]))
 
@@ -50,9 +54,11 @@ def test_without_layers_memory_is_the_projected_levels():
 def test_stride_4_joins_by_one_pyramid_step():
     module, features = decoder(), encoder_features()
     result = module(features)
-    upsampled = F.interpolate(result.memory[-1], scale_factor=2, mode="bilinear", align_corners=False)
+    upsampled = F.interpolate(
+        result.multi_scale_features[-1], scale_factor=2, mode="bilinear", align_corners=False
+    )
     joined = module.output(module.lateral(features.levels[0]) + upsampled)
-    torch.testing.assert_close(result.per_pixel, module.mask_projection(joined))
+    torch.testing.assert_close(result.mask_features, module.mask_projection(joined))
 
 
 @torch.no_grad()
@@ -62,7 +68,7 @@ def test_every_coarser_level_reaches_the_whole_memory(level: int):
     before = module(features)
     features.levels[level].mul_(-1)
     after = module(features)
-    for old, new in zip(before.memory, after.memory, strict=True):
+    for old, new in zip(before.multi_scale_features, after.multi_scale_features, strict=True):
         assert not torch.allclose(old, new)
 
 
@@ -72,9 +78,9 @@ def test_stride_4_stays_out_of_the_memory():
     before = module(features)
     features.levels[0].mul_(-1)
     after = module(features)
-    for old, new in zip(before.memory, after.memory, strict=True):
+    for old, new in zip(before.multi_scale_features, after.multi_scale_features, strict=True):
         torch.testing.assert_close(new, old)
-    assert not torch.allclose(before.per_pixel, after.per_pixel)
+    assert not torch.allclose(before.mask_features, after.mask_features)
 
 
 @torch.no_grad()
@@ -83,8 +89,10 @@ def test_images_of_a_batch_do_not_meet():
     together = module(both)
     for index in range(2):
         stride4, stride8, stride16, stride32 = (level[index, None] for level in both.levels)
-        alone = module(EncoderFeatures(levels=(stride4, stride8, stride16, stride32), dense=stride32))
-        torch.testing.assert_close(together.per_pixel[index, None], alone.per_pixel, atol=1e-5, rtol=1e-4)
+        alone = module(EncoderFeatures(levels=(stride4, stride8, stride16, stride32), clip_features=stride32))
+        torch.testing.assert_close(
+            together.mask_features[index, None], alone.mask_features, atol=1e-5, rtol=1e-4
+        )
 
 
 @torch.no_grad()

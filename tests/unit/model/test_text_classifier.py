@@ -4,9 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 from torch.nn import functional as F
 
-from ovrcoat.model.text_classifier import TextClassifier, category_logits, cosine_logits
+from ovrcoat.model.similarity import cosine_logits, max_over_names
+from ovrcoat.model.text_classifier import TextClassifier
 from ovrcoat.structures import CategoryEmbeddings
 
 SCALE = torch.tensor(math.log(20.0))
@@ -16,7 +18,17 @@ def categories(owners: list[int], *, dim: int = 6, seed: int = 0) -> CategoryEmb
     """Random unit rows; row i belongs to category `owners[i]`."""
     generator = torch.Generator().manual_seed(seed)
     rows = F.normalize(torch.randn(len(owners), dim, generator=generator), dim=-1)
-    return CategoryEmbeddings(rows, torch.tensor(owners), max(owners) + 1)
+    return CategoryEmbeddings.shared(rows, torch.tensor(owners), max(owners) + 1)
+
+
+def name_logits(
+    embeddings: Tensor, text_embeddings: Tensor, *, logit_scale: Tensor = SCALE, max_scale: float = 100.0
+) -> Tensor:
+    return cosine_logits(embeddings, text_embeddings, logit_scale=logit_scale, max_scale=max_scale)
+
+
+def category_logits(embeddings: Tensor, categories: CategoryEmbeddings) -> Tensor:
+    return max_over_names(name_logits(embeddings, categories.in_vocab), categories)
 
 
 def classifier(dim: int = 6) -> TextClassifier:
@@ -25,27 +37,27 @@ def classifier(dim: int = 6) -> TextClassifier:
 
 
 def test_cosine_is_scaled_and_blind_to_length():
-    embeddings, rows = torch.randn(2, 3, 6), categories([0, 1]).rows
-    logits = cosine_logits(embeddings, rows, logit_scale=SCALE)
+    embeddings, rows = torch.randn(2, 3, 6), categories([0, 1]).in_vocab
+    logits = name_logits(embeddings, rows)
     for image in range(2):
         for query in range(3):
             for row in range(2):
                 cosine = F.cosine_similarity(embeddings[image, query], rows[row], dim=0)
                 assert logits[image, query, row].item() == pytest.approx(20 * cosine.item(), abs=1e-4)
-    torch.testing.assert_close(cosine_logits(7 * embeddings, rows, logit_scale=SCALE), logits)
+    torch.testing.assert_close(name_logits(7 * embeddings, rows), logits)
 
 
 @pytest.mark.parametrize(
     ("logarithm", "scale"), [(0.0, 1.0), (math.log(99), 99.0), (5.0, 100.0), (80.0, 100.0)]
 )
 def test_scale_is_clamped_at_100(logarithm: float, scale: float):
-    rows = categories([0]).rows
-    logits = cosine_logits(3 * rows, rows, logit_scale=torch.tensor(logarithm))
+    rows = categories([0]).in_vocab
+    logits = name_logits(3 * rows, rows, logit_scale=torch.tensor(logarithm))
     assert logits.item() == pytest.approx(scale, rel=1e-4)
 
 
 def test_a_zero_embedding_gives_zero_logits():
-    assert cosine_logits(torch.zeros(1, 6), categories([0, 1]).rows, logit_scale=SCALE).tolist() == [[0, 0]]
+    assert name_logits(torch.zeros(1, 6), categories([0, 1]).in_vocab).tolist() == [[0, 0]]
 
 
 @settings(max_examples=30, deadline=None)
@@ -54,12 +66,12 @@ def test_a_category_is_as_near_as_its_nearest_name(names: list[int], seed: int):
     owners = [category for category, count in enumerate(names) for _ in range(count)]
     words = categories(owners, seed=seed)
     embeddings = torch.randn(2, 4, 6)
-    logits = category_logits(embeddings, words, logit_scale=SCALE)
-    rows = cosine_logits(embeddings, words.rows, logit_scale=SCALE)
+    logits = category_logits(embeddings, words)
+    rows = name_logits(embeddings, words.in_vocab)
     assert logits.shape == (2, 4, len(names))
     for category in range(len(names)):
         torch.testing.assert_close(
-            logits[..., category], rows[..., words.category_of_row == category].amax(-1)
+            logits[..., category], rows[..., words.category_of_embedding == category].amax(-1)
         )
 
 
@@ -68,13 +80,11 @@ def test_a_category_is_as_near_as_its_nearest_name(names: list[int], seed: int):
 def test_permuting_the_vocabulary_permutes_the_logits(order: list[int], row_order: list[int]):
     owners = [0, 0, 1, 2, 2, 2, 3]
     words, embeddings = categories(owners), torch.randn(1, 3, 6)
-    moved = CategoryEmbeddings(
-        rows=words.rows[row_order],
-        category_of_row=torch.tensor([order.index(owners[row]) for row in row_order]),
-        category_count=4,
+    moved = CategoryEmbeddings.shared(
+        words.in_vocab[row_order], torch.tensor([order.index(owners[row]) for row in row_order]), 4
     )
-    expected = category_logits(embeddings, words, logit_scale=SCALE)[..., order]
-    torch.testing.assert_close(category_logits(embeddings, moved, logit_scale=SCALE), expected)
+    expected = category_logits(embeddings, words)[..., order]
+    torch.testing.assert_close(category_logits(embeddings, moved), expected)
 
 
 def test_void_is_apart_and_does_not_know_the_vocabulary():
@@ -97,9 +107,9 @@ def test_one_category_is_enough():
 
 def test_only_the_nearest_name_learns():
     words = categories([0, 0])
-    rows = words.rows.clone().requires_grad_()
-    learning = CategoryEmbeddings(rows, words.category_of_row, 1)
-    category_logits(words.rows[:1], learning, logit_scale=SCALE).sum().backward()
+    rows = words.in_vocab.clone().requires_grad_()
+    learning = CategoryEmbeddings.shared(rows, words.category_of_embedding, 1)
+    category_logits(words.in_vocab[:1], learning).sum().backward()
     assert rows.grad is not None
     assert rows.grad[0].abs().sum() > 0
     assert rows.grad[1].abs().sum() == 0

@@ -79,14 +79,14 @@ def test_what_may_not_be_looked_at_has_no_influence():
 def test_cross_attention_adds_positions_to_queries_and_keys_only():
     layer = CrossAttentionLayer(8, heads=2)
     queries, memory = torch.randn(2, 3, 8), torch.randn(2, 5, 8)
-    query_positions, memory_positions = torch.randn(3, 8), torch.randn(1, 5, 8)
+    query_positions, key_positions = torch.randn(3, 8), torch.randn(1, 5, 8)
     allowed = torch.ones(2, 3, 5, dtype=torch.bool)
-    attended = layer.attention(queries + query_positions, memory + memory_positions, memory)
+    attended = layer.attention(queries + query_positions, memory + key_positions, memory)
     result = layer(
         queries,
         memory,
         query_positions=query_positions,
-        memory_positions=memory_positions,
+        key_positions=key_positions,
         allowed=allowed,
     )
     torch.testing.assert_close(result, layer.norm(queries + attended))

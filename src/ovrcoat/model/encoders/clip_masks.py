@@ -1,4 +1,4 @@
-"""Where CLIP sees a mask: the published rule that both CLIP families share."""
+"""The published rule for the region that CLIP pools under a mask, shared by both CLIP families."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -6,10 +6,13 @@ from torch.nn import functional as F
 
 
 def resize_logits(
-    mask_logits: Float[Tensor, "batch query _ _"], dense: Float[Tensor, "batch _ height width"]
+    mask_logits: Float[Tensor, "batch query _ _"], clip_features: Float[Tensor, "batch _ height width"]
 ) -> Float[Tensor, "batch query height width"]:
-    """Resize mask logits to CLIP's dense map (bilinear, no corner alignment); a mask is where they exceed 0.
+    """Resize mask logits to CLIP's feature map: bilinear, without corner alignment.
 
-    A thin mask may keep no pixel there. No gradient flows into the masks.
+    A cell belongs to a mask where the resized logit is positive. A thin mask may have no cell at all. No
+    gradient flows into the masks.
     """
-    return F.interpolate(mask_logits.detach(), size=dense.shape[-2:], mode="bilinear", align_corners=False)
+    return F.interpolate(
+        mask_logits.detach(), size=clip_features.shape[-2:], mode="bilinear", align_corners=False
+    )

@@ -54,7 +54,7 @@ class ClipTextTower(nn.Module):
         nn.init.normal_(self.text_projection, std=width**-0.5)
 
     def forward(self, tokens: Int[Tensor, "text token"]) -> Float[Tensor, "text embedding"]:
-        """Encode token ids (start, text, end, zeros), the plain way; not normalised."""
+        """Encode token ids (start, text, end, zeros), the plain way; not normalized."""
         count = tokens.shape[1]
         states = self.token_embedding(tokens) + self.positional_embedding[:count]
         future = states.new_full((count, count), -torch.inf).triu(1)
@@ -71,7 +71,7 @@ class ClipTextTower(nn.Module):
         return self._project(_apply(final_layer, states, tree, only=tree.ends))
 
     def embed(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
-        """Embed sentences, not normalised; each distinct one once, common beginnings once."""
+        """Embed sentences, not normalized; each distinct one once, common beginnings once."""
         if not texts:
             return self.text_projection.new_zeros((0, self.text_projection.shape[1]))
         distinct = list(dict.fromkeys(texts))

@@ -1,9 +1,9 @@
-"""OpenCLIP's ConvNeXt as an encoder: four levels of features; masks embedded by mean pooling + CLIP's head.
+"""OpenCLIP's ConvNeXt as an encoder. Masks are embedded by mean pooling, then CLIP's own head.
 
-The published OVRCOAT uses `convnext_large_d_320` (see `presets.py`).
+The published OVRCOAT models use `convnext_large_d_320` (see `presets.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,11 +18,11 @@ from ovrcoat.model.mask_pooling import mask_pool
 from ovrcoat.model.tiles import may_tile, tiles
 from ovrcoat.structures import EncoderFeatures, MaskEmbeddings
 
-Stages = tuple[int, int, int, int]  # a number for each of the four stages
+Stages = tuple[int, int, int, int]  # one number per stage
 
 
 class ConvNextEncoder(Encoder):
-    """timm's ConvNeXt trunk, OpenCLIP's head behind a pooling under masks, CLIP's text tower."""
+    """timm's ConvNeXt trunk, OpenCLIP's head applied to pooled masks, and CLIP's text tower."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class ConvNextEncoder(Encoder):
         self.visual_trunk = ConvNeXt(
             depths=depths, dims=widths, num_classes=0, norm_eps=norm_epsilon, drop_path_rate=drop_path
         )
-        self.visual_trunk.head = nn.Identity()  # ours follows the pooling under each mask
+        self.visual_trunk.head = nn.Identity()  # replaced by `head_norm` and `head_projection`
         self.head_norm = nn.LayerNorm(widths[-1], eps=norm_epsilon)
         self.head_projection: nn.Module
         if head_hidden is None:
@@ -58,50 +58,57 @@ class ConvNextEncoder(Encoder):
         self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
 
     def encode(self, pixels: Float[Tensor, "batch 3 height width"]) -> EncoderFeatures:
-        """The four stages; the dense map is the last one."""
+        """Compute the four stages. CLIP's feature map is the last one."""
         maps = []
         pixels = self.visual_trunk.stem(pixels)
         for stage in self.visual_trunk.stages:
             pixels = _run_in_tiles(stage, pixels) if may_tile(pixels) else stage(pixels)
             maps.append(pixels)
         stride4, stride8, stride16, stride32 = maps
-        return EncoderFeatures(levels=(stride4, stride8, stride16, stride32), dense=stride32)
+        return EncoderFeatures(levels=(stride4, stride8, stride16, stride32), clip_features=stride32)
 
     def embed_masks(
-        self, features: EncoderFeatures, mask_logits: Float[Tensor, "batch query height width"]
+        self,
+        clip_features: Float[Tensor, "batch _ _ _"],
+        mask_logits: Float[Tensor, "batch query height width"],
     ) -> MaskEmbeddings:
-        """Average the dense map under each mask, then CLIP's norm and projection."""
-        dense = features.dense.to(self.head_norm.weight.dtype)  # small; naming masks needs its precision
-        inside = resize_logits(mask_logits, dense) > 0
-        pooled = mask_pool(dense, inside.to(dense.dtype))
+        """Average CLIP's features under each mask, then apply CLIP's norm and projection."""
+        features = clip_features.to(self.head_norm.weight.dtype)  # small, and classification needs precision
+        inside = resize_logits(mask_logits, features) > 0
+        pooled = mask_pool(features, inside.to(features.dtype))
         embeddings = self.head_projection(self.head_norm(pooled))
         return MaskEmbeddings(embeddings=embeddings, valid_mask=inside.flatten(2).any(dim=-1))
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
-        """Embed sentences; not normalised."""
+        """Embed sentences, not normalized."""
         return self.text_tower.embed(texts)
 
     def text_length(self, text: str) -> tuple[int, int]:
-        """Tokens of `text`, and how many the text tower takes."""
+        """Return the number of tokens of `text` and the largest number that the text tower takes."""
         return self.text_tower.text_length(text)
+
+    def checkpointed_blocks(self) -> Iterator[nn.Module]:
+        """Return the blocks of all stages, without the downsampling between stages."""
+        for stage in self.visual_trunk.stages:
+            yield from stage.blocks
 
 
 def _run_in_tiles(stage: Any, pixels: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch _ _ _"]:
-    """A stage of the trunk in inference: its blocks treat every pixel by itself after their convolution.
+    """Run a stage of the trunk in inference on a CPU.
 
-    Computes what timm's blocks compute, from their own parts, but keeps the wide inner results in the caches.
+    After its convolution, a ConvNeXt block processes every pixel independently. This function computes what
+    timm's blocks compute, tile by tile, so that the wide intermediate results stay in the CPU caches.
     """
     pixels = stage.downsample(pixels)
     for block in stage.blocks:
         filtered = block.conv_dw(pixels).contiguous(memory_format=torch.channels_last)
-        before = pixels.permute(0, 2, 3, 1).flatten(0, 2)
-        rows = filtered.permute(0, 2, 3, 1).flatten(
-            0, 2
-        )  # a view: what is written there is written to the map
-        widen = prepared(block.mlp.fc1, like=rows, rows=len(rows), activation="gelu")
-        narrow = prepared(block.mlp.fc2, like=rows, rows=len(rows))
-        for piece in tiles(len(rows), width=block.mlp.fc1.out_features, like=rows):
-            added = narrow(widen(block.norm(rows[piece])))
-            torch.addcmul(before[piece], added, block.gamma, out=rows[piece])
+        inputs = pixels.permute(0, 2, 3, 1).flatten(0, 2)
+        # a view: writing to it writes to `filtered`
+        tokens = filtered.permute(0, 2, 3, 1).flatten(0, 2)
+        expand = prepared(block.mlp.fc1, like=tokens, rows=len(tokens), activation="gelu")
+        project = prepared(block.mlp.fc2, like=tokens, rows=len(tokens))
+        for tile in tiles(len(tokens), width=block.mlp.fc1.out_features, like=tokens):
+            residual = project(expand(block.norm(tokens[tile])))
+            torch.addcmul(inputs[tile], residual, block.gamma, out=tokens[tile])
         pixels = filtered
     return pixels

@@ -1,75 +1,125 @@
-"""The contract of an encoder: CLIP as the network sees it.
+"""The contract of an image-text encoder: CLIP, or a model that is used like CLIP.
 
-One image tower, one text tower, one common space. Everything that differs between CLIP families
-(normalisation, how the features under a mask are pooled, the tokenizer) stays behind these calls.
+An encoder has an image tower and a text tower that embed into one space. Everything that differs between
+families is behind this contract: normalisation, strides, pooling under a mask, tokenizer, similarity.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ovrcoat.structures import EncoderFeatures, ImageBatch, MaskEmbeddings
+from ovrcoat.model.similarity import cosine_logits, max_over_names
+from ovrcoat.structures import CategoryEmbeddings, EncoderFeatures, ImageBatch, MaskEmbeddings
 
-# CLIP's mean and deviation in 0..255, as the published configuration files write them.
+# CLIP's mean and standard deviation in 0..255, as in the published configuration files.
 CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
 CLIP_DEVIATION = (68.5005327, 66.6321579, 70.32316305)
 
 
 class Encoder(nn.Module, ABC):
-    """Base of all encoders; a subclass sets the attributes below in its constructor."""
+    """Base class of all encoders.
 
-    visual_trunk: Any  # the convolutional module; its weights alone may be of another dtype
-    channels: tuple[int, int, int, int]  # of the levels at strides 4, 8, 16, 32
+    A subclass sets the attributes without a default in its constructor.
+
+    Attributes:
+        visual_trunk: the convolutional module. Its weights alone may have another dtype (`set_trunk_dtype`).
+        channels: of the feature maps at strides 4, 8, 16 and 32.
+        embedding_dim: dimension of the common space.
+        logit_scale: logarithm of the scale of the cosine similarity (CLIP's inverse temperature).
+        max_logit_scale: upper limit of exp(logit_scale).
+        stride: of the coarsest feature map. The sides of an image batch are multiples of it.
+        fits_published_sizes: whether the encoder suits the test sizes of the published evaluation protocol.
+            False for an encoder that was trained on small images.
+        mean: subtracted from RGB values in 0..255.
+        deviation: by which RGB values are then divided.
+    """
+
+    visual_trunk: Any
+    channels: tuple[int, int, int, int]
     embedding_dim: int
-    logit_scale: nn.Parameter  # CLIP's, as a logarithm; the classifier clamps exp(logit_scale) at 100
+    logit_scale: nn.Parameter
+    max_logit_scale: float = 100.0  # CLIP's
+    stride: int = 32
+    fits_published_sizes: bool = True
     mean: tuple[float, float, float] = CLIP_MEAN
     deviation: tuple[float, float, float] = CLIP_DEVIATION
 
     def forward(self, images: ImageBatch) -> EncoderFeatures:
-        """Normalise with the tower's own mean and deviation, then encode."""
-        return self.encode(self.normalise(images))
+        """Normalize images and compute their features."""
+        return self.encode(self.normalize(images))
 
     @abstractmethod
     def encode(self, pixels: Float[Tensor, "batch 3 height width"]) -> EncoderFeatures:
-        """The trunk's features of normalised images; tensors alone, so that it can be compiled."""
+        """Compute the features of normalized images. Takes tensors only, so that it can be compiled."""
 
     @abstractmethod
     def embed_masks(
-        self, features: EncoderFeatures, mask_logits: Float[Tensor, "batch query height width"]
+        self,
+        clip_features: Float[Tensor, "batch _ _ _"],
+        mask_logits: Float[Tensor, "batch query height width"],
     ) -> MaskEmbeddings:
-        """Embed what each mask (logit > 0) covers; not normalised. No gradient flows into the masks."""
+        """Embed the image region under each mask (where its logit is positive).
+
+        The embeddings are not normalized. No gradient flows into the masks.
+        """
 
     @abstractmethod
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
-        """Embed sentences; not normalised. Bounded in memory however many texts come."""
+        """Embed sentences, not normalized. Memory stays bounded for any number of texts."""
 
     @abstractmethod
     def text_length(self, text: str) -> tuple[int, int]:
-        """Tokens that `text` takes, and the most that the text tower takes (both without start and end)."""
+        """Return the number of tokens of `text` and the largest number that the text tower takes.
 
-    def normalise(self, images: ImageBatch) -> Float[Tensor, "batch 3 height width"]:
-        """(RGB - mean) / deviation, then zero in the padding: it takes part in attention as zeros.
+        Both without the start and end tokens.
+        """
 
-        Computed in the dtype of the images (float32), returned in that of the trunk's weights.
+    def classify(
+        self, embeddings: Float[Tensor, "*shape embedding"], categories: CategoryEmbeddings
+    ) -> Float[Tensor, "*shape category"]:
+        """Return the category logits of mask embeddings: the out-of-vocabulary classifier.
+
+        An encoder whose similarity has a bias or another form overrides this method.
+        """
+        name_logits = cosine_logits(
+            embeddings,
+            categories.out_vocab,
+            logit_scale=self.logit_scale,
+            max_scale=self.max_logit_scale,
+        )
+        return max_over_names(name_logits, categories)
+
+    def checkpointed_blocks(self) -> Iterable[nn.Module]:
+        """Return the blocks whose activations training may recompute in the backward pass to save memory.
+
+        Small blocks save the most: all activations of one block are in memory at once. By default none.
+        """
+        return ()
+
+    def normalize(self, images: ImageBatch) -> Float[Tensor, "batch 3 height width"]:
+        """Subtract the mean, divide by the deviation, then set the padding to zero.
+
+        Padding takes part in attention, with zeros as in the released code. The computation takes place in
+        the dtype of the images (float32); the result has the dtype of the trunk's weights.
         """
         like = images.pixels
         mean = like.new_tensor(self.mean).view(1, 3, 1, 1)
         deviation = like.new_tensor(self.deviation).view(1, 3, 1, 1)
-        normalised = (like - mean) / deviation
+        normalized = (like - mean) / deviation
         for index, (height, width) in enumerate(images.valid_sizes):
-            normalised[index, :, height:] = 0
-            normalised[index, :, :, width:] = 0
-        return normalised.to(next(self.visual_trunk.parameters()).dtype)
+            normalized[index, :, height:] = 0
+            normalized[index, :, :, width:] = 0
+        return normalized.to(next(self.visual_trunk.parameters()).dtype)
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Set training mode, except for BatchNorm, which stays in eval mode, always.
+        """Set training mode for everything except BatchNorm, which always stays in eval mode.
 
-        The released code lets the batch statistics of a frozen CLIP ResNet drift while training; a frozen
-        encoder must compute in training what it computes in use.
+        In the released code, the batch statistics of a frozen CLIP ResNet drift during training. Here a
+        frozen encoder computes the same features in training and in inference.
         """
         super().train(mode)
         for module in self.modules():
@@ -78,10 +128,10 @@ class Encoder(nn.Module, ABC):
         return self
 
     def set_trunk_dtype(self, dtype: torch.dtype) -> None:
-        """Compute the features in `dtype`; what names masks and reads words stays as it is."""
+        """Compute feature maps in `dtype`. Mask embedding and the text tower keep their dtype."""
         self.visual_trunk.to(dtype)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """Device of the weights."""
         return self.logit_scale.device

@@ -1,11 +1,11 @@
-"""nano: the encoder whose weights ship with the package, EfficientNet-Lite2 joined to MiniLM.
+"""nano: the encoder whose weights ship with the package. EfficientNet-Lite2 aligned with MiniLM.
 
-The trunk is written out here, with every BatchNorm folded into its convolution, instead of taken from timm:
-importing timm costs several times what nano needs for a photo. A test holds it against timm's
+The trunk is defined here, with every BatchNorm folded into its convolution, instead of imported from timm:
+importing timm takes several times as long as nano takes for an image. A test compares the trunk with timm's
 `tf_efficientnet_lite2`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 STEM_WIDTH = 32
-# Expansion, width, blocks, kernel and stride of each stage of EfficientNet-Lite2 (that is B0 with
+# Expansion, width, number of blocks, kernel size and stride of each stage of EfficientNet-Lite2 (B0 with
 # width × 1.1 and depth × 1.2).
 STAGES = (
     (1, 16, 1, 3, 1),
@@ -36,11 +36,11 @@ STAGES = (
     (6, 352, 1, 3, 1),
 )
 LEVEL_STAGES = (1, 2, 4, 6)  # the last stage at stride 4, 8, 16, 32
-FEATURES = 1280  # width of the map that ImageNet's classifier pooled
+FEATURES = 1280  # channels of the map that the ImageNet classifier pools
 
 
 class FoldedConv(nn.Module):
-    """Convolution with BatchNorm folded in, padded as TensorFlow does: more at the far side if strided."""
+    """Convolution with folded BatchNorm. If strided, TensorFlow's padding: larger at the right and bottom."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, active: bool = True
@@ -53,13 +53,13 @@ class FoldedConv(nn.Module):
         self.padding = (total // 2, total - total // 2) * 2 if stride > 1 else None
 
     def forward(self, pixels: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch _ _ _"]:
-        """Convolve; ReLU6 unless the block ends here."""
+        """Convolve, then apply ReLU6 unless `active` is False."""
         convolved = self.conv(pixels if self.padding is None else F.pad(pixels, self.padding))
         return F.relu6(convolved, inplace=True) if self.active else convolved
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel, project; the input is added where shapes agree (MobileNetV2)."""
+    """MobileNetV2's block: expand, filter each channel, project, and add the input where shapes agree."""
 
     def __init__(self, inputs: int, outputs: int, *, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -73,13 +73,13 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, pixels: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch _ _ _"]:
-        """One block."""
+        """Apply the block."""
         result = self.layers(pixels)
         return result.add_(pixels) if self.residual else result
 
 
 class LiteTrunk(nn.Module):
-    """EfficientNet-Lite2 up to the map before pooling."""
+    """EfficientNet-Lite2 up to the feature map before pooling."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,18 +104,20 @@ class LiteTrunk(nn.Module):
         self.head = FoldedConv(inputs, FEATURES, 1)
 
     def forward(self, pixels: Float[Tensor, "batch 3 height width"]) -> EncoderFeatures:
-        """The levels at strides 4 to 32, and the classifier's map at stride 32."""
+        """Compute the levels at strides 4 to 32, and the map that the classifier pools, at stride 32."""
         maps = []
         pixels = self.stem(pixels)
         for stage in self.stages:
             pixels = stage(pixels)
             maps.append(pixels)
         stride4, stride8, stride16, stride32 = (maps[index] for index in LEVEL_STAGES)
-        return EncoderFeatures(levels=(stride4, stride8, stride16, stride32), dense=self.head(stride32))
+        return EncoderFeatures(
+            levels=(stride4, stride8, stride16, stride32), clip_features=self.head(stride32)
+        )
 
 
 class SentenceTower(nn.Module):
-    """MiniLM: a BERT whose token outputs are averaged to one vector per text."""
+    """MiniLM: a BERT whose token outputs are averaged into one vector per text."""
 
     def __init__(
         self, *, vocabulary_size: int, width: int, heads: int, layers: int, feed_forward: int, positions: int
@@ -123,7 +125,7 @@ class SentenceTower(nn.Module):
         super().__init__()
         self.token_embedding = nn.Embedding(vocabulary_size, width)
         self.position_embedding = nn.Embedding(positions, width)
-        self.norm = nn.LayerNorm(width, eps=1e-12)  # BERT's epsilon, here and in the layers
+        self.norm = nn.LayerNorm(width, eps=1e-12)  # BERT's epsilon, also in the layers
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 width,
@@ -140,10 +142,10 @@ class SentenceTower(nn.Module):
     def forward(
         self, tokens: Int[Tensor, "text token"], lengths: Int[Tensor, " text"]
     ) -> Float[Tensor, "text embedding"]:
-        """Encode padded token ids; only the first `lengths` tokens of each text count."""
-        place = torch.arange(tokens.shape[1], device=tokens.device)
-        padding = place >= lengths[:, None]
-        states = self.norm(self.token_embedding(tokens) + self.position_embedding(place))
+        """Encode padded token ids. Only the first `lengths` tokens of each text are used."""
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        padding = positions >= lengths[:, None]
+        states = self.norm(self.token_embedding(tokens) + self.position_embedding(positions))
         for layer in self.layers:
             states = layer(states, src_key_padding_mask=padding)
         kept = (~padding).to(states.dtype)[..., None]
@@ -151,9 +153,10 @@ class SentenceTower(nn.Module):
 
 
 class NanoEncoder(Encoder):
-    """EfficientNet-Lite2 whose pooled features are mapped into MiniLM's sentence space."""
+    """EfficientNet-Lite2 whose pooled features are projected into MiniLM's sentence space."""
 
-    mean = (127.0, 127.0, 127.0)  # of EfficientNet-Lite's training: (x - 127) / 128
+    fits_published_sizes = False  # trained on small images
+    mean = (127.0, 127.0, 127.0)  # EfficientNet-Lite was trained on (x - 127) / 128
     deviation = (128.0, 128.0, 128.0)
 
     def __init__(self, *, embedding_dim: int, text_tower: SentenceTower) -> None:
@@ -166,26 +169,28 @@ class NanoEncoder(Encoder):
         self.logit_scale = nn.Parameter(torch.zeros(()))
 
     def encode(self, pixels: Float[Tensor, "batch 3 height width"]) -> EncoderFeatures:
-        """The trunk's own features."""
+        """Compute the trunk's features."""
         return self.visual_trunk(pixels)
 
     def embed_masks(
-        self, features: EncoderFeatures, mask_logits: Float[Tensor, "batch query height width"]
+        self,
+        clip_features: Float[Tensor, "batch _ _ _"],
+        mask_logits: Float[Tensor, "batch query height width"],
     ) -> MaskEmbeddings:
-        """Average the dense map with the share of each cell that the mask covers; scale to one; project.
+        """Average the features, weighted by the share of each cell that the mask covers, then project.
 
-        Unlike CLIP's rule (the mask resized to the coarse map, then binarised) this loses no small mask.
+        CLIP's rule resizes the mask to the coarse map and binarises it. This rule loses no small mask.
         """
-        dense = features.dense.to(self.logit_scale.dtype)  # small; naming masks needs its precision
-        inside = (mask_logits.detach() > 0).to(dense.dtype)
-        height, width = dense.shape[-2:]
+        features = clip_features.to(self.logit_scale.dtype)  # small, and classification needs precision
+        inside = (mask_logits.detach() > 0).to(features.dtype)
+        height, width = features.shape[-2:]
         coverage = F.adaptive_avg_pool2d(inside, (height, width))
-        pooled = F.normalize(mask_pool(dense, coverage), dim=-1)
+        pooled = F.normalize(mask_pool(features, coverage), dim=-1)
         embeddings = self.projection(pooled)
         return MaskEmbeddings(embeddings=embeddings, valid_mask=inside.flatten(2).any(dim=-1))
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
-        """Embed sentences; each distinct one once, texts of like length together, too long ones cut."""
+        """Embed sentences, not normalized. Long texts are truncated."""
         return embed_in_batches(
             texts,
             token_ids=self._token_ids,
@@ -194,23 +199,28 @@ class NanoEncoder(Encoder):
         )
 
     def text_length(self, text: str) -> tuple[int, int]:
-        """Word pieces of `text`, and how many fit (start and end take two places)."""
+        """Return the number of word pieces of `text` and the largest number that the text tower takes."""
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
-        return len(ids), self.text_tower.position_embedding.num_embeddings - 2
+        return len(ids), self.text_tower.position_embedding.num_embeddings - 2  # without start and end
+
+    def checkpointed_blocks(self) -> Iterator[nn.Module]:
+        """Return the inverted residual blocks of all stages."""
+        for stage in self.visual_trunk.stages:
+            yield from stage
 
     def _token_ids(self, text: str) -> list[int]:
-        """Ids with start and end, at most as many as there are positions."""
+        """Return token ids with start and end, truncated to the number of positions."""
         ids = self.tokenizer.encode(text).ids
-        most = self.text_tower.position_embedding.num_embeddings
-        return ids if len(ids) <= most else [*ids[: most - 1], ids[-1]]
+        limit = self.text_tower.position_embedding.num_embeddings
+        return ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]]
 
     @cached_property
     def tokenizer(self) -> "Tokenizer":
-        """MiniLM's word-piece tokenizer, cut to Latin script (training/nano/towers.py says how)."""
+        """MiniLM's word-piece tokenizer, reduced to Latin script."""
         from tokenizers import Tokenizer
 
         data = resources.files("ovrcoat").joinpath("weights/nano-tokenizer.json").read_bytes()
         tokenizer = Tokenizer.from_buffer(data)
         tokenizer.no_padding()
-        tokenizer.no_truncation()  # `text_length` tells the whole length
+        tokenizer.no_truncation()  # `text_length` reports the full length
         return tokenizer

@@ -40,7 +40,7 @@ def test_levels_have_the_promised_strides_and_channels(encoder):
         (2, width, 64 // stride, 96 // stride)
         for width, stride in zip(encoder.channels, (4, 8, 16, 32), strict=True)
     ]
-    assert torch.equal(features.dense, features.levels[-1])
+    assert torch.equal(features.clip_features, features.levels[-1])
 
 
 def test_what_lies_in_the_padding_does_not_matter(encoder):
@@ -48,21 +48,23 @@ def test_what_lies_in_the_padding_does_not_matter(encoder):
     other = images.pixels.clone()
     other[:, :, 50:], other[:, :, :, 70:] = 255, 7
     with torch.no_grad():
-        first = encoder(images).dense
-        second = encoder(ImageBatch(pixels=other, valid_sizes=images.valid_sizes)).dense
+        first = encoder(images).clip_features
+        second = encoder(ImageBatch(pixels=other, valid_sizes=images.valid_sizes)).clip_features
     assert torch.equal(first, second)
 
 
 def test_a_batch_equals_its_images_one_by_one(encoder):
     images = make_images(count=2)
     with torch.no_grad():
-        together = encoder(images).dense
-        alone = encoder(ImageBatch(pixels=images.pixels[1:], valid_sizes=images.valid_sizes[1:])).dense
+        together = encoder(images).clip_features
+        alone = encoder(
+            ImageBatch(pixels=images.pixels[1:], valid_sizes=images.valid_sizes[1:])
+        ).clip_features
     torch.testing.assert_close(together[1:], alone, rtol=1e-4, atol=1e-5)
 
 
 def test_mask_embeddings_have_the_shape_of_the_common_space(encoder):
-    embedded = encoder.embed_masks(encoder(make_images()), masks())
+    embedded = encoder.embed_masks(encoder(make_images()).clip_features, masks())
     assert embedded.embeddings.shape == (1, 4, encoder.embedding_dim)
     assert embedded.valid_mask.all()
 
@@ -73,15 +75,15 @@ def test_only_the_sign_of_mask_logits_counts_and_masks_do_not_see_each_other(sca
     for encoder in map(encoder_of, FAMILIES):
         with torch.no_grad():
             features = encoder(make_images())
-            plain = encoder.embed_masks(features, masks())
-            changed = encoder.embed_masks(features, masks()[:, order] * scale)
+            plain = encoder.embed_masks(features.clip_features, masks())
+            changed = encoder.embed_masks(features.clip_features, masks()[:, order] * scale)
         torch.testing.assert_close(changed.embeddings, plain.embeddings[:, order], rtol=1e-4, atol=1e-5)
 
 
 def test_an_empty_mask_is_off_the_map_and_finite(encoder):
     mask_logits = masks()
     mask_logits[:, 1] = -1
-    embedded = encoder.embed_masks(encoder(make_images()), mask_logits)
+    embedded = encoder.embed_masks(encoder(make_images()).clip_features, mask_logits)
     assert embedded.valid_mask.tolist() == [[True, False, True, True]]
     assert embedded.embeddings.isfinite().all()
     embedded.embeddings.sum().backward()
@@ -91,7 +93,9 @@ def test_an_empty_mask_is_off_the_map_and_finite(encoder):
 
 def test_gradients_reach_the_trunk_but_not_the_masks(encoder):
     mask_logits = masks().requires_grad_()
-    encoder.embed_masks(encoder(make_images()), mask_logits).embeddings.square().sum().backward()
+    encoder.embed_masks(
+        encoder(make_images()).clip_features, mask_logits
+    ).embeddings.square().sum().backward()
     assert mask_logits.grad is None
     first_convolution = next(encoder.visual_trunk.parameters())
     assert first_convolution.grad is not None
@@ -123,11 +127,11 @@ def test_convnext_in_tiles_is_timms_own_stage(monkeypatch):
     from ovrcoat.model.encoders import convnext
 
     encoder = encoder_of("convnext")
-    pixels = encoder.normalise(make_images(count=2))
+    pixels = encoder.normalize(make_images(count=2))
     plain = encoder.visual_trunk.stem(pixels)
     plain = [plain := stage(plain) for stage in encoder.visual_trunk.stages]
     monkeypatch.setattr(tiles, "TILE_BYTES", 1)
-    monkeypatch.setattr(tiles, "LEAST_ROWS", 100)  # several pieces, the last one shorter
+    monkeypatch.setattr(tiles, "MIN_TILE_ROWS", 100)  # several pieces, the last one shorter
     assert convnext.may_tile(pixels)
     for found, expected in zip(encoder.encode(pixels).levels, plain, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

@@ -7,12 +7,7 @@ from torch.nn import functional as F
 
 from ovrcoat.config import ModelConfig
 from ovrcoat.model.network import build_network
-from ovrcoat.structures import EncoderFeatures
 from tiny_clip import encoder_config, make_network
-
-
-def features(dense: torch.Tensor) -> EncoderFeatures:
-    return EncoderFeatures(levels=(dense,) * 4, dense=dense)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +22,7 @@ def test_a_mask_is_embedded_as_the_head_of_the_mean_of_its_pixels(encoder):
     first, second = encoder.head_projection[0], encoder.head_projection[2]
     normed = F.layer_norm(inside.mean(dim=0), (16,), encoder.head_norm.weight, encoder.head_norm.bias, 1e-6)
     expected = second(F.gelu(first(normed)))
-    ours = encoder.embed_masks(features(dense), mask_logits).embeddings[0, 0]
+    ours = encoder.embed_masks(dense, mask_logits).embeddings[0, 0]
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-6)
 
 

@@ -18,11 +18,13 @@ class Normed(Encoder):
         self.visual_trunk = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), nn.Dropout())
 
     def encode(self, pixels: Float[Tensor, "batch 3 height width"]) -> EncoderFeatures:
-        dense = self.visual_trunk(pixels)
-        return EncoderFeatures(levels=(dense, dense, dense, dense), dense=dense)
+        level = self.visual_trunk(pixels)
+        return EncoderFeatures(levels=(level, level, level, level), clip_features=level)
 
     def embed_masks(
-        self, features: EncoderFeatures, mask_logits: Float[Tensor, "batch query height width"]
+        self,
+        clip_features: Float[Tensor, "batch _ _ _"],
+        mask_logits: Float[Tensor, "batch query height width"],
     ) -> MaskEmbeddings:
         raise NotImplementedError
 
@@ -41,7 +43,7 @@ def test_the_contract_must_be_fulfilled():
 def test_normalising_uses_clips_numbers_and_zeroes_the_padding():
     pixels = torch.rand(2, 3, 32, 64) * 255
     original = pixels.clone()
-    normalised = Normed().normalise(ImageBatch(pixels=pixels, valid_sizes=((20, 64), (32, 50))))
+    normalised = Normed().normalize(ImageBatch(pixels=pixels, valid_sizes=((20, 64), (32, 50))))
     expected = torch.stack(
         [(pixels[:, band] - CLIP_MEAN[band]) / CLIP_DEVIATION[band] for band in range(3)], dim=1
     )

@@ -2,13 +2,14 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ovrcoat.model.encoders import nano
 from ovrcoat.model.encoders.nano import FoldedConv, LiteTrunk, NanoEncoder, SentenceTower
-from ovrcoat.structures import EncoderFeatures, ImageBatch
-from ovrcoat.training.nano.towers import fold
+from ovrcoat.structures import ImageBatch
+from tool_modules import load_tool
 
+fold = load_tool("nano/towers").fold
 POSITIONS = 16
 
 
@@ -69,7 +70,7 @@ def test_the_trunk_is_timms_efficientnet_lite2():
         maps.append(stage(maps[-1]))
     expected = [maps[index + 1] for index in nano.LEVEL_STAGES]
     dense = reference.forward_features(pixels)
-    for ours, theirs in zip((*features.levels, features.dense), (*expected, dense), strict=True):
+    for ours, theirs in zip((*features.levels, features.clip_features), (*expected, dense), strict=True):
         assert theirs.std() > 0.01  # random weights did not silence it
         torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=1e-9)
 
@@ -89,19 +90,14 @@ def test_forward_gives_the_announced_channels_at_their_strides(encoder: NanoEnco
     features = encoder(ImageBatch(pixels=torch.rand(1, 3, 64, 96) * 255, valid_sizes=((64, 96),)))
     for stride, channels, level in zip((4, 8, 16, 32), encoder.channels, features.levels, strict=True):
         assert level.shape == (1, channels, 64 // stride, 96 // stride)
-    assert features.dense.shape == (1, 1280, 2, 3)
+    assert features.clip_features.shape == (1, 1280, 2, 3)
 
 
 def test_pixels_are_normalised_as_efficientnet_lite_was_trained(encoder: NanoEncoder):
     pixels = torch.full((1, 3, 32, 32), 255.0)
-    normalised = encoder.normalise(ImageBatch(pixels=pixels, valid_sizes=((16, 32),)))
+    normalised = encoder.normalize(ImageBatch(pixels=pixels, valid_sizes=((16, 32),)))
     assert normalised[:, :, :16].unique().tolist() == [1.0]  # (255 - 127) / 128
     assert normalised[:, :, 16:].unique().tolist() == [0.0]
-
-
-def dense_features(dense: Tensor) -> EncoderFeatures:
-    """Features of which only the dense map matters."""
-    return EncoderFeatures(levels=(dense, dense, dense, dense), dense=dense)
 
 
 @torch.no_grad()
@@ -112,7 +108,7 @@ def test_masks_are_pooled_by_the_share_of_each_cell(encoder: NanoEncoder):
     mask_logits[0, 1, :4] = 1  # half of both
     mask_logits[0, 2, :, 8:] = 1  # the right cell, and a quarter of the left
     mask_logits[0, 2, :4, :4] = 1
-    result = encoder.embed_masks(dense_features(dense), mask_logits)
+    result = encoder.embed_masks(dense, mask_logits)
     left, right = dense[0, :, 0, 0], dense[0, :, 0, 1]
     for query, pooled in enumerate((left, (left + right) / 2, (0.25 * left + right) / 1.25)):
         expected = encoder.projection(pooled / pooled.norm())
@@ -123,7 +119,7 @@ def test_masks_are_pooled_by_the_share_of_each_cell(encoder: NanoEncoder):
 def test_no_small_mask_is_lost_and_an_empty_one_is_told(encoder: NanoEncoder):
     mask_logits = torch.full((1, 2, 16, 24), -1.0)
     mask_logits[0, 0, 3, 5] = 1
-    result = encoder.embed_masks(dense_features(torch.randn(1, 1280, 2, 3)), mask_logits)
+    result = encoder.embed_masks(torch.randn(1, 1280, 2, 3), mask_logits)
     assert result.valid_mask.tolist() == [[True, False]]
     torch.testing.assert_close(result.embeddings[0, 1], encoder.projection.bias)
 
@@ -131,7 +127,7 @@ def test_no_small_mask_is_lost_and_an_empty_one_is_told(encoder: NanoEncoder):
 def test_no_gradient_flows_into_masks(encoder: NanoEncoder):
     mask_logits = torch.randn(1, 2, 16, 24, requires_grad=True)
     dense = torch.randn(1, 1280, 2, 3, requires_grad=True)
-    encoder.embed_masks(dense_features(dense), mask_logits).embeddings.sum().backward()
+    encoder.embed_masks(dense, mask_logits).embeddings.sum().backward()
     encoder.zero_grad()
     assert mask_logits.grad is None
     assert dense.grad is not None
