@@ -1,6 +1,6 @@
-"""Every code block of the README and of docs/ runs, or says above it why it does not.
+"""Every code block of the README and of docs/ runs, or says above it why it does not; links lead somewhere.
 
-Blocks of a page run in order in an empty folder that holds `image.jpg` and `images/` (two images):
+Blocks of a page run in order in a folder that contains `photo.jpg` and `photos/` (two images):
 Python blocks in one namespace, `bash` blocks in a shell that stops at the first error, of `console` blocks
 the lines after `$ `. The line above a block may be `<!-- not run: the reason -->`. Output is shown in blocks
 of other languages.
@@ -53,7 +53,7 @@ def page_id(page: Path) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder a reader is assumed to sit in; it becomes the current one."""
+    """The folder in which a reader is assumed to work; it becomes the current one."""
     rows, columns = np.mgrid[0:96, 0:128]
     pixels = np.stack([rows * 2, columns, (rows > 60) * 200], axis=-1).astype(np.uint8)
     (tmp_path / "photos").mkdir()
@@ -121,3 +121,32 @@ def test_the_pages_hold_many_blocks_and_most_of_them_run():
 def test_links_to_files_lead_somewhere(page: Path):
     links = re.findall(r"\]\((?!https?://|mailto:|#)([^)#\s]+)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The fragments that GitHub gives to the headings of a page."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_links_to_headings_lead_somewhere(page: Path):
+    links = re.findall(r"\]\((?!https?://|mailto:)([^)#\s]*)#([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    lost = [
+        f"{file}#{anchor}"
+        for file, anchor in links
+        if anchor not in anchors(page.parent / file if file else page)
+    ]
+    assert lost == []
+
+
+def test_anchors_are_those_of_github():
+    assert "ovrcoat-segment-source" in anchors(ROOT / "docs" / "command-line.md")
+    assert "ovrcoat-evaluate---data-data" in anchors(ROOT / "docs" / "command-line.md")
+
+
+def test_pages_and_configurations_need_no_folder_beside_the_project():
+    files = [*PAGES, *(ROOT / "configs").glob("*"), *(ROOT / "tools").rglob("*.yaml")]
+    assert len(files) > 15
+    assert [page_id(file) for file in files if "../shared" in file.read_text(encoding="utf-8")] == []
