@@ -165,15 +165,15 @@ def test_an_unknown_device(ovrcoat, folder: Path):
 def test_an_unknown_preset_is_taken_as_a_word_and_doubted(ovrcoat, folder: Path):
     outcome = ovrcoat("segment", "photo.jpg", "-v", "ade20")
     assert outcome.status == 0
-    assert "warning: 'ade20' is taken as a word; did you mean the preset 'ade20k'?" in outcome.err
+    assert "warning: 'ade20' is used as a class name; did you mean the preset 'ade20k'?" in outcome.err
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("", "no words are given"),
-        ("cat; kitty, cat", "names stand in more than one category"),
-        ("ca\x07t", "names hold line ends, control or invisible characters"),
+        ("", "the vocabulary contains no class names"),
+        ("cat; kitty, cat", "names belong to more than one category"),
+        ("ca\x07t", "names contain line breaks, control or invisible characters"),
         ("missing.txt", "missing.txt"),
     ],
 )
@@ -237,7 +237,7 @@ def test_debug_shows_where_an_error_comes_from(ovrcoat, folder: Path):
     outcome = ovrcoat("segment", "photo.jpg", "--vocabulary", "", "--debug")
     assert outcome.status == 2
     assert "Traceback (most recent call last)" in outcome.err
-    assert outcome.err.splitlines()[-1].startswith("error: no words are given")
+    assert outcome.err.splitlines()[-1].startswith("error: the vocabulary contains no class names")
 
 
 class Hostile:

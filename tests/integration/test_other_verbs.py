@@ -64,7 +64,7 @@ def test_the_json_of_a_vocabulary_is_a_vocabulary_file(ovrcoat, tmp_path: Path):
 def test_a_vocabulary_with_errors_is_shown_and_refused(ovrcoat):
     outcome = ovrcoat("vocabularies", "cat; dog, cat")
     assert outcome.status == 2
-    assert "error: names stand in more than one category" in outcome.err
+    assert "error: names belong to more than one category" in outcome.err
     assert "dog" in outcome.out
 
 

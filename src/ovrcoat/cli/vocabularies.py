@@ -1,4 +1,4 @@
-"""`ovrcoat vocabularies`: the presets, or the categories of one vocabulary."""
+"""`ovrcoat vocabularies`: list the presets, or show the categories of one vocabulary."""
 
 from typing import Annotated
 
@@ -14,20 +14,23 @@ def vocabularies(name: str | None = None, /, *, json: Annotated[bool, Parameter(
     Parameters
     ----------
     name
-        A preset, a vocabulary file, or words as for `segment --vocabulary`: shows how they are understood.
+        A preset, a vocabulary file, or class names as for `segment --vocabulary`. The categories are shown
+        as they are understood.
     json
-        Print one JSON document; saved as a .json file, that of a single vocabulary can be edited and used.
+        Print one JSON document. That of a single vocabulary can be saved as a .json file, edited and used.
     """
     return _list(json=json) if name is None else _show(name, json=json)
 
 
-def report_problems(vocabulary: Vocabulary) -> bool:
-    """Say on stderr what `lint` finds; returns whether the vocabulary can be used."""
-    problems = vocabulary.lint()
-    for problem in problems:
-        print_line = print_error if problem.level == "error" else print_note
-        print_line(problem.message if problem.level == "error" else f"warning: {problem.message}")
-    return all(problem.level != "error" for problem in problems)
+def report_issues(vocabulary: Vocabulary) -> bool:
+    """Print the issues of a vocabulary to stderr. Return whether it can be used."""
+    issues = vocabulary.lint()
+    for issue in issues:
+        if issue.severity == "error":
+            print_error(str(issue))
+        else:
+            print_note(f"{issue.severity}: {issue}")
+    return all(issue.severity != "error" for issue in issues)
 
 
 def _list(*, json: bool) -> int:
@@ -53,7 +56,7 @@ def _list(*, json: bool) -> int:
 
 def _show(name: str, *, json: bool) -> int:
     vocabulary = Vocabulary.read(name)
-    usable = report_problems(vocabulary)
+    usable = report_issues(vocabulary)
     if json:
         print_json(vocabulary.to_dict())
     else:
@@ -64,6 +67,6 @@ def _show(name: str, *, json: bool) -> int:
 
 
 def _row(category: Category) -> tuple[str, str, str, str]:
-    guess = " (by default)" if category.thing_from == "default" else ""
+    source = " (by default)" if category.thing_from == "default" else ""
     kind = "thing" if category.is_thing else "stuff"
-    return str(category.id), category.name, kind + guess, ", ".join(category.names[1:])
+    return str(category.id), category.name, kind + source, ", ".join(category.names[1:])

@@ -1,7 +1,7 @@
-"""Presets: the category lists of the published evaluation protocol, and what they know of a word.
+"""Presets: the vocabularies of the published evaluation protocol.
 
 Names and their order are those of the released FC-CLIP code (Apache License 2.0); the files in `presets/`
-carry the notice. Repeats inside a category are kept as published.
+carry the notice. Repeated names inside a category are kept as published.
 """
 
 import difflib
@@ -28,24 +28,24 @@ PRESETS = (
     "pascal-context-459",
     "coco-stuff",
 )
-# Who is asked whether a word is a thing or stuff, in this order: all lists that say it themselves.
+# Presets that specify thing or stuff themselves, in the order in which they are searched for a name.
 THING_ORDER = ("coco", "ade20k", "cityscapes", "mapillary", "coco-stuff", "lvis")
 
 
 def list_presets() -> tuple[str, ...]:
-    """Give the names that `Vocabulary.named` takes."""
+    """Return the names of all presets, as accepted by `Vocabulary.named`."""
     return PRESETS
 
 
 def closest_preset(name: str) -> str | None:
-    """Give the preset that `name` probably means, if any."""
+    """Return the preset with the most similar name, or None if no name is similar."""
     found = difflib.get_close_matches(name.strip().lower(), PRESETS, n=1, cutoff=0.75)
     return found[0] if found else None
 
 
 @cache
 def preset_categories(name: str) -> tuple[Category, ...]:
-    """Give the categories of a preset, as published.
+    """Return the categories of a preset, as published.
 
     Raises:
         VocabularyError: there is no such preset.
@@ -53,20 +53,20 @@ def preset_categories(name: str) -> tuple[Category, ...]:
     if name not in PRESETS:
         close = closest_preset(name)
         hint = f"Did you mean {close!r}? " if close else ""
-        raise VocabularyError(f"unknown preset {name!r}. {hint}There are: {', '.join(PRESETS)}")
+        raise VocabularyError(f"unknown preset {name!r}. {hint}Presets: {', '.join(PRESETS)}")
     return complete(_preset_entries(name))
 
 
 def is_published(categories: Sequence[Category]) -> bool:
-    """Tell whether these are the names of a preset, also if read from a published file with other ids."""
+    """Return whether the names are those of a preset. Ids may differ, as in published files."""
     return tuple(tuple(dict.fromkeys(category.names)) for category in categories) in _published_names()
 
 
 def complete(entries: Sequence[Entry]) -> tuple[Category, ...]:
-    """Turn entries into categories: number them if they have no ids, and decide things and stuff.
+    """Turn entries into categories: add missing ids, and thing or stuff where it is not specified.
 
     Raises:
-        VocabularyError: some entries have an id and some have none.
+        VocabularyError: some entries have an id and others have none.
     """
     with_id = sum(entry.id is not None for entry in entries)
     if with_id not in (0, len(entries)):
@@ -77,9 +77,10 @@ def complete(entries: Sequence[Entry]) -> tuple[Category, ...]:
 
 
 def look_up(names: Sequence[str]) -> tuple[bool, ThingSource]:
-    """Ask the presets whether these names are a thing; the first name that one of them knows decides.
+    """Look up in the presets whether a category with these names is a thing.
 
-    Case and a plural "s" do not matter here. What no preset knows is a thing.
+    The first name that a preset contains decides. Upper case and a plural "s" are ignored. A category whose
+    names no preset contains is a thing.
     """
     known = _things()
     for name in names:
@@ -89,7 +90,7 @@ def look_up(names: Sequence[str]) -> tuple[bool, ThingSource]:
 
 
 def match_key(name: str) -> str:
-    """Give the form in which names are compared loosely: lower case, plain blanks, without a plural "s"."""
+    """Return a name in lower case, with single spaces and without a plural "s", for loose comparison."""
     key = " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
     return key[:-1] if key.endswith("s") and not key.endswith("ss") else key
 

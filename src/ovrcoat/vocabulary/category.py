@@ -1,4 +1,4 @@
-"""One entry of a vocabulary."""
+"""Category: one entry of a vocabulary."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,18 +11,22 @@ ThingSource = Literal["given", "preset", "default"]
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """What a segment can be called.
+    """One entry of a vocabulary.
 
-    `names` are synonyms; the first is the one shown. `is_thing`: countable, every object is its own segment;
-    otherwise stuff, which merges. `thing_from` says where that comes from: the list itself ("given"), a
-    preset that knows the word ("preset"), or nobody ("default": thing).
-
-    `id` is the number written to files: for presets the data set's own (COCO 1..200 with gaps, Cityscapes
-    7..33; ADE20K and the Pascal-Context lists start at 0, which is fine: only SEGMENT id 0 means void), for
-    users' lists 1..K unless their file gives ids. Ids of hidden categories reach no file.
+    Attributes:
+        names: synonyms; the first one is shown in results.
+        is_thing: True for countable objects, each of which is a segment of its own. False for stuff, such as
+            sky, whose regions are merged into one segment.
+        id: written to result files. Presets have the ids of their dataset (COCO 1..200 with gaps, Cityscapes
+            7..33). ADE20K and the Pascal-Context lists start at 0, which is allowed: only segment id 0 means
+            void. Other vocabularies have 1..K unless their file gives ids. Ids of background classes are
+            never written.
+        color: RGB, 0..255, for drawing; None: chosen automatically.
+        thing_from: source of `is_thing`: the vocabulary itself ("given"), a preset that contains one of the
+            names ("preset"), or nothing ("default", which is a thing).
 
     Raises:
-        VocabularyError: there is no name.
+        VocabularyError: `names` is empty.
     """
 
     names: tuple[str, ...]
@@ -37,5 +41,5 @@ class Category:
 
     @property
     def name(self) -> str:
-        """The name that is shown."""
+        """The name that is shown in results."""
         return self.names[0]

@@ -1,7 +1,7 @@
-"""The text syntax `"cat, kitty; sofa, couch; wall#stuff; dog#thing"`: text in, entries out.
+"""Parser of the text syntax `"cat, kitty; sofa, couch; wall#stuff; dog#thing"`.
 
-Categories are split at ";" or line ends, names at ",". An `Entry` is what was written and nothing more; thing
-or stuff and the ids are completed in `catalog.py`.
+Semicolons and line breaks separate categories, commas separate names. An `Entry` holds what was written and
+nothing else; `catalog.py` adds ids and thing or stuff.
 """
 
 import re
@@ -13,7 +13,7 @@ from ovrcoat.vocabulary.category import Color
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A category as somebody wrote it; None is what was left open."""
+    """A category as written by its author. None: not specified."""
 
     names: tuple[str, ...]
     is_thing: bool | None = None
@@ -22,12 +22,12 @@ class Entry:
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """Names between commas, without blanks at their ends; empty ones are left out."""
+    """Split at commas, strip whitespace and drop empty names."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def parse_entry(text: str, *, id: int | None = None) -> Entry:
-    """Read one category: names split at commas, perhaps "#thing" or "#stuff" at the end.
+    """Parse one category: names separated by commas, optionally followed by "#thing" or "#stuff".
 
     Raises:
         VocabularyError: there is no name, or "#" is followed by something else.
@@ -36,17 +36,17 @@ def parse_entry(text: str, *, id: int | None = None) -> Entry:
     kind = kind.strip().lower()
     if mark and kind not in ("thing", "stuff"):
         raise VocabularyError(
-            f"{text.strip()!r}: '#' is followed by {kind!r}, but only #thing or #stuff may end a category. "
-            "A name that holds '#' can be given in a .json file"
+            f"{text.strip()!r}: '#' is followed by {kind!r}, expected #thing or #stuff at the end of a "
+            "category. To use a name that contains '#', write the vocabulary as a .json file"
         )
     names = split_names(before)
     if not names:
-        raise VocabularyError(f"{text.strip()!r} holds no name; write for example 'cat, kitty#thing'")
+        raise VocabularyError(f"{text.strip()!r} contains no name; write for example 'cat, kitty#thing'")
     return Entry(names, is_thing=kind == "thing" if mark else None, id=id)
 
 
 def parse_entries(text: str) -> tuple[Entry, ...]:
-    """Read a whole text; blank categories (as after a last ";") are left out.
+    """Parse a whole text. Blank categories, for example after a trailing semicolon, are skipped.
 
     Raises:
         VocabularyError: see `parse_entry`.

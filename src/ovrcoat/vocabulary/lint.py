@@ -1,49 +1,48 @@
-"""What is wrong or doubtful about a list of words, in messages that say what to do."""
+"""Checks of a vocabulary. Errors make it unusable; warnings point at probable mistakes."""
 
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
+from ovrcoat.issues import MAX_EXAMPLES, Issue, Severity
 from ovrcoat.vocabulary.catalog import closest_preset, is_published
 from ovrcoat.vocabulary.category import Category
 from ovrcoat.vocabulary.records import MAX_CATEGORIES
 
-TextLength = Callable[[str], tuple[int, int]]  # text -> tokens that it takes, the most that fit
+TextLength = Callable[[str], tuple[int, int]]  # text -> its number of tokens, the largest number allowed
 
-UNSEEN_KINDS = {
-    "Cc",
-    "Cf",
-    "Cs",
-    "Zl",
-    "Zp",
-}  # Unicode: control, format, lone surrogate, line and paragraph ends
-JOINERS = {"\u200c", "\u200d"}  # format characters that belong to words (Persian, emoji)
-PUNCTUATION_KINDS = {"Sm", "Sc", "Sk"}  # besides all P (punctuation) and Z (blanks); So is left out: emoji
+# Unicode categories: control, format, lone surrogate, line separator, paragraph separator.
+INVISIBLE_KINDS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+JOINERS = {"\u200c", "\u200d"}  # format characters that are part of words (Persian) and emoji
+# In addition to all P (punctuation) and Z (separators). So (other symbols) is left out: it includes emoji.
+PUNCTUATION_KINDS = {"Sm", "Sc", "Sk"}
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One finding: an error forbids use, a warning says that something else was probably meant."""
-
-    level: Literal["error", "warning"]
-    message: str
-
-
-def find_problems(
+def find_issues(
     categories: Sequence[Category],
     background: Sequence[Category],
     *,
     repeats: Sequence[str],
     text_length: TextLength | None,
-) -> tuple[Problem, ...]:
-    """Check a whole vocabulary; `repeats` are the names that were dropped inside their category."""
+) -> tuple[Issue, ...]:
+    """Check a vocabulary.
+
+    Args:
+        categories: the categories.
+        background: the background classes.
+        repeats: names that were dropped because their category already had them.
+        text_length: returns the number of tokens of a name and the largest number allowed. None: lengths are
+            not checked.
+
+    Returns:
+        Errors and warnings. Each kind occurs at most once, with examples.
+    """
     if not categories:
         message = (
-            "no words are given; write for example 'cat, kitty; wall#stuff', or a preset's name like 'coco'"
+            "the vocabulary contains no class names; write for example 'cat, kitty; wall#stuff', or the name "
+            "of a preset such as 'coco'"
         )
-        return (Problem("error", message),)
+        return (_issue("vocabulary-empty", message),)
     every = (*categories, *background)
     names = list(dict.fromkeys(name for category in every for name in category.names))
     return (
@@ -57,28 +56,31 @@ def find_problems(
     )
 
 
-def _check_size(every: Sequence[Category]) -> Iterator[Problem]:
+def _check_size(every: Sequence[Category]) -> Iterator[Issue]:
     if len(every) > MAX_CATEGORIES:
-        yield Problem(
-            "error",
-            f"{len(every):,} categories are too many, {MAX_CATEGORIES:,} are allowed; split the list",
+        yield _issue(
+            "vocabulary-too-large",
+            f"{len(every):,} categories are too many, {MAX_CATEGORIES:,} are allowed; split the vocabulary",
         )
 
 
-def _check_characters(names: Sequence[str]) -> Iterator[Problem]:
+def _check_characters(names: Sequence[str]) -> Iterator[Issue]:
     if blank := [name for name in names if not name.strip()]:
-        yield Problem("error", f"a name holds nothing but blanks: {_show(blank)}; remove it")
-    if unseen := [name for name in names if any(map(_is_unseen, name))]:
-        message = (
-            f"names hold line ends, control or invisible characters: {_show(unseen)}; remove those characters"
+        yield _issue("name-blank", "names are blank; remove them", examples=blank)
+    if invisible := [name for name in names if any(map(_is_invisible, name))]:
+        yield _issue(
+            "name-invisible-characters",
+            "names contain line breaks, control or invisible characters; remove those characters",
+            examples=invisible,
         )
-        yield Problem("error", message)
     if signs := [name for name in names if name.strip() and all(map(_is_punctuation, name))]:
-        yield Problem("error", f"names are nothing but punctuation: {_show(signs)}; write words")
+        yield _issue(
+            "name-punctuation", "names consist of nothing but punctuation; write class names", examples=signs
+        )
 
 
-def _check_shared(categories: Sequence[Category], background: Sequence[Category]) -> Iterator[Problem]:
-    """A name in two categories: chance would choose. Published lists do it and are left alone."""
+def _check_shared(categories: Sequence[Category], background: Sequence[Category]) -> Iterator[Issue]:
+    """Find names that belong to several categories. Presets, which have some as published, are exempt."""
     owners: defaultdict[str, dict[int, str]] = defaultdict(dict)
     first = len(categories) if is_published(categories) else 0
     for position, category in enumerate((*categories, *background)):
@@ -86,62 +88,77 @@ def _check_shared(categories: Sequence[Category], background: Sequence[Category]
             owners[name.casefold()][position] = name
     shared = [found[min(found)] for found in owners.values() if len(found) > 1 and max(found) >= first]
     if shared:
-        message = (
-            f"names stand in more than one category (hidden ones count): {_show(shared)}; keep each in one"
+        yield _issue(
+            "name-in-several-categories",
+            "names belong to more than one category (background classes included); keep each name in one",
+            examples=shared,
         )
-        yield Problem("error", message)
 
 
-def _check_ids(categories: Sequence[Category]) -> Iterator[Problem]:
+def _check_ids(categories: Sequence[Category]) -> Iterator[Issue]:
     ids = [category.id for category in categories]
     if len(set(ids)) < len(ids):
-        twice = sorted({id for id in ids if ids.count(id) > 1})
-        yield Problem("error", f"categories have the same id: {_show(twice)}; give each its own")
-
-
-def _check_length(names: Sequence[str], text_length: TextLength) -> Iterator[Problem]:
-    for name in names:
-        tokens, limit = text_length(name)
-        if tokens > limit:
-            message = (
-                f"{_shorten(name)} takes {tokens} tokens, the model's text tower takes {limit}; shorten it"
-            )
-            yield Problem("error", message)
-
-
-def _check_repeats(repeats: Sequence[str]) -> Iterator[Problem]:
-    if repeats:
-        yield Problem(
-            "warning", f"names are given twice in their category: {_show(repeats)}; the repeats were dropped"
+        repeated = sorted({id for id in ids if ids.count(id) > 1})
+        yield _issue(
+            "category-id-repeated",
+            "categories have the same id; give each category its own id",
+            examples=repeated,
         )
 
 
-def _check_intention(categories: Sequence[Category]) -> Iterator[Problem]:
-    """One lonely category is often something else that was written differently."""
+def _check_length(names: Sequence[str], text_length: TextLength) -> Iterator[Issue]:
+    lengths = {name: text_length(name) for name in names}
+    if too_long := [name for name, (tokens, limit) in lengths.items() if tokens > limit]:
+        _, limit = lengths[too_long[0]]
+        message = f"names are too long: the model's text tower takes {limit} tokens; shorten them"
+        examples = [f"{_shorten(name)} has {lengths[name][0]} tokens" for name in too_long[:MAX_EXAMPLES]]
+        yield Issue("error", "name-too-long", message, examples=examples, count=len(too_long))
+
+
+def _check_repeats(repeats: Sequence[str]) -> Iterator[Issue]:
+    if repeats:
+        yield _issue(
+            "name-repeated",
+            "names are given twice in their category; the repetitions were dropped",
+            examples=repeats,
+            severity="warning",
+        )
+
+
+def _check_intention(categories: Sequence[Category]) -> Iterator[Issue]:
+    """A vocabulary of one category often has a typing mistake."""
     if len(categories) > 1:
         return
     names = categories[0].names
     if len(names) > 1:
-        message = f"this is ONE category with {len(names)} names; did you mean {'; '.join(names[:5])!r}? "
-        yield Problem("warning", message + "Commas separate synonyms, semicolons separate categories")
+        message = (
+            f"this is ONE category with {len(names)} names; did you mean {'; '.join(names[:5])!r}? "
+            "Commas separate synonyms, semicolons separate categories"
+        )
+        yield _issue("single-category", message, severity="warning")
     elif close := closest_preset(names[0]):
-        yield Problem("warning", f"{names[0]!r} is taken as a word; did you mean the preset {close!r}?")
+        message = f"{names[0]!r} is used as a class name; did you mean the preset {close!r}?"
+        yield _issue("preset-misspelled", message, severity="warning")
 
 
-def _is_unseen(character: str) -> bool:
-    return unicodedata.category(character) in UNSEEN_KINDS and character not in JOINERS
+def _issue(
+    code: str, message: str, *, examples: Sequence[str | int] = (), severity: Severity = "error"
+) -> Issue:
+    """Return an issue whose first examples are quoted."""
+    return Issue(severity, code, message, examples=_quoted(examples), count=max(1, len(examples)))
+
+
+def _quoted(items: Iterable[str | int]) -> list[str]:
+    return [_shorten(item) for item in list(items)[:MAX_EXAMPLES]]
+
+
+def _is_invisible(character: str) -> bool:
+    return unicodedata.category(character) in INVISIBLE_KINDS and character not in JOINERS
 
 
 def _is_punctuation(character: str) -> bool:
     kind = unicodedata.category(character)
     return kind[0] in "PZ" or kind in PUNCTUATION_KINDS
-
-
-def _show(items: Iterable[str | int]) -> str:
-    """Give the first five, so that a list with a thousand faults stays readable."""
-    found = list(items)
-    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    return ", ".join(map(_shorten, found[:5])) + more
 
 
 def _shorten(item: str | int) -> str:

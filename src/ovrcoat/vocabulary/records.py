@@ -1,8 +1,9 @@
-"""The JSON form of a vocabulary, checked by pydantic: users' files, presets and checkpoints all have it.
+"""The JSON format of vocabularies in users' files, presets and checkpoints, validated by pydantic.
 
-    {"name": "pets", "categories": [{"name": "cat", "synonyms": ["kitty"], "isthing": true}], "background": []}
+    {"name": "pets", "background": [],
+     "categories": [{"name": "cat", "synonyms": ["kitty"], "isthing": true}]}
 
-Category lists of COCO panoptic files have the same keys.
+The category lists of COCO panoptic files have the same keys.
 """
 
 from collections.abc import Sequence
@@ -14,11 +15,10 @@ from ovrcoat.errors import VocabularyError
 from ovrcoat.vocabulary.category import Category, ThingSource
 from ovrcoat.vocabulary.entries import Entry, parse_entry, split_names
 
-MAX_CATEGORIES = (
-    5_000  # four times LVIS, the longest list in use; each name is read by the text tower 14 times
-)
+# Four times LVIS, the longest vocabulary in use. The text tower encodes each name 14 times.
+MAX_CATEGORIES = 5_000
 MAX_NAMES = 1_000  # of one category; the longest published list of synonyms has 74
-MAX_NAME_LENGTH = 1_000  # characters; no text tower takes so many
+MAX_NAME_LENGTH = 1_000  # characters; more than any text tower accepts
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -26,7 +26,7 @@ Id = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class CategoryRecord(BaseModel):
-    """A category in a file; None is what its author left open."""
+    """A category in a file. None: not specified by its author."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
@@ -37,43 +37,43 @@ class CategoryRecord(BaseModel):
     id: Id | None = None
 
     def color_tuple(self) -> tuple[int, int, int] | None:
-        """The colour as the rest of the package wants it."""
+        """Return the color as a tuple."""
         return None if self.color is None else (self.color[0], self.color[1], self.color[2])
 
     def to_entry(self) -> Entry:
-        """Split the name at commas, as in the text syntax: ADE20K's own files list synonyms that way.
+        """Convert to an entry. Names are split at commas, because ADE20K's files list synonyms this way.
 
         Raises:
             VocabularyError: all names are blank.
         """
         names = tuple(part for name in (self.name, *self.synonyms) for part in split_names(name))
         if not names:
-            raise VocabularyError(f"a category is named {self.name!r}, which holds no name")
+            raise VocabularyError(f"a category has the name {self.name!r}, which is blank; give it a name")
         is_thing = None if self.isthing is None else bool(self.isthing)
         return Entry(names, is_thing=is_thing, id=self.id, color=self.color_tuple())
 
 
 class ForeignCategoryRecord(CategoryRecord):
-    """A category below the key "categories", where COCO's files keep further keys (supercategory, ...)."""
+    """A category under the key "categories", where COCO's files have further keys (supercategory, ...)."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 class SavedCategoryRecord(CategoryRecord):
-    """A category as `Vocabulary.to_dict` writes it: nothing is left open."""
+    """A category as written by `Vocabulary.to_dict`: everything is specified."""
 
     isthing: bool
     id: Id
     thing_from: ThingSource
 
     def to_category(self) -> Category:
-        """Names stay exactly as saved."""
+        """Convert to a category. Names are not changed."""
         names = (self.name, *self.synonyms)
         return Category(names, self.isthing, self.id, color=self.color_tuple(), thing_from=self.thing_from)
 
 
 def _form(item: object) -> str:
-    """Choose what an item of a list is checked as, so that a message speaks of one form only."""
+    """Choose the format that a list item is validated against, so that messages mention only one format."""
     return "text" if isinstance(item, str) else "object"
 
 
@@ -84,7 +84,7 @@ ForeignItem = Annotated[Text | Annotated[ForeignCategoryRecord, Tag("object")], 
 
 
 class ListRecord(BaseModel):
-    """A file that is a plain list: each item is a category in the text syntax, or an object."""
+    """A file that is a list. Each item is a category in the text syntax or an object."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -92,7 +92,7 @@ class ListRecord(BaseModel):
 
 
 class FileRecord(BaseModel):
-    """A file that is an object with the key "categories", as COCO panoptic files are, among other keys."""
+    """A file that is an object with the key "categories" and perhaps others, such as a COCO panoptic file."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
@@ -101,13 +101,13 @@ class FileRecord(BaseModel):
 
 
 class SavedRecord(BaseModel):
-    """What `Vocabulary.to_dict` writes."""
+    """A vocabulary as written by `Vocabulary.to_dict`."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
     name: Annotated[str, Field(max_length=MAX_NAME_LENGTH)] | None
     categories: Annotated[list[SavedCategoryRecord], Field(max_length=MAX_CATEGORIES)]
-    # "hidden" in checkpoints written before 2026-12, the embedded model among them
+    # "hidden" in checkpoints written before 2026-12, including the embedded model
     background: Annotated[
         list[SavedCategoryRecord],
         Field(max_length=MAX_CATEGORIES, validation_alias=AliasChoices("background", "hidden")),
@@ -118,10 +118,10 @@ Record = TypeVar("Record", bound=BaseModel)
 
 
 def read_entries(data: object, *, origin: str) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
-    """Turn the content of a JSON or YAML file into (categories, hidden categories).
+    """Convert the content of a JSON or YAML file into categories and background classes.
 
     Raises:
-        VocabularyError: its form is wrong; the message names `origin` and the place in it.
+        VocabularyError: the content is malformed. The message names `origin` and the location in it.
     """
     try:
         if isinstance(data, list):
@@ -133,19 +133,19 @@ def read_entries(data: object, *, origin: str) -> tuple[tuple[Entry, ...], tuple
 
 
 def read_saved(data: object) -> SavedRecord:
-    """Check what `Vocabulary.to_dict` wrote, perhaps by a stranger's hand.
+    """Validate the output of `Vocabulary.to_dict`. Safe for untrusted data.
 
     Raises:
-        VocabularyError: something is missing, too much, of a wrong type or too large.
+        VocabularyError: a key is missing or unknown, or a value has the wrong type or is too large.
     """
     try:
         return _validate(SavedRecord, data)
     except VocabularyError as error:
-        raise VocabularyError(f"this is no saved vocabulary: {error}") from error
+        raise VocabularyError(f"this is not a saved vocabulary: {error}") from error
 
 
 def write_category(category: Category) -> dict[str, Any]:
-    """Give the JSON form of one category."""
+    """Return the JSON form of one category."""
     return {
         "name": category.name,
         "synonyms": list(category.names[1:]),
@@ -168,6 +168,6 @@ def _validate(model: type[Record], data: object) -> Record:
         shown = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'top'}: {item['msg']}" for item in found[:3])
         more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
         raise VocabularyError(
-            f'{shown}{more}. Expected a list of words or of objects such as {{"name": "cat", '
+            f'{shown}{more}. Expected a list of class names or of objects such as {{"name": "cat", '
             '"synonyms": ["kitty"], "isthing": true, "color": [255, 0, 0], "id": 1}'
         ) from error

@@ -1,26 +1,33 @@
-"""The words that an image is asked for, as one value: from text, lists, files and presets to categories."""
+"""Vocabulary: the categories to find in an image, from text, lists, files and presets."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, overload
 
 from ovrcoat.errors import VocabularyError
-from ovrcoat.vocabulary.background import SHORT, default_pool, negatives
+from ovrcoat.issues import Issue
+from ovrcoat.vocabulary.background import SHORT_VOCABULARY, default_pool, select_background
 from ovrcoat.vocabulary.catalog import complete, is_published, list_presets, preset_categories
 from ovrcoat.vocabulary.category import Category
 from ovrcoat.vocabulary.entries import Entry, parse_entries, parse_entry
-from ovrcoat.vocabulary.lint import Problem, TextLength, find_problems
+from ovrcoat.vocabulary.lint import TextLength, find_issues
 from ovrcoat.vocabulary.loading import SIZE_LIMITS, read_file
 from ovrcoat.vocabulary.records import read_saved, write_category
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Categories to be named, and hidden ones that only compete and are reported as void.
+    """Categories to find in an image, and background classes that compete with them.
 
-    `name` is that of the preset or the stem of the file. `repeats` are names that were dropped because their
-    category already had them; `lint` tells them.
+    Pixels that are assigned to a background class are reported as void.
+
+    Attributes:
+        categories: the categories.
+        background: the background classes.
+        name: name of the preset, or stem of the file name; None for other vocabularies.
+        repeats: names that were dropped because their category already had them. `lint` reports them.
     """
 
     categories: tuple[Category, ...]
@@ -30,31 +37,37 @@ class Vocabulary:
 
     @classmethod
     def of(cls, *texts: str) -> "Vocabulary":
-        """Take one string per category: `Vocabulary.of("cat, kitty", "sofa", "wall#stuff")`.
+        """Create a vocabulary from one string per category.
+
+        Example:
+            `Vocabulary.of("cat, kitty", "sofa", "wall#stuff")`
 
         Raises:
-            VocabularyError: a string holds no name or several categories.
+            VocabularyError: a string contains no name or several categories.
         """
         for text in texts:
             if ";" in text or "\n" in text.strip():
                 raise VocabularyError(
-                    f"{text!r} holds several categories, but in a list each string is one; "
+                    f"{text!r} contains several categories, but each string of a list must be one category; "
                     "split it, or use Vocabulary.parse"
                 )
         return _assemble(tuple(parse_entry(text) for text in texts))
 
     @classmethod
     def parse(cls, text: str) -> "Vocabulary":
-        """Read the text syntax: `Vocabulary.parse("cat, kitty; sofa, couch; wall#stuff; dog#thing")`.
+        """Create a vocabulary from text: semicolons separate categories, commas separate synonyms.
+
+        Example:
+            `Vocabulary.parse("cat, kitty; sofa, couch; wall#stuff; dog#thing")`
 
         Raises:
-            VocabularyError: a category has a mark but no name, or a mark other than #thing and #stuff.
+            VocabularyError: a category has no name before "#", or something else than #thing or #stuff.
         """
         return _assemble(parse_entries(text))
 
     @classmethod
     def named(cls, name: str) -> "Vocabulary":
-        """Give a preset, exactly as published; `list_presets()` tells which there are.
+        """Return a preset, exactly as published. `list_presets()` returns the names of all presets.
 
         Raises:
             VocabularyError: there is no such preset.
@@ -64,10 +77,10 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | Path) -> "Vocabulary":
-        """Read a .txt, .json, .yaml or .yml file (forms: docs/vocabulary.md).
+        """Read a .txt, .json, .yaml or .yml file. docs/vocabulary.md describes the formats.
 
         Raises:
-            VocabularyError: the file cannot be read or its form is wrong.
+            VocabularyError: the file cannot be read or is malformed.
         """
         path = Path(path)
         entries, background = read_file(path)
@@ -76,27 +89,44 @@ class Vocabulary:
         except VocabularyError as error:
             raise VocabularyError(f"{path}: {error}") from error
 
+    @overload
+    @classmethod
+    def read(cls, source: "Vocabulary") -> "Vocabulary": ...
+    @overload
+    @classmethod
+    def read(cls, source: "VocabularyInput") -> "Vocabulary": ...
     @classmethod
     def read(cls, source: object) -> "Vocabulary":
-        """Take whatever a user has: a Vocabulary, a path, a list of strings, or a string.
+        """Create a vocabulary from any `VocabularyInput`.
 
-        A string is a file if it ends like one (.txt .json .yaml .yml), else a preset if it is the name of
-        one, else words. So "coco" is the preset; the word alone is `Vocabulary.of("coco")`.
+        Args:
+            source: one of:
+
+                - a `Vocabulary`, which is returned as it is,
+                - a path (`load`),
+                - a list or tuple of strings, one per category (`of`),
+                - a string: a file if it ends in .txt, .json, .yaml or .yml; otherwise a preset if it is the
+                  name of one; otherwise text (`parse`). "coco" is the preset; for a category of that name
+                  use `Vocabulary.of("coco")`.
 
         Raises:
-            VocabularyError: see `load`, `of`, `parse`; or `source` is something else.
+            VocabularyError: see `load`, `of` and `parse`; or `source` has another type.
         """
+        return cls._read(source)
+
+    @classmethod
+    def _read(cls, source: object) -> "Vocabulary":
         if isinstance(source, Vocabulary):
             return source
-        if isinstance(source, Path):
-            return cls.load(source)
+        if isinstance(source, PathLike):
+            return cls.load(Path(source))
         if isinstance(source, str):
             return cls._read_text(source)
         if isinstance(source, list | tuple) and all(isinstance(item, str) for item in source):
             return cls.of(*source)
         raise VocabularyError(
-            "a vocabulary is a Vocabulary, a text such as 'cat, kitty; sofa', a preset's name, the path of a "
-            f"file or a list of strings; this is {type(source).__name__}: {str(source)[:60]!r}"
+            f"the vocabulary is of type {type(source).__name__} ({str(source)[:60]!r}), expected text such "
+            "as 'cat, kitty; sofa', the name of a preset, the path of a file, a list of strings, or a Vocabulary"
         )
 
     @classmethod
@@ -109,10 +139,10 @@ class Vocabulary:
 
     @classmethod
     def from_dict(cls, data: object) -> "Vocabulary":
-        """Read what `to_dict` wrote; safe for data from strangers.
+        """Create a vocabulary from the output of `to_dict`. Safe for untrusted data.
 
         Raises:
-            VocabularyError: something is missing, unknown, of a wrong type or too large.
+            VocabularyError: a key is missing or unknown, or a value has the wrong type or is too large.
         """
         saved = read_saved(data)
         categories = tuple(record.to_category() for record in saved.categories)
@@ -121,7 +151,7 @@ class Vocabulary:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Give a form that JSON can hold; as a .json file it is also one that `load` reads."""
+        """Return a JSON-serializable form. `load` can read it from a .json file."""
         return {
             "name": self.name,
             "categories": [write_category(category) for category in self.categories],
@@ -130,17 +160,20 @@ class Vocabulary:
 
     @property
     def all_categories(self) -> tuple[Category, ...]:
-        """Everything that takes part in the softmaxes: the asked categories, then the hidden ones."""
+        """All classes that take part in the softmaxes: the categories, then the background classes."""
         return self.categories + self.background
 
     def __len__(self) -> int:
         return len(self.categories)
 
     def seen_in(self, training: "Vocabulary | Collection[str]") -> tuple[bool, ...]:
-        """Tell for each of `all_categories` whether training knew it, by the rule of the published protocol.
+        """Return for each of `all_categories` whether it was seen in training.
 
-        Seen means: at least one name is, character by character, a name of a training category. No trimming,
-        no lower case, no plurals: the published numbers are made with this rule.
+        A category is seen if at least one of its names equals a name of a training category exactly, without
+        stripping, lower-casing or plurals. This is the rule of the published protocol.
+
+        Args:
+            training: the training vocabulary, or the names of its categories.
         """
         if isinstance(training, Vocabulary):
             known = {name for category in training.categories for name in category.names}
@@ -148,57 +181,76 @@ class Vocabulary:
             known = set(training)
         return tuple(not known.isdisjoint(category.names) for category in self.all_categories)
 
+    @overload
+    def with_background(self, background: Literal["auto", "on", "none"] = ...) -> "Vocabulary": ...
+    @overload
+    def with_background(self, background: "VocabularyInput") -> "Vocabulary": ...
     def with_background(self, background: object = "auto") -> "Vocabulary":
-        """Choose the background classes (why: background.py).
+        """Return this vocabulary with other background classes (`background.py` explains their purpose).
 
-        "auto": COCO's and ADE20K's categories if this list is short and no preset, unless it already has
-        background classes; "on": those categories in any case; "none": no background classes; anything else: whatever
-        `read` takes. Of presets everything that rivals the own words is left out; own words are taken as they
-        are.
+        Args:
+            background: one of:
+
+                - "auto": the categories of COCO and ADE20K if this vocabulary is short and not a preset. A
+                  vocabulary that already has background classes keeps them.
+                - "on": the categories of COCO and ADE20K in any case.
+                - "none": no background classes.
+                - Any other `VocabularyInput`: these classes. Of a preset, the categories that compete with
+                  this vocabulary are left out; other vocabularies are used without changes.
 
         Raises:
-            VocabularyError: see `read`; or `background` holds no words.
+            VocabularyError: see `read`; or `background` contains no class names.
         """
+        if background is None:
+            return self
         if background == "none":
             return replace(self, background=())
-        if background == "auto" and (self.background or len(self) >= SHORT or is_published(self.categories)):
+        if background == "auto" and (
+            self.background or len(self) >= SHORT_VOCABULARY or is_published(self.categories)
+        ):
             return self
         if background in ("auto", "on"):
-            return replace(self, background=negatives(self.categories, pool=default_pool()))
-        words = Vocabulary.read(background).categories
-        if not words:
-            raise VocabularyError("the background holds no words; for no background at all give 'none'")
-        background = negatives(self.categories, pool=words) if is_published(words) else words
-        return replace(self, background=background)
+            return replace(self, background=select_background(self.categories, pool=default_pool()))
+        chosen = Vocabulary._read(background).categories
+        if not chosen:
+            raise VocabularyError("the background contains no class names; for no background use 'none'")
+        if is_published(chosen):
+            chosen = select_background(self.categories, pool=chosen)
+        return replace(self, background=chosen)
 
-    def lint(self, text_length: TextLength | None = None) -> tuple[Problem, ...]:
-        """Find what is wrong or doubtful.
+    def lint(self, text_length: TextLength | None = None) -> tuple[Issue, ...]:
+        """Return errors, which make the vocabulary unusable, and warnings about probable mistakes.
 
-        `text_length` tells the tokens that a NAME takes and the most that the text tower takes; without it
-        lengths are not checked. Whoever passes it leaves room for the prompt around the name.
+        Args:
+            text_length: returns the number of tokens of a name and the largest number that leaves room for
+                the prompt template. None: lengths are not checked.
         """
-        return find_problems(self.categories, self.background, repeats=self.repeats, text_length=text_length)
+        return find_issues(self.categories, self.background, repeats=self.repeats, text_length=text_length)
 
     def check(self, text_length: TextLength | None = None) -> None:
-        """Refuse a vocabulary that cannot be used.
+        """Raise if the vocabulary cannot be used. For `text_length` see `lint`.
 
         Raises:
-            VocabularyError: `lint` found errors; the message holds all of them, one per line.
+            VocabularyError: `lint` found errors. The message contains all of them, one per line.
         """
-        errors = [problem.message for problem in self.lint(text_length) if problem.level == "error"]
+        errors = [str(issue) for issue in self.lint(text_length) if issue.severity == "error"]
         if errors:
             raise VocabularyError("\n".join(errors))
 
 
+# What `Vocabulary.read` accepts, and every function that takes a vocabulary.
+VocabularyInput: TypeAlias = Vocabulary | str | PathLike[str] | list[str] | tuple[str, ...]
+
+
 def _preset_form(name: str) -> str:
-    """Give a preset's name as we write it: "ADE20K_847" is "ade20k-847"."""
+    """Return the canonical form of a preset's name: "ADE20K_847" is "ade20k-847"."""
     return name.strip().lower().replace("_", "-")
 
 
 def _assemble(
     entries: Sequence[Entry], *, background: Sequence[Entry] = (), name: str | None = None
 ) -> Vocabulary:
-    """Build a user's vocabulary: names that repeat inside a category are dropped and remembered."""
+    """Create a vocabulary. Names repeated inside a category are dropped and recorded in `repeats`."""
     repeats = tuple(
         repeat
         for entry in (*entries, *background)

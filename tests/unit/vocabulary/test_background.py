@@ -1,11 +1,11 @@
-"""Hidden negatives: many, cheap, and no rivals of the words."""
+"""Background classes: many, cheap, and none that competes with the vocabulary."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovrcoat.vocabulary import Vocabulary
-from ovrcoat.vocabulary.background import GENERAL_WORDS, default_pool, negatives
+from ovrcoat.vocabulary.background import GENERAL_TERMS, default_pool, select_background
 from ovrcoat.vocabulary.catalog import match_key
 
 POOL = [category.name for category in default_pool()]
@@ -13,7 +13,7 @@ POOL = [category.name for category in default_pool()]
 
 def background(words: str, pool: str | None = None) -> set[str]:
     source = default_pool() if pool is None else Vocabulary.parse(pool).categories
-    return {category.name for category in negatives(Vocabulary.parse(words).categories, pool=source)}
+    return {category.name for category in select_background(Vocabulary.parse(words).categories, pool=source)}
 
 
 def test_the_pool_is_coco_and_what_ade20k_adds():
@@ -23,7 +23,7 @@ def test_the_pool_is_coco_and_what_ade20k_adds():
 
 
 def test_an_unknown_word_gets_all_of_them_by_one_name_each():
-    found = negatives(Vocabulary.parse("flurb").categories, pool=default_pool())
+    found = select_background(Vocabulary.parse("flurb").categories, pool=default_pool())
     assert [category.names for category in found] == [(name,) for name in POOL]
     assert len(found) > 200
 
@@ -65,7 +65,7 @@ def test_duplicates_of_the_pool_are_merged():
 
 
 def test_general_words_speak_of_the_pool():
-    kinds = {kind.strip() for group in GENERAL_WORDS.values() for kind in group.split(",")}
+    kinds = {kind.strip() for group in GENERAL_TERMS.values() for kind in group.split(",")}
     known = {match_key(name) for category in default_pool() for name in category.names}
     assert {kind for kind in kinds if match_key(kind) not in known} == set()
 
@@ -74,7 +74,7 @@ def test_general_words_speak_of_the_pool():
 @given(st.lists(st.sampled_from(POOL), unique=True, min_size=1, max_size=5))
 def test_no_hidden_word_is_one_of_the_words(words: list[str]):
     asked = Vocabulary.of(*words)
-    found = negatives(asked.categories, pool=default_pool())
+    found = select_background(asked.categories, pool=default_pool())
     assert not {match_key(word) for word in words} & {match_key(category.name) for category in found}
     ids = [category.id for category in (*asked.categories, *found)]
     assert len(set(ids)) == len(ids)

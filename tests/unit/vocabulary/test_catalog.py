@@ -95,7 +95,7 @@ def test_colours_come_along():
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("ade-20k", "Did you mean 'ade20k'"), ("imagenet", "There are: coco")]
+    ("name", "hint"), [("ade-20k", "Did you mean 'ade20k'"), ("imagenet", "Presets: coco")]
 )
 def test_unknown_presets_are_refused(name: str, hint: str):
     with pytest.raises(VocabularyError, match=rf"unknown preset '{name}'.*{hint}"):

@@ -1,4 +1,4 @@
-"""Every finding has its message."""
+"""Every issue has its code and message."""
 
 import pytest
 
@@ -7,13 +7,13 @@ from ovrcoat.vocabulary import Category, Vocabulary
 from ovrcoat.vocabulary.records import MAX_CATEGORIES
 
 
-def words(*names: str) -> Vocabulary:
+def vocabulary_of(*names: str) -> Vocabulary:
     """One category per name, with nothing stripped."""
     return Vocabulary(tuple(Category((name,), True, id) for id, name in enumerate(names, start=1)))
 
 
 def issues(vocabulary: Vocabulary) -> list[tuple[str, str]]:
-    return [(problem.level, problem.message) for problem in vocabulary.lint()]
+    return [(issue.severity, str(issue)) for issue in vocabulary.lint()]
 
 
 def test_good_words_have_no_issues():
@@ -25,30 +25,30 @@ def test_good_words_have_no_issues():
 @pytest.mark.parametrize(
     ("vocabulary", "message"),
     [
-        (Vocabulary(()), "no words are given; write for example"),
-        (words("cat", "a\nb"), r"invisible characters: 'a\\nb'"),
-        (words("cat", "a\x07b"), r"control or invisible characters: 'a\\x07b'"),
-        (words("cat", "do\u200bg"), r"invisible characters: 'do\\u200bg'"),
-        (words("cat", "\u202edog"), "invisible characters"),
-        (words("cat", "\ud800"), "invisible characters"),
-        (words("cat", "..."), r"nothing but punctuation: '\.\.\.'"),
-        (words("cat", "+ -"), "nothing but punctuation"),
-        (words("cat", "  "), "nothing but blanks: '  '"),
-        (words("cat", ""), "nothing but blanks"),
-        (words("cat", "dog", "Cat"), "more than one category .*: 'cat'"),
-        (Vocabulary.parse("cat").with_background("dog, cat"), r"\(hidden ones count\): 'cat'"),
+        (Vocabulary(()), "contains no class names; write for example"),
+        (vocabulary_of("cat", "a\nb"), r"invisible characters; .*1 ×: 'a\\nb'"),
+        (vocabulary_of("cat", "a\x07b"), r"control or invisible characters; .*1 ×: 'a\\x07b'"),
+        (vocabulary_of("cat", "do\u200bg"), r"invisible characters; .*1 ×: 'do\\u200bg'"),
+        (vocabulary_of("cat", "\u202edog"), "invisible characters"),
+        (vocabulary_of("cat", "\ud800"), "invisible characters"),
+        (vocabulary_of("cat", "..."), r"nothing but punctuation; .*1 ×: '\.\.\.'"),
+        (vocabulary_of("cat", "+ -"), "nothing but punctuation"),
+        (vocabulary_of("cat", "  "), "names are blank; .*1 ×: '  '"),
+        (vocabulary_of("cat", ""), "names are blank"),
+        (vocabulary_of("cat", "dog", "Cat"), "more than one category .*1 ×: 'cat'"),
+        (Vocabulary.parse("cat").with_background("dog, cat"), r"\(background classes included\).*1 ×: 'cat'"),
         (
             Vocabulary((Category(("a",), True, 3), Category(("b",), True, 3))),
-            "categories have the same id: 3; give each its own",
+            "categories have the same id; give each category its own id .1 ×: 3",
         ),
         (
-            words(*(f"word {n}" for n in range(MAX_CATEGORIES + 1))),
+            vocabulary_of(*(f"word {n}" for n in range(MAX_CATEGORIES + 1))),
             "5,001 categories are too many, 5,000 are",
         ),
     ],
 )
 def test_errors_are_found_and_refused(vocabulary: Vocabulary, message: str):
-    assert [problem.level for problem in vocabulary.lint()] == ["error"]
+    assert [issue.severity for issue in vocabulary.lint()] == ["error"]
     with pytest.raises(VocabularyError, match=message):
         vocabulary.check()
 
@@ -57,10 +57,10 @@ def test_errors_are_found_and_refused(vocabulary: Vocabulary, message: str):
     ("vocabulary", "message"),
     [
         (Vocabulary.parse("cat, dog, cow"), "ONE category with 3 names; did you mean 'cat; dog; cow'"),
-        (Vocabulary.parse("ade-20k"), "'ade-20k' is taken as a word; did you mean the preset 'ade20k'"),
+        (Vocabulary.parse("ade-20k"), "'ade-20k' is used as a class name; did you mean the preset 'ade20k'"),
         (
             Vocabulary.parse("cat, kitty, cat; dog"),
-            "given twice in their category: 'cat'; the repeats were dropped",
+            "given twice in their category; the repetitions were dropped (1 ×: 'cat')",
         ),
     ],
 )
@@ -72,7 +72,9 @@ def test_warnings_do_not_refuse(vocabulary: Vocabulary, message: str):
 
 
 def test_names_longer_than_the_text_tower_takes():
-    with pytest.raises(VocabularyError, match=r"'a very long name' takes 16 tokens, .* takes 5; shorten it"):
+    with pytest.raises(
+        VocabularyError, match=r"text tower takes 5 tokens; shorten them .1 ×: 'a very long name' has 16"
+    ):
         Vocabulary.parse("cat; a very long name").check(lambda text: (len(text), 5))
 
 
@@ -83,18 +85,19 @@ def test_hidden_names_are_measured_too():
 
 def test_all_errors_come_at_once():
     with pytest.raises(VocabularyError, match=r"(?s)punctuation.*\n.*more than one category"):
-        words("cat", "!!", "cat").check()
+        vocabulary_of("cat", "!!", "cat").check()
 
 
 def test_many_faults_stay_readable():
-    vocabulary = words("cat", *("!" * n for n in range(1, 100)))
+    vocabulary = vocabulary_of("cat", *("!" * n for n in range(1, 100)))
     ((_, message),) = issues(vocabulary)
-    assert "and 94 more" in message
+    assert "(99 ×: " in message
+    assert message.endswith(" …)")
     assert len(message) < 200
 
 
 def test_long_names_are_shortened_in_messages():
-    ((_, message),) = issues(words("cat", "!" * 500))
+    ((_, message),) = issues(vocabulary_of("cat", "!" * 500))
     assert len(message) < 200
 
 
@@ -102,3 +105,24 @@ def test_presets_may_have_a_name_in_two_categories():
     assert Vocabulary.named("ade20k-847").lint() == ()
     shared = Vocabulary.named("ade20k-847").with_background("flurb, wall")
     assert [level for level, _ in issues(shared)] == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "codes"),
+    [
+        (Vocabulary(()), ["vocabulary-empty"]),
+        (vocabulary_of("a\nb", "..."), ["name-invisible-characters", "name-punctuation"]),
+        (vocabulary_of("cat", "  ", "Cat"), ["name-blank", "name-in-several-categories"]),
+        (Vocabulary((Category(("a",), True, 3), Category(("b",), True, 3))), ["category-id-repeated"]),
+        (Vocabulary.parse("cat, cat, kitty"), ["name-repeated", "single-category"]),
+        (Vocabulary.parse("ade-20k"), ["preset-misspelled"]),
+    ],
+)
+def test_each_kind_of_issue_has_its_code(vocabulary: Vocabulary, codes: list[str]):
+    assert [issue.code for issue in vocabulary.lint()] == codes
+
+
+def test_examples_are_counted_and_limited():
+    (issue,) = vocabulary_of("cat", *("!" * n for n in range(1, 100))).lint()
+    assert issue.examples == ["'!'", "'!!'", "'!!!'", "'!!!!'", "'!!!!!'"]
+    assert issue.count == 99

@@ -87,8 +87,8 @@ def test_hidden_words_in_a_file():
         ([{"name": "cat", "color": [0, 0, 256]}], r"color\.2: Input should be less than or equal to 255"),
         ([{"name": "cat", "color": "red"}], r"color: Input should be a valid list"),
         ([{"name": "cat", "synonyms": "kitty"}], r"synonyms: Input should be a valid list"),
-        ([{"name": " , "}], "which holds no name"),
-        (["#stuff"], "holds no name"),
+        ([{"name": " , "}], "which is blank; give it a name"),
+        (["#stuff"], "contains no name"),
         (["x"] * (MAX_CATEGORIES + 1), "at most 5000 items"),
         ([1] * 9, r"\(and 6 more\)"),
     ],
@@ -108,7 +108,7 @@ def test_saved_categories_come_back():
 @pytest.mark.parametrize("key", ["name", "categories", "background"])
 def test_a_saved_vocabulary_lacks_nothing(key: str):
     data = {name: value for name, value in SAVED.items() if name != key}
-    with pytest.raises(VocabularyError, match=f"no saved vocabulary: {key}: Field required"):
+    with pytest.raises(VocabularyError, match=f"not a saved vocabulary: {key}: Field required"):
         read_saved(data)
 
 
@@ -122,7 +122,7 @@ def test_a_saved_category_lacks_nothing(key: str):
 
 @pytest.mark.parametrize("data", [None, 3, "x", [], {**SAVED, "more": 1}, {**SAVED, "name": 5}])
 def test_other_forms_are_no_saved_vocabulary(data: object):
-    with pytest.raises(VocabularyError, match="this is no saved vocabulary"):
+    with pytest.raises(VocabularyError, match="this is not a saved vocabulary"):
         read_saved(data)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ovrcoat.errors import VocabularyError
 from ovrcoat.vocabulary import Category, Vocabulary, list_presets
-from ovrcoat.vocabulary.background import SHORT
+from ovrcoat.vocabulary.background import SHORT_VOCABULARY
 
 
 def shown(vocabulary: Vocabulary) -> list[str]:
@@ -41,12 +41,12 @@ class TestForms:
     @pytest.mark.parametrize("text", ["cat; dog", "cat\ndog"])
     def test_an_item_of_a_list_is_one_category(self, text: str):
         with pytest.raises(
-            VocabularyError, match="holds several categories, but in a list each string is one"
+            VocabularyError, match="contains several categories, but each string of a list must be one"
         ):
             Vocabulary.of("sofa", text)
 
     def test_an_item_of_a_list_is_not_empty(self):
-        with pytest.raises(VocabularyError, match="'' holds no name"):
+        with pytest.raises(VocabularyError, match="'' contains no name"):
             Vocabulary.of("cat", "")
 
     @pytest.mark.parametrize("name", ["ade20k-847", "ADE20K-847", " ade20k_847 "])
@@ -109,7 +109,9 @@ class TestRead:
         assert shown(Vocabulary.read(f" {path}\n")) == ["cat", "dog"]
 
     def test_a_file_that_is_missing_is_not_taken_for_a_word(self):
-        with pytest.raises(VocabularyError, match=r"words\.txt: .*cannot be read.*is taken for a file"):
+        with pytest.raises(
+            VocabularyError, match=r"words\.txt: .*cannot be read.*is treated as the path of a file"
+        ):
             Vocabulary.read("words.txt")
 
     def test_words_that_end_like_files(self):
@@ -117,7 +119,7 @@ class TestRead:
 
     @pytest.mark.parametrize("source", [None, 5, {"cat": 1}, ["cat", 5], {"cat"}])
     def test_anything_else_is_refused(self, source: object):
-        with pytest.raises(VocabularyError, match=f"this is {type(source).__name__}"):
+        with pytest.raises(VocabularyError, match=f"is of type {type(source).__name__} .*, expected text"):
             Vocabulary.read(source)
 
 
@@ -145,7 +147,7 @@ class TestBackground:
         words.check()
 
     def test_long_lists_get_none_unless_told(self):
-        names = [f"word {number}" for number in range(SHORT)]
+        names = [f"word {number}" for number in range(SHORT_VOCABULARY)]
         assert Vocabulary.of(*names).with_background().background == ()
         assert Vocabulary.of(*names[1:]).with_background().background != ()
         assert Vocabulary.of(*names).with_background("on").background != ()
@@ -177,7 +179,7 @@ class TestBackground:
         assert cat.with_background(path) == cat.with_background(Vocabulary.parse("sky"))
 
     def test_no_words_are_no_background(self):
-        with pytest.raises(VocabularyError, match=r"the background holds no words; .* give 'none'"):
+        with pytest.raises(VocabularyError, match=r"the background contains no class names; .* use 'none'"):
             Vocabulary.parse("cat").with_background(" ")
 
 
@@ -202,5 +204,5 @@ class TestSaving:
         assert [category.is_thing for category in loaded.all_categories] == [True, False, False]
 
     def test_strangers_data_are_refused(self):
-        with pytest.raises(VocabularyError, match="this is no saved vocabulary"):
+        with pytest.raises(VocabularyError, match="this is not a saved vocabulary"):
             Vocabulary.from_dict({"categories": ["cat"]})

@@ -86,7 +86,7 @@ def without_vocabulary_entry() -> str:
         (changed(images=[{"image_id": 1}, {"image_id": 1}]), "an image comes twice"),
         (changed(images=[{"image_id": 1, "panoptic": {"0": {"99": [1, 0, 0, 1]}}}]), "category 99, which is"),
         (changed(images=[{"image_id": 1, "panoptic": {"0": {"1": [-1, 0, 0, 1]}}}]), "greater than or equal"),
-        (changed(vocabulary={"categories": 3}), "vocabulary: this is no saved vocabulary"),
+        (changed(vocabulary={"categories": 3}), "vocabulary: this is not a saved vocabulary"),
         (without_vocabulary_entry(), "iou and acc have 4 and 4 entries, expected one for each of the 3"),
     ],
 )
