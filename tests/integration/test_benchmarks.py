@@ -227,3 +227,80 @@ def test_one_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "the network input is 96 × 64" in written
     assert "| **whole path** |" in written
     assert "Not installed (extra `bench`)" in written
+
+
+STUB = """
+import numpy as np
+__version__ = {version!r}
+class Result:
+    id_map = np.full((2, 2), {id})
+class Segmenter:
+    @classmethod
+    def load(cls, name, device):
+        assert (name, device) == ("nano", "cpu")
+        print("this line must not disturb the measurement")
+        return cls()
+    def segment(self, image, vocabulary):
+        return Result()
+    def segment_many(self, images, vocabulary):
+        return ((image, Result()) for image in images)
+"""
+
+
+def stub_checkout(folder: Path, *, version: str, id: int = 1) -> Path:
+    package = folder / "src" / "ovrcoat"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(STUB.format(version=version, id=id))
+    (package / "__main__.py").write_text("")
+    return folder
+
+
+def test_two_versions_are_compared_in_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    import compare_versions
+
+    monkeypatch.setattr(compare_versions, "THIS", stub_checkout(tmp_path / "new", version="2.0"))
+    other = stub_checkout(tmp_path / "old", version="1.0", id=7)
+    options = ["--rounds", "2", "--calls", "3", "--images", "4", "--commands", "1", "--size", "40", "30"]
+    assert compare_versions.main([str(other), *options]) == 0
+    printed = capsys.readouterr().out
+    assert "2.0" in printed
+    assert "1.0" in printed
+    assert "id maps of both versions: DIFFERENT" in printed
+    for title in ("one image of 40 × 30", "many images (4), per image", "ovrcoat segment, whole process"):
+        assert title in printed
+    assert printed.count("noise: within") + printed.count("): within noise") + printed.count("outside") == 3
+
+
+def test_a_version_that_fails_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    import compare_versions
+
+    monkeypatch.setattr(compare_versions, "THIS", stub_checkout(tmp_path / "new", version="2.0"))
+    other = stub_checkout(tmp_path / "old", version="1.0")
+    (other / "src" / "ovrcoat" / "__init__.py").write_text("raise RuntimeError('broken')")
+    assert compare_versions.main([str(other), "--images", "2", "--size", "40", "30"]) == 1
+    assert "error: other checkout" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        compare_versions.main([str(tmp_path)])
+    assert "is not a checkout" in capsys.readouterr().err
+
+
+def test_differences_are_judged_by_the_noise_of_the_same_run():
+    import compare_versions
+
+    def samples(other: float) -> compare_versions.Samples:
+        found = compare_versions.Samples()
+        for noise in (1.0, 1.02, 0.98):
+            found.add(compare_versions.THIS_NAME, [1.0, 1.0, 5.0])
+            found.add(compare_versions.OTHER_NAME, [other])
+            found.add(compare_versions.CONTROL_NAME, [noise])
+        return found
+
+    assert "ratio 1.010 (1.010 to 1.010)" in compare_versions.report("a", samples(1 / 1.01))
+    assert compare_versions.report("a", samples(1 / 1.01)).endswith("within noise")
+    assert compare_versions.report("a", samples(0.9)).endswith("outside noise")
+    first = [compare_versions.rotated([1, 2, 3], number)[0] for number in range(6)]
+    assert sorted(first) == [1, 1, 2, 2, 3, 3]
