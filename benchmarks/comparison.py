@@ -1,4 +1,4 @@
-"""The page's section on Hugging Face transformers' Mask2Former."""
+"""Section of the benchmark page: comparison with Mask2Former in Hugging Face transformers."""
 
 from importlib.metadata import version
 
@@ -15,7 +15,7 @@ NETWORK_PARTS = ("encoder", "pixel_decoder", "mask_decoder")
 
 
 def compare(run: Run) -> str:
-    """Network and post-processing, time and memory, theirs and ours in turns."""
+    """Return the section: time and memory of network and post-processing, measured in turns."""
     found = [
         f"This section compares with transformers {version('transformers')}, built from a configuration "
         "with random weights. Both merges get the same masks, class logits and thresholds. “Equal pixels” "
@@ -30,7 +30,7 @@ def compare(run: Run) -> str:
 
 
 def _networks(run: Run) -> str:
-    """Equal widths and depths on one frame."""
+    """Return the table of the networks, which have equal widths and depths, for one input."""
     settings = {"size": FRAME, "repeats": run.repeats}
     theirs = own_process("hugging_face.their_network", model=run.model, **settings)
     ours = own_process("hugging_face.our_network", model=run.checkpoint, **settings)
@@ -43,7 +43,7 @@ def _networks(run: Run) -> str:
 
 
 def _merges(run: Run) -> str:
-    """Post-processing at three sizes."""
+    """Return the table of post-processing for three output sizes."""
     rows = []
     for output, scattered in (*((output, False) for output in OUTPUTS), (OUTPUTS[0], True)):
         options = {"output": output, "scattered": scattered, "repeats": run.repeats}

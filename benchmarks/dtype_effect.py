@@ -1,10 +1,10 @@
-"""What bfloat16 changes: panoptic maps pixel by pixel, and panoptic quality on labelled photos.
+"""Measure the effect of bfloat16 on panoptic maps and on panoptic quality.
 
     python benchmarks/dtype_effect.py DATA [--model nano] [--limit 50]
 
-DATA is a folder of labelled images (docs/datasets.md) or the name of a data set. Every image is segmented in
-float32 and in bfloat16. A pixel is equal if both maps have it in the same segment (segments are paired by
-category and overlap) or both have none there.
+DATA is a folder of labeled images (docs/datasets.md) or the name of a dataset. Every image is segmented in
+float32 and in bfloat16. A pixel counts as equal if both maps assign it to the same segment, or if both assign
+it to none. Segments of the two maps are paired by category and overlap.
 """
 
 import argparse
@@ -24,10 +24,10 @@ from ovrcoat.results import PanopticResult
 
 
 def main() -> None:
-    """Compare, print."""
+    """Compare and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data")
-    parser.add_argument("--root", help="where data sets lie, for one that is named")
+    parser.add_argument("--root", help="root folder of the datasets, if DATA is a name")
     parser.add_argument("--model", default="nano")
     parser.add_argument("--trust", type=float, default=0.5)
     parser.add_argument("--limit", type=int)
@@ -48,7 +48,7 @@ def main() -> None:
 def equal_shares(
     exact: Segmenter, rounded: Segmenter, dataset: Dataset, *, settings: EvaluationSettings
 ) -> list[float]:
-    """Share of equal pixels of each image, at the size that the evaluation gives the network."""
+    """Return the share of equal pixels of each image, at the input size of the evaluation."""
     plan = make_plan(exact, dataset, settings=settings)
     other = make_plan(rounded, dataset, settings=settings).segmenter
     (trust,) = settings.trusts
@@ -64,7 +64,7 @@ def equal_shares(
 
 
 def equal_share(one: PanopticResult, other: PanopticResult) -> float:
-    """Pixels in paired segments, or in none on both sides, as a share of all."""
+    """Return the share of pixels in paired segments, or in no segment of both maps."""
     counts = np.zeros((len(one.segments) + 1, len(other.segments) + 1), np.int64)
     np.add.at(counts, (one.id_map.ravel(), other.id_map.ravel()), 1)
     void = counts[0, 0]
@@ -79,7 +79,7 @@ def equal_share(one: PanopticResult, other: PanopticResult) -> float:
 def qualities(
     exact: Segmenter, rounded: Segmenter, dataset: Dataset, *, settings: EvaluationSettings
 ) -> dict[str, tuple[float, float]]:
-    """PQ in percent, float32 and bfloat16, by group of categories."""
+    """Return PQ in percent by group of categories: (float32, bfloat16)."""
     found = []
     for segmenter in (exact, rounded):
         (run,) = evaluate(segmenter, dataset, settings=replace(settings, tasks=("panoptic",))).runs

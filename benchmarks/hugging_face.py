@@ -1,7 +1,8 @@
-"""Mask2Former of Hugging Face transformers beside ours: equal widths and depths, random weights, no download.
+"""Measure Mask2Former of Hugging Face transformers and this package with equal widths and depths.
 
-Its network has a ConvNeXt of our width as backbone. The text tower and the classification by CLIP are ours
-alone and left out of the network's times (`embed_masks` runs inside ours: it is one pooling).
+Both have random weights; nothing is downloaded. The backbone of transformers is a ConvNeXt of equal width.
+Only this package has a text tower and a classification by CLIP; both are left out of the network times. Its
+`embed_masks` (one pooling) is included.
 """
 
 import time
@@ -21,14 +22,14 @@ from ovrcoat.postprocessing.panoptic import panoptic
 from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.structures import ImageBatch, Size
 
-FRAME = (800, 1216)  # of the network; without padding, for theirs does not know of any
-CELLS = (FRAME[0] // 4, FRAME[1] // 4)  # of a mask
+FRAME = (800, 1216)  # network input without padding, since transformers gets no padding mask here
+CELLS = (FRAME[0] // 4, FRAME[1] // 4)  # height and width of a mask
 KEPT = 30
 OVERLAP = 0.8
 
 
 def their_network(*, model: str, size: Size, repeats: int, queries: int = 250) -> dict[str, Any]:
-    """Seconds of all and of its three parts, and bytes beyond the weights, of one forward pass."""
+    """Measure one forward pass of transformers: seconds in total and per part, and additional bytes."""
     from transformers import Mask2FormerForUniversalSegmentation
 
     torch.manual_seed(0)
@@ -44,7 +45,7 @@ def their_network(*, model: str, size: Size, repeats: int, queries: int = 250) -
 
 
 def our_network(*, model: str, size: Size, repeats: int, dtype: str = "float32") -> dict[str, Any]:
-    """The same of ours; `model` is a checkpoint."""
+    """Measure the same of this package; `model` is a checkpoint."""
     network = load(model, dtype=dtype).network
     parts = {name: getattr(network, name) for name in ("encoder", "pixel_decoder", "mask_decoder")}
     images = ImageBatch(255 * torch.rand(1, 3, *size), (tuple(size),))
@@ -52,12 +53,12 @@ def our_network(*, model: str, size: Size, repeats: int, dtype: str = "float32")
 
 
 def their_config(model: str, *, queries: int) -> Any:
-    """Our settings in their words."""
+    """Translate the configuration of this package into one of transformers."""
     from transformers import ConvNextConfig as TheirConvNextConfig
     from transformers import Mask2FormerConfig
     from transformers.utils import logging
 
-    logging.set_verbosity_error()  # it warns that it was tried with Swin backbones only
+    logging.set_verbosity_error()  # it warns that only Swin backbones are tested
     encoder = CLIP_ENCODERS[model]
     assert isinstance(encoder, ConvNextConfig)
     settings = ModelConfig(encoder=encoder)
@@ -73,7 +74,7 @@ def their_config(model: str, *, queries: int) -> Any:
         hidden_dim=mask.channels,
         encoder_layers=pixel.layers,
         encoder_feedforward_dim=pixel.feed_forward,
-        decoder_layers=mask.layers + 1,  # theirs counts the prediction before the first layer
+        decoder_layers=mask.layers + 1,  # transformers counts the prediction before the first layer
         dim_feedforward=mask.feed_forward,
         num_attention_heads=mask.heads,
         num_queries=queries,
@@ -84,7 +85,7 @@ def their_config(model: str, *, queries: int) -> Any:
 def their_merge(
     output: Size, *, queries: int = 250, kept: int = KEPT, repeats: int = 3, scattered: bool = False
 ) -> dict[str, Any]:
-    """Seconds, bytes and segments of `post_process_panoptic_segmentation`; its ids checked."""
+    """Measure `post_process_panoptic_segmentation`: seconds, bytes, segments and shared ids."""
     from transformers import Mask2FormerImageProcessor
     from transformers.utils import logging
 
@@ -112,7 +113,7 @@ def their_merge(
     memory = extra_memory(merge)
     found = merge()
     segments = found["segments_info"]
-    # whom an id belongs to: a stuff category, or one thing
+    # owners of an id: a stuff category, or one thing
     owners = {
         (segment["id"], segment["label_id"] if segment["was_fused"] else f"thing {place}")
         for place, segment in enumerate(segments)
@@ -129,7 +130,7 @@ def their_merge(
 def our_merge(
     output: Size, *, queries: int = 250, kept: int = KEPT, repeats: int = 3, scattered: bool = False
 ) -> dict[str, Any]:
-    """The same of `inference.panoptic` on the same masks and logits."""
+    """Measure `postprocessing.panoptic` on the same masks and logits."""
     vocabulary = Vocabulary.named("coco")
     scored = made_up(queries, kept, CELLS, categories=len(vocabulary.categories), scattered=scattered)
 
@@ -158,7 +159,7 @@ def our_merge(
 
 
 def _measure(run: Any, parts: dict[str, torch.nn.Module], repeats: int) -> dict[str, Any]:
-    """Memory by the first call, seconds by those after it."""
+    """Measure memory in the first call, and seconds in the following ones."""
     held = resident_memory()
     seconds: dict[str, list[float]] = {name: [] for name in parts}
     began: dict[str, float] = {}
@@ -175,7 +176,7 @@ def _measure(run: Any, parts: dict[str, torch.nn.Module], repeats: int) -> dict[
 
 
 def _categories(id_map: np.ndarray, labels: dict[int, int]) -> list[int]:
-    """The category of every 37th pixel, -1 for none: enough to compare two maps by."""
+    """Return the category of every 37th pixel, or -1 for none. This is enough to compare two maps."""
     table = np.full(max(labels, default=0) + 1, -1)
     for id, label in labels.items():
         table[id] = label

@@ -1,7 +1,7 @@
-"""One image through a whole model: operations, time and memory of each part.
+"""Measure one image: operations, time and memory of each part of the model.
 
-Operations are counted, not guessed: `torch.utils.flop_counter` reads the shapes of every product and every
-convolution (2 per multiply-add). What it does not know is told beside them.
+`torch.utils.flop_counter` counts operations from the shapes of every matrix product and convolution (2 per
+multiply-add). Weighted sums that it does not know are reported separately.
 """
 
 import time
@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 from machine import extra_memory, file_memory, peak_memory, repeat, resident_memory
-from models import WORDS, load, make_image
+from models import VOCABULARY, load, make_image
 from parts import PARTS, Meter, watching
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ovrcoat import Segmenter
 from ovrcoat.structures import MaskPredictions
 
-KEPT = 30  # masks that a trained network keeps of 250, more or less; a random one keeps all or none
+KEPT = 30  # a trained network keeps about this many of 250 masks; a random one keeps all or none
 aten = torch.ops.aten
 
 
@@ -40,10 +40,10 @@ def measure(
         keep_few(segmenter)
 
     def image() -> object:
-        return segmenter.segment(pixels, WORDS)
+        return segmenter.segment(pixels, VOCABULARY)
 
     loaded, files, loading_peak = resident_memory(), file_memory(), peak_memory()
-    extra = extra_memory(image)  # it also embeds words and builds kernels
+    extra = extra_memory(image)  # the first call also embeds the class names and builds kernels
     runs = []
     for _ in range(repeats):
         meter = Meter(time.perf_counter)
@@ -64,12 +64,12 @@ def measure(
 
 
 def count(model: str, *, size: tuple[int, int] | None, few_masks: bool = False) -> dict[str, Any]:
-    """Operations of each part in float32, and names of weighted sums that are not among them."""
+    """Count operations per part in float32, and list the weighted sums that are not included."""
     segmenter, pixels = prepare(load(model), size)
     if few_masks:
         keep_few(segmenter)
-    segmenter.network.requires_grad_(False)  # the counter would look for gradients, which there are not
-    segmenter.segment(pixels, WORDS)
+    segmenter.network.requires_grad_(False)  # the counter would look for gradients
+    segmenter.segment(pixels, VOCABULARY)
     unknown: dict[str, int] = defaultdict(int)
 
     def embedding_bag(table: torch.Size, rows: torch.Size, *_: Any, **__: Any) -> int:
@@ -97,7 +97,7 @@ def count(model: str, *, size: tuple[int, int] | None, few_masks: bool = False) 
     with FlopCounterMode(display=False, custom_mapping=extra) as counter:
         meter = Meter(counter.get_total_flops)
         with watching(segmenter, meter):
-            segmenter.segment(pixels, WORDS)
+            segmenter.segment(pixels, VOCABULARY)
         total = counter.get_total_flops()
     return {
         "parts": {part: meter.parts[part] for part in PARTS},
@@ -107,9 +107,10 @@ def count(model: str, *, size: tuple[int, int] | None, few_masks: bool = False) 
 
 
 def prepare(segmenter: Segmenter, size: tuple[int, int] | None) -> tuple[Segmenter, Any]:
-    """The segmenter with an input of `size` (width, height), and a photo of COCO's size in that shape.
+    """Return the segmenter for a network input of `size` (width, height), and a matching image.
 
-    Without a size: the model's own settings and a photo of 640 × 480.
+    The image is smaller than the input, as COCO's images are. Without a size, the model keeps its settings
+    and the image has 640 × 480 pixels.
     """
     if size is None:
         return segmenter, make_image(640, 480)
@@ -122,12 +123,12 @@ def prepare(segmenter: Segmenter, size: tuple[int, int] | None) -> tuple[Segment
 
 
 def input_size(segmenter: Segmenter, pixels: Any) -> tuple[int, int]:
-    """Height and width of the padded input."""
+    """Return height and width of the padded input."""
     return segmenter.encode(pixels).sizes.padded
 
 
 def keep_few(segmenter: Segmenter) -> None:
-    """Let only `KEPT` masks of a random network be anything, as a trained one would."""
+    """Make a random network keep `KEPT` masks and reject the others as void, like a trained network."""
     network = segmenter.network
     classify = network.classify
 

@@ -1,4 +1,4 @@
-"""The page's section on one image."""
+"""Section of the benchmark page: one image."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from request import Run
 
 
 def image(run: Run) -> str:
-    """One image: parts, quotients to the limit, memory."""
+    """Return the section: time per part, ratio to the limit, and memory."""
     subject = {"model": run.checkpoint, "size": run.size, "few_masks": is_random(run.model)}
     counted = own_process("image.count", **subject)
     found = {dtype: _image(run, dtype, subject=subject) for dtype in run.dtypes}
@@ -45,7 +45,7 @@ def _image(run: Run, dtype: str, *, subject: dict[str, Any]) -> dict[str, Any]:
 
 
 def _times(found: dict[str, Any], part: str, count: float) -> list[str]:
-    """Time and quotient of a part in every variant; few operations are not worth a quotient."""
+    """Return time and ratio of a part for every dtype; the ratio is empty for few operations."""
     cells = []
     for figures in found.values():
         taken = figures[part] if part in figures else figures["parts"][part]

@@ -1,4 +1,4 @@
-"""The machine that runs: what it is, how fast its matrix products are, how much memory a process took."""
+"""Describe the machine, and measure its matrix-product rate and the memory of a process."""
 
 import contextlib
 import ctypes
@@ -21,12 +21,12 @@ from ovrcoat.system.devices import has_bfloat16
 
 STATUS = Path("/proc/self/status")  # Linux
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# Rows, inner side and columns of the products: a layer of ConvNeXt's third stage, and a cube.
+# Rows, inner dimension and columns of the products: a layer of ConvNeXt's third stage, and a cube.
 PRODUCTS = ((4096, 768, 3072), (2048, 2048, 2048))
 
 
 def describe() -> dict[str, str]:
-    """What stands on top of every page of figures."""
+    """Return the facts at the top of every benchmark page."""
     return {
         "processor": _processor(),
         "cores of this process": str(_cores()),
@@ -40,10 +40,10 @@ def describe() -> dict[str, str]:
 
 
 class MatrixRate:
-    """How many operations a second matrix products reach; sampled all through a run.
+    """Operations per second of matrix products, sampled during the whole run.
 
-    Each product is repeated for `seconds`. A neighbour that takes the machine away from us shows in the
-    spread of the samples.
+    Each product is repeated for `seconds`. Other processes on the machine show as a wide spread of the
+    samples.
     """
 
     def __init__(self, dtypes: Sequence[str], *, seconds: float) -> None:
@@ -51,27 +51,27 @@ class MatrixRate:
         self._seconds = seconds
 
     def sample(self) -> None:
-        """Measure each dtype once more."""
+        """Add one sample per dtype."""
         for dtype, samples in self.samples.items():
             samples.append(max(self._rate(DTYPES[dtype], size) for size in PRODUCTS))
 
     def around(self, work: Callable[[], dict], dtype: str) -> dict:
-        """Do some work; its figures get the rate just before and after as "rate"."""
+        """Run `work`; add the larger rate of just before and just after to its figures, as "rate"."""
         self.sample()
         figures = work()
         self.sample()
         return figures | {"rate": max(self.samples[dtype][-2:])}
 
     def spread(self, dtype: str) -> tuple[float, float, float]:
-        """Least, median and largest operations per second."""
+        """Return minimum, median and maximum of the operations per second."""
         samples = self.samples[dtype]
         return min(samples), statistics.median(samples), max(samples)
 
     def _rate(self, dtype: torch.dtype, size: tuple[int, int, int]) -> float:
-        """Two operations per multiply-add over the best time of a product."""
+        """Return the operations per second in the best time; a multiply-add counts as two."""
         rows, inner, columns = size
         left, right = torch.randn(rows, inner).to(dtype), torch.randn(inner, columns).to(dtype)
-        left @ right  # the first one also builds the kernel
+        left @ right  # the first product also builds the kernel
         taken = []
         until = time.perf_counter() + self._seconds
         while not taken or time.perf_counter() < until:
@@ -82,7 +82,7 @@ class MatrixRate:
 
 
 def peak_memory() -> int:
-    """Bytes that this process held at most at one time (since `forget_peak`, where the system has that)."""
+    """Return the peak memory of this process in bytes (on Linux since the last `forget_peak`)."""
     if STATUS.exists():
         return _status("VmHWM")
     unit = 1 if sys.platform == "darwin" else 1024
@@ -90,23 +90,23 @@ def peak_memory() -> int:
 
 
 def resident_memory() -> int:
-    """Bytes that this process holds now; where the system does not tell, the peak."""
+    """Return the resident memory of this process in bytes; outside Linux, the peak."""
     return _status("VmRSS") if STATUS.exists() else peak_memory()
 
 
 def file_memory() -> int:
-    """Of `resident_memory` what are pages of files (libraries, weights), which the system may drop."""
+    """Return the file-backed part of `resident_memory` (libraries, weights), which the system may drop."""
     return _status("RssFile") if STATUS.exists() else 0
 
 
 def forget_peak() -> None:
-    """Let the peak begin again from here (Linux; elsewhere it stays)."""
+    """Reset the peak memory (Linux only)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def extra_memory(work: Callable[[], object]) -> int:
-    """Bytes that `work` needs at most beyond what is held before it. Its first call tells."""
+    """Return the largest number of bytes that the first call of `work` adds."""
     _give_back()
     forget_peak()
     before = resident_memory()
@@ -117,7 +117,7 @@ def extra_memory(work: Callable[[], object]) -> int:
 
 
 def repeat(work: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Best and median seconds of several calls."""
+    """Return best and median seconds of several calls."""
     taken = []
     for _ in range(repeats):
         began = time.perf_counter()
@@ -127,7 +127,7 @@ def repeat(work: Callable[[], object], repeats: int) -> dict[str, float]:
 
 
 def _give_back() -> None:
-    """Return freed memory to the system: what `work` took from there would not be seen (glibc)."""
+    """Return freed memory to the system (glibc): memory that `work` reuses would not be measured."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""The panoptic merge alone: masks of one image to a map of 0.3, 2 and 12 megapixels."""
+"""Measure the panoptic merge alone: masks of one image to a map of 0.3, 2 and 12 megapixels."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.structures import ScoredMasks, Size
 
 OUTPUTS: dict[str, Size] = {"0.3": (480, 640), "2": (1224, 1632), "12": (3000, 4000)}  # megapixels
-VALID, PADDED = (800, 1067), (800, 1088)  # the network's input for images of 4:3
+VALID, PADDED = (800, 1067), (800, 1088)  # network input for images of 4:3
 KEPT = 30
-CATEGORIES = 20  # that are in the picture: some come more than once
+CATEGORIES = 20  # categories in the image; some occur more than once
 
 
 def measure(
@@ -27,7 +27,7 @@ def measure(
     valid: Size = VALID,
     scattered: bool = False,
 ) -> dict[str, Any]:
-    """Seconds, bytes beyond the masks themselves, and the number of segments."""
+    """Measure seconds, bytes in addition to the masks, and the number of segments."""
     padded = (-(-valid[0] // 32) * 32, -(-valid[1] // 32) * 32)
     vocabulary = Vocabulary.named("coco")
     cells = (padded[0] // 4, padded[1] // 4)
@@ -45,7 +45,7 @@ def measure(
         )
         return len(found.segments)
 
-    # the first call on a small map: libraries and kernels are not the merge's
+    # warm-up on a small map: loading libraries and kernels is not part of the merge
     warm = ImageSizes(padded=sizes.padded, valid=sizes.valid, output=(32, 32))
     panoptic(
         scored,
@@ -59,7 +59,7 @@ def measure(
 
 
 def made_up(queries: int, kept: int, size: Size, *, categories: int, scattered: bool = False) -> ScoredMasks:
-    """Masks of which `kept` are something: overlapping blobs, some of one category."""
+    """Return synthetic masks, of which `kept` are not void: overlapping blobs, some of one category."""
     logits = class_logits(queries, kept, categories=categories)
     probs = logits.softmax(-1)
     known = probs[:, :-1]
@@ -74,7 +74,7 @@ def made_up(queries: int, kept: int, size: Size, *, categories: int, scattered: 
 
 
 def class_logits(queries: int, kept: int, *, categories: int) -> Tensor:
-    """Logits of the categories and of void behind them; `kept` queries, spread out, are not void."""
+    """Return logits of the categories, then of void; `kept` evenly spread queries are not void."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(queries, categories + 1, generator=generator)
     logits[:, -1] += 20
@@ -86,10 +86,10 @@ def class_logits(queries: int, kept: int, *, categories: int) -> Tensor:
 
 
 def blobs(queries: int, kept: int, size: Size, *, scattered: bool = False) -> Tensor:
-    """Mask logits: the kept ones share the picture among them, with soft borders; others lie at random.
+    """Return mask logits: the kept masks divide the image among them with soft borders; others are random.
 
-    Each lies in one place, as segments of images do; with `scattered` it is some specks all over the picture,
-    the worst case for a merge that looks only at the masks which may matter in a part of the map.
+    Each mask is one connected blob, like segments of real images. With `scattered`, it consists of specks all
+    over the image, the worst case for a merge that skips masks without influence on a part of the map.
     """
     generator = torch.Generator().manual_seed(1)
     coarse = torch.randn(queries, 1, 9, 12, generator=generator)
@@ -103,7 +103,7 @@ def blobs(queries: int, kept: int, size: Size, *, scattered: bool = False) -> Te
 
 
 def _nearness(count: int, size: Size, generator: torch.Generator) -> Tensor:
-    """Of each cell to random middles, in cells, with borders that are not quite straight."""
+    """Return the negative distance of each cell to random centers, in cells, with uneven borders."""
     middles = torch.rand(count, 2, generator=generator) * torch.tensor(size)
     cells = torch.cartesian_prod(*(torch.arange(length, dtype=torch.float32) for length in size))
     distances = torch.cdist(middles, cells).view(count, *size)

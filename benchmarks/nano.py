@@ -1,4 +1,4 @@
-"""nano as users meet it: images per second, and how long `ovrcoat segment` takes from start to end."""
+"""Measure nano: throughput, and the whole process of `ovrcoat segment`."""
 
 import statistics
 import subprocess
@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from machine import peak_memory, repeat
-from models import WORDS, load, make_image
+from models import VOCABULARY, load, make_image
 from PIL import Image
 
 
 def throughput(*, size: tuple[int, int], dtype: str, repeats: int) -> dict[str, Any]:
-    """Seconds per photo of `size` (width, height), words known, panoptic; and bytes."""
+    """Measure seconds per image of `size` (width, height) with cached text embeddings, and peak bytes."""
     segmenter = load("nano", dtype=dtype)
     pixels = make_image(*size)
-    segmenter.segment(pixels, WORDS)
-    return repeat(lambda: segmenter.segment(pixels, WORDS), repeats) | {"peak": peak_memory()}
+    segmenter.segment(pixels, VOCABULARY)
+    return repeat(lambda: segmenter.segment(pixels, VOCABULARY), repeats) | {"peak": peak_memory()}
 
 
 def start(*, pairs: int, size: tuple[int, int] = (640, 480)) -> dict[str, float]:
-    """Median seconds of the command on one image and of importing torch alone, in turns; and their gap."""
+    """Return median seconds of the command, of `import torch` alone, and of their difference (in turns)."""
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder) / "photo.jpg"
         Image.fromarray(make_image(*size)).save(image)
@@ -33,7 +33,7 @@ def start(*, pairs: int, size: tuple[int, int] = (640, 480)) -> dict[str, float]
             "segment",
             str(image),
             "--vocabulary",
-            WORDS,
+            VOCABULARY,
             "--overwrite",
         ]
         segment += ["--output", str(Path(folder) / "out"), "--quiet", "--device", "cpu"]
@@ -44,6 +44,6 @@ def start(*, pairs: int, size: tuple[int, int] = (640, 480)) -> dict[str, float]
                 began = time.perf_counter()
                 subprocess.run(command, check=True, capture_output=True)
                 seconds[name].append(time.perf_counter() - began)
-    warm = {name: taken[1:] for name, taken in seconds.items()}  # the first turn fills the disk's cache
+    warm = {name: taken[1:] for name, taken in seconds.items()}  # the first turn fills the disk cache
     gaps = [own - bare for own, bare in zip(warm["segment"], warm["torch"], strict=True)]
     return {name: statistics.median(taken) for name, taken in warm.items()} | {"gap": statistics.median(gaps)}

@@ -1,13 +1,14 @@
-"""What OVR costs: a step of stage 2 against encoding a crop of every mask, and against full fine-tuning.
+"""Measure the cost of OVR against encoding a crop of every mask, and against full fine-tuning.
 
     python benchmarks/ovr_cost.py [--model nano] [--images 4] [--size 320] [--masks 8] [--steps 5]
 
-Made-up images with `--masks` masks each. Each way runs in a process of its own; printed are the median time
-of a step and the peak memory of the process, beside stage 1, which trains no encoder.
+The images are synthetic and have `--masks` masks each. Each method runs in a process of its own. Printed are
+the median time of a training step and the peak memory of the process. Stage 1, which trains no encoder, is
+the baseline.
 
-* ovr: CLIP features once per image, pooled under every matched mask (the way of the paper)
-* crops: the box of every true mask is cut out, resized to the image and encoded, as earlier works do
-* full: as ovr, and the text tower, projection and norms train too: every word is embedded in every step
+* ovr: CLIP features are computed once per image and pooled under every matched mask (as in the paper)
+* crops: the box of every ground-truth mask is cropped, resized and encoded, as in earlier work
+* full: as ovr, and the text tower, projection and norms train too; every step embeds all class names
 """
 
 import argparse
@@ -33,11 +34,11 @@ from ovrcoat.training.run import embed_vocabulary
 from ovrcoat.training.stages import STAGES
 from ovrcoat.vocabulary import Vocabulary
 
-WAYS = ("stage 1", "ovr", "crops", "full")
+METHODS = ("stage 1", "ovr", "crops", "full")
 
 
 def main() -> None:
-    """Measure every way, print a table."""
+    """Measure every method and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--images", type=int, default=4)
@@ -45,21 +46,21 @@ def main() -> None:
     parser.add_argument("--masks", type=int, default=8)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--method", choices=METHODS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    if arguments.way:
+    if arguments.method:
         print(json.dumps(measure(arguments)))
         return
     print(f"{arguments.images} images of {arguments.size}², {arguments.masks} masks each, {arguments.model}")
-    for way in WAYS:
-        command = [sys.executable, __file__, *sys.argv[1:], "--way", way]
+    for method in METHODS:
+        command = [sys.executable, __file__, *sys.argv[1:], "--method", method]
         found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        print(f"{way:10} {found['seconds']:6.2f} s per step   peak {found['megabytes']:6.0f} MB")
+        print(f"{method:10} {found['seconds']:6.2f} s per step   peak {found['megabytes']:6.0f} MB")
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, float]:
-    """Median seconds of a step and the peak memory of this process."""
+    """Return median seconds per step and the peak memory of this process."""
     step = make_step(arguments)
     seconds = []
     for _ in range(1 + arguments.steps):
@@ -71,37 +72,37 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def make_step(arguments: argparse.Namespace) -> Callable[[], None]:
-    """One forward and backward pass in the chosen way."""
+    """Return a function that runs one forward and backward pass of the method."""
     segmenter = Segmenter.load(arguments.model, device="cpu")
     network = segmenter.network
     vocabulary = Vocabulary.named("coco")
-    way = arguments.way
+    method = arguments.method
     settings = StageConfig(
-        name=way,
+        name=method,
         data=(DataConfig(path="none"),),
         schedule=ScheduleConfig(steps=1, batch_size=arguments.images),
-        ovr=OvrConfig() if way in ("ovr", "full") else None,
+        ovr=OvrConfig() if method in ("ovr", "full") else None,
     )
     settings = settings.model_copy(update={"loss": settings.loss.model_copy(update={"points": 1024})})
     templates = segmenter.config.templates
     categories = embed_vocabulary(network, vocabulary, templates)
     objective = Objective(network, settings, categories=categories, bfloat16=False)
-    STAGES["segmentation" if way == "stage 1" else "ovr"].prepare(network)
-    if way == "full":
+    STAGES["segmentation" if method == "stage 1" else "ovr"].prepare(network)
+    if method == "full":
         network.requires_grad_(True)
     crops = [make_crop(arguments, seed) for seed in range(arguments.images)]
     names = [name for category in vocabulary.categories for name in category.names]
 
     def step() -> None:
         network.zero_grad(set_to_none=True)
-        if way == "full":
+        if method == "full":
             objective.categories = CategoryEmbeddings.shared(
                 network.embed_names(names, templates),
                 categories.category_of_embedding,
                 categories.category_count,
             )
         loss = torch.stack([term.value() for term in objective(crops).values()]).sum()
-        if way == "crops":
+        if method == "crops":
             loss = loss + 0.1 * crop_loss(network.encoder, crops, categories.out_vocab)
         loss.backward()
 
@@ -109,7 +110,7 @@ def make_step(arguments: argparse.Namespace) -> Callable[[], None]:
 
 
 def crop_loss(encoder: torch.nn.Module, crops: list[Crop], rows: Tensor) -> Tensor:
-    """Cross-entropy of every mask's box, cut out, resized and encoded on its own."""
+    """Return the cross-entropy of the crops of all masks, each resized and encoded separately."""
     pictures, labels = [], []
     for crop in crops:
         for mask, label in zip(crop.targets.masks, crop.targets.category_ids, strict=True):
@@ -126,7 +127,7 @@ def crop_loss(encoder: torch.nn.Module, crops: list[Crop], rows: Tensor) -> Tens
 
 
 def make_crop(arguments: argparse.Namespace, seed: int) -> Crop:
-    """Noise, and boxes side by side as masks."""
+    """Return noise as an image, and adjacent boxes as masks."""
     torch.manual_seed(seed)
     size, count = arguments.size, arguments.masks
     masks = torch.zeros(count, size, size, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""The parts of the path that `Segmenter.segment` takes, each measured where it begins and ends."""
+"""Measure the parts of `Segmenter.segment` separately."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -23,14 +23,14 @@ PARTS = {
 
 
 class Meter:
-    """Adds up how far a reading (a clock, a counter) goes on inside each part."""
+    """Adds up how much a reading (a clock or a counter) increases inside each part."""
 
     def __init__(self, reading: Callable[[], float]) -> None:
         self.reading = reading
         self.parts: dict[str, float] = defaultdict(float)
 
     def watched(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function, measured."""
+        """Return the function with its calls measured."""
 
         @wraps(function)
         def measured(*arguments: Any, **named: Any) -> Any:
@@ -45,7 +45,7 @@ class Meter:
 
 @contextmanager
 def watching(segmenter: Segmenter, meter: Meter) -> Iterator[None]:
-    """Measure the parts of the path that `Segmenter.segment` takes."""
+    """Measure the parts of `Segmenter.segment` while the block runs."""
     network = segmenter.network
     functions = [
         (segmenter, "_prepare", "resize"),
@@ -74,7 +74,7 @@ def watching(segmenter: Segmenter, meter: Meter) -> Iterator[None]:
 
 
 def _hooks(module: nn.Module, part: str, meter: Meter) -> list[Any]:
-    """Read the meter before and after a module."""
+    """Read the meter before and after each call of a module."""
 
     def enter(*_: Any) -> None:
         meter.parts[part] -= meter.reading()

@@ -1,7 +1,7 @@
-"""Measure in a process of its own, so that no measurement stands in another one's memory.
+"""Run each measurement in a process of its own, so that measurements do not share memory.
 
 `python benchmarks/processes.py MODULE FUNCTION JSON` calls a function of a module of this folder with keyword
-arguments and prints what it returns as JSON on the last line.
+arguments, and prints its return value as JSON on the last line.
 """
 
 import json
@@ -15,14 +15,18 @@ HERE = Path(__file__).parent
 
 
 class MeasurementError(Exception):
-    """A measurement did not come to its end."""
+    """A measurement failed."""
 
 
 def own_process(function: str, **arguments: object) -> Any:
-    """What "module.function" returns for `arguments`, all of which JSON can hold.
+    """Call "module.function" in a new process and return its result.
+
+    Args:
+        function: Name of a module of this folder and a function in it.
+        arguments: Keyword arguments; values must be valid JSON.
 
     Raises:
-        MeasurementError: it failed; the message is the end of what it said.
+        MeasurementError: The process failed; the message is the last line of its error output.
     """
     module, name = function.split(".")
     output = run_script("processes.py", module, name, json.dumps(arguments))
@@ -30,10 +34,10 @@ def own_process(function: str, **arguments: object) -> Any:
 
 
 def run_script(*command: str) -> str:
-    """What a script of this folder prints.
+    """Run a script of this folder and return its output.
 
     Raises:
-        MeasurementError: it failed.
+        MeasurementError: The script failed.
     """
     script, *arguments = command
     done = subprocess.run(

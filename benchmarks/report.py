@@ -1,26 +1,26 @@
-"""Tables and numbers in Markdown."""
+"""Format tables and numbers in Markdown."""
 
 from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; the first column left, numbers right."""
+    """Return a Markdown table; the first column is left-aligned, the others right-aligned."""
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def seconds(value: float) -> str:
-    """Three digits, in seconds or milliseconds."""
+    """Format a time in seconds or milliseconds, with three digits."""
     return f"{value:.2f} s" if value >= 1 else f"{1000 * value:.3g} ms"
 
 
 def memory(count: float) -> str:
-    """Bytes in MB or GB (powers of ten)."""
+    """Format bytes in MB or GB (powers of ten)."""
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def operations(count: float) -> str:
-    """Floating-point operations."""
+    """Format a number of floating-point operations."""
     for size, unit in ((1e12, "TFLOP"), (1e9, "GFLOP"), (1e6, "MFLOP")):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -28,15 +28,15 @@ def operations(count: float) -> str:
 
 
 def rate(count: float) -> str:
-    """Operations per second."""
+    """Format operations per second."""
     return f"{count / 1e9:.0f} GFLOP/s"
 
 
 def section(title: str, *paragraphs: str) -> str:
-    """A heading and what stands below it."""
+    """Return a heading and the paragraphs of its section."""
     return "\n\n".join((f"## {title}", *paragraphs)) + "\n"
 
 
 def listing(text: str) -> str:
-    """Printed output as it is."""
+    """Return printed output as a code block."""
     return f"```text\n{text.strip()}\n```"

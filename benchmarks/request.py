@@ -1,4 +1,4 @@
-"""What a run was asked for."""
+"""Options of a benchmark run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +8,18 @@ from machine import MatrixRate
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What was asked for.
+    """Options of a benchmark run.
 
-    `checkpoint` is the model's file or name, `folder` a place for this run's files, `data` labelled photos.
+    Attributes:
+        model: Name of the model as given by the user.
+        checkpoint: File or name to load the model from.
+        size: Network input (width, height); None for the model's own settings.
+        dtypes: Names of the dtypes to measure.
+        full: Whether measurements that take long are included.
+        repeats: Number of timed calls.
+        rate: Matrix-product rate, sampled during the run.
+        folder: Temporary folder for files of the run.
+        data: Folder of labeled images, or None.
     """
 
     model: str

@@ -1,13 +1,14 @@
-"""Time, memory and operations of this package on this machine, as one page (docs/benchmarks.md).
+"""Measure time, memory and operations on this machine and write one page (docs/benchmarks.md).
 
     python benchmarks/run.py [--model convnext_large_d_320] [--size 1199 800] [--only image merge]
-                             [--dtype float32 bfloat16] [--data LABELLED_PHOTOS]
+                             [--dtype float32 bfloat16] [--data LABELED_IMAGES]
                              [--full] [--markdown docs/benchmarks.md]
 
---model is nano, a checkpoint, or an architecture (it gets random weights, which compute exactly what trained
-ones would). --size is the width and height that the network sees; without it architectures get 1199 × 800,
-what COCO's images of 640 × 427 become, and others a photo of 640 × 480 with their own settings. Everything
-runs on the CPU, each measurement in a process of its own. Times are one machine's; ratios are what counts.
+--model is nano, a checkpoint, or an architecture, which gets random weights (the computation is the same as
+with trained ones). --size is the width and height of the network input. By default, architectures get
+1199 × 800, the size to which COCO's images of 640 × 427 are resized; other models get an image of 640 × 480
+and their own settings. Everything runs on the CPU, each measurement in a process of its own. Absolute times
+depend on the machine; compare ratios.
 """
 
 import argparse
@@ -44,12 +45,12 @@ run. All measurements run on the CPU, each in a separate process.
 
 
 def main(arguments: list[str]) -> int:
-    """Measure, print, write; 1 if a section failed."""
+    """Measure, print and write the page; return 1 if a section failed."""
     options = _parser().parse_args(arguments)
     matrix_rate = MatrixRate(options.dtype, seconds=options.rate_seconds)
     pages, failed = [], []
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["OVRCOAT_CACHE"] = str(Path(folder) / "cache")  # not the user's own
+        os.environ["OVRCOAT_CACHE"] = str(Path(folder) / "cache")  # not the user's cache
         run = _prepare(options, matrix_rate, Path(folder))
         for name in options.only:
             matrix_rate.sample()
@@ -70,7 +71,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _prepare(options: argparse.Namespace, matrix_rate: MatrixRate, folder: Path) -> Run:
-    """What the sections need; an architecture becomes a checkpoint."""
+    """Return the options for the sections; write a checkpoint for an architecture."""
     checkpoint, size = options.model, options.size
     if is_random(options.model):
         checkpoint = str(folder / f"{options.model}.safetensors")
@@ -90,7 +91,7 @@ def _prepare(options: argparse.Namespace, matrix_rate: MatrixRate, folder: Path)
 
 
 def _machine(matrix_rate: MatrixRate) -> str:
-    """What it ran on."""
+    """Return the section about the machine."""
     rows = [
         [f"matrix products, {dtype}", *map(rate, matrix_rate.spread(dtype)), len(samples)]
         for dtype, samples in matrix_rate.samples.items()

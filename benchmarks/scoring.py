@@ -1,11 +1,12 @@
-"""Time and memory of scoring panoptic quality on made-up images of COCO's size (640 × 427).
+"""Measure time and memory of scoring panoptic quality on synthetic images of COCO's size (640 × 427).
 
-    python benchmarks/scoring.py [--images 1000] [--repeats 5] [--folder PLACE]
+    python benchmarks/scoring.py [--images 1000] [--repeats 5] [--folder FOLDER]
 
-Prints, per pair of images: decoding the PNG files alone (Pillow, one after the other), `score_panoptic` with
-all of its checks, and a plain NumPy version of the rule; then the ratios, and the peak memory of scoring a
-tenth of the images and all of them (Linux). The three are timed in turns and the median taken, for a busy
-machine slows whichever runs. Making the images is not timed.
+Printed are three times per pair of images: decoding the PNG files alone (Pillow, one after the other),
+`score_panoptic` with all of its checks, and a plain NumPy implementation of the metric. Then follow their
+ratios, and the peak memory of scoring a tenth of the images and all of them (Linux). The three are measured
+in turns, and medians are reported, because other processes may slow down any of them. Creating the images is
+not timed.
 """
 
 import argparse
@@ -31,16 +32,18 @@ VOID, OFFSET = 0, 256**3
 
 
 def main() -> None:
-    """Make the images, measure, print."""
+    """Create the images, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--folder", type=Path, help="kept for another run [default: a temporary folder]")
+    parser.add_argument(
+        "--folder", type=Path, help="keep the images here for another run [default: a temporary folder]"
+    )
     parser.add_argument("--score-only", help=argparse.SUPPRESS)  # in a process of its own: its peak memory
     arguments = parser.parse_args()
     if arguments.score_only is not None:
         score(arguments.folder, arguments.score_only)
-        # not getrusage: a child's figure begins with its parent's
+        # not getrusage: a child inherits the peak of its parent
         status = Path("/proc/self/status").read_text()  # Linux
         print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
         return
@@ -52,7 +55,7 @@ def main() -> None:
 
 
 def measure(folder: Path, *, count: int, repeats: int) -> None:
-    """Time the three in turns; print medians, ratios and memory."""
+    """Time all three in turns; print medians, ratios and memory."""
     contenders: dict[str, Callable[[Path], object]] = {
         "decoding alone": decode,
         "ovrcoat score, all checks": lambda place: score(place, ""),
@@ -78,7 +81,7 @@ def measure(folder: Path, *, count: int, repeats: int) -> None:
 
 
 def score(folder: Path, part: str) -> dict[str, Any]:
-    """What is measured."""
+    """Score with this package."""
     return score_panoptic(
         PanopticSource(folder / f"truth{part}.json", folder / "truth"),
         PanopticSource(folder / f"prediction{part}.json", folder / "prediction"),
@@ -86,7 +89,7 @@ def score(folder: Path, part: str) -> dict[str, Any]:
 
 
 def decode(folder: Path) -> None:
-    """Every PNG file, one after the other."""
+    """Decode every PNG file, one after the other."""
     for entry in json.loads((folder / "truth.json").read_text())["annotations"]:
         for side in ("truth", "prediction"):
             with Image.open(folder / side / entry["file_name"]) as image:
@@ -94,7 +97,7 @@ def decode(folder: Path) -> None:
 
 
 def plain(folder: Path) -> float:
-    """The rule as one writes it down: all pixels sorted, dictionaries. PQ over all categories."""
+    """Compute PQ over all categories with a direct NumPy implementation (sorted pixels, dictionaries)."""
     truth = json.loads((folder / "truth.json").read_text())["annotations"]
     prediction = json.loads((folder / "prediction.json").read_text())["annotations"]
     found = {entry["image_id"]: entry for entry in prediction}
@@ -125,7 +128,7 @@ def count_image(
     common: dict[tuple[int, int], int],
     sums: dict[int, list[float]],
 ) -> None:
-    """One image's part of `plain`."""
+    """Add one image to the sums of `plain`."""
     matched, used = set(), set()
     for (true_id, predicted_id), intersection in common.items():
         if true_id not in true_segments or predicted_id not in segments:
@@ -152,19 +155,19 @@ def count_image(
 
 
 def colors_to_ids(path: Path) -> np.ndarray:
-    """R + 256 G + 65536 B."""
+    """Return R + 256 G + 65536 B of every pixel."""
     rgb = np.array(Image.open(path), dtype=np.uint32)
     return rgb[:, :, 0] + 256 * rgb[:, :, 1] + 65536 * rgb[:, :, 2]
 
 
 def peak_memory(folder: Path, part: str) -> float:
-    """MiB that a fresh process takes at most."""
+    """Return the peak memory of a new process that scores, in MiB."""
     command = [sys.executable, __file__, f"--score-only={part}", "--folder", str(folder)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1024
 
 
 def make_images(folder: Path, *, count: int) -> None:
-    """Regions with winding borders, as people draw them; the prediction has them a little off."""
+    """Write ground truth with irregular regions, and predictions with slightly different regions."""
     random = np.random.default_rng(0)
     documents: dict[str, dict[str, Any]] = {
         "truth": {"images": [], "categories": CATEGORIES, "annotations": []},
@@ -175,7 +178,7 @@ def make_images(folder: Path, *, count: int) -> None:
     for image_id in range(1, count + 1):
         regions = random.integers(8, 25)
         shapes = [smooth(random, size=(5, 7)) + 0.05 * smooth(random, size=(60, 90)) for _ in range(regions)]
-        shapes[0] *= 0.6  # void is what is left between regions
+        shapes[0] *= 0.6  # void fills the gaps between regions
         ids = np.concatenate([[0], random.choice(np.arange(1, OFFSET), regions - 1, replace=False)])
         categories = random.integers(1, 134, regions)
         drawn = {"truth": np.argmax(shapes, axis=0)}
@@ -201,13 +204,13 @@ def make_images(folder: Path, *, count: int) -> None:
 
 
 def smooth(random: np.random.Generator, *, size: tuple[int, int]) -> np.ndarray:
-    """Random numbers on a coarse grid, drawn out to a picture."""
+    """Return random numbers on a coarse grid, interpolated to the image size."""
     coarse = Image.fromarray(random.standard_normal(size).astype(np.float32))
     return np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
 
 
 def write_ids(ids: np.ndarray, path: Path) -> None:
-    """COCO's id PNG."""
+    """Write ids as a PNG in COCO's panoptic format."""
     Image.fromarray(np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8)).save(path)
 
 

@@ -1,4 +1,4 @@
-"""The sections of the page, each measured and written out."""
+"""Sections of the benchmark page; each function measures and returns Markdown."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -13,7 +13,7 @@ from request import Run
 
 
 def text(run: Run) -> str:
-    """The vocabulary: cold, warm, tokens, differences."""
+    """Measure text embeddings: cold, warm, tokens and differences."""
     if not is_random(run.model):
         return section("Text embeddings", f"Measured for CLIP's text tower only, not for {run.model}.")
     rows, tokens = [], []
@@ -54,7 +54,7 @@ def text(run: Run) -> str:
 
 
 def merge(run: Run) -> str:
-    """Post-processing alone."""
+    """Measure the panoptic merge alone."""
     rows = []
     for megapixels, output in merging.OUTPUTS.items():
         for queries, scattered in ((250, False), (100, False), (250, True)):
@@ -72,13 +72,13 @@ def merge(run: Run) -> str:
 
 
 def scoring(run: Run) -> str:
-    """`ovrcoat score`."""
+    """Measure `ovrcoat score`."""
     images = "1000" if run.full else "200"
     return section("Scoring", listing(run_script("scoring.py", "--images", images, "--repeats", "3")))
 
 
 def training(run: Run) -> str:
-    """A step with nano; the large network by calculation, and measured if the long way was asked for."""
+    """Measure a training step of nano; calculate the large network, and measure it with `--full`."""
     found = [listing(run_script("ovr_cost.py", "--steps", "3"))]
     if is_random(run.model):
         script = ("training_memory.py", "--encoder", run.model)
@@ -90,7 +90,7 @@ def training(run: Run) -> str:
 
 
 def nano(run: Run) -> str:
-    """Images per second and the start of the command."""
+    """Measure throughput and the whole process of the command."""
     rows = []
     for dtype in run.dtypes:
         found = own_process("nano.throughput", size=(640, 480), dtype=dtype, repeats=3 * run.repeats)
@@ -109,10 +109,10 @@ def nano(run: Run) -> str:
 
 
 def images(run: Run) -> str:
-    """Many images: overlap, and memory over ten thousand of them."""
+    """Measure many images: overlap, and memory over up to ten thousand of them."""
     overlap = run_script("many_images.py", "--images", "100")
     count = "10000" if run.full else "1000"
-    flat = run_script("many_images.py", "--images", count, "--short-side", "64", "--way", "overlapping")
+    flat = run_script("many_images.py", "--images", count, "--short-side", "64", "--variant", "overlapping")
     return section(
         "Many images, nano",
         "From JPEG files to id maps, overlays and JSON: one step at a time, and with overlapping steps.",
@@ -123,7 +123,7 @@ def images(run: Run) -> str:
 
 
 def dtype(run: Run) -> str:
-    """What bfloat16 does to nano's results on labelled photos."""
+    """Measure the effect of bfloat16 on the results of nano, with labeled images."""
     if run.data is None:
         return section(
             "Effect of bfloat16 on the results of nano",
@@ -135,7 +135,7 @@ def dtype(run: Run) -> str:
 
 
 def hf(run: Run) -> str:
-    """Hugging Face transformers beside us."""
+    """Compare with Hugging Face transformers."""
     if find_spec("transformers") is None:
         return section("Hugging Face transformers", "Not installed (extra `bench`).")
     return comparison.compare(run)

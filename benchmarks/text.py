@@ -1,6 +1,6 @@
-"""Words through the text tower: cold, warm from the cache on disk, and against the plain computation.
+"""Measure text embeddings: cold, warm from the cache on disk, and with the reference computation.
 
-The plain computation gives the tower every prompt of every name as 77 tokens, as the released code does.
+The reference computation pads every prompt of every name to 77 tokens, as the released code does.
 """
 
 import time
@@ -21,48 +21,48 @@ from ovrcoat.model.encoders.token_tree import token_trees
 from ovrcoat.segmentation.prompt import PromptEncoder
 from ovrcoat.segmentation.text_cache import open_text_cache
 
-SAMPLE = 5  # categories, from all over the vocabulary, whose first names are computed plainly, too
+SAMPLE = 5  # evenly spread categories; their first names are also computed with the reference method
 
 
 def embed(model: str, *, vocabulary: str, dtype: str, cache: str | None, limit: int | None = None) -> dict:
-    """Seconds and bytes until a vocabulary's rows are there, in a process that has just loaded the model.
+    """Measure seconds and bytes of embedding a vocabulary, in a process that has just loaded the model.
 
-    With the folder of a cache that is filled, this is the warm start: the tower's fingerprint is in it.
+    With a filled cache folder this is the warm start, including the fingerprint of the text tower.
     """
     segmenter = load(model)
-    words = _words(vocabulary, limit)
+    subject = _vocabulary(vocabulary, limit)
     seconds = []
-    builder = make_builder(segmenter, dtype=dtype, cache=cache)
+    encoder = make_encoder(segmenter, dtype=dtype, cache=cache)
 
     def build() -> object:
         began = time.perf_counter()
-        prompt = builder.build(words, background="none")
+        prompt = encoder.build(subject, background="none")
         seconds.append(time.perf_counter() - began)
         return prompt
 
     memory = extra_memory(build)
-    return {"seconds": seconds[0], "memory": memory} | count_tokens(segmenter, _names(words))
+    return {"seconds": seconds[0], "memory": memory} | count_tokens(segmenter, _names(subject))
 
 
 def compare(model: str, *, vocabulary: str, dtype: str, limit: int | None = None) -> dict[str, Any]:
-    """Rows of a sample of names: largest difference to the plain way, and the plain way's seconds."""
+    """Compare embeddings of a sample of names with the reference computation, and time the latter."""
     segmenter = load(model)
-    categories = _words(vocabulary, limit).categories
+    categories = _vocabulary(vocabulary, limit).categories
     categories = categories[:: max(1, len(categories) // SAMPLE)][:SAMPLE]
-    words = Vocabulary(tuple(replace(category, names=category.names[:1]) for category in categories))
-    names = _names(words)
+    subject = Vocabulary(tuple(replace(category, names=category.names[:1]) for category in categories))
+    names = _names(subject)
     templates = segmenter.config.templates
     began = time.perf_counter()
-    plain = plain_rows(segmenter, names)
+    expected = reference_embeddings(segmenter, names)
     seconds = time.perf_counter() - began
-    builder = make_builder(segmenter, dtype=dtype, cache=None)
-    rows = builder.build(words, background="none").embeddings.in_vocab
-    difference = float((rows - plain).abs().max())
+    encoder = make_encoder(segmenter, dtype=dtype, cache=None)
+    embeddings = encoder.build(subject, background="none").embeddings.in_vocab
+    difference = float((embeddings - expected).abs().max())
     return {"texts": len(names) * len(templates), "seconds": seconds, "difference": difference}
 
 
-def make_builder(segmenter: Segmenter, *, dtype: str, cache: str | None) -> PromptEncoder:
-    """A builder that knows no row yet."""
+def make_encoder(segmenter: Segmenter, *, dtype: str, cache: str | None) -> PromptEncoder:
+    """Return a prompt encoder without any cached embedding in memory."""
     return PromptEncoder(
         segmenter.network,
         config=segmenter.config,
@@ -73,8 +73,8 @@ def make_builder(segmenter: Segmenter, *, dtype: str, cache: str | None) -> Prom
 
 
 @torch.inference_mode()
-def plain_rows(segmenter: Segmenter, names: Sequence[str]) -> Tensor:
-    """Unit rows of names by full-length token rows, in float32."""
+def reference_embeddings(segmenter: Segmenter, names: Sequence[str]) -> Tensor:
+    """Return normalized embeddings of names, computed from padded prompts in float32."""
     tower = _tower(segmenter)
     templates = segmenter.config.templates
     texts = [template.replace("{}", name) for name in names for template in templates]
@@ -87,7 +87,7 @@ def plain_rows(segmenter: Segmenter, names: Sequence[str]) -> Tensor:
 
 
 def count_tokens(segmenter: Segmenter, names: Sequence[str]) -> dict[str, int]:
-    """Tokens of all prompts: padded to the tower's length, cut to their own, and those computed."""
+    """Count tokens of all prompts: padded to 77, unpadded, and computed after sharing of prefixes."""
     tower = _tower(segmenter)
     texts = {template.replace("{}", name) for name in names for template in segmenter.config.templates}
     ids = [tuple(tower.token_ids(text)) for text in texts]
@@ -101,14 +101,14 @@ def count_tokens(segmenter: Segmenter, names: Sequence[str]) -> dict[str, int]:
 
 
 def _tower(segmenter: Segmenter) -> ClipTextTower:
-    """CLIP's tower; nano's has another shape and is not measured here."""
+    """Return CLIP's text tower; nano has another kind of tower, which is not measured here."""
     tower = segmenter.network.encoder.get_submodule("text_tower")
     assert isinstance(tower, ClipTextTower)
     return tower
 
 
-def _words(vocabulary: str, limit: int | None) -> Vocabulary:
-    return Vocabulary(Vocabulary.named(vocabulary).categories[:limit])
+def _vocabulary(name: str, limit: int | None) -> Vocabulary:
+    return Vocabulary(Vocabulary.named(name).categories[:limit])
 
 
 def _names(vocabulary: Vocabulary) -> list[str]:

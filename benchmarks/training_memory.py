@@ -1,17 +1,17 @@
-"""What a training step takes: measured on this CPU, and by calculation what fits in 24, 40 and 80 GB.
+"""Measure a training step on this CPU, and calculate which batches fit in 24, 40 and 80 GB.
 
     python benchmarks/training_memory.py [--encoder convnext_large_d_320] [--size 512] [--batch 1]
         [--stage 2] [--precision float32] [--checkpoint] [--no-measurement] [--no-table]
 
-Random weights, noise as images, 20 boxes as targets each, 12,544 points, AdamW. Measured: seconds of the
-second step, and the peak of the resident memory of a process of its own.
+The step uses random weights, noise as images, 20 boxes per image as targets, 12,544 points and AdamW. It runs
+in a process of its own. Measured are the seconds of the second step and the peak resident memory.
 
-Calculated: fixed are the float32 weights, their gradients and AdamW's two moments. What forward pass, losses
-and backward pass hold at most beside these is counted, tensor by tensor, in real steps on small crops, and
-continued: so much for each model, each image and each pixel of a photo. All maps have a fixed number of
-values per pixel, so this is exact as long as the peak stays in the same place. Not counted: workspace inside
-kernels, fragmentation and the CUDA context, for which 2 GB of each card are left free. A GPU's kernels may
-keep other things for the backward pass (fused attention keeps less).
+The calculation has a fixed part: the float32 weights, their gradients and the two moments of AdamW. The peak
+of all other tensors in forward pass, losses and backward pass is counted, tensor by tensor, in real steps on
+small crops. It is split into bytes per model, per image and per pixel, and extrapolated. All maps have a
+fixed number of values per pixel, so the result is exact as long as the peak occurs at the same operation. Not
+counted are workspaces inside kernels, fragmentation and the CUDA context; 2 GB of each card are reserved for
+them. GPU kernels may keep other tensors for the backward pass (fused attention keeps fewer).
 """
 
 import argparse
@@ -42,16 +42,16 @@ from ovrcoat.training.stages import parameter_groups, stage_of
 
 TARGETS = 20  # masks of an image
 CATEGORIES = 133  # COCO panoptic
-COUNTED = (192, 320)  # sides of the crops that are counted, pixels
-FULL = 1024  # the published crop
+COUNTED = (192, 320)  # sides of the small crops, pixels
+FULL = 1024  # side of the published crop, pixels
 BATCHES = (1, 2, 4, 8)
-CARDS = (24, 40, 80)  # GB
-RESERVE = 2.0  # GB of each card, for what is not counted
+CARDS = (24, 40, 80)  # GB of memory
+RESERVE = 2.0  # GB of each card, for memory that is not counted
 GB = 1e9
 
 
 def main() -> None:
-    """Measure one step, print the table."""
+    """Measure one step and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--encoder", default="convnext_large_d_320", choices=sorted(CLIP_ENCODERS))
     parser.add_argument("--size", type=int, default=512)
@@ -63,27 +63,27 @@ def main() -> None:
     parser.add_argument("--no-table", action="store_true")
     arguments = parser.parse_args()
     print(", ".join(f"{key}: {value}" for key, value in describe().items()))
-    way = {
+    setup = {
         "encoder": arguments.encoder,
         "stage": arguments.stage,
         "precision": arguments.precision,
         "checkpoint": arguments.checkpoint,
     }
     if not arguments.no_measurement:
-        found = own_process("training_memory.measure", size=arguments.size, batch=arguments.batch, **way)
+        found = own_process("training_memory.measure", size=arguments.size, batch=arguments.batch, **setup)
         print(
-            f"{name_of(way)}, {arguments.batch} × {arguments.size}²: {found['seconds']:.1f} s per step, "
+            f"{setup_name(setup)}, {arguments.batch} × {arguments.size}²: {found['seconds']:.1f} s per step, "
             f"peak {found['bytes'] / GB:.1f} GB resident, {found['libraries'] / GB:.1f} GB of it libraries"
         )
-        wanted = own_process("training_memory.count", **way)
-        print(f"by calculation {Need(**wanted).total(arguments.batch, arguments.size) / GB:.1f} GB\n")
+        need = own_process("training_memory.count", **setup)
+        print(f"by calculation {Need(**need).total(arguments.batch, arguments.size) / GB:.1f} GB\n")
     if not arguments.no_table:
         print(table(arguments.encoder))
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Bytes: `fixed` whatever is trained on, the rest while a step runs."""
+    """Bytes of a training step: `fixed` always, the others per model, image and pixel while a step runs."""
 
     fixed: float
     model: float
@@ -91,37 +91,37 @@ class Need:
     pixel: float
 
     def total(self, batch: int, size: int) -> float:
-        """Of a step with `batch` square crops."""
+        """Return the bytes of a step with `batch` square crops."""
         return self.fixed + self.model + batch * (self.image + self.pixel * size**2)
 
     def largest_batch(self, card: float) -> int:
-        """How many published crops fit at once."""
+        """Return the largest batch of crops of the published size that fits."""
         per_image = self.image + self.pixel * FULL**2
         return max(0, int(((card - RESERVE) * GB - self.fixed - self.model) // per_image))
 
 
 def table(encoder: str) -> str:
-    """What is needed at the published size, as Markdown."""
+    """Return the memory at the published crop size as a Markdown table."""
     head = ["crops of 1024²", *(f"batch {batch}" for batch in BATCHES)]
     head += [f"largest batch in {card} GB" for card in CARDS]
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
     for stage, precision, checkpoint in product((1, 2), ("float32", "bfloat16"), (False, True)):
-        way = {"encoder": encoder, "stage": stage, "precision": precision, "checkpoint": checkpoint}
-        need = Need(**own_process("training_memory.count", **way))
+        setup = {"encoder": encoder, "stage": stage, "precision": precision, "checkpoint": checkpoint}
+        need = Need(**own_process("training_memory.count", **setup))
         totals = [f"{need.total(batch, FULL) / GB:.1f} GB" for batch in BATCHES]
-        lines.append([name_of(way), *totals, *(str(need.largest_batch(card)) for card in CARDS)])
+        lines.append([setup_name(setup), *totals, *(str(need.largest_batch(card)) for card in CARDS)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def name_of(way: dict[str, Any]) -> str:
-    """A way to train in words."""
-    return f"stage {way['stage']}, {way['precision']}{', recomputed' if way['checkpoint'] else ''}"
+def setup_name(setup: dict[str, Any]) -> str:
+    """Return the name of a training configuration."""
+    return f"stage {setup['stage']}, {setup['precision']}{', recomputed' if setup['checkpoint'] else ''}"
 
 
 def measure(
     *, encoder: str, stage: int, precision: str, checkpoint: bool, size: int, batch: int
 ) -> dict[str, float]:
-    """Seconds of the second step, and bytes of this process: its peak, and before the first tensor."""
+    """Measure seconds of the second step, and bytes of this process: peak, and before the first tensor."""
     libraries = resident_memory()
     step = Step(encoder, stage=stage, precision=precision, checkpoint=checkpoint)
     crops = [make_crop(size, seed) for seed in range(batch)]
@@ -134,7 +134,7 @@ def measure(
 
 
 def count(*, encoder: str, stage: int, precision: str, checkpoint: bool) -> dict[str, float]:
-    """The fields of `Need`, from three steps on small crops."""
+    """Return the fields of `Need`, from three steps on small crops."""
     step = Step(encoder, stage=stage, precision=precision, checkpoint=checkpoint)
     small, large = (side**2 for side in COUNTED)
     one, more, two = (
@@ -148,7 +148,7 @@ def count(*, encoder: str, stage: int, precision: str, checkpoint: bool) -> dict
 
 
 class Step:
-    """A network of random weights, its losses and its optimiser."""
+    """A network with random weights, its losses and its optimizer."""
 
     def __init__(self, encoder: str, *, stage: int, precision: str, checkpoint: bool) -> None:
         torch.manual_seed(0)
@@ -162,9 +162,9 @@ class Step:
             ovr=OvrConfig() if stage == 2 else None,
         )
         rows = F.normalize(torch.randn(CATEGORIES, network.encoder.embedding_dim), dim=-1)
-        words = CategoryEmbeddings.shared(rows, torch.arange(CATEGORIES), CATEGORIES)
+        categories = CategoryEmbeddings.shared(rows, torch.arange(CATEGORIES), CATEGORIES)
         bfloat16 = precision == "bfloat16"
-        self.objective = Objective(network, settings, categories=words, bfloat16=bfloat16)
+        self.objective = Objective(network, settings, categories=categories, bfloat16=bfloat16)
         kind = stage_of(settings)
         self.trained = kind.prepare(network)
         self.optimiser = torch.optim.AdamW(
@@ -173,16 +173,16 @@ class Step:
 
     @property
     def fixed(self) -> float:
-        """Bytes of the weights, and of gradients and two moments of what trains."""
+        """Bytes of all weights, and of gradients and two moments of the trained ones."""
         weights = sum(tensor.nbytes for tensor in self.objective.state_dict().values())
         return weights + 3.0 * sum(parameter.nbytes for parameter in self.trained.values())
 
     def backward(self, crops: list[Crop]) -> None:
-        """Losses and gradients."""
+        """Compute losses and gradients."""
         torch.stack([term.value() for term in self.objective(crops).values()]).sum().backward()
 
     def peak(self, crops: list[Crop]) -> int:
-        """Bytes that `backward` holds at most at one time, beside weights and gradients."""
+        """Return the peak bytes of `backward`, without weights and gradients."""
         for parameter in self.trained.values():
             parameter.grad = torch.zeros_like(parameter)
         held = [*self.objective.state_dict().values(), *(p.grad for p in self.trained.values())]
@@ -192,7 +192,7 @@ class Step:
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all tensors that are made inside and not yet gone; `known` ones do not count."""
+    """Counts the bytes of all live tensors that are created inside the block; `known` ones do not count."""
 
     def __init__(self, known: Any) -> None:
         super().__init__()
@@ -200,7 +200,7 @@ class LiveBytes(TorchDispatchMode):
         self._known = {tensor.untyped_storage()._cdata for tensor in known}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation, note its results."""
+        """Run an operation and count its results."""
         found = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(found):
             if isinstance(tensor, Tensor):
@@ -222,7 +222,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 def make_crop(size: int, seed: int) -> Crop:
-    """Noise, and boxes side by side as masks."""
+    """Return noise as an image, and adjacent boxes as masks."""
     generator = torch.Generator().manual_seed(seed)
     masks = torch.zeros(TARGETS, size, size, dtype=torch.bool)
     for place in range(TARGETS):

@@ -1,4 +1,4 @@
-"""The benchmarks at a size that says nothing about speed: each one runs, and what it counts is right."""
+"""Run every benchmark at a tiny size: each one runs, and its counts are right."""
 
 import json
 from importlib import import_module
@@ -23,7 +23,7 @@ TINY = ConvNextConfig(
 
 @pytest.fixture(autouse=True)
 def _benchmarks(monkeypatch: pytest.MonkeyPatch):
-    """Their folder in the path, and an architecture that takes no time."""
+    """Add the benchmarks folder to the path, and register a tiny architecture."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.setitem(CLIP_ENCODERS, "tiny", TINY)
 
@@ -52,9 +52,9 @@ def test_operations_are_two_per_multiply_add_and_every_part_has_some(checkpoint:
     assert parts["answer"] > 0  # the merge resizes by matrix products
 
 
-def test_a_image_is_measured_in_parts_and_the_network_stays_as_it_was(checkpoint: str):
+def test_an_image_is_measured_in_parts_and_the_network_is_not_changed(checkpoint: str):
     import image
-    from models import WORDS, load, make_image
+    from models import VOCABULARY, load, make_image
     from parts import PARTS, Meter, watching
 
     found = image.measure(checkpoint, size=(96, 64), dtype="float32", repeats=1, few_masks=True)
@@ -68,7 +68,7 @@ def test_a_image_is_measured_in_parts_and_the_network_stays_as_it_was(checkpoint
     before = vars(segmenter).copy(), vars(segmenter.network).keys()
     meter = Meter(iter(range(1000)).__next__)
     with watching(segmenter, meter):
-        segmenter.segment(make_image(64, 48), WORDS, background="none")
+        segmenter.segment(make_image(64, 48), VOCABULARY, background="none")
     assert (vars(segmenter), vars(segmenter.network).keys()) == before
     assert {part for part, steps in meter.parts.items() if steps} == set(PARTS)
 
@@ -87,7 +87,7 @@ def test_the_image_has_the_shape_that_gives_the_input():
     assert network_size(pixels.shape[:2], **settings) == (800, 1199)
 
 
-def test_made_up_masks_keep_as_many_as_asked_for():
+def test_synthetic_masks_keep_the_requested_number():
     import merge
 
     found = merge.measure((40, 60), queries=30, kept=6, repeats=1, valid=(64, 96))
@@ -98,11 +98,11 @@ def test_made_up_masks_keep_as_many_as_asked_for():
     assert torch.allclose(scored.category_probs.sum(-1), torch.ones(30))
 
 
-def test_words_cold_warm_and_against_the_plain_way(checkpoint: str, tmp_path: Path):
+def test_text_embeddings_cold_warm_and_against_the_reference_method(checkpoint: str, tmp_path: Path):
     import text
 
     subject = {"vocabulary": "cityscapes", "dtype": "float32", "limit": 3}
-    cold, warm = (text.embed(checkpoint, **subject, cache=str(tmp_path / "rows")) for _ in range(2))
+    cold, warm = (text.embed(checkpoint, **subject, cache=str(tmp_path / "embeddings")) for _ in range(2))
     assert cold["texts"] == 14 * cold["names"]
     assert cold["padded"] == 77 * cold["texts"] > cold["cut"] > cold["computed"] > 0
     assert warm["names"] == cold["names"]
@@ -111,7 +111,7 @@ def test_words_cold_warm_and_against_the_plain_way(checkpoint: str, tmp_path: Pa
     assert compared["texts"] == 14 * 3
 
 
-def test_merging_beside_transformers():
+def test_merging_is_compared_with_transformers():
     pytest.importorskip("transformers")
     import hugging_face
 
@@ -123,7 +123,7 @@ def test_merging_beside_transformers():
     assert np.mean(np.equal(ours["categories"], theirs["categories"])) > 0.8
 
 
-def test_networks_beside_transformers_have_equal_widths(checkpoint: str):
+def test_networks_of_transformers_have_equal_widths(checkpoint: str):
     transformers = pytest.importorskip("transformers")
     import hugging_face
     import models
@@ -140,12 +140,12 @@ def test_networks_beside_transformers_have_equal_widths(checkpoint: str):
 
     level = network.model.pixel_level_module
     assert size(level.decoder) == size(own.pixel_decoder)
-    # theirs has no category head beyond one linear map, and no projection of what lies under a mask
+    # transformers has only a linear map as category head, and no projection of pooled mask features
     heads = own.mask_decoder.pooled_projection, own.mask_decoder.embedding_head
     assert size(network.model.transformer_module) == size(own.mask_decoder) - sum(map(size, heads))
 
 
-def test_equal_pixels_are_paired_segments():
+def test_equal_pixels_belong_to_paired_segments():
     from dtype_effect import equal_share
 
     from ovrcoat.results import PanopticResult
@@ -181,7 +181,7 @@ def test_equal_pixels_are_paired_segments():
     assert equal_share(one, result([0, 0, 0, 0, 0, 0], [])) == pytest.approx(1 / 6)
 
 
-def test_rates_and_numbers_can_be_read():
+def test_rates_and_numbers_are_formatted():
     import machine
     import report
 
@@ -197,7 +197,7 @@ def test_rates_and_numbers_can_be_read():
     assert (report.operations(1.33e12), report.operations(0)) == ("1.33 TFLOP", "0")
 
 
-def test_a_measurement_that_fails_says_why():
+def test_a_failed_measurement_reports_the_reason():
     import processes
 
     assert processes.own_process("report.memory", count=3e9) == "3.00 GB"
