@@ -1,6 +1,5 @@
-"""`ovrcoat check-data`: every fault of labels, predictions and results at once, before any number."""
+"""`ovrcoat check-data`: report all issues of labels, predictions and results before computing scores."""
 
-import json as json_format
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,36 +10,37 @@ from cyclopts.validators import Number
 from ovrcoat._version import __version__
 from ovrcoat.cli.terminal import print_json, print_line, print_note
 from ovrcoat.errors import ConfigError
+from ovrcoat.formats.json_files import write_json
 from ovrcoat.issues import MAX_EXAMPLES, Issue, IssueList
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
-    """Files to check instead of a data set, or beside it."""
+    """Files to check instead of a dataset, or in addition to it."""
 
     truth: Path | None = None
-    """Panoptic truth: a JSON file in COCO's format."""
+    """Panoptic ground truth: a JSON file in COCO's format."""
 
     truth_dir: Path | None = None
-    """The folder of its PNGs."""
+    """Folder of its PNGs."""
 
     prediction: Path | None = None
-    """Panoptic prediction for that truth: a JSON file in COCO's format."""
+    """Panoptic predictions for that ground truth: a JSON file in COCO's format."""
 
     prediction_dir: Path | None = None
-    """The folder of its PNGs."""
+    """Folder of their PNGs."""
 
     instances: Path | None = None
-    """Ground truth of mask AP: a JSON file in COCO's instances format."""
+    """Ground truth for mask AP: a JSON file in COCO's instances format."""
 
     results: Path | None = None
-    """Results for it: a JSON file in COCO's results format."""
+    """Results for that ground truth: a JSON file in COCO's results format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was looked at, what was found, and in how many photos."""
+    """Result of one check: what was checked, its issues, and the number of images that were checked."""
 
     subject: str
     issues: IssueList
@@ -58,45 +58,46 @@ def check_data(
     limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Check labelled data, predictions and results for faults that would make numbers mean nothing.
+    """Check labels, predictions and results for issues that would make scores meaningless.
 
     The exit status is 1 if there are errors.
 
     Parameters
     ----------
     data
-        A data set (coco, ade20k, cityscapes, mapillary), or a folder or zip file of your own.
+        A dataset (coco, ade20k, cityscapes, mapillary), or your own folder or zip file.
     root
-        Where the data sets lie. [default: $OVRCOAT_DATASETS, $DETECTRON2_DATASETS, ./datasets]
+        Folder of the datasets. [default: $OVRCOAT_DATASETS, $DETECTRON2_DATASETS, ./datasets]
     split
         val or train. [default: val]
     json
-        Also write the findings to this file; - prints them instead of the text.
+        Also write all issues to this JSON file; - prints JSON instead of text.
     limit
-        Look into the pictures of the first so many images only; lists are checked whole.
+        Decode only the first N images and label files; lists are always checked completely.
     quiet
-        Only the last line, and no progress bar.
+        Print only the last line, and no progress bar.
     """
     _check_usage(data, files)
     checks = [
-        *_dataset(data, root=root, split=split, limit=limit, progress=not quiet),
-        *_panoptic(files, limit=limit, progress=not quiet),
-        *_instances(files),
+        *_check_dataset(data, root=root, split=split, limit=limit, progress=not quiet),
+        *_check_panoptic(files, limit=limit, progress=not quiet),
+        *_check_instances(files),
     ]
     if json == Path("-"):
         print_json(_document(checks))
     else:
-        _tell(checks, quiet=quiet)
+        _print(checks, quiet=quiet)
         if json is not None:
-            _write(json, _document(checks))
+            write_json(json, _document(checks))
+            print_note(f"→ {json}")
     return int(any(check.issues.with_severity("error") for check in checks))
 
 
 def _check_usage(data: str | None, files: Files) -> None:
-    """Refuse halves of pairs, and nothing at all.
+    """Reject incomplete pairs of options, and a call without anything to check.
 
     Raises:
-        ConfigError: says what is missing.
+        ConfigError: Names the missing option.
     """
     needs = (
         ("truth", files.truth, "truth-dir", files.truth_dir),
@@ -108,12 +109,12 @@ def _check_usage(data: str | None, files: Files) -> None:
     )
     for given, path, needed, other in needs:
         if path is not None and other is None:
-            raise ConfigError(f"--{given} was given without --{needed}; give both")
+            raise ConfigError(f"--{given} needs --{needed}; give both")
     if data is None and files.truth is None and files.instances is None:
-        raise ConfigError("nothing to check; name a data set or a folder, or give --truth or --instances")
+        raise ConfigError("nothing to check; name a dataset or a folder, or give --truth or --instances")
 
 
-def _dataset(
+def _check_dataset(
     data: str | None, *, root: Path | None, split: str | None, limit: int | None, progress: bool
 ) -> list[Check]:
     if data is None:
@@ -124,35 +125,40 @@ def _dataset(
     return [Check(data, check.issues, check.image_count)]
 
 
-def _panoptic(files: Files, *, limit: int | None, progress: bool) -> list[Check]:
+def _check_panoptic(files: Files, *, limit: int | None, progress: bool) -> list[Check]:
     if files.truth is None or files.truth_dir is None:
         return []
-    from ovrcoat.evaluation.checks.ground_truth import check_truth
-    from ovrcoat.evaluation.scoring.panoptic import PanopticSource, check_panoptic
+    from ovrcoat.evaluation.checks.ground_truth import check_ground_truth
+    from ovrcoat.evaluation.scoring.panoptic import check_panoptic
+    from ovrcoat.formats.panoptic_json import PanopticSource
 
     truth = PanopticSource(files.truth, files.truth_dir)
     if files.prediction is None or files.prediction_dir is None:
-        return [Check(str(files.truth), *check_truth(truth, limit=limit, progress=progress))]
+        return [Check(str(files.truth), *check_ground_truth(truth, limit=limit, progress=progress))]
     prediction = PanopticSource(files.prediction, files.prediction_dir)
-    found = check_panoptic(truth, prediction, progress=progress)
-    return [Check(f"{files.prediction} against {files.truth}", *found)]
+    result = check_panoptic(truth, prediction, progress=progress)
+    return [Check(f"{files.prediction} against {files.truth}", *result)]
 
 
-def _instances(files: Files) -> list[Check]:
+def _check_instances(files: Files) -> list[Check]:
     if files.instances is None:
         return []
-    from ovrcoat.evaluation.checks.ground_truth import read_list, read_object
     from ovrcoat.evaluation.checks.instances import check_instances
+    from ovrcoat.formats.json_files import read_json_list, read_json_object
 
-    truth = read_object(files.instances)
-    results = None if files.results is None else read_list(files.results)
+    truth = read_json_object(files.instances, expected="an object in COCO's instances format")
+    results = (
+        None
+        if files.results is None
+        else read_json_list(files.results, expected="a list in COCO's results format")
+    )
     subject = str(files.instances) if results is None else f"{files.results} against {files.instances}"
     images = truth.get("images")
     return [Check(subject, check_instances(truth, results), len(images) if isinstance(images, list) else 0)]
 
 
-def _tell(checks: list[Check], *, quiet: bool) -> None:
-    """Errors first, then warnings, then notes; the last line sums up."""
+def _print(checks: list[Check], *, quiet: bool) -> None:
+    """Print errors, then warnings, then notes, and a summary as the last line."""
     for check in checks if not quiet else ():
         print_line(f"{check.subject}: {_count(check.image_count, 'image')}")
         for issue in _sorted(check.issues):
@@ -164,13 +170,14 @@ def _tell(checks: list[Check], *, quiet: bool) -> None:
                 print_line(f"  - … and {issue.count - MAX_EXAMPLES} more")
         print_line("")
     errors, warnings = (
-        sum(len(check.issues.with_severity(level)) for check in checks) for level in ("error", "warning")
+        sum(len(check.issues.with_severity(severity)) for check in checks)
+        for severity in ("error", "warning")
     )
     images = _count(sum(check.image_count for check in checks), "image")
     if errors or warnings:
         print_line(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}")
     else:
-        print_line(f"no faults found in {images}")
+        print_line(f"no issues found in {images}")
 
 
 def _sorted(issues: IssueList) -> list[Issue]:
@@ -195,11 +202,3 @@ def _document(checks: list[Check]) -> dict[str, Any]:
             for check in checks
         ],
     }
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    from ovrcoat.system.atomic_write import write_atomically
-
-    content = json_format.dumps(document, indent=2, ensure_ascii=False).encode()
-    write_atomically(path, lambda file: file.write(content))
-    print_note(f"→ {path}")

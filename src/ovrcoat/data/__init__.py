@@ -1,1 +1,1 @@
-"""Files to batches of images; knows no model."""
+"""Images and labelled datasets: from files to batches. Independent of any model."""

@@ -1,7 +1,7 @@
-"""ADE20K's panoptic and instance files, made from semantic and instance labels as the published script does.
+"""Create ADE20K's panoptic and instance files from its labels, as the published script does.
 
-Stuff comes from the semantic labels, things from the instance labels, which are laid over it; what is neither
-is void. Segment ids are our own and always the same: category id + 1 in R, the instance's number in G.
+Stuff comes from the semantic labels, things from the instance labels, which are drawn over it. All other
+pixels are void. Segment ids are reproducible: category id + 1 in red, the instance's number in green.
 """
 
 from contextlib import ExitStack
@@ -21,7 +21,7 @@ from ovrcoat.data.preparation import (
     Track,
     category_entries,
     segment_entry,
-    write_ids,
+    write_id_map,
 )
 from ovrcoat.data.splits import check_split
 from ovrcoat.errors import DatasetError
@@ -37,19 +37,24 @@ def prepare_ade20k(
     published_areas: bool = False,
     track: Track = iter,
 ) -> Preparation:
-    """Make ade20k_panoptic_{split}/*.png and .json and ade20k_instance_{split}.json; those that exist stay.
+    """Create ade20k_panoptic_{split}/*.png and .json, and ade20k_instance_{split}.json.
 
-    With `published_areas` the JSON has what the published script writes: areas and boxes from before
-    instances were laid over stuff, and segments that are covered altogether. Published numbers are made with
-    these; PQ of such a truth against itself is below 100.
+    Args:
+        root: Folder of the datasets, the dataset's own folder, or its zip file.
+        split: "val" or "train".
+        overwrite: Replace files that exist. Default: keep them.
+        published_areas: Write what the published script writes: areas and boxes from before instances were
+            drawn over stuff, and segments that are completely covered. Published results use these values;
+            PQ of such ground truth against itself is below 100.
+        track: Wraps the list of label files, for example in a progress bar.
 
     Raises:
-        DatasetError: labels are missing or faulty, or there is no such split.
-        OutputError: a file cannot be written, or another program's is in the way.
+        DatasetError: Labels are missing or invalid, or the split does not exist.
+        OutputError: A file cannot be written, or another program's file is in the way.
         MissingExtraError: pycocotools is not installed.
     """
     check_split(split, tuple(FOLDERS), name="ade20k")
-    import_optional("pycocotools.mask", extra="coco")  # better said now than after the work
+    import_optional("pycocotools.mask", extra="coco")  # fail before the work instead of after it
     tree = FileTree(root, home=HOME)
     sources = tree.list(f"annotations/{FOLDERS[split]}", suffixes=(".png",))
     if not sources:
@@ -58,7 +63,7 @@ def prepare_ade20k(
     panoptic, instance = folder / f"ade20k_panoptic_{split}.json", folder / f"ade20k_instance_{split}.json"
     todo = [path for path in (panoptic, instance) if overwrite or not path.exists()]
     if not todo:
-        return Preparation((panoptic, instance), made=0)
+        return Preparation((panoptic, instance), image_count=0)
     with ExitStack() as stack:
         categories = {panoptic: category_entries("ade20k"), instance: thing_entries()}
         writers = {
@@ -77,16 +82,16 @@ def prepare_ade20k(
             if panoptic in writers:
                 semantic = _read_semantic(tree, source, size=labels.shape[:2])
                 id_map, segments = panoptic_from_labels(
-                    semantic, labels, published_areas=published_areas, place=tree.describe(source)
+                    semantic, labels, published_areas=published_areas, location=tree.describe(source)
                 )
-                write_ids(panoptic.with_suffix("") / f"{stem}.png", id_map, overwrite=overwrite)
+                write_id_map(panoptic.with_suffix("") / f"{stem}.png", id_map, overwrite=overwrite)
                 annotation = {"image_id": stem, "file_name": f"{stem}.png", "segments_info": segments}
                 writers[panoptic].add(image, [annotation])
             if instance in writers:
-                found = instance_annotations(labels, image_id=stem, first_id=next_id, place=source)
+                found = instance_annotations(labels, image_id=stem, first_id=next_id, location=source)
                 writers[instance].add(image, found)
                 next_id += len(found)
-    return Preparation((panoptic, instance), made=len(sources))
+    return Preparation((panoptic, instance), image_count=len(sources))
 
 
 def panoptic_from_labels(
@@ -94,30 +99,30 @@ def panoptic_from_labels(
     labels: Int32[np.ndarray, "height width 3"],
     *,
     published_areas: bool,
-    place: str,
+    location: str,
 ) -> tuple[Int32[np.ndarray, "height width"], list[dict[str, Any]]]:
-    """Lay instances over stuff: the id map and its `segments_info`.
+    """Draw instances over stuff; return the id map and its `segments_info`.
 
     Raises:
-        DatasetError: the labels hold values that do not exist.
+        DatasetError: The labels hold invalid values.
     """
     stuff = {category.id for category in Vocabulary.named("ade20k").categories if not category.is_thing}
     id_map = np.zeros(semantic.shape, dtype=np.int32)
-    before: list[dict[str, Any]] = []
+    drawn: list[dict[str, Any]] = []
     for value in np.unique(semantic).tolist():
         if not 0 <= value <= CATEGORY_COUNT:
-            raise DatasetError(f"{place}: pixels hold {value}. {SEMANTIC_ADVICE}")
+            raise DatasetError(f"{location}: pixels hold {value}. {SEMANTIC_ADVICE}")
         if value - 1 in stuff:
             mask = semantic == value
             id_map[mask] = value
-            before.append(segment_entry(value, value - 1, mask))
-    for number, category_id, mask in instance_masks(labels, place=place):
+            drawn.append(segment_entry(value, value - 1, mask))
+    for number, category_id, mask in instance_masks(labels, location=location):
         id = category_id + 1 + 256 * number
         id_map[mask] = id
-        before.append(segment_entry(id, category_id, mask))
+        drawn.append(segment_entry(id, category_id, mask))
     if published_areas:
-        return id_map, before
-    masks = ((entry, id_map == entry["id"]) for entry in before)
+        return id_map, drawn
+    masks = ((entry, id_map == entry["id"]) for entry in drawn)
     return id_map, [
         segment_entry(entry["id"], entry["category_id"], mask) for entry, mask in masks if mask.any()
     ]
@@ -126,16 +131,16 @@ def panoptic_from_labels(
 def _read_semantic(
     tree: FileTree, source: str, *, size: tuple[int, ...]
 ) -> Int32[np.ndarray, "height width"]:
-    place = tree.describe(source)
-    values = decode_values(tree.read(source), place=place)
+    location = tree.describe(source)
+    values = decode_values(tree.read(source), location=location)
     if values.shape != size:
         raise DatasetError(
-            f"{place}: {values.shape[1]} × {values.shape[0]} pixels, its instance labels {size[1]} × "
-            f"{size[0]}; take both from one release"
+            f"{location}: {values.shape[1]} × {values.shape[0]} pixels, but its instance labels have "
+            f"{size[1]} × {size[0]}; use both from one release"
         )
     return values
 
 
 def _read_instances(tree: FileTree, source: str) -> Int32[np.ndarray, "height width 3"]:
     path = source.replace("annotations/", "annotations_instance/", 1)
-    return decode_channels(tree.read(path, advice=ADVICE), place=tree.describe(path))
+    return decode_channels(tree.read(path, advice=ADVICE), location=tree.describe(path))

@@ -1,4 +1,4 @@
-"""A name or a path in, a data set out: the one place that knows them all."""
+"""Open a dataset by name or path. This module lists all supported datasets."""
 
 import os
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from ovrcoat.data.coco import Coco
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.folder import DOCUMENT, PanopticFolderDataset
+from ovrcoat.data.label_images import LABEL_SUFFIXES
 from ovrcoat.data.mapillary import Mapillary
 from ovrcoat.data.semantic_folder import SemanticFolderDataset
 from ovrcoat.errors import DatasetError
@@ -21,17 +22,17 @@ DATASETS: dict[str, Callable[[Path, str], Dataset]] = {
     "mapillary": Mapillary,
 }
 ROOT_VARIABLES = ("OVRCOAT_DATASETS", "DETECTRON2_DATASETS")
-DEFAULT_ROOT = "datasets"  # in the current folder, as detectron2 has it
+DEFAULT_ROOT = "datasets"  # in the current folder, as in detectron2
 DEFAULT_SPLIT = "val"
 
 
 def list_datasets() -> tuple[str, ...]:
-    """The names that `open_dataset` takes."""
+    """Return the names that `open_dataset` accepts."""
     return tuple(DATASETS)
 
 
 def find_root(root: str | Path | None = None) -> Path:
-    """Where data sets lie: `root`, else $OVRCOAT_DATASETS, else $DETECTRON2_DATASETS, else ./datasets."""
+    """Return `root`, or else $OVRCOAT_DATASETS, $DETECTRON2_DATASETS or ./datasets, in this order."""
     chosen = root or next((os.environ[name] for name in ROOT_VARIABLES if os.environ.get(name)), DEFAULT_ROOT)
     return Path(chosen).expanduser()
 
@@ -39,35 +40,37 @@ def find_root(root: str | Path | None = None) -> Path:
 def open_dataset(
     name_or_path: str | Path, *, root: str | Path | None = None, split: str | None = None
 ) -> Dataset:
-    """Open one split of a data set; lists are read, images and labels only when asked for.
+    """Open one split of a dataset. Reads the lists at once, images and labels only when they are requested.
 
-    `name_or_path` is a name of `list_datasets()`, read in the layout of its release below `root` (see
-    `find_root`; the data set's own folder or a zip file may be named, too), or the path of a folder or zip of
-    your own (docs/datasets.md); "./coco" is a path. `split` is "val" (the default) or "train"; a folder of
-    your own has none.
+    Args:
+        name_or_path: A name from `list_datasets()`, or the path of your own folder or zip file (see
+            docs/datasets.md). "coco" is a name, "./coco" is a path.
+        root: Where a published dataset is stored, in the layout of its release: the folder that contains
+            it, its own folder, or its zip file. Default: see `find_root`.
+        split: "val" (the default) or "train". Your own folders have no splits.
 
     Raises:
-        DatasetError: there is no such data set, split or place; files are missing (the message says what was
-            looked for and where to get it) or contradict each other.
+        DatasetError: The dataset, split or folder does not exist, or files are missing or contradict each
+            other. For missing files the message says where to get them.
     """
     name = str(name_or_path)
     if name in DATASETS:
-        place = find_root(root)
-        if root is None and not place.exists():
+        folder = find_root(root)
+        if root is None and not folder.exists():
             raise DatasetError(
-                f"{name}: data sets are looked for in {place}, which does not exist; say where they are with "
-                f"--root (root=…) or the environment variable {ROOT_VARIABLES[0]}"
+                f"{name}: the folder of datasets {folder} does not exist; set --root (root=…) or the "
+                f"environment variable {ROOT_VARIABLES[0]}"
             )
-        return DATASETS[name](place, split or DEFAULT_SPLIT)
+        return DATASETS[name](folder, split or DEFAULT_SPLIT)
     path = Path(name_or_path).expanduser()
     if not path.exists():
         raise DatasetError(
-            f"{name}: neither a data set ({', '.join(DATASETS)}) nor a folder or zip file that exists; "
+            f"{name}: neither a dataset ({', '.join(DATASETS)}) nor an existing folder or zip file; "
             "check the name or the path"
         )
     if split is not None:
         raise DatasetError(
-            f"{name}: a folder of your own has no splits, but {split!r} was asked for; leave it out"
+            f"{name}: your own folder has no splits, but split {split!r} was requested; omit it"
         )
     return _open_folder(path)
 
@@ -77,12 +80,12 @@ def _open_folder(path: Path) -> Dataset:
     tree = FileTree(path, home=name)
     if tree.exists(DOCUMENT):
         return PanopticFolderDataset(tree, name=name)
-    if tree.list("labels", suffixes=(".png", ".tif", ".tiff")):
+    if tree.list("labels", suffixes=LABEL_SUFFIXES):
         return SemanticFolderDataset(tree, name=name)
     raise tree.missing(
         DOCUMENT,
         "labels/",
-        advice="A data set of your own holds images/, panoptic/ and panoptic.json, or images/, labels/ and "
-        "names (docs/datasets.md); a published one is opened by its name with --root: "
+        advice="Your own dataset needs images/, panoptic/ and panoptic.json, or images/, labels/ and a file "
+        "of names (docs/datasets.md). To open a published dataset, give its name and --root: "
         f"{', '.join(DATASETS)}.",
     )

@@ -1,4 +1,4 @@
-"""Cityscapes (gtFine), in the layout of its release."""
+"""Cityscapes (gtFine) in the layout of its release."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -8,7 +8,7 @@ from jaxtyping import Int32
 
 from ovrcoat.config import Task
 from ovrcoat.data.files import FileTree
-from ovrcoat.data.label_images import decode_values, positions_of
+from ovrcoat.data.label_images import decode_values, map_values
 from ovrcoat.data.panoptic_dataset import PanopticDataset
 from ovrcoat.data.splits import check_split
 from ovrcoat.data.truth import IGNORED
@@ -18,24 +18,28 @@ from ovrcoat.vocabulary import Vocabulary
 
 HOME = "cityscapes"
 SPLITS = ("val", "train")
-LABEL_IDS = range(34)  # of the release; those that are no category are not evaluated
-PLATE = 255  # the licence plate's -1 in 8 bits; also what no label is in labelTrainIds
+LABEL_IDS = range(34)  # label ids of the release; ids without a category are not evaluated
+UNLABELLED = 255  # the licence plate's id -1 in 8 bits; "no label" in labelTrainIds
 ADVICE = (
-    "Cityscapes is at https://www.cityscapes-dataset.com (registration): leftImg8bit_trainvaltest.zip and "
-    "gtFine_trainvaltest.zip; the zip files are read as they are. Panoptic labels are not part of the "
-    "release; make them with: ovrcoat prepare cityscapes ROOT"
+    "Download Cityscapes from https://www.cityscapes-dataset.com (registration required): "
+    "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip; they need not be unpacked. The release has no "
+    "panoptic labels; create them with: ovrcoat prepare cityscapes ROOT"
 )
-SEMANTIC_ADVICE = "Take labelIds or labelTrainIds of gtFine."
+SEMANTIC_ADVICE = "Use labelIds or labelTrainIds of gtFine."
 
 
 class Cityscapes(PanopticDataset):
-    """19 categories with the release's label ids 7..33; images are found by image id.
+    """Cityscapes: 19 categories with the release's label ids 7..33. Images are located by image id.
 
-    Without the panoptic files, which `ovrcoat prepare cityscapes` or the official script makes, only the
-    semantic truth is there.
+    `ovrcoat prepare cityscapes` or the official script creates the panoptic files. Without them only the
+    semantic ground truth is available.
+
+    Args:
+        root: Folder of the datasets, the dataset's own folder, or a zip file.
+        split: "val" or "train".
 
     Raises:
-        DatasetError: no labels are found, a file is faulty, or there is no such split.
+        DatasetError: No labels are found, a file is invalid, or the split does not exist.
     """
 
     def __init__(self, root: Path, split: str = "val") -> None:
@@ -72,10 +76,10 @@ class Cityscapes(PanopticDataset):
         )
 
     def semantic(self, record: Record) -> Int32[np.ndarray, "height width"]:
-        """Positions in `categories` (train ids), from labelTrainIds, or from labelIds where that is missing.
+        """Return positions in `categories` (train ids) from labelTrainIds, or else from labelIds.
 
         Raises:
-            DatasetError: both are missing, or one is damaged or holds other values.
+            DatasetError: Both are missing, or the file is damaged or holds unexpected values.
         """
         stem = f"gtFine/{self.split}/{city_of(record.image_id)}/{record.image_id}_gtFine"
         ids = [category.id for category in self.categories]
@@ -84,25 +88,25 @@ class Cityscapes(PanopticDataset):
         else:
             path, table = f"{stem}_labelIds.png", dict.fromkeys(LABEL_IDS, IGNORED)
             table |= {id: position for position, id in enumerate(ids)}
-        place = self.tree.describe(path)
-        values = decode_values(self.tree.read(path, advice=self.advice), place=place)
-        return positions_of(values, table | {PLATE: IGNORED}, place=place, advice=SEMANTIC_ADVICE)
+        location = self.tree.describe(path)
+        values = decode_values(self.tree.read(path, advice=self.advice), location=location)
+        return map_values(values, table | {UNLABELLED: IGNORED}, location=location, advice=SEMANTIC_ADVICE)
 
 
 def city_of(image_id: ImageId) -> str:
-    """The folder of an image: its name begins with the city."""
+    """Return the city of an image, which is its folder and the start of its name."""
     return str(image_id).split("_", 1)[0]
 
 
 def image_path(image_id: ImageId, *, split: str) -> str:
-    """Where an image is; the `file_name` of the official JSON is that of no file."""
+    """Return the path of an image; the `file_name` in the official JSON does not exist."""
     return f"leftImg8bit/{split}/{city_of(image_id)}/{image_id}_leftImg8bit.png"
 
 
 def _read(tree: FileTree, path: str, *, split: str) -> PanopticDocument:
     return read_published(
         tree.read(path),
-        place=tree.describe(path),
+        location=tree.describe(path),
         categories=Vocabulary.named("cityscapes").categories,
         image_path=lambda image_id, _: image_path(image_id, split=split),
         labels_path=lambda _, file_name: f"gtFine/cityscapes_panoptic_{split}/{file_name}",

@@ -1,7 +1,7 @@
-"""Cityscapes' panoptic files, made from gtFine's instanceIds as the official script does.
+"""Create Cityscapes' panoptic files from gtFine's instanceIds, as the official script does.
 
-Every value is one segment and its id; labels that are not evaluated become void. A value below 1000 is a
-whole label: of a thing it is a group that nobody took apart, a crowd.
+Each value is one segment, and its id. Labels that are not evaluated become void. Values below 1000 are label
+ids without an instance: for a thing this is a group that the annotators did not separate, so a crowd.
 """
 
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from ovrcoat.data.preparation import (
     Track,
     category_entries,
     segment_entry,
-    write_ids,
+    write_id_map,
 )
 from ovrcoat.data.splits import check_split
 from ovrcoat.vocabulary import Vocabulary
@@ -31,11 +31,17 @@ PER_LABEL = 1000  # instance ids are label id * 1000 + number
 def prepare_cityscapes(
     root: Path, split: str = "val", *, overwrite: bool = False, track: Track = iter
 ) -> Preparation:
-    """Make gtFine/cityscapes_panoptic_{split}/*.png and .json; a JSON that exists stays.
+    """Create gtFine/cityscapes_panoptic_{split}/*.png and .json.
+
+    Args:
+        root: Folder of the datasets, the dataset's own folder, or its zip file.
+        split: "val" or "train".
+        overwrite: Replace files that exist. Default: keep them.
+        track: Wraps the list of label files, for example in a progress bar.
 
     Raises:
-        DatasetError: labels are missing or faulty, or there is no such split.
-        OutputError: a file cannot be written, or another program's is in the way.
+        DatasetError: Labels are missing or invalid, or the split does not exist.
+        OutputError: A file cannot be written, or another program's file is in the way.
     """
     check_split(split, SPLITS, name="cityscapes")
     tree = FileTree(root, home=HOME)
@@ -44,14 +50,14 @@ def prepare_cityscapes(
         raise tree.missing(f"gtFine/{split}/*/*{SUFFIX}", advice=ADVICE)
     document = tree.output_folder(sources[0]) / f"gtFine/cityscapes_panoptic_{split}.json"
     if document.exists() and not overwrite:
-        return Preparation((document,), made=0)
+        return Preparation((document,), image_count=0)
     with DocumentWriter(document, categories=category_entries("cityscapes")) as writer:
         for source in track(sources):
             image_id = PurePosixPath(source).name.removesuffix(SUFFIX)
-            values = decode_values(tree.read(source), place=tree.describe(source))
+            values = decode_values(tree.read(source), location=tree.describe(source))
             id_map, segments = panoptic_from_instance_ids(values)
             file_name = f"{image_id}_gtFine_panoptic.png"
-            write_ids(document.with_suffix("") / file_name, id_map, overwrite=overwrite)
+            write_id_map(document.with_suffix("") / file_name, id_map, overwrite=overwrite)
             height, width = values.shape
             image = {
                 "id": image_id,
@@ -61,13 +67,13 @@ def prepare_cityscapes(
             }
             annotation = {"image_id": image_id, "file_name": file_name, "segments_info": segments}
             writer.add(image, [annotation])
-    return Preparation((document,), made=len(sources))
+    return Preparation((document,), image_count=len(sources))
 
 
 def panoptic_from_instance_ids(
     values: Int32[np.ndarray, "height width"],
 ) -> tuple[Int32[np.ndarray, "height width"], list[dict[str, Any]]]:
-    """The id map of the evaluated labels, and its `segments_info`."""
+    """Return the id map of the evaluated labels and its `segments_info`."""
     is_thing = {category.id: category.is_thing for category in Vocabulary.named("cityscapes").categories}
     id_map = np.zeros(values.shape, dtype=np.int32)
     segments = []

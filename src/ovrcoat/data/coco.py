@@ -1,4 +1,4 @@
-"""COCO 2017 panoptic, in the layout of its release."""
+"""COCO 2017 panoptic in the layout of its release."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,35 +9,43 @@ from ovrcoat.data.panoptic_dataset import PanopticDataset
 from ovrcoat.data.splits import check_split
 from ovrcoat.errors import DatasetError
 from ovrcoat.formats.annotations import Record
-from ovrcoat.formats.panoptic_json import check_categories, parse_json, read_document
+from ovrcoat.formats.json_files import parse_json_object
+from ovrcoat.formats.panoptic_json import PANOPTIC_FORMAT, check_categories, read_document
 from ovrcoat.vocabulary import Vocabulary
 
 HOME = "coco"
 ADVICE = (
-    "COCO 2017 is at https://cocodataset.org/#download: val2017.zip, annotations_trainval2017.zip "
-    "(instances) and panoptic_annotations_trainval2017.zip; the zip files are read as they are."
+    "Download COCO 2017 from https://cocodataset.org/#download: val2017.zip, annotations_trainval2017.zip "
+    "(instances) and panoptic_annotations_trainval2017.zip; they need not be unpacked."
 )
+INSTANCES_FORMAT = "COCO's instances format: images, annotations and categories, each a list of objects"
 
 
 class Coco(PanopticDataset):
-    """133 categories; semantic truth from the panoptic one, instances from COCO's own JSON.
+    """COCO: 133 categories. Semantic ground truth is derived from panoptic, instances have their own JSON.
+
+    Args:
+        root: Folder of the datasets, the dataset's own folder, or a zip file.
+        split: "val" or "train".
 
     Raises:
-        DatasetError: a file is missing or faulty, or there is no such split.
+        DatasetError: A file is missing or invalid, or the split does not exist.
     """
 
     def __init__(self, root: Path, split: str = "val") -> None:
         check_split(split, ("val", "train"), name="coco")
-        # the panoptic release holds its PNGs in zips that unpack into annotations/
+        # the panoptic release contains its PNGs as zip files that unpack into annotations/
         tree = FileTree(root, home=HOME, zip_folders=("", "annotations"))
         path = f"annotations/panoptic_{split}2017.json"
-        data = parse_json(tree.read(path, advice=ADVICE), place=tree.describe(path))
+        location = tree.describe(path)
+        content = tree.read(path, advice=ADVICE)
+        data = parse_json_object(content, location=location, expected=PANOPTIC_FORMAT)
         categories = Vocabulary.named("coco").categories
-        check_categories(data, categories, place=tree.describe(path))
+        check_categories(data, categories, location=location)
         labels = _labels_folder(tree, data, split=split)
         document = read_document(
             data,
-            place=tree.describe(path),
+            location=location,
             category_ids=[category.id for category in categories],
             image_path=lambda _, file_name: f"{split}2017/{file_name}",
             labels_path=lambda _, file_name: f"{labels}/{file_name}",
@@ -56,21 +64,25 @@ class Coco(PanopticDataset):
         self.sizes = document.sizes
 
     def instances(self, records: Sequence[Record]) -> dict[str, Any]:
-        """COCO's own instances of these records: other masks than the panoptic ones, as in published AP.
+        """Return COCO's own instances of these records.
+
+        Their masks differ from those of the panoptic ground truth; published AP uses them.
 
         Raises:
-            DatasetError: the JSON is missing or lacks one of the photos.
+            DatasetError: The JSON is missing or lacks one of the images.
         """
         path = self._instances_path
-        data = parse_json(self.tree.read(path, advice=self.advice), place=self.tree.describe(path))
-        return select_instances(data, records, place=self.tree.describe(path))
+        location = self.tree.describe(path)
+        content = self.tree.read(path, advice=self.advice)
+        data = parse_json_object(content, location=location, expected=INSTANCES_FORMAT)
+        return select_instances(data, records, location=location)
 
 
-def select_instances(data: dict[str, Any], records: Sequence[Record], *, place: str) -> dict[str, Any]:
-    """The images and annotations of `records` in an instances JSON; its categories as they are.
+def select_instances(data: dict[str, Any], records: Sequence[Record], *, location: str) -> dict[str, Any]:
+    """Select the images and annotations of `records` from an instances JSON; keep all categories.
 
     Raises:
-        DatasetError: a list is missing, or the JSON lacks one of the photos.
+        DatasetError: A list is missing, or the JSON lacks one of the images.
     """
     wanted = {record.image_id for record in records}
     try:
@@ -79,20 +91,20 @@ def select_instances(data: dict[str, Any], records: Sequence[Record], *, place: 
         categories = data["categories"]
     except (KeyError, TypeError) as error:
         raise DatasetError(
-            f"{place}: this is no instances file of COCO's form ({error!r}): images, annotations and "
-            "categories, each a list of objects, were expected; download it again"
+            f"{location}: this is not an instances file ({error!r}), expected {INSTANCES_FORMAT}; download "
+            "it again"
         ) from error
     missing = wanted - {image["id"] for image in images}
     if missing:
         raise DatasetError(
-            f"{place}: {len(missing)} of {len(wanted)} images are missing, e.g. {next(iter(missing))!r}; "
-            "take panoptic and instance labels of one release and split"
+            f"{location}: {len(missing)} of {len(wanted)} images are missing, e.g. {next(iter(missing))!r}; "
+            "use panoptic and instance labels of the same release and split"
         )
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
 def _labels_folder(tree: FileTree, data: dict[str, Any], *, split: str) -> str:
-    """Beside annotations/, where all published code expects it, or inside, where the release unpacks it."""
+    """Return the folder of PNGs: next to annotations/ (as published code expects) or inside (as unpacked)."""
     folders = (f"panoptic_{split}2017", f"annotations/panoptic_{split}2017")
     annotations = data.get("annotations")
     first = annotations[0] if isinstance(annotations, list) and annotations else None

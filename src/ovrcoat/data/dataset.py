@@ -1,7 +1,7 @@
-"""The contract of a labelled data set: records, categories, and the truth of each record by task.
+"""Interface of a labelled dataset: records, categories, and the ground truth of each record by task.
 
-A data set knows where its files lie, never what a model makes of them. Nothing but lists of names is read
-before an image or its labels are asked for.
+A dataset locates and decodes its files and knows nothing about models. Opening it reads only lists; images
+and labels are read when they are requested.
 """
 
 from abc import ABC, abstractmethod
@@ -18,14 +18,15 @@ from ovrcoat.vocabulary import Category, Vocabulary
 
 
 class Dataset(ABC):
-    """One split of a data set.
+    """One split of a labelled dataset.
 
     Attributes:
         name: "coco", "ade20k", "cityscapes", "mapillary", or the name of a user's folder.
-        split: "val", "train"; None if the data set has no splits.
-        records: one per labelled image, in the order of the data set's own list.
-        categories: with the data set's own ids and synonyms; semantic maps hold positions in this tuple.
-        tasks: those that there is a truth for.
+        split: "val" or "train"; None if the dataset has no splits.
+        records: One per labelled image, in the order of the dataset's own list.
+        categories: Categories with the dataset's own ids and synonyms. Semantic maps hold positions in this
+            tuple.
+        tasks: Tasks for which ground truth is available.
     """
 
     name: str
@@ -39,43 +40,47 @@ class Dataset(ABC):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The words that this data set is asked with."""
+        """The dataset's categories as a vocabulary."""
         return Vocabulary(self.categories, name=self.name)
 
     @abstractmethod
     def image(self, record: Record) -> bytes:
-        """The encoded photo.
+        """Return the content of the image file.
 
         Raises:
-            DatasetError: the file is missing; says where it was looked for.
+            DatasetError: The file is missing; the message lists the folders that were searched.
         """
 
     @abstractmethod
     def panoptic(self, record: Record) -> PanopticTruth:
-        """The panoptic truth of a photo.
+        """Return the panoptic ground truth of an image.
 
         Raises:
-            DatasetError: the file is missing, damaged or contradicts its JSON; or the data set has none.
+            DatasetError: The file is missing, damaged or contradicts its JSON, or the dataset has no panoptic
+                ground truth.
         """
 
     def semantic(self, record: Record) -> Int32[np.ndarray, "height width"]:
-        """Positions in `categories` per pixel, `truth.IGNORED` where no category is known.
+        """Return the position in `categories` for each pixel, or `truth.IGNORED` where there is no category.
 
         Raises:
-            DatasetError: as for `panoptic`.
+            DatasetError: As for `panoptic`.
         """
         return semantic_from_panoptic(self.panoptic(record), [category.id for category in self.categories])
 
     @abstractmethod
     def instances(self, records: Sequence[Record]) -> dict[str, Any]:
-        """The instances of these records in COCO's format: images, annotations (RLE or polygons), categories.
+        """Return the instances of these records in COCO's format.
 
-        Annotation ids start at 1: COCO's evaluation takes a match with id 0 for none.
+        Annotation ids start at 1, because COCO's evaluation treats a match with id 0 as no match.
+
+        Returns:
+            Dictionary with the lists "images", "annotations" (masks as RLE or polygons) and "categories".
 
         Raises:
-            DatasetError: as for `panoptic`.
+            DatasetError: As for `panoptic`.
         """
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A short hash (hexadecimal) of the lists of images and labels: tells two data sets apart."""
+        """Return a short hexadecimal hash of the lists of images and labels that identifies the dataset."""

@@ -1,7 +1,7 @@
-"""Where the files of a data set lie: in folders, in the zip files of its release, or in both; all read alike.
+"""Uniform access to the files of a dataset, whether in folders, in the zip files of its release, or both.
 
-Paths are relative to the data set's own folder, with forward slashes. Nothing is ever unpacked beside the
-data; only a zip inside a zip (COCO's panoptic release has them) is copied into a nameless temporary file.
+Paths are relative to the dataset's own folder and use forward slashes. Nothing is unpacked next to the data;
+only a zip file inside a zip file (as in COCO's panoptic release) is copied to an unnamed temporary file.
 """
 
 import os
@@ -18,19 +18,22 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from ovrcoat.errors import DatasetError
+from ovrcoat.formats.limits import MAX_IMAGE_BYTES, MAX_JSON_BYTES
 
-# Bytes, unpacked: a hostile or broken file must not fill the memory.
-DOCUMENT_LIMIT = 1 << 30  # COCO's largest JSON takes about 450 MB
-PICTURE_LIMIT = 200 << 20  # a 20-megapixel image takes some 40 MB as PNG
 DOCUMENT_SUFFIXES = (".json", ".yaml", ".yml", ".txt")
-# What zipfile raises for broken and encrypted files.
+# Exceptions that zipfile raises for damaged and encrypted files.
 UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError)
 
 
 class Archive:
-    """A zip file, read by many threads; a child process opens it anew, for a shared file position would jump.
+    """A zip file that many threads can read. It is opened on first use.
 
-    `inner` is a zip inside it. Opened when first asked for something.
+    A child process opens the file again, because processes must not share a file position.
+
+    Args:
+        path: The zip file.
+        home: Name of the dataset's own folder.
+        inner: Member that is itself a zip file; the archive then represents that one.
     """
 
     def __init__(self, path: Path, *, home: str, inner: str | None = None) -> None:
@@ -49,27 +52,27 @@ class Archive:
         return _unpickle_archive, (self.path, self._home, self._inner)
 
     def find(self, path: str) -> str | None:
-        """The member that `path` means, if it is here."""
+        """Return the name of the member at `path`, or None."""
         return next((name for top in self._tops if (name := top + path) in self._members), None)
 
     def child(self, stem: str) -> "Archive | None":
-        """The zip inside this one that is called `stem`.zip, wherever it lies: COCO packs a folder so."""
+        """Return the inner zip file named `stem`.zip, in any folder; COCO packs folders this way."""
         for name in self._members:
             if PurePosixPath(name).name == f"{stem}.zip":
                 return self._children.setdefault(name, Archive(self.path, home=self._home, inner=name))
         return None
 
     def list(self, folder: str) -> Iterator[str]:
-        """Paths of all files below `folder`."""
+        """Yield the paths of all files below `folder`."""
         for top in self._tops:
-            below = f"{top}{folder}/"
-            yield from (name.removeprefix(top) for name in self._members if name.startswith(below))
+            prefix = f"{top}{folder}/"
+            yield from (name.removeprefix(top) for name in self._members if name.startswith(prefix))
 
     def read(self, member: str, *, limit: int) -> bytes:
-        """The content of `member`.
+        """Return the content of `member`.
 
         Raises:
-            DatasetError: it is damaged, encrypted or larger than `limit` bytes.
+            DatasetError: The member is damaged, encrypted or larger than `limit` bytes.
         """
         info = self._members[member]
         if info.file_size > limit:
@@ -85,19 +88,21 @@ class Archive:
 
     @cached_property
     def _members(self) -> dict[str, zipfile.ZipInfo]:
-        """Files by name; names that lead outside are no names."""
+        """Files by name, without names that lead out of the archive."""
         infos = self._open()[0].infolist()
         return {info.filename: info for info in infos if not info.is_dir() and _is_plain(info.filename)}
 
     @cached_property
     def _tops(self) -> tuple[str, ...]:
-        """What may stand before a path: nothing, the data set's own folder, or the only folder of all."""
+        """Possible prefixes of a path: none, the dataset's own folder, or the only top-level folder."""
         first = {name.split("/", 1)[0] for name in self._members if not name.startswith("__MACOSX/")}
         only = f"{first.pop()}/" if len(first) == 1 else ""
         return tuple(dict.fromkeys(("", f"{self._home}/", only, f"{only}{self._home}/")))
 
     def _open(self) -> tuple[zipfile.ZipFile, threading.Lock]:
-        if self._process != os.getpid():  # forked: the lock may be held by a thread that is not here
+        if (
+            self._process != os.getpid()
+        ):  # forked: the lock may be held by a thread that does not exist in this process
             self._lock, self._zip, self._process = threading.Lock(), None, os.getpid()
         with self._lock:
             if self._zip is None:
@@ -111,20 +116,20 @@ class Archive:
             return _open_copy(self._copy_of(self._inner))
         except UNREADABLE as error:
             raise DatasetError(
-                f"{self}: this zip file cannot be opened ({error}); it is damaged or not complete: "
-                "download it again"
+                f"{self}: this zip file cannot be opened ({error}); it is damaged or incomplete: download it "
+                "again"
             ) from error
 
     def _copy_of(self, inner: str) -> IO[bytes]:
-        copy = cast("IO[bytes]", tempfile.TemporaryFile())  # noqa: SIM115 - lives as long as the zip
+        copy = cast("IO[bytes]", tempfile.TemporaryFile())  # noqa: SIM115 - stays open as long as the zip file
         with zipfile.ZipFile(self.path) as outer, outer.open(inner) as packed:
             shutil.copyfileobj(packed, copy, length=1 << 20)
         return copy
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a file was found: a path on disk, or a member of an archive."""
+class FileLocation:
+    """Location of a file: a path on disk, or a member of an archive."""
 
     container: Path | Archive
     name: str
@@ -137,18 +142,19 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class FileTree:
-    """The files of one data set below `root`: its own folder, the folder that holds that, or a zip file.
+    """The files of one dataset.
 
-    Looked through in this order: `root`/`home` and its zip files, `root` and its zip files. For a `root` that
-    is a zip file: the zip, then the folder `home` beside it, where `prepare` writes.
+    Folders and archives are searched in this order: `root`/`home` and its zip files, then `root` and its zip
+    files. If `root` is a zip file: the zip file, then the folder `home` next to it, where `prepare` writes.
 
     Attributes:
-        root: as the user gave it.
-        home: what the data set's own folder is called.
-        zip_folders: folders in which zip files are looked for ("" is the data set's own).
+        root: The dataset's own folder, the folder that contains it, or a zip file.
+        home: Name of the dataset's own folder.
+        zip_folders: Folders that are searched for zip files; "" is the dataset's own folder.
+        containers: Folders and archives in search order.
 
     Raises:
-        DatasetError: `root` does not exist or is no folder and no zip file.
+        DatasetError: `root` does not exist, or is neither a folder nor a zip file.
     """
 
     root: Path
@@ -163,47 +169,49 @@ class FileTree:
         if self.root.is_file():
             if not zipfile.is_zipfile(self.root):
                 raise DatasetError(
-                    f"{self.root}: a data set is a folder or a zip file, this is neither; "
-                    "unpack other archives first, and download a broken zip file again"
+                    f"{self.root}: expected a folder or a zip file; unpack other archives first, and "
+                    "download a damaged zip file again"
                 )
             yield Archive(self.root, home=self.home)
-            beside = beside_zip(self.root, home=self.home)
-            if beside.is_dir():
-                yield beside
+            folder = folder_of_zip(self.root, home=self.home)
+            if folder.is_dir():
+                yield folder
             return
         if not self.root.is_dir():
-            raise DatasetError(f"{self.root}: there is no such folder or zip file; check the path")
+            raise DatasetError(f"{self.root}: the folder or zip file does not exist; check the path")
         for folder in (self.root / self.home, self.root):
             if folder.is_dir():
                 yield folder
-                for below in self.zip_folders:
+                for subfolder in self.zip_folders:
                     yield from (
-                        Archive(path, home=self.home) for path in sorted((folder / below).glob("*.zip"))
+                        Archive(path, home=self.home) for path in sorted((folder / subfolder).glob("*.zip"))
                     )
 
-    def locate(self, path: str) -> Place | None:
-        """Where `path` is, if anywhere."""
+    def locate(self, path: str) -> FileLocation | None:
+        """Find a file; None if it does not exist."""
         for container in self.containers:
             if isinstance(container, Path):
                 if (container / path).is_file():
-                    return Place(container, path)
+                    return FileLocation(container, path)
             elif (member := container.find(path)) is not None:
-                return Place(container, member)
-            elif place := _locate_inside(container, path):
-                return place
+                return FileLocation(container, member)
+            elif location := _locate_inside(container, path):
+                return location
         return None
 
     def exists(self, path: str) -> bool:
-        """Whether there is a file `path`."""
+        """Return whether the file exists."""
         return self.locate(path) is not None
 
     def list(self, folder: str, *, suffixes: Sequence[str]) -> tuple[str, ...]:
-        """Sorted paths of all files below `folder`, at any depth, that end in one of `suffixes` (lower case).
+        """List all files below `folder`, at any depth, whose names end in one of `suffixes` (lower case).
 
-        From the first place that has any: two halves of a data set are not one.
+        Returns:
+            Sorted paths from the first folder or archive that has any. Parts of a dataset in several places
+            are not merged.
         """
         for container in self.containers:
-            found = _below(container, folder) if isinstance(container, Path) else container.list(folder)
+            found = _files_below(container, folder) if isinstance(container, Path) else container.list(folder)
             wanted = {
                 path for path in found if path.lower().endswith(tuple(suffixes)) and not _is_hidden(path)
             }
@@ -212,41 +220,41 @@ class FileTree:
         return ()
 
     def read(self, path: str, *, advice: str = "") -> bytes:
-        """The content of a file.
+        """Return the content of a file.
 
         Raises:
-            DatasetError: it is missing (the message ends with `advice`), cannot be read or is too large.
+            DatasetError: The file is missing (the message ends with `advice`), unreadable or too large.
         """
-        place = self.locate(path)
-        if place is None:
+        location = self.locate(path)
+        if location is None:
             raise self.missing(path, advice=advice)
-        limit = DOCUMENT_LIMIT if path.lower().endswith(DOCUMENT_SUFFIXES) else PICTURE_LIMIT
-        if isinstance(place.container, Archive):
-            return place.container.read(place.name, limit=limit)
-        return _read_file(place.container / place.name, limit=limit)
+        limit = MAX_JSON_BYTES if path.lower().endswith(DOCUMENT_SUFFIXES) else MAX_IMAGE_BYTES
+        if isinstance(location.container, Archive):
+            return location.container.read(location.name, limit=limit)
+        return _read_file(location.container / location.name, limit=limit)
 
     def describe(self, path: str) -> str:
-        """`path` with its full place, for messages."""
+        """Return the full location of a file for messages."""
         return str(self.locate(path) or self.root / path)
 
     def missing(self, *paths: str, advice: str) -> DatasetError:
-        """The error that none of these variants of a file or folder is there."""
+        """Return the error that none of these alternative files or folders exists."""
         variants = " or ".join(paths)
-        places = ", ".join(str(container) for container in self.containers)
-        return DatasetError(f"{variants} not found; looked in {places}. {advice}".strip())
+        searched = ", ".join(str(container) for container in self.containers)
+        return DatasetError(f"{variants} not found; looked in {searched}. {advice}".strip())
 
     def output_folder(self, source: str) -> Path:
-        """The data set's own folder on disk, for what is made from `source`: there, or beside its zip.
+        """Return the dataset's own folder on disk, where files made from `source` are written.
 
         Raises:
-            DatasetError: there is no `source`.
+            DatasetError: `source` does not exist.
         """
-        place = self.locate(source)
-        if place is None:
+        location = self.locate(source)
+        if location is None:
             raise self.missing(source, advice="")
-        if isinstance(place.container, Path):
-            return place.container
-        return beside_zip(place.container.path, home=self.home)
+        if isinstance(location.container, Path):
+            return location.container
+        return folder_of_zip(location.container.path, home=self.home)
 
 
 def _unpickle_archive(path: Path, home: str, inner: str | None) -> Archive:
@@ -254,7 +262,7 @@ def _unpickle_archive(path: Path, home: str, inner: str | None) -> Archive:
 
 
 def _open_copy(copy: IO[bytes]) -> zipfile.ZipFile:
-    """Open a zip that closes `copy` when it goes; by itself it closes only what it opened."""
+    """Open a zip file that closes `copy` when garbage-collected; ZipFile closes only files it opened."""
     try:
         opened = zipfile.ZipFile(copy)
     except zipfile.BadZipFile:
@@ -264,15 +272,15 @@ def _open_copy(copy: IO[bytes]) -> zipfile.ZipFile:
     return opened
 
 
-def beside_zip(path: Path, *, home: str) -> Path:
-    """The data set's own folder next to one of its zip files, which may lie in that folder itself."""
+def folder_of_zip(path: Path, *, home: str) -> Path:
+    """Return the dataset's own folder: the one that contains the zip file, or the one next to it."""
     return path.parent if path.parent.name == home else path.parent / home
 
 
-def too_large(place: str, *, size: int, limit: int) -> DatasetError:
-    """The error for files that no data set has."""
+def too_large(location: str, *, size: int, limit: int) -> DatasetError:
+    """Return the error for a file above the size limit."""
     return DatasetError(
-        f"{place}: {size:,} bytes unpacked, expected at most {limit:,}; this is no file of a data set"
+        f"{location}: {size:,} bytes unpacked, expected at most {limit:,}; this is not a file of a dataset"
     )
 
 
@@ -288,22 +296,22 @@ def _read_file(path: Path, *, limit: int) -> bytes:
         ) from error
 
 
-def _locate_inside(archive: Archive, path: str) -> Place | None:
-    """A file in a zip inside a zip: panoptic_val2017/x.png in a member panoptic_val2017.zip."""
+def _locate_inside(archive: Archive, path: str) -> FileLocation | None:
+    """Find a file in an inner zip file: panoptic_val2017/x.png in the member panoptic_val2017.zip."""
     folder, separator, _ = path.partition("/")
     child = archive.child(folder) if separator else None
     member = child.find(path) if child else None
-    return Place(child, member) if child and member else None
+    return FileLocation(child, member) if child and member else None
 
 
-def _below(root: Path, folder: str) -> Iterator[str]:
+def _files_below(root: Path, folder: str) -> Iterator[str]:
     for path in (root / folder).rglob("*"):
         if path.is_file():
             yield path.relative_to(root).as_posix()
 
 
 def _is_hidden(path: str) -> bool:
-    """Files that file managers leave behind (.DS_Store, ._photo.jpg)."""
+    """Return whether a file is hidden, as those that file managers leave behind (.DS_Store, ._photo.jpg)."""
     return PurePosixPath(path).name.startswith(".")
 
 

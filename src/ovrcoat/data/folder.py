@@ -1,27 +1,29 @@
-"""A user's own panoptic data: a folder or zip with images/, panoptic/ and panoptic.json, as COCO has them."""
+"""A user's own panoptic dataset: a folder or zip file with images/, panoptic/ and panoptic.json."""
 
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.panoptic_dataset import PanopticDataset
-from ovrcoat.formats.panoptic_json import parse_json, read_categories, read_document
+from ovrcoat.formats.json_files import parse_json_object
+from ovrcoat.formats.panoptic_json import PANOPTIC_FORMAT, read_categories, read_document
 
 DOCUMENT = "panoptic.json"
-ADVICE = f"A folder of panoptic labels holds images/, panoptic/ and {DOCUMENT} (docs/datasets.md)."
+ADVICE = f"A panoptic dataset consists of images/, panoptic/ and {DOCUMENT} (docs/datasets.md)."
 
 
 class PanopticFolderDataset(PanopticDataset):
-    """Images below images/, id PNGs below panoptic/, both under the names that panoptic.json gives.
+    """Images below images/ and panoptic PNGs below panoptic/, with the file names stated in panoptic.json.
 
     Raises:
-        DatasetError: panoptic.json is missing or faulty.
+        DatasetError: panoptic.json is missing or invalid.
     """
 
     def __init__(self, tree: FileTree, *, name: str) -> None:
-        data = parse_json(tree.read(DOCUMENT, advice=ADVICE), place=tree.describe(DOCUMENT))
-        place = tree.describe(DOCUMENT)
-        categories = read_categories(data, place=place)
+        location = tree.describe(DOCUMENT)
+        content = tree.read(DOCUMENT, advice=ADVICE)
+        data = parse_json_object(content, location=location, expected=PANOPTIC_FORMAT)
+        categories = read_categories(data, location=location)
         document = read_document(
             data,
-            place=place,
+            location=location,
             category_ids=[category.id for category in categories],
             image_path=lambda _, file_name: f"images/{file_name}",
             labels_path=lambda _, file_name: f"panoptic/{file_name}",

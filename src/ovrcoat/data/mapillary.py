@@ -1,4 +1,4 @@
-"""Mapillary Vistas v1.2 labels (65 categories), in the layout of that release or inside the newer one."""
+"""Mapillary Vistas v1.2 labels (65 categories), in the layout of that release or inside the v2.0 release."""
 
 from pathlib import Path, PurePosixPath
 
@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from ovrcoat.data.files import FileTree
-from ovrcoat.data.label_images import decode_values, positions_of
+from ovrcoat.data.label_images import decode_values, map_values
 from ovrcoat.data.panoptic_dataset import PanopticDataset
 from ovrcoat.data.splits import check_split
 from ovrcoat.data.truth import IGNORED
@@ -16,23 +16,27 @@ from ovrcoat.vocabulary import Vocabulary
 
 HOME = "mapillary_vistas"
 FOLDERS = {"val": "validation", "train": "training"}
-LAYOUTS = {"v1.2": "", "v1.2 inside v2.0": "v1.2/"}  # name → what stands before labels/ and panoptic/
+LAYOUTS = {"v1.2": "", "v1.2 inside v2.0": "v1.2/"}  # name → prefix of labels/ and panoptic/
 ADVICE = (
-    "Mapillary Vistas is at https://www.mapillary.com/dataset/vistas (registration): the v1.2 labels, which "
-    "the v2.0 download has, too, below v1.2/; the zip file is read as it is. The labels of v2.0 are another "
-    "list of categories."
+    "Download Mapillary Vistas from https://www.mapillary.com/dataset/vistas (registration required). The "
+    "v1.2 labels are needed, which the v2.0 download also contains, below v1.2/; the zip file need not be "
+    "unpacked. The v2.0 labels have other categories."
 )
 
 
 class Mapillary(PanopticDataset):
-    """65 categories with ids 1..65.
+    """Mapillary Vistas: 65 categories with ids 1..65.
+
+    Args:
+        root: Folder of the datasets, the dataset's own folder, or its zip file.
+        split: "val" or "train".
 
     Attributes:
-        layout: where the labels were found: "v1.2" (validation/labels) or "v1.2 inside v2.0"
+        layout: Where the labels were found: "v1.2" (validation/labels) or "v1.2 inside v2.0"
             (validation/v1.2/labels).
 
     Raises:
-        DatasetError: a file is missing or faulty, or there is no such split.
+        DatasetError: A file is missing or invalid, or the split does not exist.
     """
 
     def __init__(self, root: Path, split: str = "val") -> None:
@@ -40,7 +44,7 @@ class Mapillary(PanopticDataset):
         tree = FileTree(root, home=HOME)
         folder = FOLDERS[split]
         documents = {
-            layout: f"{folder}/{below}panoptic/panoptic_2018.json" for layout, below in LAYOUTS.items()
+            layout: f"{folder}/{prefix}panoptic/panoptic_2018.json" for layout, prefix in LAYOUTS.items()
         }
         found = next((layout for layout, path in documents.items() if tree.exists(path)), None)
         if found is None:
@@ -51,7 +55,7 @@ class Mapillary(PanopticDataset):
         categories = Vocabulary.named("mapillary").categories
         document = read_published(
             tree.read(self.document_path),
-            place=tree.describe(self.document_path),
+            location=tree.describe(self.document_path),
             categories=categories,
             image_path=lambda _, file_name: f"{folder}/images/{file_name}",
             labels_path=lambda _, file_name: f"{folder}/{LAYOUTS[found]}panoptic/{file_name}",
@@ -68,15 +72,15 @@ class Mapillary(PanopticDataset):
         self.sizes = document.sizes
 
     def semantic(self, record: Record) -> Int32[np.ndarray, "height width"]:
-        """Positions in `categories` from the label PNG, whose values they are; the one behind is unlabelled.
+        """Return positions in `categories`, which are the values of the label PNG; 65 means unlabelled.
 
         Raises:
-            DatasetError: the labels are missing, damaged or hold other values.
+            DatasetError: The labels are missing, damaged or hold unexpected values.
         """
         path = f"{self._labels}/{PurePosixPath(record.image).stem}.png"
-        place = self.tree.describe(path)
-        values = decode_values(self.tree.read(path, advice=self.advice), place=place)
+        location = self.tree.describe(path)
+        values = decode_values(self.tree.read(path, advice=self.advice), location=location)
         count = len(self.categories)
         table = {position: position for position in range(count)} | {count: IGNORED}
-        advice = f"Expected 0 to {count}: labels of v1.2, not of v2.0."
-        return positions_of(values, table, place=place, advice=advice)
+        advice = f"Expected 0 to {count}: use the labels of v1.2, not v2.0."
+        return map_values(values, table, location=location, advice=advice)

@@ -1,4 +1,4 @@
-"""What the data sets with panoptic labels share: records from a JSON, images and id PNGs from a file tree."""
+"""Base classes of datasets in files: images and panoptic PNGs from a file tree, records from a JSON."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,10 +20,11 @@ from ovrcoat.vocabulary import Category
 
 
 class FileDataset(Dataset):
-    """A data set whose images lie in a file tree.
+    """A dataset whose files are in a file tree.
 
     Attributes:
-        advice: end of messages about missing files: where they can be had.
+        tree: The files.
+        advice: Appended to messages about missing files; says where to get them.
     """
 
     def __init__(
@@ -46,15 +47,15 @@ class FileDataset(Dataset):
         self.advice = advice
 
     def image(self, record: Record) -> bytes:
-        """The encoded photo.
+        """Return the content of the image file.
 
         Raises:
-            DatasetError: the file is missing; says where it was looked for.
+            DatasetError: The file is missing; the message lists the folders that were searched.
         """
         return self.tree.read(record.image, advice=self.advice)
 
     def fingerprint(self) -> str:
-        """A short hash of all records and categories; the same for a folder and for its zip."""
+        """Return a short hash of all records and categories; a folder and its zip file have the same hash."""
         digest = hashlib.sha256(repr((self.name, self.split, self.categories)).encode())
         for record in self.records:
             files = PurePosixPath(record.image).name, PurePosixPath(record.labels).name
@@ -63,51 +64,51 @@ class FileDataset(Dataset):
 
 
 class PanopticDataset(FileDataset):
-    """A data set with a panoptic JSON, if that is there: without it only other tasks have a truth.
+    """A dataset with a panoptic JSON. If the JSON is missing, ground truth exists only for other tasks.
 
     Attributes:
-        document_path: where the panoptic JSON is, or would be.
-        sizes: (height, width) of the images as the panoptic JSON gives them.
+        document_path: Path of the panoptic JSON, whether it exists or not.
+        sizes: (height, width) in pixels of the images, as stated in the panoptic JSON.
     """
 
     document_path: str
     sizes: dict[ImageId, tuple[int, int]]
 
     def panoptic(self, record: Record) -> PanopticTruth:
-        """The panoptic truth of a photo.
+        """Return the panoptic ground truth of an image.
 
-        A segment of the JSON that has no pixel is no fault here: ADE20K's published conversion has such.
+        Segments in the JSON without pixels are accepted, because ADE20K's published conversion has some.
 
         Raises:
-            DatasetError: the file is missing or damaged, has another size than the JSON says, or holds ids
-                that the JSON lacks; or there is no panoptic JSON.
+            DatasetError: The file is missing or damaged, its size differs from the JSON, it holds ids that
+                are not in the JSON, or there is no panoptic JSON.
         """
         if "panoptic" not in self.tasks:
             raise self.tree.missing(self.document_path, advice=self.advice)
         content = self.tree.read(record.labels, advice=self.advice)
-        place = self.tree.describe(record.labels)
-        id_map = decode_ids(content, place=place)
+        location = self.tree.describe(record.labels)
+        id_map = decode_ids(content, location=location)
         expected = self.sizes.get(record.image_id, id_map.shape)
         if id_map.shape != expected:
             raise DatasetError(
-                f"{place}: {id_map.shape[1]} × {id_map.shape[0]} pixels, but the JSON says "
-                f"{expected[1]} × {expected[0]} for image {record.image_id!r}; labels must have "
-                "their image's size"
+                f"{location}: {id_map.shape[1]} × {id_map.shape[0]} pixels, but the JSON states "
+                f"{expected[1]} × {expected[0]} for image {record.image_id!r}; labels must have the size of "
+                "their image"
             )
         unknown = ids_in(id_map) - {segment.id for segment in record.segments} - {0}
         if unknown:
             shown = ", ".join(map(str, sorted(unknown)[:5]))
             raise DatasetError(
-                f"{place}: the picture holds segments that the JSON lacks: {len(unknown)}, e.g. {shown}; "
-                "picture and JSON belong to different versions, take both from one source"
+                f"{location}: the PNG holds {len(unknown)} segments that are not in the JSON, e.g. {shown}; "
+                "PNG and JSON belong to different versions: use both from one source"
             )
         return PanopticTruth(id_map, record.segments)
 
     def instances(self, records: Sequence[Record]) -> dict[str, Any]:
-        """The things of the panoptic truth in COCO's format, masks as run lengths.
+        """Return the things of the panoptic ground truth in COCO's format, with masks as run lengths.
 
         Raises:
-            DatasetError: as for `panoptic`.
+            DatasetError: As for `panoptic`.
             MissingExtraError: pycocotools is not installed.
         """
         things = [category for category in self.categories if category.is_thing]
@@ -137,27 +138,27 @@ class PanopticDataset(FileDataset):
 
 
 def ids_in(id_map: Int32[np.ndarray, "height width"]) -> set[int]:
-    """The values of a map; looks only where they change, which is far quicker than sorting all pixels."""
+    """Return the distinct values of a map; examines only changes, which is faster than sorting all pixels."""
     flat = id_map.ravel()
     changes = flat[1:][flat[1:] != flat[:-1]]
     return {*flat[:1].tolist(), *np.unique(changes).tolist()}
 
 
 def image_entry(record: Record, *, height: int, width: int) -> dict[str, Any]:
-    """Entry of `images` in COCO's formats."""
+    """Return the entry of `images` in COCO's formats."""
     file_name = PurePosixPath(record.image).name
     return {"id": record.image_id, "file_name": file_name, "width": width, "height": height}
 
 
 def bbox_of(mask: Bool[np.ndarray, "height width"]) -> list[int]:
-    """[x, y, width, height] of a mask that is not empty, in pixels."""
+    """Return the bounding box [x, y, width, height] in pixels of a non-empty mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     left, top = int(columns[0]), int(rows[0])
     return [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]
 
 
 def mask_entry(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
-    """Area, box and run lengths of a mask that is not empty, as COCO's instances have them.
+    """Return area, bounding box and run lengths of a non-empty mask, as in COCO's instances format.
 
     Raises:
         MissingExtraError: pycocotools is not installed.

@@ -1,7 +1,8 @@
-"""What making panoptic files from a release needs: id PNGs that are whole or absent, JSON that comes last.
+"""Helpers for creating panoptic files from a release: atomic PNGs first, the JSON file last.
 
-An interrupted run is simply run again: PNGs that hold what they should are kept, and a JSON that is there
-means that all is done. Annotations go to disk at once: of an image only its name and size are kept in memory.
+An interrupted run can be started again: PNGs with the right content are kept, and an existing JSON file means
+that its run is complete. Annotations are written to disk immediately; memory holds only names and sizes of
+the images.
 """
 
 import json
@@ -16,38 +17,43 @@ from uuid import uuid4
 import numpy as np
 from jaxtyping import Bool, Int32
 
-from ovrcoat.data.label_images import decode_ids
 from ovrcoat.data.panoptic_dataset import bbox_of
-from ovrcoat.errors import DatasetError, OutputError
-from ovrcoat.formats.panoptic_png import id_map_to_image
+from ovrcoat.errors import OutputError
+from ovrcoat.formats.panoptic_png import PanopticPngError, id_map_to_image, read_id_map
 from ovrcoat.system.atomic_write import cannot_write, write_atomically
 from ovrcoat.vocabulary import Vocabulary
 
 ADVICE = (
-    "Panoptic files are made beside the release; give a copy or a link of it "
-    "that can be written, or make room."
+    "Panoptic files are created next to the release; use a writable copy of it or a link to it, or free disk "
+    "space."
 )
-Track = Callable[[Sequence[str]], Iterable[str]]  # passes its items on, perhaps moving a progress bar
+Track = Callable[[Sequence[str]], Iterable[str]]  # yields its items, for example with a progress bar
 
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What a run has done.
+    """Result of a run.
 
     Attributes:
-        documents: all JSON files of the split, made now or before.
-        made: how many images were gone through; 0: all was there.
+        documents: All JSON files of the split, whether new or already present.
+        image_count: Number of images that were processed; 0 if all files were already present.
     """
 
     documents: tuple[Path, ...]
-    made: int
+    image_count: int
 
 
 class DocumentWriter:
-    """Writes a JSON file in COCO's form, annotation by annotation; it appears when all went well.
+    """Writes a JSON file in COCO's format, annotation by annotation. Use it as a context manager.
+
+    The file appears when the `with` block ends without an exception.
+
+    Args:
+        path: The file to write; its folder is created.
+        categories: Content of `categories`.
 
     Raises:
-        OutputError: the file or its folder cannot be written.
+        OutputError: The file or its folder cannot be written.
     """
 
     def __init__(self, path: Path, *, categories: Sequence[dict[str, Any]]) -> None:
@@ -85,32 +91,32 @@ class DocumentWriter:
             self._part_path.unlink(missing_ok=True)
 
 
-def write_ids(path: Path, id_map: Int32[np.ndarray, "height width"], *, overwrite: bool) -> None:
-    """Write COCO's id PNG; one that is there is kept if it holds the same, and replaced if it is damaged.
+def write_id_map(path: Path, id_map: Int32[np.ndarray, "height width"], *, overwrite: bool) -> None:
+    """Write a panoptic PNG. An existing file is kept if it has the same content, and replaced if damaged.
 
     Raises:
-        OutputError: it cannot be written, or a picture of other segments is in the way.
+        OutputError: The file cannot be written, or a PNG with other segments exists and `overwrite` is off.
     """
     if path.exists() and not overwrite:
         try:
-            present = decode_ids(path.read_bytes(), place=str(path))
-        except DatasetError:
-            present = None  # a copy that was cut off
-        if present is not None and np.array_equal(present, id_map):
+            existing = read_id_map(path).id_map
+        except PanopticPngError:
+            existing = None  # for example a truncated copy
+        if existing is not None and np.array_equal(existing, id_map):
             return
-        if present is not None:
+        if existing is not None:
             raise OutputError(
-                f"{path} exists and holds other segments, made by another program or from other labels. Move "
-                "its folder away, or allow overwriting if it may be lost."
+                f"{path} exists and holds other segments, written by another program or from other labels. "
+                "Move its folder, or allow overwriting if the file is not needed."
             )
     with _output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    picture = id_map_to_image(id_map)
-    write_atomically(path, lambda file: picture.save(file, format="PNG"), advice=ADVICE)
+    image = id_map_to_image(id_map)
+    write_atomically(path, lambda file: image.save(file, format="PNG"), advice=ADVICE)
 
 
 def category_entries(preset: str) -> list[dict[str, Any]]:
-    """`categories` of a panoptic JSON."""
+    """Return the `categories` of a panoptic JSON."""
     return [
         {"id": category.id, "name": category.name, "isthing": int(category.is_thing), "color": category.color}
         for category in Vocabulary.named(preset).categories
@@ -120,7 +126,7 @@ def category_entries(preset: str) -> list[dict[str, Any]]:
 def segment_entry(
     id: int, category_id: int, mask: Bool[np.ndarray, "height width"], *, is_crowd: bool = False
 ) -> dict[str, Any]:
-    """Entry of `segments_info` for a mask that is not empty."""
+    """Return the entry of `segments_info` for a non-empty mask."""
     return {
         "id": id,
         "category_id": category_id,

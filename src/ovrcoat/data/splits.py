@@ -1,4 +1,4 @@
-"""Names of splits."""
+"""Names of dataset splits."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ from ovrcoat.errors import DatasetError
 
 
 def check_split(split: str, known: Sequence[str], *, name: str) -> None:
-    """Refuse a split that a data set has no truth for.
+    """Reject a split for which a dataset has no ground truth.
 
     Raises:
-        DatasetError: says which there are.
+        DatasetError: `split` is not in `known`; the message lists the known splits.
     """
     if split not in known:
         raise DatasetError(f"{name} has no labelled split {split!r}; choose one of {', '.join(known)}")

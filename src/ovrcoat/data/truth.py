@@ -1,4 +1,4 @@
-"""What is known of a labelled image: its segments, pixel by pixel. Light: needs no torch."""
+"""Ground truth of an image per pixel. Needs no torch."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,23 +6,28 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.formats.annotations import TrueSegment
+from ovrcoat.formats.annotations import SegmentAnnotation
 
-IGNORED = -1  # in a semantic map: nobody knows, or nobody asks
+IGNORED = -1  # in a semantic map: the category is unknown or not evaluated
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PanopticTruth:
-    """The segments of one image, in the order of their JSON; 0 in `id_map` is void."""
+    """Panoptic ground truth of one image.
+
+    Attributes:
+        id_map: Segment id of each pixel; 0 is void.
+        segments: The segments in the order of their JSON.
+    """
 
     id_map: Int32[np.ndarray, "height width"]
-    segments: tuple[TrueSegment, ...]
+    segments: tuple[SegmentAnnotation, ...]
 
 
 def replace_ids(
     id_map: Int32[np.ndarray, "height width"], value_of: Mapping[int, int], *, otherwise: int
 ) -> Int32[np.ndarray, "height width"]:
-    """Put `value_of` each id in its place; what it does not hold becomes `otherwise`."""
+    """Replace each id by `value_of[id]`, and ids that it lacks by `otherwise`."""
     ids, inverse = np.unique(id_map, return_inverse=True)
     values = np.array([value_of.get(id, otherwise) for id in ids.tolist()], dtype=np.int32)
     return values[inverse].reshape(id_map.shape)
@@ -31,7 +36,12 @@ def replace_ids(
 def semantic_from_panoptic(
     truth: PanopticTruth, category_ids: Iterable[int]
 ) -> Int32[np.ndarray, "height width"]:
-    """Positions in `category_ids` per pixel, `IGNORED` without segment; a crowd counts as its category."""
-    position = {category_id: place for place, category_id in enumerate(category_ids)}
-    category_of = {segment.id: position[segment.category_id] for segment in truth.segments}
-    return replace_ids(truth.id_map, category_of, otherwise=IGNORED)
+    """Derive a semantic map from panoptic ground truth.
+
+    Returns:
+        For each pixel the position of its category in `category_ids`, or `IGNORED` where there is no segment.
+        Crowds count as their category.
+    """
+    position_of = {category_id: position for position, category_id in enumerate(category_ids)}
+    value_of = {segment.id: position_of[segment.category_id] for segment in truth.segments}
+    return replace_ids(truth.id_map, value_of, otherwise=IGNORED)

@@ -1,1 +1,1 @@
-"""File formats that several packages share: COCO panoptic PNG and JSON."""
+"""File formats that several packages share: panoptic PNG and JSON, and JSON files in general."""

@@ -1,4 +1,4 @@
-"""What annotation files state about an image: where its files are and which segments it has."""
+"""What annotation files state about an image: the paths of its files and its segments."""
 
 from dataclasses import dataclass
 
@@ -6,14 +6,15 @@ ImageId = int | str
 
 
 @dataclass(frozen=True, slots=True)
-class TrueSegment:
-    """A labelled region.
+class SegmentAnnotation:
+    """One labelled segment of an image.
 
     Attributes:
-        id: its value in the id map, 1..2²⁴ - 1.
-        category_id: the data set's own number of its category.
-        area: pixels as the JSON says, which need not be true (ADE20K's conversion).
-        is_crowd: a group of things that nobody took apart: neither to be found nor to be missed.
+        id: Value of its pixels in the id map, 1..2²⁴ - 1.
+        category_id: Id of its category in the dataset's own numbering.
+        area: Number of pixels as stated in the JSON. It can be wrong, as in ADE20K's published conversion.
+        is_crowd: True for a group of things that the annotators did not separate. A crowd counts neither as
+            found nor as missed.
     """
 
     id: int
@@ -24,13 +25,16 @@ class TrueSegment:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An image and where its labels lie; paths are relative to the data set's root, with forward slashes.
+    """One labelled image. Paths are relative to the dataset's root and use forward slashes.
 
-    `labels` is the file that the segments or the semantic map are drawn in; `segments` is empty for data
-    sets without panoptic labels.
+    Attributes:
+        image_id: Id in the annotation file, or the file's name without suffix.
+        image: Path of the image.
+        labels: Path of the file that stores its segments or its semantic map.
+        segments: Its segments; empty for datasets without panoptic labels.
     """
 
     image_id: ImageId
     image: str
     labels: str
-    segments: tuple[TrueSegment, ...] = ()
+    segments: tuple[SegmentAnnotation, ...] = ()

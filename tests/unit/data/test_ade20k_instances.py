@@ -14,7 +14,7 @@ def test_the_100_things_are_in_the_order_of_their_ids():
 def test_number_0_is_no_instance_and_numbers_ascend():
     labels = np.array([[[0, 0, 0], [3, 2, 0], [1, 1, 9]]], dtype=np.int32)
     found = [
-        (number, category, mask.tolist()) for number, category, mask in instance_masks(labels, place="a")
+        (number, category, mask.tolist()) for number, category, mask in instance_masks(labels, location="a")
     ]
     assert [one[0] for one in found] == [1, 2]
     assert found[0][1:] == (7, [[False, False, True]])
@@ -23,7 +23,7 @@ def test_number_0_is_no_instance_and_numbers_ascend():
 def test_annotations_are_numbered_from_where_the_last_image_ended():
     pytest.importorskip("pycocotools")
     labels = np.array([[[3, 2, 0], [1, 1, 0]]], dtype=np.int32)
-    found = instance_annotations(labels, image_id="x", first_id=5, place="a")
+    found = instance_annotations(labels, image_id="x", first_id=5, location="a")
     assert [(one["id"], one["image_id"], one["iscrowd"], one["area"]) for one in found] == [
         (5, "x", 0, 1),
         (6, "x", 0, 1),

@@ -36,8 +36,8 @@ def test_instances_are_laid_over_stuff(published: bool, tmp_path: Path):
 def test_areas_differ_only_if_asked_for():
     semantic = np.array([[3, 3, 3]], dtype=np.int32)
     labels = np.array([[[1, 1, 0], [0, 0, 0], [0, 0, 0]]], dtype=np.int32)
-    _, right = panoptic_from_labels(semantic, labels, published_areas=False, place="a")
-    _, published = panoptic_from_labels(semantic, labels, published_areas=True, place="a")
+    _, right = panoptic_from_labels(semantic, labels, published_areas=False, location="a")
+    _, published = panoptic_from_labels(semantic, labels, published_areas=True, location="a")
     assert [(one["area"], one["bbox"]) for one in right] == [(2, [1, 0, 2, 1]), (1, [0, 0, 1, 1])]
     assert [(one["area"], one["bbox"]) for one in published] == [(3, [0, 0, 3, 1]), (1, [0, 0, 1, 1])]
 
@@ -89,7 +89,7 @@ def test_labels_of_different_sizes_are_told(tmp_path: Path):
 def test_values_that_are_no_category_are_told():
     with pytest.raises(DatasetError, match=r"a: pixels hold 200\. Expected 0 \(other\) and 1 to 150"):
         panoptic_from_labels(
-            np.full((2, 3), 200, np.int32), np.zeros((2, 3, 3), np.int32), published_areas=False, place="a"
+            np.full((2, 3), 200, np.int32), np.zeros((2, 3, 3), np.int32), published_areas=False, location="a"
         )
 
 

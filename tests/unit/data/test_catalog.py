@@ -6,7 +6,7 @@ from dataset_samples import own_folder, put, put_zip
 from ovrcoat.data.catalog import find_root, list_datasets, open_dataset
 from ovrcoat.errors import DatasetError
 
-from . import release_samples
+import release_samples
 
 
 def test_the_names():

@@ -57,13 +57,13 @@ def test_missing_instances_are_told(tmp_path: Path):
 @pytest.mark.parametrize("data", [{}, {"images": [{}], "annotations": []}, {"images": [3]}])
 def test_instances_of_another_form_are_told(data: dict[str, Any]):
     with pytest.raises(DatasetError, match=r"i\.json: this is no instances file of COCO's form"):
-        select_instances(data, RECORDS, place="i.json")
+        select_instances(data, RECORDS, location="i.json")
 
 
 def test_instances_without_one_of_the_images_are_told():
     data = {"images": [{"id": 8}], "annotations": [], "categories": []}
     with pytest.raises(DatasetError, match=r"i\.json: 1 of 1 images are missing, e\.g\. 7"):
-        select_instances(data, RECORDS, place="i.json")
+        select_instances(data, RECORDS, location="i.json")
 
 
 def test_categories_of_another_release_are_told(tmp_path: Path):

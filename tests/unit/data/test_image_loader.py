@@ -3,6 +3,7 @@
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import chain, cycle, islice
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovrcoat.data import image_loader as image_stream
-from ovrcoat.data.image_loader import encoded_in_order
+from ovrcoat.data import image_loader
+from ovrcoat.data.image_loader import encode_in_order
 from ovrcoat.data.images import LoadedImage
 from ovrcoat.data.transforms import PreparedImage
 from ovrcoat.errors import ConfigError, ImageError
@@ -52,8 +53,18 @@ def by_size(sides: list[int]) -> Any:
 
 
 def stream(images: Any, read: Any, **options: Any) -> Any:
-    settings: dict[str, Any] = {"encode": Encoder(), "batch_size": 1, "on_error": "raise"} | options
-    return encoded_in_order(images, read, **settings)
+    """The outcomes of `images`: each source comes with its own."""
+    settings: dict[str, Any] = {"encode": Encoder(), "batch_size": 1} | options
+    results = encode_in_order(images, read, **settings)
+
+    def outcomes() -> Any:
+        with closing(results):
+            for source, outcome in results:
+                if isinstance(source, str) and source.isdecimal() and isinstance(outcome, int):
+                    assert int(source) == outcome
+                yield outcome
+
+    return outcomes()
 
 
 def names(count: int) -> list[str]:
@@ -61,12 +72,12 @@ def names(count: int) -> list[str]:
 
 
 def reading_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
+    return [thread for thread in threading.enumerate() if thread.name == "prefetch"]
 
 
 @given(st.lists(st.sampled_from((0, *SIDES)), max_size=40), st.integers(1, 5), st.booleans())
 def test_every_image_comes_once_and_in_order(sides: list[int], batch_size: int, prefetch: bool) -> None:
-    encode, told = Encoder(), []
+    encode = Encoder()
     images = names(len(sides))
     outcomes = list(
         stream(
@@ -74,12 +85,12 @@ def test_every_image_comes_once_and_in_order(sides: list[int], batch_size: int, 
             by_size(sides),
             encode=encode,
             batch_size=batch_size,
-            on_error=lambda image, error: told.append(image),
         )
     )
-    assert outcomes == [number for number, side in enumerate(sides) if side]
-    assert told == [str(number) for number, side in enumerate(sides) if not side]
-    assert sorted(chain.from_iterable(encode.batches)) == outcomes
+    described = [str(outcome) if isinstance(outcome, ImageError) else outcome for outcome in outcomes]
+    assert described == [number if side else f"{number} is damaged" for number, side in enumerate(sides)]
+    encoded = [number for number, side in enumerate(sides) if side]
+    assert sorted(chain.from_iterable(encode.batches)) == encoded
     assert all(len(batch) <= batch_size for batch in encode.batches)
 
 
@@ -135,8 +146,8 @@ def test_few_images_are_encoded_early() -> None:
 
 def test_the_window_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     one = prepared(0).nbytes
-    monkeypatch.setattr(image_stream, "WINDOW_BYTES", 3 * one)
-    monkeypatch.setattr(image_stream, "AHEAD_BYTES", 2 * one)
+    monkeypatch.setattr(image_loader, "WINDOW_BYTES", 3 * one)
+    monkeypatch.setattr(image_loader, "PREFETCHED_BYTES", 2 * one)
     read: list[int] = []
 
     def reader(image: object) -> PreparedImage:
@@ -152,7 +163,7 @@ def test_the_window_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_window_never_holds_less_than_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_stream, "WINDOW_BYTES", 1)
+    monkeypatch.setattr(image_loader, "WINDOW_BYTES", 1)
     encode = Encoder()
     list(stream(names(6), by_size([32] * 6), encode=encode, batch_size=3))
     assert encode.batches == [[0, 1, 2], [3, 4, 5]]
@@ -168,8 +179,8 @@ def test_a_slow_caller_has_few_images_decoded(batch_size: int) -> None:
 
     results = stream(names(60), reader, batch_size=batch_size)
     for number in islice(results, 40):
-        window = batch_size if batch_size == 1 else image_stream.WINDOW * batch_size
-        assert len(read) <= number + window + batch_size + image_stream.AHEAD + 1
+        window = batch_size if batch_size == 1 else image_loader.WINDOW * batch_size
+        assert len(read) <= number + window + batch_size + image_loader.PREFETCHED + 1
     results.close()
 
 
@@ -191,19 +202,13 @@ def test_only_lists_of_paths_and_bytes_are_read_in_a_thread() -> None:
         assert set(read_by) == {here}
 
 
-def test_a_bad_image_is_reported_when_its_turn_comes() -> None:
+def test_an_unreadable_image_is_reported_in_its_place() -> None:
     results = stream(names(8), by_size([32, 32, 64, 32, 0, 32, 32, 32]), batch_size=3)
-    assert list(islice(results, 4)) == [0, 1, 2, 3]
-    with pytest.raises(ImageError, match="4 is damaged"):
-        next(results)
+    outcomes = list(results)
+    assert [outcome for outcome in outcomes if not isinstance(outcome, ImageError)] == [0, 1, 2, 3, 5, 6, 7]
+    assert isinstance(outcomes[4], ImageError)
+    assert str(outcomes[4]) == "4 is damaged"
     assert reading_threads() == []
-
-
-def test_a_bad_image_is_skipped_with_a_warning() -> None:
-    results = stream(names(3), by_size([32, 0, 32]), on_error="skip")
-    with pytest.warns(UserWarning, match="skipped: 1 is damaged") as caught:
-        assert list(results) == [0, 2]
-    assert len(caught) == 1
 
 
 def test_an_error_of_another_kind_comes_in_its_place() -> None:

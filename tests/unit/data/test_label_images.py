@@ -9,26 +9,26 @@ from PIL import Image
 
 from dataset_samples import id_png, picture
 from ovrcoat.data import label_images
-from ovrcoat.data.label_images import decode_channels, decode_ids, decode_values, positions_of
+from ovrcoat.data.label_images import decode_channels, decode_ids, decode_values, map_values
 from ovrcoat.errors import DatasetError
 
 
 @given(st.lists(st.integers(0, 2**24 - 1), min_size=1, max_size=8))
 def test_ids_survive_the_png(ids: list[int]):
     id_map = np.array([ids], dtype=np.int32)
-    np.testing.assert_array_equal(decode_ids(id_png(id_map), place="a.png"), id_map)
+    np.testing.assert_array_equal(decode_ids(id_png(id_map), location="a.png"), id_map)
 
 
 def test_channels_stay_apart():
     rgb = np.array([[[7, 8, 9], [100, 1, 255]]], dtype=np.uint8)
-    np.testing.assert_array_equal(decode_channels(picture(rgb), place="a.png"), rgb)
+    np.testing.assert_array_equal(decode_channels(picture(rgb), location="a.png"), rgb)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 def test_values_of_8_and_16_bits(dtype: type, form: str):
     values = np.array([[0, 1, np.iinfo(dtype).max]], dtype=dtype)
-    decoded = decode_values(picture(values, form=form), place="a")
+    decoded = decode_values(picture(values, form=form), location="a")
     np.testing.assert_array_equal(decoded, values)
 
 
@@ -40,42 +40,42 @@ def test_of_a_palette_picture_the_index_counts():
     image.putpalette([255, 0, 0] * 256)
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
-    np.testing.assert_array_equal(decode_values(buffer.getvalue(), place="a"), [[3, 65]])
+    np.testing.assert_array_equal(decode_values(buffer.getvalue(), location="a"), [[3, 65]])
 
 
 def test_a_grey_id_map_is_refused():
     with pytest.raises(DatasetError, match=r"a\.png: this picture is of mode L, expected 8-bit RGB"):
-        decode_ids(picture(np.zeros((2, 2), dtype=np.uint8)), place="a.png")
+        decode_ids(picture(np.zeros((2, 2), dtype=np.uint8)), location="a.png")
 
 
 def test_coloured_labels_are_refused():
     with pytest.raises(DatasetError, match=r"a\.png: this picture is of mode RGB, expected one channel"):
-        decode_values(picture(np.zeros((2, 2, 3), dtype=np.uint8)), place="a.png")
+        decode_values(picture(np.zeros((2, 2, 3), dtype=np.uint8)), location="a.png")
 
 
 @pytest.mark.parametrize("kept", [0, 20, 60])
 def test_a_damaged_picture_is_told(kept: int):
     whole = id_png(np.arange(400, dtype=np.int32).reshape(20, 20))
     with pytest.raises(DatasetError, match=r"a\.png: these labels cannot be decoded .* copy or download"):
-        decode_ids(whole[:kept], place="a.png")
+        decode_ids(whole[:kept], location="a.png")
 
 
 def test_a_picture_of_too_many_pixels_is_not_decoded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(label_images, "MAX_PIXELS", 5)
     with pytest.raises(DatasetError, match=r"a\.png: 3 × 2 pixels, expected at most 5"):
-        decode_ids(id_png(np.zeros((2, 3), dtype=np.int32)), place="a.png")
+        decode_ids(id_png(np.zeros((2, 3), dtype=np.int32)), location="a.png")
 
 
 def test_values_become_positions():
     values = np.array([[7, 0], [9, 7]], dtype=np.int32)
-    positions = positions_of(values, {0: -1, 7: 0, 9: 1}, place="a", advice="")
+    positions = map_values(values, {0: -1, 7: 0, 9: 1}, location="a", advice="")
     np.testing.assert_array_equal(positions, [[0, -1], [1, 0]])
 
 
 def test_unknown_values_are_told():
     values = np.arange(8, dtype=np.int32).reshape(2, 4)
     with pytest.raises(DatasetError, match=r"a\.png: pixels hold 1, 2, 3, 4, 5 …, which is no .* Do that\."):
-        positions_of(values, {0: 0}, place="a.png", advice="Do that.")
+        map_values(values, {0: 0}, location="a.png", advice="Do that.")
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
@@ -89,5 +89,5 @@ def test_grey_of_few_bits_keeps_its_values(bits: int):
     width = 8 // bits
     head = struct.pack(">IIBBBBB", width, 1, bits, 0, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows))
-    found = decode_values(content + chunk(b"IEND", b""), place="labels.png").tolist()
+    found = decode_values(content + chunk(b"IEND", b""), location="labels.png").tolist()
     assert found == {1: [[0, 1, 0, 1, 0, 0, 1, 1]], 2: [[0, 1, 2, 3]], 4: [[5, 3]]}[bits]

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from ovrcoat.data.label_images import decode_ids
-from ovrcoat.data.preparation import DocumentWriter, category_entries, segment_entry, write_ids
+from ovrcoat.data.preparation import DocumentWriter, category_entries, segment_entry, write_id_map
 from ovrcoat.errors import OutputError
 
 IDS = np.array([[1, 2], [70_000, 0]], dtype=np.int32)
@@ -45,33 +45,33 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path):
     with pytest.raises(OutputError, match=r"cannot write .*a\.json: .* made beside the release"):
         DocumentWriter(tmp_path / "file" / "a.json", categories=[])
     with pytest.raises(OutputError, match=r"cannot write .*a\.png: "):
-        write_ids(tmp_path / "file" / "a.png", IDS, overwrite=False)
+        write_id_map(tmp_path / "file" / "a.png", IDS, overwrite=False)
 
 
 @given(arrays.arrays(np.int32, (2, 3), elements=st.integers(0, 2**24 - 1)))
 def test_ids_survive(tmp_path_factory: pytest.TempPathFactory, id_map: np.ndarray):
     path = tmp_path_factory.mktemp("ids") / "a.png"
-    write_ids(path, id_map, overwrite=False)
-    np.testing.assert_array_equal(decode_ids(path.read_bytes(), place=""), id_map)
+    write_id_map(path, id_map, overwrite=False)
+    np.testing.assert_array_equal(decode_ids(path.read_bytes(), location=""), id_map)
 
 
 def test_a_finished_picture_is_kept_and_a_damaged_one_made_again(tmp_path: Path):
     path = tmp_path / "a.png"
-    write_ids(path, IDS, overwrite=False)
+    write_id_map(path, IDS, overwrite=False)
     before = path.stat().st_mtime_ns
-    write_ids(path, IDS, overwrite=False)
+    write_id_map(path, IDS, overwrite=False)
     assert path.stat().st_mtime_ns == before
     path.write_bytes(path.read_bytes()[:40])
-    write_ids(path, IDS, overwrite=False)
-    np.testing.assert_array_equal(decode_ids(path.read_bytes(), place=""), IDS)
+    write_id_map(path, IDS, overwrite=False)
+    np.testing.assert_array_equal(decode_ids(path.read_bytes(), location=""), IDS)
 
 
 def test_a_picture_of_other_segments_is_replaced_only_if_allowed(tmp_path: Path):
     path = tmp_path / "a.png"
-    write_ids(path, IDS, overwrite=False)
+    write_id_map(path, IDS, overwrite=False)
     with pytest.raises(OutputError, match=r"a\.png exists and holds other segments"):
-        write_ids(path, IDS + 1, overwrite=False)
-    write_ids(path, IDS + 1, overwrite=True)
+        write_id_map(path, IDS + 1, overwrite=False)
+    write_id_map(path, IDS + 1, overwrite=True)
     with Image.open(path) as picture:
         assert picture.getpixel((0, 0)) == (2, 0, 0)
 

@@ -7,17 +7,21 @@ from ovrcoat.errors import DatasetError
 from ovrcoat.formats.panoptic_json import (
     check_categories,
     check_unique_ids,
-    parse_json,
     read_categories,
     read_document,
+    read_published,
 )
 from ovrcoat.vocabulary import Category, Vocabulary
+
+
+def _path(image_id: object, file_name: str) -> str:
+    return file_name
 
 
 def read(data: dict[str, Any]) -> Any:
     return read_document(
         data,
-        place="p.json",
+        location="p.json",
         category_ids=(10, 20),
         image_path=lambda _, name: f"images/{name}",
         labels_path=lambda _, name: f"panoptic/{name}",
@@ -58,15 +62,15 @@ def test_records_come_in_the_order_of_the_annotations():
 
 @pytest.mark.parametrize("content", [b'{"a": ', b"\xff\xfe", b"[" * 100_000])
 def test_no_json_is_told(content: bytes):
-    with pytest.raises(DatasetError, match=r"p\.json: this is no valid JSON"):
-        parse_json(content, place="p.json")
+    with pytest.raises(DatasetError, match=r"p\.json is not valid JSON .* expected COCO's panoptic format"):
+        read_published(content, location="p.json", categories=(), image_path=_path, labels_path=_path)
 
 
 def test_another_value_is_told():
     with pytest.raises(
-        DatasetError, match=r"p\.json: this JSON holds a list, not an object\. Expected COCO's"
+        DatasetError, match=r"p\.json holds a JSON list, expected COCO's"
     ):
-        parse_json(b"[]", place="p.json")
+        read_published(b"[]", location="p.json", categories=(), image_path=_path, labels_path=_path)
 
 
 ANNOTATION = document()["annotations"][0]
@@ -75,25 +79,25 @@ ANNOTATION = document()["annotations"][0]
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (document(annotations=None), '"annotations" is missing or no list'),
-        (document(images=None), '"images" is missing or no list'),
-        (document(annotations=[]), "there is no annotation that can be used"),
-        (document(annotations=[7, ANNOTATION]), '"annotations" holds something else than objects'),
+        (document(annotations=None), '"annotations" is missing or not a list'),
+        (document(images=None), '"images" is missing or not a list'),
+        (document(annotations=[]), "there is no usable annotation"),
+        (document(annotations=[7, ANNOTATION]), '"annotations" holds values that are not objects'),
         (document(images=[{"id": 9}]), 'images lack "id" or a plain "file_name"'),
         (document(images=[{"id": 9, "file_name": "/etc/passwd"}]), 'a plain "file_name"'),
         (document(images=[{"id": True, "file_name": "a"}]), 'images lack "id"'),
         (document(images=document()["images"] * 2), r"images share an id \(1 ×: 9\)"),
-        (document(annotations=[ANNOTATION | {"image_id": "9"}]), r'an image that "images" lacks .*\'9\''),
-        (document(annotations=[ANNOTATION | {"image_id": [9]}]), r'an image that "images" lacks .*\[9\]'),
+        (document(annotations=[ANNOTATION | {"image_id": "9"}]), r'an image that is not in "images" .*\'9\''),
+        (document(annotations=[ANNOTATION | {"image_id": [9]}]), r'an image that is not in "images" .*\[9\]'),
         (document(annotations=[ANNOTATION | {"file_name": "../a.png"}]), '"file_name" is missing or leads'),
         (document(annotations=[ANNOTATION] * 2), "images have several annotations"),
-        (document(annotations=[ANNOTATION | {"segments_info": 3}]), '"segments_info" is missing or no list'),
-        (segment(id=0), 'a segment\'s "id" is no number from 1'),
-        (segment(id=2**24), 'a segment\'s "id" is no number from 1'),
-        (segment(id="5"), 'a segment\'s "id" is no number from 1'),
-        (segment(category_id=77), r"a category that the list of categories lacks .*: 77\)"),
-        (segment(category_id="10"), r"a category that the list of categories lacks .*: '10'\)"),
-        (segment(category_id=[10]), "a category that the list of categories lacks"),
+        (document(annotations=[ANNOTATION | {"segments_info": 3}]), '"segments_info" is missing or not a list'),
+        (segment(id=0), 'a segment\'s "id" is not a number from 1'),
+        (segment(id=2**24), 'a segment\'s "id" is not a number from 1'),
+        (segment(id="5"), 'a segment\'s "id" is not a number from 1'),
+        (segment(category_id=77), r"a category that is not in the list of categories .*: 77\)"),
+        (segment(category_id="10"), r"a category that is not in the list of categories .*: '10'\)"),
+        (segment(category_id=[10]), "a category that is not in the list of categories"),
         (segment(area=None), r'segments lack "area" \(pixels\)'),
         (segment(area=-1), r'segments lack "area" \(pixels\)'),
         (segment(iscrowd="no"), '"iscrowd" is neither 0 nor 1'),
@@ -108,7 +112,7 @@ def test_faults_are_told_with_the_form_that_was_expected(data: dict[str, Any], m
     with pytest.raises(DatasetError, match=message) as caught:
         read(data)
     assert str(caught.value).startswith("p.json cannot be used:")
-    assert "Expected COCO's panoptic form" in str(caught.value)
+    assert "Expected COCO's panoptic format" in str(caught.value)
 
 
 def test_all_faults_are_told_at_once_and_counted():
@@ -122,7 +126,7 @@ def test_all_faults_are_told_at_once_and_counted():
 
 
 def test_own_categories_have_synonyms_and_kinds():
-    cat, sky = read_categories(document(), place="p.json")
+    cat, sky = read_categories(document(), location="p.json")
     assert (cat.names, cat.is_thing, cat.id) == (("cat", "kitty"), True, 10)
     assert (sky.names, sky.is_thing, sky.id) == (("sky",), False, 20)
 
@@ -130,23 +134,23 @@ def test_own_categories_have_synonyms_and_kinds():
 @pytest.mark.parametrize(
     ("categories", "message"),
     [
-        ([{"name": "cat"}], 'every category needs an "id"'),
-        ([{"name": "cat", "id": 1}, {"name": "dog"}], 'every category needs an "id"'),
+        ([{"name": "cat"}], 'every category needs an "id", which'),
+        ([{"name": "cat", "id": 1}, {"name": "dog"}], 'every category needs an "id", which'),
         ([], '"categories" is empty'),
         ([{"name": "cat", "id": 1}, {"name": "dog", "id": 1}], "several categories have the id 1"),
         ([{"name": "cat", "id": "1"}], r"p\.json: .*id"),
-        ([{"name": " , ", "id": 1}], "holds no name"),
+        ([{"name": " , ", "id": 1}], "which is blank"),
         (None, r"p\.json: categories"),
     ],
 )
 def test_faulty_categories_are_told(categories: Any, message: str):
     with pytest.raises(DatasetError, match=message):
-        read_categories({"categories": categories}, place="p.json")
+        read_categories({"categories": categories}, location="p.json")
 
 
 def test_categories_that_share_an_id_are_told():
-    with pytest.raises(DatasetError, match=r"a: several categories have the id 3; give each its own"):
-        check_unique_ids([Category(("a",), True, 3), Category(("b",), True, 3)], place="a")
+    with pytest.raises(DatasetError, match=r"a: several categories have the id 3; give each category its own id"):
+        check_unique_ids([Category(("a",), True, 3), Category(("b",), True, 3)], location="a")
 
 
 EXPECTED = Vocabulary.parse("cat, kitty#thing; sky#stuff; road#stuff").categories  # ids 1, 2, 3
@@ -158,7 +162,7 @@ GOOD = [
 
 
 def test_the_release_may_name_a_category_otherwise():
-    assert check_categories({"categories": GOOD}, EXPECTED, place="p.json") is None
+    assert check_categories({"categories": GOOD}, EXPECTED, location="p.json") is None
 
 
 @pytest.mark.parametrize(
@@ -169,18 +173,18 @@ def test_the_release_may_name_a_category_otherwise():
         ([GOOD[0] | {"isthing": 0}, *GOOD[1:]], r"thing and stuff differ \(1 ×: 1 Cat\)"),
         (
             [GOOD[0], GOOD[1] | {"name": "road"}, GOOD[2] | {"name": "sky"}],
-            r"names stand at other ids \(2 ×: road has id 2, expected 3; sky has id 3, expected 2\)",
+            r"names belong to other ids \(2 ×: road has id 2, expected 3; sky has id 3, expected 2\)",
         ),
     ],
 )
 def test_another_list_of_categories_is_told(categories: Any, message: str):
     with pytest.raises(DatasetError, match=message) as caught:
-        check_categories({"categories": categories}, EXPECTED, place="p.json")
-    assert str(caught.value).startswith("p.json: this is not the category list of the data set")
+        check_categories({"categories": categories}, EXPECTED, location="p.json")
+    assert str(caught.value).startswith("p.json: the categories are not those of the dataset")
 
 
 @pytest.mark.parametrize("preset", ["coco", "ade20k", "cityscapes", "mapillary"])
 def test_no_preset_contradicts_itself(preset: str):
     categories = Vocabulary.named(preset).categories
     listed = [{"id": one.id, "name": one.name, "isthing": int(one.is_thing)} for one in categories]
-    assert check_categories({"categories": listed}, categories, place=preset) is None
+    assert check_categories({"categories": listed}, categories, location=preset) is None

@@ -1,1 +1,1 @@
-"""Checks of label and prediction files (`ovrcoat check-data`)."""
+"""Checks of labels and predictions in files (`ovrcoat check-data`)."""

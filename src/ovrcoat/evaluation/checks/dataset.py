@@ -1,9 +1,10 @@
-"""All faults of a labelled data set, gathered in one pass before any number is computed.
+"""Check a labelled dataset and collect all issues in one pass, before any score is computed.
 
-Lists are checked whole; images and label pictures are decoded one by one, in memory that does not grow.
+Lists are checked completely. Images and label files are decoded one by one, so memory use does not grow with
+the dataset.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,13 +17,15 @@ from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.folder import DOCUMENT
 from ovrcoat.data.images import SUFFIXES
+from ovrcoat.data.label_images import LABEL_SUFFIXES
 from ovrcoat.errors import DatasetError
-from ovrcoat.evaluation.checks.dataset_faults import add_fault
+from ovrcoat.evaluation.checks.dataset_issues import DATASET_ISSUES
 from ovrcoat.evaluation.checks.images import ImageChecker
 from ovrcoat.evaluation.checks.layout import LONG_SPLITS, Layout, check_layout
-from ovrcoat.evaluation.checks.panoptic import Annotation, check_annotations, check_categories
+from ovrcoat.evaluation.checks.panoptic import PanopticAnnotation, check_annotations, check_categories
+from ovrcoat.evaluation.checks.panoptic_issues import PANOPTIC_ISSUES
 from ovrcoat.formats.annotations import ImageId
-from ovrcoat.formats.panoptic_json import parse_json
+from ovrcoat.formats.json_files import parse_json_object
 from ovrcoat.issues import IssueList
 
 HOMES = {
@@ -31,19 +34,18 @@ HOMES = {
     "cityscapes": cityscapes.HOME,
     "mapillary": mapillary.HOME,
 }
-# where a split's panoptic JSON may lie; {long} is training or validation
+# Possible paths of a split's panoptic JSON; {long} is "training" or "validation".
 DOCUMENTS = {
     "coco": ("annotations/panoptic_{split}2017.json",),
     "ade20k": ("ade20k_panoptic_{split}.json",),
     "cityscapes": ("gtFine/cityscapes_panoptic_{split}.json",),
     "mapillary": ("{long}/panoptic/panoptic_2018.json", "{long}/v1.2/panoptic/panoptic_2018.json"),
 }
-LABEL_SUFFIXES = (".png", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetCheck:
-    """What was found, and how many images were looked at."""
+    """Result of a check: the issues, and the number of images that were decoded."""
 
     issues: IssueList
     image_count: int
@@ -57,45 +59,50 @@ def check_dataset(
     limit: int | None = None,
     progress: bool = False,
 ) -> DatasetCheck:
-    """Look for every known fault in a data set: a name or a path, as `open_dataset` takes them.
+    """Check a dataset for all known issues.
 
-    With `limit` only so many images and label pictures are decoded; lists are always checked whole.
+    Args:
+        data: Name or path, as for `open_dataset`.
+        root: Folder of the published datasets, as for `open_dataset`.
+        split: "val" or "train". Default: "val".
+        limit: Maximum number of images and label files to decode. Lists are always checked completely.
+        progress: Show a progress bar on a terminal.
 
     Raises:
-        DatasetError: there is no such place, so there is nothing to check.
+        DatasetError: The folder or file does not exist.
     """
-    issues = IssueList()
+    issues = IssueList({**DATASET_ISSUES, **PANOPTIC_ISSUES})
     name = str(data)
-    tree = _find_tree(name, root)
+    tree = _open_tree(name, root)
     document = _read_document(name, tree, split=split or DEFAULT_SPLIT)
     annotations = _check_document(document, issues)
-    with _bar("label files", progress=progress and name in DATASETS) as bar:
-        layout = Layout(tree, split or DEFAULT_SPLIT, document, issues, limit=limit, tick=bar.update)
+    with _progress_bar("label files", progress=progress and name in DATASETS) as bar:
+        layout = Layout(tree, split or DEFAULT_SPLIT, document, issues, limit=limit, on_image=bar.update)
         check_layout(name, layout)
     try:
         dataset = open_dataset(data, root=root, split=split)
     except DatasetError as error:
-        add_fault(issues, "data-set-unusable", str(error))
+        issues.report("dataset-unusable", str(error))
         return DatasetCheck(issues, 0)
     if name not in DATASETS:
         _check_names(dataset, issues)
     _check_unlisted(dataset, tree, issues)
-    check = ImageChecker(dataset, tree, annotations, issues)
+    checker = ImageChecker(dataset, tree, annotations, issues)
     records = dataset.records[:limit]
-    with _bar("images", progress=progress, total=len(records)) as bar:
+    with _progress_bar("images", progress=progress, total=len(records)) as bar:
         for record in records:
-            check.add(record)
+            checker.add(record)
             bar.update()
-    check.finish()
+    checker.finish()
     return DatasetCheck(issues, len(records))
 
 
-def _bar(title: str, *, progress: bool, total: int | None = None) -> "tqdm[Any]":
-    """A progress bar, on a terminal only."""
+def _progress_bar(title: str, *, progress: bool, total: int | None = None) -> "tqdm[Any]":
+    """Create a progress bar that shows only on a terminal."""
     return tqdm(desc=title, total=total, unit="image", disable=None if progress else True)
 
 
-def _find_tree(name: str, root: str | Path | None) -> FileTree:
+def _open_tree(name: str, root: str | Path | None) -> FileTree:
     if name in DATASETS:
         return FileTree(find_root(root), home=HOMES[name], zip_folders=("", "annotations"))
     path = Path(name).expanduser()
@@ -103,59 +110,56 @@ def _find_tree(name: str, root: str | Path | None) -> FileTree:
 
 
 def _read_document(name: str, tree: FileTree, *, split: str) -> dict[str, Any]:
-    """The panoptic JSON as it is; {} if there is none, or a damaged one, which opening the data set tells."""
-    forms = DOCUMENTS.get(name, (DOCUMENT,))
-    paths = (form.format(split=split, long=LONG_SPLITS.get(split, split)) for form in forms)
+    """Return the raw panoptic JSON.
+
+    Returns {} if it is missing or damaged; opening the dataset reports damage.
+    """
+    templates = DOCUMENTS.get(name, (DOCUMENT,))
+    paths = (template.format(split=split, long=LONG_SPLITS.get(split, split)) for template in templates)
     path = next((path for path in paths if tree.exists(path)), None)
     try:
-        return {} if path is None else parse_json(tree.read(path), place=tree.describe(path))
+        return {} if path is None else parse_json_object(tree.read(path), location=tree.describe(path))
     except DatasetError:
         return {}
 
 
-def _check_document(document: dict[str, Any], issues: IssueList) -> dict[ImageId, Annotation]:
-    """What the panoptic JSON says of its images; its annotations that can be used, by image id."""
+def _check_document(document: dict[str, Any], issues: IssueList) -> dict[ImageId, PanopticAnnotation]:
+    """Check the images of the panoptic JSON; return its usable annotations by image id."""
     if not document:
         return {}
-    categories = check_categories(document, IssueList())  # their faults are told by opening the data set
+    # Issues of the categories are discarded here: opening the dataset reports them.
+    categories = check_categories(document, IssueList(PANOPTIC_ISSUES))
     return check_annotations(document, side="truth", categories=categories, issues=issues)
 
 
 def _check_names(dataset: Dataset, issues: IssueList) -> None:
-    """The words of a user's own categories; published lists have quirks that published numbers rest on."""
+    """Check the category names of a user's own dataset.
+
+    The names of published datasets are not checked: published scores depend on their peculiarities.
+    """
     first: dict[str, int] = {}
     for category in dataset.categories:
         key = category.name.casefold().strip()
         if key in first:
-            add_fault(issues, "category-name-twice", f"{category.name!r}: ids {first[key]} and {category.id}")
+            issues.report("category-name-twice", f"{category.name!r}: ids {first[key]} and {category.id}")
         first.setdefault(key, category.id)
         if "panoptic" in dataset.tasks and category.thing_from != "given":
-            add_fault(issues, "isthing-guessed", f"{category.id} {category.name!r}")
-    for problem in dataset.vocabulary.lint():
-        add_fault(issues, "vocabulary-issue", problem.message)
+            issues.report("isthing-guessed", f"{category.id} {category.name!r}")
+    for issue in dataset.vocabulary.lint():
+        issues.report("vocabulary-issue", str(issue))
 
 
 def _check_unlisted(dataset: Dataset, tree: FileTree, issues: IssueList) -> None:
-    """Images and label pictures that lie beside the listed ones."""
-    _compare_lists(
-        tree,
-        {record.image for record in dataset.records},
-        suffixes=SUFFIXES,
-        tell=lambda path: add_fault(issues, "image-without-labels", path),
-    )
-    if "panoptic" in dataset.tasks:  # folders of semantic labels hold pictures of other kinds, too
-        _compare_lists(
-            tree,
-            {record.labels for record in dataset.records},
-            suffixes=LABEL_SUFFIXES,
-            tell=lambda path: add_fault(issues, "labels-without-image", path),
-        )
+    """Report images and label files that are in the folders but not in the lists."""
+    for path in _unlisted(tree, {record.image for record in dataset.records}, suffixes=SUFFIXES):
+        issues.report("image-without-labels", path)
+    if "panoptic" in dataset.tasks:  # folders of semantic labels also contain files of other kinds
+        for path in _unlisted(tree, {record.labels for record in dataset.records}, suffixes=LABEL_SUFFIXES):
+            issues.report("labels-without-image", path)
 
 
-def _compare_lists(
-    tree: FileTree, listed: set[str], *, suffixes: tuple[str, ...], tell: Callable[[str], object]
-) -> None:
+def _unlisted(tree: FileTree, listed: set[str], *, suffixes: tuple[str, ...]) -> Iterator[str]:
     for folder in sorted({str(PurePosixPath(path).parent) for path in listed}):
         for path in tree.list(folder, suffixes=suffixes):
             if path not in listed and str(PurePosixPath(path).parent) == folder:
-                tell(path)
+                yield path

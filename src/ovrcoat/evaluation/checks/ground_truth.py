@@ -1,133 +1,106 @@
-"""Checks of a panoptic truth by itself, without a prediction: its JSON, its pixels, and the two together."""
+"""Check panoptic ground truth without a prediction: its JSON, its pixels, and whether the two match."""
 
-import json
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int32
 from tqdm import tqdm
 
-from ovrcoat.data.files import DOCUMENT_LIMIT
 from ovrcoat.errors import DatasetError
-from ovrcoat.evaluation.checks.dataset_faults import add_fault
+from ovrcoat.evaluation.checks.dataset_issues import DATASET_ISSUES
 from ovrcoat.evaluation.checks.panoptic import (
-    NOT_GIVEN,
-    Annotation,
-    Pair,
+    AREA_NOT_GIVEN,
+    ImagePair,
+    PanopticAnnotation,
     check_annotations,
     check_categories,
-    pixel_faults,
+    find_pixel_issues,
 )
-from ovrcoat.evaluation.checks.panoptic_faults import report
+from ovrcoat.evaluation.checks.panoptic_issues import PANOPTIC_ISSUES
 from ovrcoat.evaluation.metrics.panoptic_quality import (
     PanopticQuality,
     count_overlap,
     match_overlap,
     with_areas,
 )
-from ovrcoat.evaluation.scoring.panoptic import PanopticSource, PngFaultError, read_id_map
+from ovrcoat.formats.json_files import read_json_object
+from ovrcoat.formats.panoptic_json import PANOPTIC_FORMAT, PanopticSource
+from ovrcoat.formats.panoptic_png import PanopticPngError, read_id_map
 from ovrcoat.issues import IssueList
 from ovrcoat.vocabulary import Category
 
 
-class TruthCheck:
-    """Takes the id maps of a panoptic truth one after another; also scores the truth against itself."""
+class GroundTruthChecker:
+    """Checks the id maps of panoptic ground truth one by one, and scores the ground truth against itself.
+
+    Args:
+        issues: Receives the issues; its catalog must include `PANOPTIC_ISSUES` and `DATASET_ISSUES`.
+    """
 
     def __init__(self, issues: IssueList) -> None:
         self._issues = issues
         self._self_score = PanopticQuality()
 
-    def add(self, truth: Annotation, id_map: Int32[np.ndarray, "height width"]) -> None:
+    def add(self, truth: PanopticAnnotation, id_map: Int32[np.ndarray, "height width"]) -> None:
         """Compare the segments of one image with its pixels."""
         overlap = count_overlap(id_map, id_map)
-        for code, example in pixel_faults(Pair(truth, truth), overlap):
-            if not code.startswith("prediction"):  # the truth again, standing in for a prediction
-                report(self._issues, code, example)
+        for code, example in find_pixel_issues(ImagePair(truth, truth), overlap):
+            if not code.startswith("prediction"):  # the ground truth also takes the place of a prediction
+                self._issues.report(code, example)
         areas = overlap.true_areas
         predicted = {segment.id: segment.category_id for segment in truth.segments if segment.id in areas}
         counted = with_areas(truth.segments, areas)
         segments = [
-            right if given.area == NOT_GIVEN else given
-            for given, right in zip(truth.segments, counted, strict=True)
+            by_pixels if by_json.area == AREA_NOT_GIVEN else by_json
+            for by_json, by_pixels in zip(truth.segments, counted, strict=True)
         ]
         try:
             self._self_score.add(match_overlap(overlap, segments, predicted=predicted).tallies)
         except DatasetError as error:
-            report(self._issues, "area-impossible", f"image {truth.image_id!r}: {error}")
+            self._issues.report("area-impossible", f"image {truth.image_id!r}: {error}")
 
     def finish(self, categories: tuple[Category, ...]) -> None:
-        """Tell what wrong areas cost, if there are any."""
+        """Report how much wrong areas change panoptic quality, if there are any."""
         if "areas-differ" in self._issues:
             pq = self._self_score.report(categories)["groups"]["All"]["pq"]
-            text = "nothing counts" if pq is None else f"PQ of the truth against itself is {100 * pq:.2f}"
-            add_fault(self._issues, "areas-cost", text)
+            text = (
+                "nothing counts" if pq is None else f"PQ of the ground truth against itself is {100 * pq:.2f}"
+            )
+            self._issues.report("areas-cost", text)
 
 
-def check_truth(
+def check_ground_truth(
     truth: PanopticSource, *, limit: int | None = None, progress: bool = False
 ) -> tuple[IssueList, int]:
-    """All faults of a panoptic truth in files, and the number of images looked at.
+    """Check panoptic ground truth in files.
+
+    Args:
+        truth: The JSON file and the folder of its PNGs.
+        limit: Maximum number of PNGs to decode. The JSON is always checked completely.
+        progress: Show a progress bar on a terminal.
+
+    Returns:
+        All issues, and the number of images that were decoded.
 
     Raises:
-        DatasetError: the JSON cannot be read: there is nothing to check.
+        DatasetError: The JSON cannot be read.
     """
-    issues = IssueList()
-    document = read_object(truth.json)
+    issues = IssueList({**DATASET_ISSUES, **PANOPTIC_ISSUES})
+    document = read_json_object(truth.json, expected=PANOPTIC_FORMAT)
     categories = check_categories(document, issues)
     annotations = check_annotations(document, side="truth", categories=categories, issues=issues)
-    check = TruthCheck(issues)
+    checker = GroundTruthChecker(issues)
     count = len(annotations) if limit is None else min(limit, len(annotations))
     images = islice(annotations.values(), count)
     for annotation in tqdm(images, total=count, unit="image", disable=None if progress else True):
         path = truth.folder / annotation.file_name
         try:
             id_map, has_alpha = read_id_map(path)
-        except PngFaultError as error:
-            report(issues, error.code, f"{path}: {error}")
+        except PanopticPngError as error:
+            issues.report(error.code, f"{path}: {error.detail}")
             continue
         if has_alpha:
-            report(issues, "png-with-alpha", str(path))
-        check.add(annotation, id_map)
-    check.finish(categories)
+            issues.report("png-with-alpha", str(path))
+        checker.add(annotation, id_map)
+    checker.finish(categories)
     return issues, count
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        DatasetError: the file cannot be read, or holds something else.
-    """
-    document = _read_json(path)
-    if not isinstance(document, dict):
-        raise DatasetError(
-            f"{path} holds a JSON {type(document).__name__}, expected an object; check the path"
-        )
-    return document
-
-
-def read_list(path: Path) -> list[Any]:
-    """The list in a JSON file.
-
-    Raises:
-        DatasetError: the file cannot be read, or holds something else.
-    """
-    document = _read_json(path)
-    if not isinstance(document, list):
-        raise DatasetError(f"{path} holds a JSON {type(document).__name__}, expected a list; check the path")
-    return document
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        if (size := path.stat().st_size) > DOCUMENT_LIMIT:
-            raise DatasetError(
-                f"{path} has {size:,} bytes, expected at most {DOCUMENT_LIMIT:,}; check the path"
-            )
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise DatasetError(f"cannot read {path}: {error.strerror or error}; check the path") from error
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path} is no JSON or cut off ({error}); copy or download it again") from error

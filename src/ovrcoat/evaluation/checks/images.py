@@ -1,4 +1,4 @@
-"""Checks of a data set's images, one by one: the image, its labels, and what they say of each other."""
+"""Check the images of a dataset one by one: the image, its labels, and whether the two match."""
 
 import io
 import warnings
@@ -14,138 +14,141 @@ from ovrcoat.data.images import read_image
 from ovrcoat.data.label_images import decode_ids
 from ovrcoat.data.truth import IGNORED
 from ovrcoat.errors import DatasetError, ImageError
-from ovrcoat.evaluation.checks.dataset_faults import add_fault
-from ovrcoat.evaluation.checks.ground_truth import TruthCheck
-from ovrcoat.evaluation.checks.panoptic import Annotation
+from ovrcoat.evaluation.checks.ground_truth import GroundTruthChecker
+from ovrcoat.evaluation.checks.panoptic import PanopticAnnotation
 from ovrcoat.formats.annotations import ImageId, Record
 from ovrcoat.issues import IssueList
 
-# what stands in a path of one split, and in the same path of the other
+# Parts of a path in one split, and the corresponding parts in the other split.
 OTHER_SPLITS = (("val2017/", "train2017/"), ("validation/", "training/"), ("/val/", "/train/"))
 EIGHT_BIT_MODES = ("L", "P", "1")
-TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height; 1 is upright
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height; 1 is upright
 
 
 class ImageChecker:
-    """Takes a data set's records one after another; `finish` tells what only all of them can tell.
+    """Checks the records of a dataset one after another; `finish` reports what concerns all of them.
 
-    `annotations` are those of the panoptic JSON that can be used; a data set without has none.
+    Args:
+        dataset: The dataset.
+        tree: Its files.
+        annotations: Usable annotations of its panoptic JSON by image id; empty if it has none.
+        issues: Receives the issues.
     """
 
     def __init__(
         self,
         dataset: Dataset,
         tree: FileTree,
-        annotations: Mapping[ImageId, Annotation],
+        annotations: Mapping[ImageId, PanopticAnnotation],
         issues: IssueList,
     ) -> None:
         self._dataset = dataset
         self._tree = tree
         self._annotations = annotations
         self._issues = issues
-        self._labelled = 0  # images with at least one pixel of a category
-        self._unlabelled = 0
-        self._truth = TruthCheck(issues)
+        self._labelled_count = 0  # images with at least one pixel of a category
+        self._unlabelled_count = 0
+        self._ground_truth = GroundTruthChecker(issues)
 
     def add(self, record: Record) -> None:
-        """Look into the image and the labels of one record."""
-        sizes = self._image_sizes(record)
+        """Check the image and the labels of one record."""
+        image = self._check_image(record)
         if not self._tree.exists(record.labels):
-            self._tell("labels-missing", self._tree.describe(record.labels))
+            self._issues.report("labels-missing", self._tree.describe(record.labels))
             return
         is_panoptic = "panoptic" in self._dataset.tasks
         labels = self._id_map(record) if is_panoptic else self._semantic_map(record)
         if labels is None:
             return
-        if sizes is not None:
-            self._compare_sizes(record, labels.shape, *sizes)
+        if image is not None:
+            self._compare_sizes(record, labels.shape, *image)
         if bool((labels != (0 if is_panoptic else IGNORED)).any()):
-            self._labelled += 1
+            self._labelled_count += 1
         else:
-            self._unlabelled += 1
-            self._tell("image-unlabelled", record.labels)
+            self._unlabelled_count += 1
+            self._issues.report("image-unlabelled", record.labels)
 
     def finish(self) -> None:
-        """Tell what concerns all photos."""
-        if self._unlabelled and not self._labelled:
-            self._tell("all-ignored", f"{self._unlabelled} images")
-        self._truth.finish(self._dataset.categories)
+        """Report the issues that concern all images together."""
+        if self._unlabelled_count and not self._labelled_count:
+            self._issues.report("all-ignored", f"{self._unlabelled_count} images")
+        self._ground_truth.finish(self._dataset.categories)
 
-    def _tell(self, code: str, example: str) -> None:
-        add_fault(self._issues, code, example)
+    def _check_image(self, record: Record) -> tuple[tuple[int, int], int] | None:
+        """Return the image's (height, width) after EXIF rotation, and its EXIF orientation.
 
-    def _image_sizes(self, record: Record) -> tuple[tuple[int, int], int] | None:
-        """The image's (height, width) as viewers see it, and its EXIF orientation; None: a fault was told."""
+        Returns None if the image is missing or damaged, which is reported.
+        """
         if not self._tree.exists(record.image):
-            self._image_missing(record)
+            self._report_missing_image(record)
             return None
         try:
             content = self._dataset.image(record)
             height, width, _ = read_image(content).pixels.shape
         except (DatasetError, ImageError) as error:
-            self._tell("image-damaged", f"{record.image}: {error}")
+            self._issues.report("image-damaged", f"{record.image}: {error}")
             return None
         return (height, width), _orientation(content)
 
-    def _image_missing(self, record: Record) -> None:
+    def _report_missing_image(self, record: Record) -> None:
         for one, other in (*OTHER_SPLITS, *((other, one) for one, other in OTHER_SPLITS)):
-            elsewhere = record.image.replace(one, other, 1)
-            if elsewhere != record.image and self._tree.exists(elsewhere):
-                self._tell("image-in-other-split", f"{record.image}: there is {elsewhere}")
+            candidate = record.image.replace(one, other, 1)
+            if candidate != record.image and self._tree.exists(candidate):
+                self._issues.report("image-in-other-split", f"{record.image}: found {candidate}")
                 return
-        self._tell("image-missing", self._tree.describe(record.image))
+        self._issues.report("image-missing", self._tree.describe(record.image))
 
     def _compare_sizes(
-        self, record: Record, labels: tuple[int, ...], upright: tuple[int, int], orientation: int
+        self, record: Record, labels: tuple[int, ...], image: tuple[int, int], orientation: int
     ) -> None:
-        where = f"{record.image}: image {_text(upright)}, labels {_text(labels)}"
-        if labels == upright:
+        sizes = f"{record.image}: image {_size_text(image)}, labels {_size_text(labels)}"
+        if labels == image:
             if orientation != 1:
-                self._tell("image-rotated", f"{record.image}: orientation {orientation}")
-        elif orientation in TURNED and labels == upright[::-1]:
-            self._tell("labels-of-unrotated-photo", where)
+                self._issues.report("image-rotated", f"{record.image}: orientation {orientation}")
+        elif orientation in SIDEWAYS and labels == image[::-1]:
+            self._issues.report("labels-of-unrotated-image", sizes)
         else:
-            self._tell("size-differs", where)
+            self._issues.report("size-differs", sizes)
 
     def _semantic_map(self, record: Record) -> Int32[np.ndarray, "height width"] | None:
         try:
             labels = self._dataset.semantic(record)
             if max(category.id for category in self._dataset.categories) > 255:
-                self._check_depth(record)
+                self._check_bit_depth(record)
         except DatasetError as error:
-            self._tell("labels-unusable", str(error))
+            self._issues.report("labels-unusable", str(error))
             return None
         return labels
 
-    def _check_depth(self, record: Record) -> None:
-        with Image.open(io.BytesIO(self._tree.read(record.labels))) as picture:
-            if picture.mode in EIGHT_BIT_MODES:
-                self._tell("labels-of-8-bits", f"{record.labels}: mode {picture.mode}")
+    def _check_bit_depth(self, record: Record) -> None:
+        with Image.open(io.BytesIO(self._tree.read(record.labels))) as image:
+            if image.mode in EIGHT_BIT_MODES:
+                self._issues.report("labels-of-8-bits", f"{record.labels}: mode {image.mode}")
 
     def _id_map(self, record: Record) -> Int32[np.ndarray, "height width"] | None:
-        """The picture of the segments, compared with the JSON; the reader has its say, too."""
+        """Decode the panoptic PNG and compare it with the JSON, here and in the dataset's own reader."""
         try:
-            id_map = decode_ids(self._tree.read(record.labels), place=self._tree.describe(record.labels))
+            id_map = decode_ids(self._tree.read(record.labels), location=self._tree.describe(record.labels))
         except DatasetError as error:
-            self._tell("labels-unusable", str(error))
+            self._issues.report("labels-unusable", str(error))
             return None
         if (annotation := self._annotations.get(record.image_id)) is not None:
-            self._truth.add(annotation, id_map)
+            self._ground_truth.add(annotation, id_map)
         try:
             self._dataset.panoptic(record)
         except DatasetError as error:
-            self._tell("labels-unusable", str(error))
+            self._issues.report("labels-unusable", str(error))
         return id_map
 
 
 def _orientation(content: bytes) -> int:
-    """EXIF's orientation, 1 (upright) where there is none."""
+    """Return the EXIF orientation, or 1 (upright) if there is none."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd metadata
-        with Image.open(io.BytesIO(content)) as picture:
-            value = picture.getexif().get(ExifTags.Base.Orientation, 1)
+        warnings.simplefilter("ignore")  # Pillow warns about unusual metadata
+        with Image.open(io.BytesIO(content)) as image:
+            value = image.getexif().get(ExifTags.Base.Orientation, 1)
     return value if value in range(2, 9) else 1
 
 
-def _text(size: tuple[int, ...]) -> str:
+def _size_text(size: tuple[int, ...]) -> str:
     return f"{size[1]} × {size[0]}"

@@ -1,43 +1,35 @@
-"""Panoptic JSON and PNG files of truth and prediction in; every fault, or the figures, out.
+"""Score panoptic predictions in files: JSON and PNG of both sides in, all issues or the scores out.
 
-Images are read a few at a time by threads and forgotten: memory holds the two JSON lists and those images.
-Decoding the PNG files is most of the work. Pillow's decoder takes four fifths of the time; kornia-rs (a
-wheel around Rust's decoder, the extra `score`) needs a fourth of Pillow's, so it is used where installed.
-What is left is counted by runs (`panoptic_quality.count_overlap`). A compiled engine for the counting would
-gain little more, and those that exist trust the files. Numbers: benchmarks/scoring.py.
+Threads read and decode a few images at a time, so memory holds the two JSON files and those images. Decoding
+the PNGs is most of the work (see `formats.panoptic_png`); pixels are counted by runs of equal ids
+(`panoptic_quality.count_overlap`). A compiled engine for counting would gain little, and existing ones do not
+check their input. Measurements: benchmarks/scoring.py.
 """
 
-import io
-import json
 import os
-import struct
 import warnings
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int32
-from PIL import Image
 from tqdm import tqdm
 
-from ovrcoat.data.files import DOCUMENT_LIMIT, PICTURE_LIMIT
-from ovrcoat.data.images import MAX_PIXELS
-from ovrcoat.errors import DatasetError, MissingExtraError
+from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.checks.panoptic import (
-    NOT_GIVEN,
-    Pair,
+    AREA_NOT_GIVEN,
+    ImagePair,
+    Occurrence,
     check_annotations,
     check_categories,
-    pair_up,
-    pixel_faults,
+    find_pixel_issues,
+    pair_annotations,
 )
-from ovrcoat.evaluation.checks.panoptic_faults import Fault, refuse_errors, report
+from ovrcoat.evaluation.checks.panoptic_issues import PANOPTIC_ISSUES
 from ovrcoat.evaluation.metrics.groups import matching_preset, seen_category_ids
 from ovrcoat.evaluation.metrics.panoptic_quality import (
     PanopticQuality,
@@ -47,44 +39,33 @@ from ovrcoat.evaluation.metrics.panoptic_quality import (
     size_text,
     with_areas,
 )
-from ovrcoat.formats.panoptic_png import ID_BITS, image_to_id_map
+from ovrcoat.formats.json_files import read_json
+from ovrcoat.formats.panoptic_json import PanopticSource
+from ovrcoat.formats.panoptic_png import PanopticPngError, read_id_map
 from ovrcoat.issues import IssueList
-from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.vocabulary import Category, Vocabulary
 
 Areas = Literal["json", "png"]
 OTHER_AREAS: dict[Areas, Areas] = {"json": "png", "png": "json"}
-THREADS = 4  # more gain nothing: what is left of Python runs one at a time
-# Bytes. glibc gives large freed blocks back to the system, and touching new ones can cost as much as
-# decoding. Having freed one block of up to 32 MiB raises that limit for good; being untouched, it is free.
-LOOSENING_BLOCK = 31 << 20
-BATCH = 16  # images that a thread takes at a time: fewer hand-overs between threads
-PNG_HEADER = struct.Struct(">8s4x4sIIBB")  # signature, chunk's name, width, height, depth, colours
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_COLORS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
-
-
-class PngFaultError(DatasetError):
-    """A PNG file does not hold segment ids; `code` is that of the finding."""
-
-    def __init__(self, code: str, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
+THREADS = 4  # more threads gain nothing: the remaining Python code holds the GIL
+# Bytes. glibc returns large freed blocks to the system, and page faults of new blocks can cost as much as
+# decoding. Freeing one block of up to 32 MiB raises this threshold permanently; the block itself is never
+# touched and costs nothing.
+MALLOC_THRESHOLD_BLOCK = 31 << 20
+BATCH = 16  # images per task: fewer hand-overs between threads
 
 
 @dataclass(frozen=True, slots=True)
-class PanopticSource:
-    """Where truth or prediction lies: a JSON file in COCO's panoptic format, and the folder of its PNGs."""
+class ExaminedImage:
+    """Issues and scores of one image.
 
-    json: Path
-    folder: Path
+    Attributes:
+        occurrences: Issue codes with examples.
+        tallies: Tallies by category for each source of areas; None if these areas are impossible. Empty if
+            the image cannot be scored.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """One image: its faults, and its tallies by where areas come from (None: these areas are impossible)."""
-
-    faults: tuple[Fault, ...]
+    occurrences: tuple[Occurrence, ...]
     tallies: dict[Areas, dict[int, Tally] | None]
 
 
@@ -96,118 +77,69 @@ def score_panoptic(
     areas: Areas = "json",
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Figures of a prediction, as `PanopticQuality.report` has them, with all warnings as `issues`.
+    """Compute panoptic quality of a prediction in files.
 
-    `seen` tells the categories that training knew: its vocabulary, or category ids.
+    Args:
+        truth: Ground truth.
+        prediction: Predictions for the same images.
+        seen: Categories seen in training, as the training vocabulary or as category ids. Default: no split
+            into seen and unseen.
+        areas: Areas of ground-truth segments: "json" as stated in the JSON, like published results, or "png"
+            as counted from the pixels.
+        progress: Show a progress bar on a terminal.
+
+    Returns:
+        The scores as in `PanopticQuality.report`, with `n_images`, `areas` and the warnings as `issues`.
 
     Raises:
-        DatasetError: no figure would mean anything; the message holds all faults.
+        DatasetError: The scores would be meaningless; the message lists all issues.
     """
-    issues = IssueList()
+    issues = IssueList(PANOPTIC_ISSUES)
     categories, pairs = _read_pairs(truth, prediction, issues)
     sums: dict[Areas, PanopticQuality | None] = {"json": PanopticQuality(), "png": PanopticQuality()}
     for examined in _examine_all(pairs, truth.folder, prediction.folder, progress=progress):
-        for code, example in examined.faults:
+        for code, example in examined.occurrences:
             if code != "area-impossible" or areas == "json":
-                report(issues, code, example)
+                issues.report(code, example)
         for choice, tallies in examined.tallies.items():
             if tallies is None:
                 sums[choice] = None
             elif (total := sums[choice]) is not None:
                 total.add(tallies)
-    refuse_errors(issues, subject=f"{prediction.json} against {truth.json}")
-    asked = sums[areas]
-    assert asked is not None, "impossible areas are an error"
+    issues.raise_errors(f"{prediction.json} against {truth.json}", outcome="cannot be scored")
+    requested = sums[areas]
+    assert requested is not None, "impossible areas are an error"
     seen_ids = _seen_ids(categories, seen, issues)
-    figures = asked.report(categories, seen_ids)
+    scores = requested.report(categories, seen_ids)
     if "areas-differ" in issues:
-        _report_other_areas(figures, sums[OTHER_AREAS[areas]], categories, areas=areas, issues=issues)
-    if not figures["per_class"]:
-        report(issues, "nothing-counted", str(prediction.json))
+        _report_other_areas(scores, sums[OTHER_AREAS[areas]], categories, areas=areas, issues=issues)
+    if not scores["per_class"]:
+        issues.report("nothing-counted", str(prediction.json))
     seen_part = {} if seen_ids is None else {"seen_category_ids": sorted(seen_ids)}
     facts = {"n_images": len(pairs), "areas": areas, "issues": [issue.to_dict() for issue in issues]}
-    return figures | seen_part | facts
+    return scores | seen_part | facts
 
 
 def check_panoptic(
     truth: PanopticSource, prediction: PanopticSource, *, progress: bool = False
 ) -> tuple[IssueList, int]:
-    """All faults that `score_panoptic` would tell, errors too, and the number of images looked at."""
-    issues = IssueList()
+    """Collect all issues that `score_panoptic` would report, including errors.
+
+    Returns:
+        The issues, and the number of images that were compared.
+    """
+    issues = IssueList(PANOPTIC_ISSUES)
     _, pairs = _read_pairs(truth, prediction, issues)
     for examined in _examine_all(pairs, truth.folder, prediction.folder, progress=progress):
-        for code, example in examined.faults:
-            report(issues, code, example)
+        for code, example in examined.occurrences:
+            issues.report(code, example)
     return issues, len(pairs)
-
-
-def read_id_map(path: Path) -> tuple[Int32[np.ndarray, "height width"], bool]:
-    """The segment ids of COCO's PNG (R + 256 G + 65536 B), and whether there was an alpha channel to ignore.
-
-    Raises:
-        PngFaultError: the file is missing, damaged, too large or no 8-bit RGB.
-    """
-    try:
-        with path.open("rb") as file:
-            header = file.read(PNG_HEADER.size)
-            has_alpha = _check_header(header, size=os.fstat(file.fileno()).st_size)
-            content = header + file.read()
-        return _id_decoder()(content), has_alpha
-    except FileNotFoundError as error:
-        raise PngFaultError("png-missing", "not found") from error
-    except PngFaultError:
-        raise
-    except Exception as error:  # decoders of damaged files raise anything
-        raise PngFaultError("png-damaged", str(error) or type(error).__name__) from error
-
-
-def _check_header(header: bytes, *, size: int) -> bool:
-    """Look at a PNG before it is decoded: whether it has an alpha channel."""
-    if len(header) < PNG_HEADER.size:
-        raise PngFaultError("png-damaged", f"only {size} bytes")
-    signature, kind, width, height, depth, color = PNG_HEADER.unpack(header)
-    if signature != PNG_SIGNATURE or kind != b"IHDR":
-        raise PngFaultError("png-damaged", "this is no PNG file")
-    if depth != 8 or color not in (2, 6):  # known here only: Pillow turns 16 bits into 8
-        raise PngFaultError("png-not-rgb", f"{depth}-bit {PNG_COLORS.get(color, color)}")
-    if width * height > MAX_PIXELS or size > PICTURE_LIMIT:
-        raise PngFaultError(
-            "png-too-large",
-            f"{width} × {height} pixels, {size:,} bytes; at most {MAX_PIXELS:,} and {PICTURE_LIMIT:,}",
-        )
-    return bool(color == 6)
-
-
-@cache
-def _id_decoder() -> Callable[[bytes], Int32[np.ndarray, "height width"]]:
-    try:
-        return partial(_ids_by_kornia, import_optional("kornia_rs.io", extra="score"))
-    except MissingExtraError:
-        return _ids_by_pillow
-
-
-def _ids_by_kornia(library: ModuleType, content: bytes) -> Int32[np.ndarray, "height width"]:
-    _, _, width, height, _, color = PNG_HEADER.unpack(content[: PNG_HEADER.size])
-    colors = library.decode_image_png_u8(content, (height, width), "rgb" if color == 2 else "rgba")
-    if color == 6:
-        colors = np.ascontiguousarray(colors[..., :3])
-    # four bytes are read for every three, the last pixel by hand: a fourth of the time of adding channels up
-    channels = colors.reshape(-1)
-    overlapping = np.ndarray(height * width - 1, dtype="<u4", buffer=channels, strides=(3,))
-    ids = np.empty(height * width, dtype=np.uint32)
-    np.bitwise_and(overlapping, ID_BITS, out=ids[:-1])
-    ids[-1] = int.from_bytes(channels[-3:].tobytes(), "little")
-    return ids.view(np.int32).reshape(height, width)
-
-
-def _ids_by_pillow(content: bytes) -> Int32[np.ndarray, "height width"]:
-    return image_to_id_map(Image.open(io.BytesIO(content), formats=("PNG",)))
 
 
 def _read_pairs(
     truth: PanopticSource, prediction: PanopticSource, issues: IssueList
-) -> tuple[tuple[Category, ...], tuple[Pair, ...]]:
-    """The categories of the truth, and what both JSON files say of each image."""
+) -> tuple[tuple[Category, ...], tuple[ImagePair, ...]]:
+    """Read both JSON files; return the categories of the ground truth and the annotations of each image."""
     true_document = _read_document(truth, issues)
     predicted_document = _read_document(prediction, issues)
     if true_document is None:
@@ -219,44 +151,40 @@ def _read_pairs(
     predictions = check_annotations(
         predicted_document, side="prediction", categories=categories, issues=issues
     )
-    pairs = pair_up(truths, predictions, images=true_document.get("images"), issues=issues)
+    pairs = pair_annotations(truths, predictions, images=true_document.get("images"), issues=issues)
     return categories, pairs if truth.folder.is_dir() and prediction.folder.is_dir() else ()
 
 
 def _read_document(source: PanopticSource, issues: IssueList) -> dict[str, Any] | None:
     if not source.folder.is_dir():
-        report(issues, "folder-missing", str(source.folder))
+        issues.report("folder-missing", str(source.folder))
     try:
-        if source.json.stat().st_size > DOCUMENT_LIMIT:
-            raise ValueError(f"larger than {DOCUMENT_LIMIT >> 20} MiB")
-        document = json.loads(source.json.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
-        report(issues, "json-unreadable", f"{source.json}: {reason}")
+        document = read_json(source.json)
+    except DatasetError as error:
+        issues.report("json-unreadable", str(error))
         return None
     if not isinstance(document, dict):
-        report(
-            issues, "json-not-panoptic", f"{source.json}: a {type(document).__name__} instead of an object"
-        )
+        kind = type(document).__name__
+        issues.report("json-not-panoptic", f"{source.json}: a {kind} instead of an object")
         return None
     return document
 
 
 def _examine_all(
-    pairs: Sequence[Pair], truth_folder: Path, prediction_folder: Path, *, progress: bool
-) -> Iterator[Examined]:
-    """Every pair examined, in order; threads work ahead by a few batches."""
+    pairs: Sequence[ImagePair], truth_folder: Path, prediction_folder: Path, *, progress: bool
+) -> Iterator[ExaminedImage]:
+    """Examine all pairs in order; threads work a few batches ahead."""
 
-    def examine_batch(batch: Sequence[Pair]) -> list[Examined]:
+    def examine_batch(batch: Sequence[ImagePair]) -> list[ExaminedImage]:
         return [_examine(pair, truth_folder, prediction_folder) for pair in batch]
 
-    bytearray(LOOSENING_BLOCK)
+    bytearray(MALLOC_THRESHOLD_BLOCK)
     threads = min(THREADS, os.cpu_count() or 1)
-    waiting: deque[Future[list[Examined]]] = deque()
+    waiting: deque[Future[list[ExaminedImage]]] = deque()
     bar = tqdm(total=len(pairs), unit="image", disable=None if progress else True)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="score")
-    # one filter around all threads, for filters are those of the process: of odd metadata and large pictures,
-    # whose limit is our own
+    # Pillow warns about unusual metadata and about large images, which have a limit of their own here. One
+    # filter covers all threads, because warning filters belong to the process.
     with warnings.catch_warnings(), bar:
         warnings.simplefilter("ignore")
         try:
@@ -273,23 +201,26 @@ def _examine_all(
             pool.shutdown(cancel_futures=True)
 
 
-def _examine(pair: Pair, truth_folder: Path, prediction_folder: Path) -> Examined:
-    where = f"image {pair.truth.image_id!r}"
-    faults: list[Fault] = []
-    true_map = _read_side(truth_folder / pair.truth.file_name, f"{where}, truth", faults)
-    predicted_map = _read_side(prediction_folder / pair.prediction.file_name, f"{where}, prediction", faults)
+def _examine(pair: ImagePair, truth_folder: Path, prediction_folder: Path) -> ExaminedImage:
+    subject = f"image {pair.truth.image_id!r}"
+    occurrences: list[Occurrence] = []
+    true_map = _read_side(truth_folder / pair.truth.file_name, f"{subject}, ground truth", occurrences)
+    predicted_map = _read_side(
+        prediction_folder / pair.prediction.file_name, f"{subject}, prediction", occurrences
+    )
     if true_map is None or predicted_map is None:
-        return Examined(tuple(faults), {})
+        return ExaminedImage(tuple(occurrences), {})
     height, width = true_map.shape
     if pair.listed_size is not None and pair.listed_size != (width, height):
-        faults.append(("truth-size-differs", f"{where}: JSON {pair.listed_size}, PNG {(width, height)}"))
+        sizes = f"JSON {pair.listed_size}, PNG {(width, height)}"
+        occurrences.append(("truth-size-differs", f"{subject}: {sizes}"))
     if true_map.shape != predicted_map.shape:
         swapped = " (width and height look swapped)" if predicted_map.shape == (width, height) else ""
-        sizes = f"truth {size_text(true_map)}, prediction {size_text(predicted_map)} pixels{swapped}"
-        faults.append(("size-mismatch", f"{where}: {sizes}"))
-        return Examined(tuple(faults), {})
+        sizes = f"ground truth {size_text(true_map)}, prediction {size_text(predicted_map)} pixels{swapped}"
+        occurrences.append(("size-mismatch", f"{subject}: {sizes}"))
+        return ExaminedImage(tuple(occurrences), {})
     overlap = count_overlap(true_map, predicted_map)
-    faults += pixel_faults(pair, overlap)
+    occurrences += find_pixel_issues(pair, overlap)
     predicted = {
         segment.id: segment.category_id
         for segment in pair.prediction.segments
@@ -298,30 +229,32 @@ def _examine(pair: Pair, truth_folder: Path, prediction_folder: Path) -> Examine
     segments = pair.truth.segments
     if all(segment.area == overlap.true_areas.get(segment.id) for segment in segments):
         tallies = match_overlap(overlap, segments, predicted=predicted).tallies
-        return Examined(tuple(faults), {"json": tallies, "png": tallies})
+        return ExaminedImage(tuple(occurrences), {"json": tallies, "png": tallies})
     counted = with_areas(segments, overlap.true_areas)
     by_pixels = match_overlap(overlap, counted, predicted=predicted).tallies
-    given = tuple(
-        count if segment.area == NOT_GIVEN else segment
-        for segment, count in zip(segments, counted, strict=True)
+    stated = tuple(
+        by_count if segment.area == AREA_NOT_GIVEN else segment
+        for segment, by_count in zip(segments, counted, strict=True)
     )
     try:
-        by_json = match_overlap(overlap, given, predicted=predicted).tallies
+        by_json = match_overlap(overlap, stated, predicted=predicted).tallies
     except DatasetError as error:
-        faults.append(("area-impossible", f"{where}: {error}"))
-        return Examined(tuple(faults), {"json": None, "png": by_pixels})
-    return Examined(tuple(faults), {"json": by_json, "png": by_pixels})
+        occurrences.append(("area-impossible", f"{subject}: {error}"))
+        return ExaminedImage(tuple(occurrences), {"json": None, "png": by_pixels})
+    return ExaminedImage(tuple(occurrences), {"json": by_json, "png": by_pixels})
 
 
-def _read_side(path: Path, where: str, faults: list[Fault]) -> Int32[np.ndarray, "height width"] | None:
+def _read_side(
+    path: Path, subject: str, occurrences: list[Occurrence]
+) -> Int32[np.ndarray, "height width"] | None:
     try:
-        ids, has_alpha = read_id_map(path)
-    except PngFaultError as error:
-        faults.append((error.code, f"{where}: {path}: {error}"))
+        id_map, has_alpha = read_id_map(path)
+    except PanopticPngError as error:
+        occurrences.append((error.code, f"{subject}: {path}: {error.detail}"))
         return None
     if has_alpha:
-        faults.append(("png-with-alpha", f"{where}: {path}"))
-    return ids
+        occurrences.append(("png-with-alpha", f"{subject}: {path}"))
+    return id_map
 
 
 def _seen_ids(
@@ -331,15 +264,15 @@ def _seen_ids(
         return None
     if isinstance(seen, Vocabulary):
         if preset := matching_preset(categories):
-            report(issues, "seen-by-preset", str(preset.name))
+            issues.report("seen-by-preset", str(preset.name))
         return seen_category_ids(categories, seen)
     for id in sorted(set(seen) - {category.id for category in categories}):
-        report(issues, "seen-id-unknown", f"id {id}")
+        issues.report("seen-id-unknown", f"id {id}")
     return frozenset(seen) & {category.id for category in categories}
 
 
 def _report_other_areas(
-    figures: dict[str, Any],
+    scores: dict[str, Any],
     other: PanopticQuality | None,
     categories: Sequence[Category],
     *,
@@ -350,7 +283,7 @@ def _report_other_areas(
     if other is None:
         example = f"--areas {choice}: impossible, an IoU would exceed 1"
     else:
-        values = other.report(categories)["groups"]["All"]["pq"], figures["groups"]["All"]["pq"]
-        texts = ["nothing" if value is None else f"{100 * value:.2f} %" for value in values]
+        values = other.report(categories)["groups"]["All"]["pq"], scores["groups"]["All"]["pq"]
+        texts = ["undefined" if value is None else f"{100 * value:.2f} %" for value in values]
         example = f"PQ of all categories is {texts[0]} with --areas {choice}, {texts[1]} with --areas {areas}"
-    report(issues, "areas-other-choice", example)
+    issues.report("areas-other-choice", example)

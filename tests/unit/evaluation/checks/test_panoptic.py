@@ -17,7 +17,7 @@ from ovrcoat.evaluation.checks.panoptic import (
 )
 from ovrcoat.evaluation.checks.panoptic_faults import FAULTS, refuse_errors, report
 from ovrcoat.evaluation.metrics.panoptic_quality import Overlap
-from ovrcoat.formats.annotations import TrueSegment
+from ovrcoat.formats.annotations import SegmentAnnotation
 from ovrcoat.issues import IssueList
 from panoptic_pairs import prediction_document, truth_document
 
@@ -45,8 +45,8 @@ def test_sound_files_have_no_fault():
     issues, pairs = check(truth_document(), prediction_document())
     assert len(issues) == 0
     assert [pair.truth.image_id for pair in pairs] == [1, 2]
-    assert pairs[0].truth.segments[1] == TrueSegment(70_000, 7, 6)
-    assert pairs[0].prediction.segments[0] == TrueSegment(9, 1, NOT_GIVEN)
+    assert pairs[0].truth.segments[1] == SegmentAnnotation(70_000, 7, 6)
+    assert pairs[0].prediction.segments[0] == SegmentAnnotation(9, 1, NOT_GIVEN)
     assert pairs[0].listed_size == (4, 3)
 
 
@@ -162,8 +162,8 @@ def test_synonyms_of_our_own_files_are_read():
 
 def test_pixels_are_compared_with_entries():
     pair = Pair(
-        Annotation(1, "t.png", (TrueSegment(1, 1, 10), TrueSegment(2, 1, 5), TrueSegment(4, 1, NOT_GIVEN))),
-        Annotation(1, "p.png", (TrueSegment(8, 1, NOT_GIVEN), TrueSegment(9, 1, NOT_GIVEN))),
+        Annotation(1, "t.png", (SegmentAnnotation(1, 1, 10), SegmentAnnotation(2, 1, 5), SegmentAnnotation(4, 1, NOT_GIVEN))),
+        Annotation(1, "p.png", (SegmentAnnotation(8, 1, NOT_GIVEN), SegmentAnnotation(9, 1, NOT_GIVEN))),
     )
     overlap = Overlap({0: 3, 1: 12, 3: 1, 4: 9}, {0: 1, 8: 22, 7: 2}, {})
     assert list(pixel_faults(pair, overlap)) == [

@@ -1,0 +1,123 @@
+"""The one reader and writer of JSON files: size limit, UTF-8, expected type, atomic writes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ovrcoat.errors import DatasetError, OvrcoatError
+from ovrcoat.formats.limits import MAX_JSON_BYTES
+from ovrcoat.system.atomic_write import ADVICE, write_atomically
+
+OBJECT = "a JSON object"
+LIST = "a JSON list"
+ANY = "a JSON file"
+
+
+def read_json(
+    path: Path, *, expected: str = ANY, error: type[OvrcoatError] = DatasetError, max_bytes: int | None = None
+) -> Any:
+    """Read a JSON file; a UTF-8 byte order mark is accepted.
+
+    Args:
+        path: The file.
+        expected: Description of the content for error messages, for example "COCO's panoptic format".
+        error: Exception class to raise.
+        max_bytes: Larger files are rejected without being read. Default: `limits.MAX_JSON_BYTES`.
+
+    Raises:
+        OvrcoatError: The file cannot be read, is too large, is not valid JSON or, for the functions that
+            require it, holds no object or list. The exception has the class `error`.
+    """
+    limit = MAX_JSON_BYTES if max_bytes is None else max_bytes
+    try:
+        if (size := path.stat().st_size) > limit:
+            raise error(
+                f"{path} has {size:,} bytes, expected at most {limit:,} and {expected}; check the path"
+            )
+        content = path.read_bytes()
+    except OSError as problem:
+        reason = problem.strerror or problem
+        raise error(f"cannot read {path} ({reason}), expected {expected}; check the path") from problem
+    return _parse(content, location=str(path), expected=expected, error=error)
+
+
+def read_json_object(
+    path: Path,
+    *,
+    expected: str = OBJECT,
+    error: type[OvrcoatError] = DatasetError,
+    max_bytes: int | None = None,
+) -> dict[str, Any]:
+    """Read a JSON file that holds an object; arguments and errors as for `read_json`."""
+    data = read_json(path, expected=expected, error=error, max_bytes=max_bytes)
+    if not isinstance(data, dict):
+        raise _wrong_type(data, location=str(path), expected=expected, error=error)
+    return data
+
+
+def read_json_list(
+    path: Path,
+    *,
+    expected: str = LIST,
+    error: type[OvrcoatError] = DatasetError,
+    max_bytes: int | None = None,
+) -> list[Any]:
+    """Read a JSON file that holds a list; arguments and errors as for `read_json`."""
+    data = read_json(path, expected=expected, error=error, max_bytes=max_bytes)
+    if not isinstance(data, list):
+        raise _wrong_type(data, location=str(path), expected=expected, error=error)
+    return data
+
+
+def parse_json_object(
+    content: bytes, *, location: str, expected: str = OBJECT, error: type[OvrcoatError] = DatasetError
+) -> dict[str, Any]:
+    """Parse the content of a JSON file that holds an object; a UTF-8 byte order mark is accepted.
+
+    Args:
+        content: Bytes of the file.
+        location: Where the content comes from, for error messages.
+        expected: Description of the content for error messages.
+        error: Exception class to raise.
+
+    Raises:
+        OvrcoatError: The content is not valid JSON or holds no object. The exception has the class `error`.
+    """
+    data = _parse(content, location=location, expected=expected, error=error)
+    if not isinstance(data, dict):
+        raise _wrong_type(data, location=location, expected=expected, error=error)
+    return data
+
+
+def json_bytes(document: object, *, indent: int | None = 2) -> bytes:
+    """Encode a document as UTF-8 JSON that ends with a newline.
+
+    Raises:
+        ValueError: The document holds NaN or infinity, which JSON does not allow.
+    """
+    return (json.dumps(document, indent=indent, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def write_json(path: Path, document: object, *, indent: int | None = 2, advice: str = ADVICE) -> None:
+    """Write a JSON file atomically: it appears complete or not at all.
+
+    Raises:
+        OutputError: The file cannot be written; the message ends with `advice`.
+        ValueError: The document holds NaN or infinity.
+    """
+    content = json_bytes(document, indent=indent)
+    write_atomically(path, lambda file: file.write(content), advice=advice)
+
+
+def _parse(content: bytes, *, location: str, expected: str, error: type[OvrcoatError]) -> Any:
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as problem:
+        raise error(
+            f"{location} is not valid JSON ({problem}), expected {expected}; it may be truncated: copy or "
+            "download it again"
+        ) from problem
+
+
+def _wrong_type(data: object, *, location: str, expected: str, error: type[OvrcoatError]) -> OvrcoatError:
+    return error(f"{location} holds a JSON {type(data).__name__}, expected {expected}; check the path")
