@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from ovrcoat.config import MaskDecoderConfig, ModelConfig, NanoConfig, NanoTextC
 from ovrcoat.model.network import build_network
 from ovrcoat.vocabulary import Vocabulary
 
-WORDS = ("-v", "cat; sky#stuff", "--overlap", 0)
+WORDS = ("--vocabulary", "cat; sky#stuff", "--overlap-threshold", 0)
 
 
 def bomb(path: Path) -> None:
@@ -150,7 +151,7 @@ def test_a_run_that_cannot_start_leaves_the_earlier_result(ovrcoat, folder: Path
 def test_an_unknown_model(ovrcoat, folder: Path):
     outcome = ovrcoat("segment", "photo.jpg", *WORDS, "--model", "nanno")
     assert (outcome.status, outcome.out) == (2, "")
-    assert "error: unknown model 'nanno'; there are nano, " in outcome.err
+    assert "error: unknown model 'nanno', expected one of nano, " in outcome.err
     assert "did you mean 'nano'?" in outcome.err
     assert "Traceback" not in outcome.err
 
@@ -163,7 +164,7 @@ def test_an_unknown_device(ovrcoat, folder: Path):
 
 @pytest.mark.usefixtures("tiny_model")
 def test_an_unknown_preset_is_taken_as_a_word_and_doubted(ovrcoat, folder: Path):
-    outcome = ovrcoat("segment", "photo.jpg", "-v", "ade20")
+    outcome = ovrcoat("segment", "photo.jpg", "--vocabulary", "ade20")
     assert outcome.status == 0
     assert "warning: 'ade20' is used as a class name; did you mean the preset 'ade20k'?" in outcome.err
 
@@ -186,9 +187,9 @@ def test_words_that_cannot_be_used(ovrcoat, folder: Path, words: str, message: s
 
 @pytest.mark.usefixtures("tiny_model")
 def test_a_name_longer_than_the_text_tower_takes(ovrcoat, folder: Path):
-    outcome = ovrcoat("segment", "photo.jpg", "-v", "dog; " + "very " * 40 + "long cat")
+    outcome = ovrcoat("segment", "photo.jpg", "--vocabulary", "dog; " + "very " * 40 + "long cat")
     assert (outcome.status, outcome.out) == (2, "")
-    assert "tokens, the model's text tower takes" in outcome.err
+    assert re.search(r"names are too long: the model's text tower takes \d+ tokens", outcome.err)
     assert not (folder / "ovrcoat-output").exists()
 
 

@@ -43,7 +43,7 @@ def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_segment_from_a_fresh_process(image: Path, tmp_path: Path):
-    outcome = run("segment", "photo.png", "-v", WORDS, "--json", folder=tmp_path)
+    outcome = run("segment", "photo.png", "--vocabulary", WORDS, "--json", folder=tmp_path)
     assert outcome.returncode == 0, outcome.stderr
     (answer,) = json.loads(outcome.stdout)["images"]
     assert (answer["width"], answer["height"]) == (640, 480)
@@ -58,7 +58,7 @@ def test_segment_from_a_fresh_process(image: Path, tmp_path: Path):
 def test_memory_stays_small(image: Path, tmp_path: Path):
     script = (
         "import sys; from ovrcoat.cli import main; "
-        f"main(['segment', {str(image)!r}, '-v', {WORDS!r}, '--quiet', '--output', 'out']); "
+        f"main(['segment', {str(image)!r}, '--vocabulary', {WORDS!r}, '--quiet', '--output', 'out']); "
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     )
     outcome = subprocess.run(
@@ -69,14 +69,14 @@ def test_memory_stays_small(image: Path, tmp_path: Path):
 
 
 def test_the_answer_is_the_same_every_time(image: Path, tmp_path: Path):
-    first, second = (run("segment", "photo.png", "-v", WORDS, "--json", folder=tmp_path) for _ in range(2))
+    first, second = (run("segment", "photo.png", "--vocabulary", WORDS, "--json", folder=tmp_path) for _ in range(2))
     assert json.loads(first.stdout)["images"] == json.loads(second.stdout)["images"]
 
 
 def test_nano_needs_none_of_the_slow_libraries(image: Path, tmp_path: Path):
     script = (
         "import sys; from ovrcoat.cli import main; "
-        f"main(['segment', {str(image)!r}, '-v', 'cat; sky', '--quiet', '--output', 'out']); "
+        f"main(['segment', {str(image)!r}, '--vocabulary', 'cat; sky', '--quiet', '--output', 'out']); "
         "slow = {'torchvision', 'timm', 'open_clip', 'transformers'}; print(sorted(slow & set(sys.modules)))"
     )
     outcome = subprocess.run(

@@ -26,7 +26,7 @@ def ids(path: Path) -> np.ndarray:
 
 
 def test_one_image_gives_three_files_and_a_table(ovrcoat, folder: Path):
-    outcome = ovrcoat("segment", "photo.jpg", "--vocabulary", WORDS, "--overlap", 0)
+    outcome = ovrcoat("segment", "photo.jpg", "--vocabulary", WORDS, "--overlap-threshold", 0)
     assert outcome.status == 0
     written = sorted(path.name for path in (folder / "ovrcoat-output").iterdir())
     assert written == ["panoptic.json", "photo.overlay.jpg", "photo.png"]
@@ -35,7 +35,18 @@ def test_one_image_gives_three_files_and_a_table(ovrcoat, folder: Path):
 
 
 def test_the_id_map_and_the_document_agree(ovrcoat, folder: Path):
-    ovrcoat("segment", "photo.jpg", "-v", WORDS, "--overlap", 0, "--background", "none", "--output", "out")
+    ovrcoat(
+        "segment",
+        "photo.jpg",
+        "--vocabulary",
+        WORDS,
+        "--overlap-threshold",
+        0,
+        "--background",
+        "none",
+        "--output",
+        "out",
+    )
     document = json.loads((folder / "out" / "panoptic.json").read_text())
     (annotation,) = document["annotations"]
     found, counts = np.unique(ids(folder / "out" / "photo.png"), return_counts=True)
@@ -49,7 +60,9 @@ def test_the_id_map_and_the_document_agree(ovrcoat, folder: Path):
 
 
 def test_json_is_one_document_and_nothing_else_on_stdout(ovrcoat, folder: Path):
-    outcome = ovrcoat("segment", "photo.jpg", "-v", WORDS, "--json", "--overlap", 0, "--output", "out")
+    outcome = ovrcoat(
+        "segment", "photo.jpg", "--vocabulary", WORDS, "--json", "--overlap-threshold", 0, "--output", "out"
+    )
     document = outcome.document
     assert (document["model"], document["task"], document["interrupted"]) == ("nano", "panoptic", False)
     assert document["vocabulary"]["categories"][0]["synonyms"] == ["kitty"]
@@ -61,7 +74,7 @@ def test_json_is_one_document_and_nothing_else_on_stdout(ovrcoat, folder: Path):
 
 
 def test_quiet_says_nothing(ovrcoat, folder: Path):
-    outcome = ovrcoat("segment", "photo.jpg", "-v", WORDS, "--quiet")
+    outcome = ovrcoat("segment", "photo.jpg", "--vocabulary", WORDS, "--quiet")
     assert (outcome.status, outcome.out, outcome.err) == (0, "", "")
 
 
@@ -72,9 +85,28 @@ def test_without_words_the_vocabulary_is_coco_and_it_is_said(ovrcoat, folder: Pa
 
 
 def test_doubts_about_the_words_are_told(ovrcoat, folder: Path):
-    outcome = ovrcoat("segment", "photo.jpg", "-v", "cat, cat; dog")
+    outcome = ovrcoat("segment", "photo.jpg", "--vocabulary", "cat, cat; dog")
     assert outcome.status == 0
-    assert "warning: names are given twice in their category: 'cat'" in outcome.err
+    assert re.search(r"warning: names are given twice in their category.*'cat'", outcome.err)
+
+
+@pytest.mark.parametrize(
+    ("option", "new"),
+    [
+        (("-v", "cat"), "--vocabulary"),
+        (("--threshold", 0.5), "--object-mask-threshold"),
+        (("--threshold=0.5",), "--object-mask-threshold"),
+        (("--overlap", 0), "--overlap-threshold"),
+    ],
+)
+def test_the_old_name_of_an_option_names_the_new_one(ovrcoat, folder: Path, option: tuple, new: str):
+    outcome = ovrcoat("segment", "photo.jpg", *option)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert (
+        outcome.err
+        == f"error: the option {option[0].split('=')[0]} of ovrcoat segment was renamed to {new}\n"
+    )
+    assert not (folder / "ovrcoat-output").exists()
 
 
 @pytest.mark.parametrize(
@@ -85,13 +117,23 @@ def test_doubts_about_the_words_are_told(ovrcoat, folder: Path):
     ],
 )
 def test_other_tasks_write_their_own_document(ovrcoat, folder: Path, task: str, files: list[str]):
-    outcome = ovrcoat("segment", "photo.jpg", "-v", WORDS, "--task", task, "--output", "out")
+    outcome = ovrcoat("segment", "photo.jpg", "--vocabulary", WORDS, "--task", task, "--output", "out")
     assert outcome.status == 0
     assert sorted(path.name for path in (folder / "out").iterdir()) == files
 
 
 def test_trust_changes_objectness_and_background_none_hides_no_words(ovrcoat, folder: Path):
-    options = ("segment", "photo.jpg", "-v", WORDS, "--json", "--overlap", 0, "--background", "none")
+    options = (
+        "segment",
+        "photo.jpg",
+        "--vocabulary",
+        WORDS,
+        "--json",
+        "--overlap-threshold",
+        0,
+        "--background",
+        "none",
+    )
     plain = ovrcoat(*options, "--trust", 0).document
     adjusted = ovrcoat(*options, "--trust", 1).document
     assert plain["vocabulary"]["background"] == []
@@ -103,7 +145,7 @@ def test_folders_and_patterns_name_images(ovrcoat, folder: Path):
     for name in ("a/one.jpg", "a/two.jpg", "b/three.jpg"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(folder / "photo.jpg", folder / name)
-    outcome = ovrcoat("segment", "a", "b/*.jpg", "photo.jpg", "-v", WORDS, "--json")
+    outcome = ovrcoat("segment", "a", "b/*.jpg", "photo.jpg", "--vocabulary", WORDS, "--json")
     assert [image["file"] for image in outcome.document["images"]] == [
         "a/one.jpg",
         "a/two.jpg",
@@ -116,7 +158,7 @@ def test_equal_names_in_two_folders_both_survive(ovrcoat, folder: Path):
     for name, size in (("a", (32, 32)), ("b", (32, 40))):
         (folder / name).mkdir()
         Image.new("RGB", size).save(folder / name / "cat.jpg")
-    outcome = ovrcoat("segment", "a", "b", "-v", WORDS, "--json", "--output", "out")
+    outcome = ovrcoat("segment", "a", "b", "--vocabulary", WORDS, "--json", "--output", "out")
     written = [image["written"] for image in outcome.document["images"]]
     assert written == [
         ["out/a-cat.png", "out/a-cat.overlay.jpg"],
@@ -131,7 +173,17 @@ def test_equal_names_in_two_folders_both_survive(ovrcoat, folder: Path):
 def test_batches_change_no_result(ovrcoat, folder: Path):
     for index in range(3):
         shutil.copy(folder / "photo.jpg", folder / f"{index}.jpg")
-    options = ("segment", "0.jpg", "1.jpg", "2.jpg", "-v", WORDS, "--json", "--overlap", 0)
+    options = (
+        "segment",
+        "0.jpg",
+        "1.jpg",
+        "2.jpg",
+        "--vocabulary",
+        WORDS,
+        "--json",
+        "--overlap-threshold",
+        0,
+    )
     one_by_one = ovrcoat(*options).document["images"]
     together = ovrcoat(*options, "--batch-size", 2).document["images"]
     areas = [[[s["id"], s["area"], s["category"]] for s in image["segments"]] for image in one_by_one]
@@ -139,8 +191,8 @@ def test_batches_change_no_result(ovrcoat, folder: Path):
 
 
 def test_a_second_run_replaces_the_files_of_the_first(ovrcoat, folder: Path):
-    ovrcoat("segment", "photo.jpg", "-v", WORDS)
-    outcome = ovrcoat("segment", "photo.jpg", "-v", "house; tree")
+    ovrcoat("segment", "photo.jpg", "--vocabulary", WORDS)
+    outcome = ovrcoat("segment", "photo.jpg", "--vocabulary", "house; tree")
     assert outcome.status == 0
     document = json.loads((folder / "ovrcoat-output" / "panoptic.json").read_text())
     assert [category["name"] for category in document["categories"]] == ["house", "tree"]
@@ -148,15 +200,17 @@ def test_a_second_run_replaces_the_files_of_the_first(ovrcoat, folder: Path):
 
 def test_interrupted_keeps_what_is_done(ovrcoat, folder: Path, monkeypatch: pytest.MonkeyPatch):
     shutil.copy(folder / "photo.jpg", folder / "second.jpg")
-    real = Segmenter.segment_many
+    real = Segmenter.predict_many
 
     def interrupted(*arguments: object, **options: object):
         answers = real(*arguments, **options)
         yield next(answers)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Segmenter, "segment_many", interrupted)
-    outcome = ovrcoat("segment", "photo.jpg", "second.jpg", "-v", WORDS, "--json", "--output", "out")
+    monkeypatch.setattr(Segmenter, "predict_many", interrupted)
+    outcome = ovrcoat(
+        "segment", "photo.jpg", "second.jpg", "--vocabulary", WORDS, "--json", "--output", "out"
+    )
     assert outcome.status == 130
     assert "error: interrupted; 1 of 2 images are done" in outcome.err
     assert outcome.document["interrupted"] is True
@@ -168,7 +222,7 @@ def test_an_interrupt_before_the_work_is_told(ovrcoat, folder: Path, monkeypatch
     def interrupt(*arguments: object, **options: object):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Run, "answers", interrupt)
+    monkeypatch.setattr("ovrcoat.cli.run.load_segmenter", interrupt)
     outcome = ovrcoat("segment", "photo.jpg")
     assert (outcome.status, outcome.out) == (130, "")
     assert "error: interrupted" in outcome.err
@@ -181,7 +235,9 @@ def test_skipped_images_do_not_shift_the_others(ovrcoat, folder: Path):
         Image.new("RGB", (40, 24 + 8 * index)).save(folder / f"{index}.png")
     for broken in (0, 3, 4):
         (folder / f"{broken}.png").write_bytes(b"no image")
-    outcome = ovrcoat("segment", *(f"{i}.png" for i in range(6)), "-v", WORDS, "--json", "--batch-size", 4)
+    outcome = ovrcoat(
+        "segment", *(f"{i}.png" for i in range(6)), "--vocabulary", WORDS, "--json", "--batch-size", 4
+    )
     assert outcome.status == 1
     heights = {image["file"]: image["height"] for image in outcome.document["images"]}
     assert heights == {"1.png": 32, "2.png": 40, "5.png": 64}
@@ -197,7 +253,7 @@ def test_tables_and_errors_come_in_the_order_of_the_images(
     for broken in (1, 2, 6):
         (folder / f"{broken}.png").write_bytes(b"no image")
     monkeypatch.setattr("sys.stderr", sys.stdout)  # as on a terminal
-    outcome = ovrcoat("segment", *(f"{i}.png" for i in range(7)), "-v", WORDS)
+    outcome = ovrcoat("segment", *(f"{i}.png" for i in range(7)), "--vocabulary", WORDS)
     assert outcome.status == 1
     told = re.findall(r"^(?:error: )?(\d)\.png: ", outcome.out, flags=re.MULTILINE)
     assert told == ["0", "1", "2", "3", "4", "5", "6"]
@@ -208,7 +264,7 @@ def test_a_file_that_cannot_be_written_stops_the_run(ovrcoat, folder: Path):
         Image.new("RGB", (40, 40)).save(folder / f"{index}.jpg")
     (folder / "out").mkdir()
     Image.new("RGB", (2, 2)).save(folder / "out" / "2.png")
-    outcome = ovrcoat("segment", *(f"{i}.jpg" for i in range(9)), "-v", WORDS, "--output", "out")
+    outcome = ovrcoat("segment", *(f"{i}.jpg" for i in range(9)), "--vocabulary", WORDS, "--output", "out")
     assert outcome.status == 2
     assert "2.png exists and was not written by ovrcoat" in outcome.err
     document = json.loads((folder / "out" / "panoptic.json").read_text())
@@ -216,8 +272,9 @@ def test_a_file_that_cannot_be_written_stops_the_run(ovrcoat, folder: Path):
 
 
 def test_skip_remembers_the_reason():
-    from ovrcoat.cli.options import Report
+    from ovrcoat.cli.options import OutputOptions
 
-    run = Run((Path("a.jpg"),), Report())
-    run.skip(Path("a.jpg"), ImageError("a.jpg: broken"))
+    run = Run((Path("a.jpg"),), OutputOptions())
+    predictions = iter([(Path("a.jpg"), ImageError("a.jpg: broken"))])
+    assert list(run._results(predictions)) == []
     assert (run.failed, run.status) == ({Path("a.jpg"): "a.jpg: broken"}, 1)

@@ -1,7 +1,7 @@
 """The command line: parsing and printing only. One file per verb; torch is imported when a verb needs it.
 
-Exit status: 0 all good; 1 some of the work failed; 2 nothing was done (usage, words, model, output folder);
-130 interrupted.
+Exit status: 0 success; 1 some of the work failed; 2 nothing was done (usage, vocabulary, model, output
+folder); 130 interrupted.
 """
 
 import os
@@ -18,17 +18,17 @@ from ovrcoat.errors import OvrcoatError
 
 app = App(
     name="ovrcoat",
-    help="Open-vocabulary panoptic segmentation: an image and any words in, named segments out.",
+    help="Open-vocabulary panoptic segmentation: segment images into the classes of any vocabulary.",
     version=__version__,
     result_action="return_value",
     exit_on_error=False,
     print_error=False,
-    suppress_keyboard_interrupt=False,  # `run` has its own words for it
+    suppress_keyboard_interrupt=False,  # `run` reports it
 )
-# Each is a function of that name in a module of that name, imported when it is asked for. The texts are their
-# docstrings (a test compares), so that the list of verbs is shown without importing them.
+# Each verb is a function in a module of the same name, which is imported when it is called. The texts are the
+# docstrings of the functions (a test compares them), so that the list of verbs needs no import.
 VERBS = {
-    "segment": "Segment images and give every segment a name from your words.",
+    "segment": "Segment images into the classes of your vocabulary.",
     "evaluate": (
         "Measure a model on labelled images: PQ, mIoU, mask AP, and where masks are lost.\n\n"
         "Interrupted, the same command goes on where it stopped."
@@ -61,6 +61,15 @@ VERBS = {
         "The exit status is 1 if something that is needed does not work."
     ),
 }
+# Options of earlier versions, by verb.
+RENAMED_OPTIONS = {
+    "segment": {
+        "-v": "--vocabulary",
+        "--threshold": "--object-mask-threshold",
+        "--overlap": "--overlap-threshold",
+    },
+    "evaluate": {"-v": "--vocabulary"},
+}
 for verb, text in VERBS.items():
     app.command(f"ovrcoat.cli.{verb}:{verb}", name=verb.replace("_", "-"), help=text)
 
@@ -70,12 +79,12 @@ def run(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     debug: Annotated[bool, Parameter(negative="")] = False,
 ) -> int | None:
-    """Run one verb; its status, or None after a help page.
+    """Run one verb; returns its exit status, or None after a help page.
 
     Parameters
     ----------
     debug
-        Show where an error comes from (the traceback).
+        Show the traceback of an error.
     """
     try:
         return app(tokens)
@@ -92,13 +101,29 @@ def run(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line on `arguments` (default: those of the process); returns the exit status."""
     if hasattr(sys.stdout, "reconfigure"):
-        # a file name or a word that the terminal's encoding lacks is shown escaped instead of ending the run
+        # characters that the terminal's encoding lacks are escaped instead of ending the run
         sys.stdout.reconfigure(errors="backslashreplace")
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    if (renamed := _renamed_option(tokens)) is not None:
+        print_error(renamed)
+        return 2
     try:
-        return app.meta(list(sys.argv[1:] if arguments is None else arguments)) or 0
+        return app.meta(tokens) or 0
     except CycloptsError as error:
         print_error(f"{' '.join(str(error).split())} See: ovrcoat --help")
         return 2
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough: the work may be unfinished
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe: the work may be unfinished
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush complains
         return 1
+
+
+def _renamed_option(tokens: Sequence[str]) -> str | None:
+    """Return the error message if an option is given by the name that it had in an earlier version."""
+    verb = next((token for token in tokens if token in RENAMED_OPTIONS), None)
+    if verb is None:
+        return None
+    for token in tokens:
+        name = token.split("=", maxsplit=1)[0]
+        if (new := RENAMED_OPTIONS[verb].get(name)) is not None:
+            return f"the option {name} of ovrcoat {verb} was renamed to {new}"
+    return None

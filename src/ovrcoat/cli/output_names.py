@@ -1,4 +1,4 @@
-"""What the files of each image are called, so that no image's result lands on another's, or on a photo."""
+"""Names of output files: unique, and never the name of an input image."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def output_names(images: Sequence[Path]) -> tuple[str, ...]:
-    """One name per image, without suffix, none twice (upper and lower case count as equal).
+    """Return one name per image, without suffix; all are distinct, also on case-insensitive file systems.
 
-    An image whose stem is unique among `images` keeps it, whatever their order. Others get their folder's name
-    in front, then their suffix behind, then a number, until they differ: a/cat.jpg, b/cat.jpg → a-cat, b-cat.
+    An image whose stem is unique keeps it. Other names are extended until they differ: first by the name of
+    the folder, then by the suffix, then by a number: a/cat.jpg, b/cat.jpg → a-cat, b-cat.
     """
     names = [image.stem for image in images]
     for fuller in (_with_folder, _with_suffix):

@@ -1,9 +1,8 @@
-"""The work of `ovrcoat segment`: answers are written and told one by one; bad images are told and skipped.
+"""The work of `ovrcoat segment`: results are written and reported one by one, unreadable images are skipped.
 
-Images are read ahead and answers are written behind, each in a thread; all else happens in the caller's.
+Images are prefetched and results are written behind, each in a background thread.
 """
 
-import warnings
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
@@ -13,121 +12,110 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ovrcoat.cli.options import Machine, Report, SegmentationPrompt
+from ovrcoat.cli.options import ModelOptions, OutputOptions
 from ovrcoat.cli.output_names import output_names
-from ovrcoat.cli.terminal import print_error, print_line, print_note
+from ovrcoat.cli.terminal import print_error, print_line
 from ovrcoat.errors import ImageError
 from ovrcoat.results.writers import RunWriter
 from ovrcoat.segmentation.postprocess import AnyResult
-from ovrcoat.segmentation.segmenter import Segmenter
-from ovrcoat.vocabulary import Vocabulary
+from ovrcoat.segmentation.segmenter import Batched, Segmenter
+
+
+def load_segmenter(model: ModelOptions) -> Segmenter:
+    """Load the model that the options name.
+
+    Raises:
+        OvrcoatError: the model or a setting cannot be used.
+    """
+    return Segmenter.load(model.model, device=model.device, dtype=model.dtype, compile=model.compile)
 
 
 @dataclass(slots=True)
 class Run:
-    """What has become of the images so far."""
+    """A run and its state so far.
+
+    Attributes:
+        images: the images to segment.
+        output: what to print.
+        failed: skipped images, with the reason.
+        done: number of images that were written.
+        records: one per written image, for --json only: a long run has many.
+        interrupted: whether the run ended early.
+    """
 
     images: tuple[Path, ...]
-    report: Report
-    failed: dict[Path, str] = field(default_factory=dict)  # image → why it was skipped
+    output: OutputOptions
+    failed: dict[Path, str] = field(default_factory=dict)
     done: int = 0
-    records: list[dict[str, Any]] = field(default_factory=list)  # for --json only: a long run has many
+    records: list[dict[str, Any]] = field(default_factory=list)
     interrupted: bool = False
+    _waiting: deque[Path] = field(default_factory=deque)  # predicted or failed, and not reported yet
 
     @property
     def status(self) -> int:
-        """The exit status: 130 interrupted, 1 an image was skipped, 0 all good."""
+        """The exit status: 130 interrupted, 1 an image was skipped, 0 success."""
         return 130 if self.interrupted else int(bool(self.failed))
 
-    def answers(
-        self, vocabulary: Vocabulary, *, prompt: SegmentationPrompt, machine: Machine
-    ) -> Generator[AnyResult, None, None]:
-        """The results of the images that can be read, computed as they are asked for.
-
-        Raises:
-            OvrcoatError: the model, the words or a setting cannot be used; at once, before an image is read.
-        """
-        segmenter = Segmenter.load(
-            machine.model, device=machine.device, dtype=machine.dtype, compile=machine.compile
-        )
-        with warnings.catch_warnings(record=True) as doubts:
-            warnings.simplefilter("always")
-            answers = segmenter.segment_many(
-                self.images,
-                vocabulary,
-                task=prompt.task,
-                trust=prompt.trust,
-                background=prompt.background,
-                object_mask_threshold=prompt.threshold,
-                overlap_threshold=prompt.overlap,
-                batch_size=machine.batch_size,
-                on_error=self.skip,
-            )
-        if not self.report.quiet:
-            for doubt in doubts:
-                print_note(f"warning: {doubt.message}")
-        return answers
-
-    def skip(self, image: object, error: ImageError) -> None:
-        """Remember that `image` cannot be read."""
-        self.failed[Path(str(image))] = str(error)
-
-    def write(self, answers: Generator[AnyResult, None, None], writer: RunWriter) -> None:
-        """Write and tell each answer as it comes, in the order of the photos.
+    def write(self, predictions: Batched, writer: RunWriter) -> None:
+        """Write and report each result as it arrives, in the order of the images.
 
         Raises:
             OutputError: a file cannot be written.
         """
-        silent = self.report.quiet or len(self.images) == 1
-        untold = self._answered()
+        silent = self.output.quiet or len(self.images) == 1
 
-        def tell(answer: AnyResult, written: Sequence[Path]) -> None:
-            image = next(untold)
+        def on_written(result: AnyResult, paths: Sequence[Path]) -> None:
+            self._report_failed()
+            image = self._waiting.popleft()
             self.done += 1
             progress.update(self.done + len(self.failed) - progress.n)
-            with tqdm.external_write_mode():  # the progress bar steps aside
-                self._tell(image, replace(answer, name=image.name), written)
+            with tqdm.external_write_mode():  # hides the progress bar while something is printed
+                self._report(image, replace(result, name=image.name), paths)
 
-        # None: a bar on a terminal only
+        # None: a progress bar on a terminal only
         with (
-            closing(answers),
+            closing(predictions),
             tqdm(total=len(self.images), unit="image", disable=True if silent else None) as progress,
         ):
             try:
-                writer.add_all(self._named(answers), tell=tell)
+                writer.add_all(self._results(predictions), on_written=on_written)
             finally:
-                deque(untold, maxlen=0)  # complains of those behind the last answer
+                self._report_failed()
 
-    def _named(self, answers: Iterator[AnyResult]) -> Iterator[AnyResult]:
-        """Give answers the name of their files."""
-        named = iter(zip(self.images, output_names(self.images), strict=True))
-        for answer in answers:
-            # images that fail are skipped before the answer of any image behind them comes
-            image, name = next(pair for pair in named if pair[0] not in self.failed)
-            yield replace(answer, name=f"{name}{image.suffix}")
-            del answer  # or it would live until the next one is there
-
-    def _answered(self) -> Iterator[Path]:
-        """The images that have an answer; complains of the others in passing."""
-        for image in self.images:
-            if image not in self.failed:
-                yield image
+    def _results(self, predictions: Batched) -> Iterator[AnyResult]:
+        """Yield the results, named like their output files; remember which images failed."""
+        for image, name in zip(self.images, output_names(self.images), strict=True):
+            prediction = _next_prediction(predictions)
+            self._waiting.append(image)
+            if isinstance(prediction, ImageError):
+                self.failed[image] = str(prediction)
             else:
-                with tqdm.external_write_mode():
-                    print_error(self.failed[image])
+                yield replace(prediction, name=f"{name}{image.suffix}")
+            del prediction  # or this frame would keep it in memory until the next one exists
 
-    def _tell(self, image: Path, answer: AnyResult, written: Sequence[Path]) -> None:
-        if self.report.json:
-            height, width = answer.size
+    def _report_failed(self) -> None:
+        """Report the failed images that come before the next result."""
+        while self._waiting and self._waiting[0] in self.failed:
+            with tqdm.external_write_mode():
+                print_error(self.failed[self._waiting.popleft()])
+
+    def _report(self, image: Path, result: AnyResult, written: Sequence[Path]) -> None:
+        if self.output.json:
+            height, width = result.size
             self.records.append(
                 {
                     "file": str(image),
                     "width": width,
                     "height": height,
                     "written": [str(path) for path in written],
-                    "segments": [segment.to_coco() for segment in answer.segments],
+                    "segments": [segment.to_coco() for segment in result.segments],
                 }
             )
-        elif not self.report.quiet:
-            print_line(answer.summary())
+        elif not self.output.quiet:
+            print_line(result.summary())
             print_line(f"→ {', '.join(map(str, written))}\n")
+
+
+def _next_prediction(predictions: Generator[tuple[Any, AnyResult | ImageError], None, None]) -> Any:
+    """Return the next prediction without its source, which is the next of the run's images."""
+    return next(predictions)[1]

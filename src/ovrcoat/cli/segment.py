@@ -1,7 +1,7 @@
-"""`ovrcoat segment`: images and words in; tables, id maps, overlays and one JSON document out."""
+"""`ovrcoat segment`: images and class names in; tables, id maps, overlays and one JSON document out."""
 
 from ovrcoat._version import __version__
-from ovrcoat.cli.options import Machine, Report, SegmentationPrompt
+from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_json, print_note
 from ovrcoat.system.optional_imports import import_optional
@@ -12,50 +12,63 @@ def segment(
     sources: list[str],
     /,
     *,
-    prompt: SegmentationPrompt = SegmentationPrompt(),  # noqa: B008 - frozen
-    machine: Machine = Machine(),  # noqa: B008
-    report: Report = Report(),  # noqa: B008
+    prompt: PromptOptions = PromptOptions(),  # noqa: B008 - frozen
+    model: ModelOptions = ModelOptions(),  # noqa: B008
+    output: OutputOptions = OutputOptions(),  # noqa: B008
 ) -> int:
-    """Segment images and give every segment a name from your words.
+    """Segment images into the classes of your vocabulary.
 
     Parameters
     ----------
     sources
-        Images, folders (the images in them; 'folder/**' for those below too), patterns.
+        Images, folders ('folder/**' includes subfolders), patterns.
     """
     vocabulary = Vocabulary.read(prompt.vocabulary)
     complete = vocabulary.with_background(prompt.background)
-    complete.check()  # before torch and a model are loaded; what the text tower takes is checked later
+    complete.check()  # before torch and a model are loaded; the length of names is checked later
     if prompt.task == "instance":
         import_optional(
             "pycocotools.mask", extra="coco"
-        )  # its file needs it: better said now than after the work
+        )  # fail before the work
 
     with heavy_imports():
-        from ovrcoat.cli.run import Run
+        from ovrcoat.cli.run import Run, load_segmenter
         from ovrcoat.data.images import find_images
         from ovrcoat.results.writers import RunWriter
 
-    run = Run(find_images(sources), report)
-    if not report.quiet:
+    run = Run(find_images(sources), output)
+    if not output.quiet:
         name = f" of {vocabulary.name}" if vocabulary.name else ""
-        print_note(f"images: {len(run.images)}, categories: {len(vocabulary)}{name}, model: {machine.model}")
-    answers = run.answers(vocabulary, prompt=prompt, machine=machine)
+        print_note(f"images: {len(run.images)}, categories: {len(vocabulary)}{name}, model: {model.model}")
+    segmenter = load_segmenter(model)
+    encoded = segmenter.prompt(
+        complete,
+        task=prompt.task,
+        trust=prompt.trust,
+        background=None,
+        object_mask_threshold=prompt.object_mask_threshold,
+        overlap_threshold=prompt.overlap_threshold,
+    )
+    if not output.quiet:
+        for issue in encoded.issues:
+            print_note(f"{issue.severity}: {issue}")
+    predictions = segmenter.predict_many(run.images, encoded, batch_size=model.batch_size, on_error="yield")
     with RunWriter(
-        report.output, task=prompt.task, categories=vocabulary.categories, overwrite=report.overwrite
+        output.output, task=prompt.task, categories=complete.categories, overwrite=output.overwrite
     ) as writer:
         try:
-            run.write(answers, writer)
-        except KeyboardInterrupt:  # the writer completes what is there
+            run.write(predictions, writer)
+        except KeyboardInterrupt:  # the writer completes the document
             run.interrupted = True
-    if report.json:
+    if output.json:
         print_json(
             {
                 "ovrcoat": __version__,
-                "model": machine.model,
+                "model": model.model,
                 "task": prompt.task,
-                "output": str(report.output),
+                "output": str(output.output),
                 "vocabulary": complete.to_dict(),
+                "issues": [issue.to_dict() for issue in encoded.issues],
                 "images": run.records,
                 "failed": [{"file": str(image), "error": error} for image, error in run.failed.items()],
                 "interrupted": run.interrupted,

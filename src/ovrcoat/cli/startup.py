@@ -1,4 +1,4 @@
-"""A quicker start: heavy libraries are imported without looking for garbage."""
+"""Faster start: heavy libraries are imported with the garbage collector disabled."""
 
 import gc
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def heavy_imports() -> Iterator[None]:
-    """Hold the garbage collector while torch is imported, and never show it what was made.
+    """Disable the garbage collector during the import of torch, and exclude the new objects from it.
 
-    The import makes some hundred thousand objects that live as long as the process; searching them over and
-    over took about a fifth of `import torch`.
+    The import creates several hundred thousand objects that exist as long as the process. Scanning them
+    repeatedly takes about a fifth of the time of `import torch`.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -1,8 +1,8 @@
-"""Many images on their way to the network: read ahead, in full batches of one size, and out in order.
+"""Image loader: reads many images ahead, encodes them in full batches of one size, and keeps their order.
 
-Images of different padded sizes never share a batch (see transforms.py). So that batches are full although
-sizes alternate, a window of images is looked through for those of one size; what is encoded early waits for
-its turn. Which images go together depends on the images alone, never on how fast they were read.
+Images of different padded sizes never share a batch (see transforms.py). To fill batches although sizes
+alternate, the loader searches a window of images for those of one size; images that were encoded early wait
+for their turn. Which images share a batch depends on the images alone, never on timing.
 """
 
 from collections import deque
@@ -11,68 +11,54 @@ from contextlib import closing
 from dataclasses import dataclass
 from os import PathLike
 from typing import Generic, TypeVar
-from warnings import warn
 
-from ovrcoat.data.images import OnError
+from ovrcoat.data.images import ImageInput
 from ovrcoat.data.transforms import PreparedImage
 from ovrcoat.errors import ConfigError, ImageError
 from ovrcoat.system.prefetch import prefetch
 
 Encoded = TypeVar("Encoded")
+Read = tuple[ImageInput, PreparedImage | ImageError]
 
-AHEAD = 2  # images read ahead, beside those of the next batch
-WINDOW = 4  # batches that are looked through for images of one size
-ENCODED = 2  # batches of encoded images that may live here: of two sizes, all batches are full
-# What may wait, decoded and resized, read ahead and in the window; the last image may go beyond it. One of 12
-# megapixels takes some 40 MB.
-AHEAD_BYTES = 128 * 2**20
+PREFETCHED = 2  # images read ahead, in addition to those of the next batch
+WINDOW = 4  # batches that are searched for images of one size
+ENCODED = 2  # batches of encoded images that may wait: with two alternating sizes, all batches are full
+# Memory limits of decoded and resized images, prefetched and in the window; the last image may exceed them.
+# An image of 12 megapixels takes about 40 MB.
+PREFETCHED_BYTES = 128 * 2**20
 WINDOW_BYTES = 256 * 2**20
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Unreadable:
-    """An image that cannot be read, as it was given, and why."""
-
-    image: object
-    error: ImageError
-
-    def report(self, on_error: OnError) -> None:
-        """Raise the error, warn, or tell the caller's function."""
-        if on_error == "raise":
-            raise self.error
-        if on_error == "skip":
-            warn(f"skipped: {self.error}", UserWarning, stacklevel=3)
-        else:
-            on_error(self.image, self.error)
-
-
 @dataclass(slots=True)
-class _Place(Generic[Encoded]):
-    """A place in the window: an image, or what became of it."""
+class _Slot(Generic[Encoded]):
+    """A position in the window: an image that waits to be encoded, or its outcome."""
 
+    source: ImageInput
     image: PreparedImage | None
-    outcome: Encoded | Unreadable | None
+    outcome: Encoded | ImageError | None
     nbytes: int
 
 
-def encoded_in_order(
-    images: Iterable[object],
-    prepare: Callable[[object], PreparedImage],
+def encode_in_order(
+    images: Iterable[ImageInput],
+    prepare: Callable[[ImageInput], PreparedImage],
     *,
     encode: Callable[[list[PreparedImage]], Sequence[Encoded]],
     batch_size: int,
-    on_error: OnError,
-) -> Generator[Encoded, None, None]:
-    """What `encode` makes of each image, in order; it gets at most `batch_size` of one padded size.
+) -> Generator[tuple[ImageInput, Encoded | ImageError], None, None]:
+    """Yield (source, what `encode` returned for it) in order; for an unreadable image (source, its error).
 
-    `prepare` reads and resizes an image. A list or tuple of paths (or bytes) is read ahead in a thread, and a
-    list or tuple is looked through for images of one size. Another iterable is asked for at most `batch_size`
-    images beforehand, and never before the image it gave last has been read: it may be a camera, or its files
-    may be gone by then. An image that cannot be read is reported when its turn comes.
+    Args:
+        images: the sources. A list or tuple of paths (or bytes) is prefetched in a thread, and any list or
+            tuple is searched for images of one size. Of another iterable at most `batch_size` images are
+            requested in advance, and each is read before the next is requested: it may be a camera, or its
+            files may be temporary.
+        prepare: reads and resizes one image; raises `ImageError` if it is unreadable.
+        encode: receives at most `batch_size` images of one padded size.
+        batch_size: maximum number of images per batch.
 
     Raises:
-        ConfigError: `images` is a single image, or `batch_size` is below 1; at once.
-        ImageError: an image cannot be read, and `on_error` is "raise"; on reaching it.
+        ConfigError: `images` is a single image, or `batch_size` is below 1; raised at once.
     """
     if isinstance(images, str | bytes | PathLike):
         raise ConfigError(
@@ -80,112 +66,99 @@ def encoded_in_order(
         )
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}, expected 1 or more")
-    read = _read(images, prepare, most=batch_size + AHEAD)
-    look_ahead = WINDOW if isinstance(images, list | tuple) and batch_size > 1 else 1
-    return _readable(
-        read,
-        _in_like_batches(read, encode, batch_size=batch_size, most=look_ahead * batch_size),
-        on_error=on_error,
-    )
+    window = WINDOW if isinstance(images, list | tuple) and batch_size > 1 else 1
+    read = _read(images, prepare, max_items=batch_size + PREFETCHED)
+    return _closing(read, _in_batches(read, encode, batch_size=batch_size, max_items=window * batch_size))
 
 
-def _readable(
-    images: Generator[PreparedImage | Unreadable, None, None],
-    outcomes: Iterator[Encoded | Unreadable],
-    *,
-    on_error: OnError,
-) -> Generator[Encoded, None, None]:
-    """Outcome after outcome, unreadable ones reported; then `images`, which they came from, are closed."""
-    with closing(images):
-        for outcome in outcomes:
-            if isinstance(outcome, Unreadable):
-                outcome.report(on_error)
-            else:
-                yield outcome
-            del outcome  # or it would live until the next one is there
+def _closing(
+    read: Generator[Read, None, None], outcomes: Iterator[tuple[ImageInput, Encoded | ImageError]]
+) -> Generator[tuple[ImageInput, Encoded | ImageError], None, None]:
+    """Yield the outcomes, and close the reader behind them in the end."""
+    with closing(read):
+        yield from outcomes
 
 
 def _read(
-    images: Iterable[object], prepare: Callable[[object], PreparedImage], *, most: int
-) -> Generator[PreparedImage | Unreadable, None, None]:
-    """Read image after image, ahead if nothing can happen to them meanwhile."""
+    images: Iterable[ImageInput], prepare: Callable[[ImageInput], PreparedImage], *, max_items: int
+) -> Generator[Read, None, None]:
+    """Read images one by one, in a background thread if they cannot change meanwhile."""
 
-    def read(image: object) -> PreparedImage | Unreadable:
+    def read(image: ImageInput) -> Read:
         try:
-            return prepare(image)
+            return image, prepare(image)
         except ImageError as error:
-            return Unreadable(image, error)
+            return image, error
 
     is_list = isinstance(images, list | tuple)
     if is_list and all(isinstance(image, str | bytes | PathLike) for image in images):
         yield from prefetch(
-            images, read, name="read-ahead", most=most, size_of=_memory, most_bytes=AHEAD_BYTES
+            images, read, name="prefetch", max_items=max_items, size_of=_nbytes, max_bytes=PREFETCHED_BYTES
         )
     else:
         yield from map(read, images)
 
 
-def _memory(image: PreparedImage | Unreadable) -> int:
-    return image.nbytes if isinstance(image, PreparedImage) else 0
+def _nbytes(read: Read) -> int:
+    return read[1].nbytes if isinstance(read[1], PreparedImage) else 0
 
 
-def _in_like_batches(
-    images: Iterator[PreparedImage | Unreadable],
+def _in_batches(
+    read: Iterator[Read],
     encode: Callable[[list[PreparedImage]], Sequence[Encoded]],
     *,
     batch_size: int,
-    most: int,
-) -> Iterator[Encoded | Unreadable]:
-    """Outcome after outcome; when the next image is not encoded, those of its size in the window are, too."""
-    window: deque[_Place[Encoded]] = deque()
+    max_items: int,
+) -> Iterator[tuple[ImageInput, Encoded | ImageError]]:
+    """Yield outcomes in order; encoding an image also encodes others of its size in the window."""
+    window: deque[_Slot[Encoded]] = deque()
     while True:
         if not window or window[0].outcome is None:
-            _fill(window, images, batch_size=batch_size, most=most)
+            _fill(window, read, batch_size=batch_size, max_items=max_items)
             if not window:
                 return
             _encode_first(window, encode, batch_size=batch_size)
-        outcome = window.popleft().outcome
-        assert outcome is not None
-        yield outcome
-        del outcome  # as above
+        yield _take_first(window)
 
 
-def _fill(
-    window: deque[_Place[Encoded]],
-    images: Iterator[PreparedImage | Unreadable],
-    *,
-    batch_size: int,
-    most: int,
-) -> None:
-    """Read on until there are `most` images; beyond one batch only while memory allows."""
-    nbytes = sum(place.nbytes for place in window)
-    while len(window) < batch_size or (len(window) < most and nbytes < WINDOW_BYTES):
-        image = next(images, None)
-        if image is None:
+def _take_first(window: deque[_Slot[Encoded]]) -> tuple[ImageInput, Encoded | ImageError]:
+    """Remove and return the first outcome; the caller then holds the only reference to it."""
+    slot = window.popleft()
+    assert slot.outcome is not None
+    return slot.source, slot.outcome
+
+
+def _fill(window: deque[_Slot[Encoded]], read: Iterator[Read], *, batch_size: int, max_items: int) -> None:
+    """Read until there are `max_items` images; beyond one batch only while memory allows."""
+    nbytes = sum(slot.nbytes for slot in window)
+    while len(window) < batch_size or (len(window) < max_items and nbytes < WINDOW_BYTES):
+        item = next(read, None)
+        if item is None:
             return
-        if isinstance(image, Unreadable):
-            window.append(_Place(None, image, 0))
+        source, image = item
+        if isinstance(image, ImageError):
+            window.append(_Slot(source, None, image, 0))
         else:
-            window.append(_Place(image, None, image.nbytes))
+            window.append(_Slot(source, image, None, image.nbytes))
             nbytes += image.nbytes
 
 
 def _encode_first(
-    window: deque[_Place[Encoded]],
+    window: deque[_Slot[Encoded]],
     encode: Callable[[list[PreparedImage]], Sequence[Encoded]],
     *,
     batch_size: int,
 ) -> None:
-    """Encode the first image, unless it is unreadable, and with it the next ones of its size."""
+    """Encode the first image, unless it is unreadable, together with the next ones of its size."""
     first = window[0].image
     if first is None:
         return
-    places, images, encoded_count = [], [], 0
-    for place in window:
-        if place.image is not None and place.image.padded_size == first.padded_size:
-            places.append(place)
-            images.append(place.image)
-        encoded_count += place.image is None and not isinstance(place.outcome, Unreadable)
+    slots, images, encoded_count = [], [], 0
+    for slot in window:
+        if slot.image is not None and slot.image.padded_size == first.padded_size:
+            slots.append(slot)
+            images.append(slot.image)
+        encoded_count += slot.image is None and not isinstance(slot.outcome, ImageError)
     room = min(batch_size, max(1, ENCODED * batch_size - encoded_count))
-    for place, encoded in zip(places[:room], encode(images[:room]), strict=True):
-        place.image, place.outcome = None, encoded
+    for slot, encoded in zip(slots[:room], encode(images[:room]), strict=True):
+        slot.image, slot.outcome = None, encoded

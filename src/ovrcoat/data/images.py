@@ -7,18 +7,21 @@ import glob
 import io
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Union, cast, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from ovrcoat.errors import ImageError
+
+if TYPE_CHECKING:
+    import torch
 
 MAX_PIXELS = 178_956_970  # where Pillow refuses by default (512 MiB of RGB); ours holds if that is off, too
 _TOO_LARGE = f"more than the {MAX_PIXELS:,} pixels that are decoded; shrink the image or cut it up first"
@@ -29,12 +32,21 @@ SUFFIXES = (
     *(".tif", ".tiff", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2"),
 )
 
-OnError = Literal["raise", "skip"] | Callable[[object, ImageError], None]
+OnError = Literal["raise", "skip", "yield"]  # what happens to an unreadable image among many
 
 # The comment makes the pattern ours: an equal filter of the user's would be taken away with ours.
 _PILLOW_MODULES = r"PIL\.(?#ignored by ovrcoat)"
 _filter_lock = threading.Lock()
 _readers = 0  # that need the filter just now
+
+
+@runtime_checkable
+class ReadableFile(Protocol):
+    """An open binary file or anything else with its `read` method."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to `size` bytes; -1: all."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +57,22 @@ class LoadedImage:
     name: str | None = None
 
 
-def read_image(source: object) -> LoadedImage:
+# What `read_image` accepts. The tensor is named by a string because this module does not import torch.
+ImageInput = Union[
+    str,
+    PathLike[str],
+    bytes,
+    bytearray,
+    memoryview,
+    ReadableFile,
+    Image.Image,
+    np.ndarray,
+    "torch.Tensor",
+    LoadedImage,
+]
+
+
+def read_image(source: ImageInput) -> LoadedImage:
     """Read an image from wherever it is.
 
     `source` is one of: a path; the bytes of a file or an open binary file; a `PIL.Image`; a NumPy array

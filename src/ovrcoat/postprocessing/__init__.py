@@ -1,1 +1,1 @@
-"""Mask predictions to results: no weights, no state, test time only."""
+"""Post-processing: mask predictions in, results out. Pure functions without weights, one image at a time."""

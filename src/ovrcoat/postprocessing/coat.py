@@ -1,7 +1,8 @@
 """COAT: CLIP-conditioned objectness adjustment.
 
-The decoder learned "void" from a closed vocabulary, so it throws away good masks of things that it never saw.
-Where CLIP is certain about a mask, COAT lowers its void probability. Test time only; no weights.
+The mask decoder learns "void" from a closed vocabulary, so it rejects good masks of objects that it was never
+trained on. Where CLIP is confident about a mask, COAT lowers its void probability. It runs at test time and
+has no weights.
 """
 
 from jaxtyping import Float
@@ -9,7 +10,7 @@ from torch import Tensor
 
 
 def clip_confidence(out_vocab_logits: Float[Tensor, "query category"]) -> Float[Tensor, " query"]:
-    """CLIP's largest category probability for each mask (`p_cer` of the paper), 0..1."""
+    """Return CLIP's largest category probability for each mask, 0..1 (`p_cer` in the paper)."""
     return out_vocab_logits.softmax(-1).amax(-1)
 
 
@@ -19,8 +20,8 @@ def adjust_void(
     *,
     trust: float | Float[Tensor, " query"],
 ) -> Float[Tensor, " query"]:
-    """Scale void down by `trust` (the paper's γ, 0..1, or one for each mask) times CLIP's confidence.
+    """Scale the void probability by 1 - `trust` × `clip_confidence`.
 
-    0 is plain FC-CLIP.
+    `trust` is the paper's γ, 0..1, for all masks or one value per mask; 0 is plain FC-CLIP.
     """
     return void_probs * (1 - trust * clip_confidence)

@@ -1,8 +1,8 @@
-"""Several queries with nearly one mask: keep the best of them.
+"""Remove duplicate masks: of several queries with nearly the same mask, keep the best.
 
-Not in the paper. A decoder with little training offers an object many times, and COAT, which trusts CLIP,
-lifts all of these copies at once; they then share the object's pixels, and each loses so much of itself that
-the overlap rule throws all of them away. Off for published weights.
+Not part of the paper. A decoder with little training proposes the same object many times, and COAT raises the
+objectness of all copies at once. They then share the object's pixels, each loses most of its mask, and the
+overlap test rejects all of them. Disabled for published weights.
 """
 
 import torch
@@ -13,16 +13,17 @@ from torch import Tensor
 def distinct(
     mask_logits: Float[Tensor, "query height width"], scores: Float[Tensor, " query"], *, duplicate_iou: float
 ) -> Bool[Tensor, " query"]:
-    """Which queries to keep: by score, those whose mask has an IoU below `duplicate_iou` with all kept.
+    """Return which queries to keep, by greedy suppression in order of score.
 
-    Masks (logit > 0) are compared at their own resolution, stride 4, whatever their categories.
+    A query is kept if the IoU of its mask (logit > 0, at stride 4) with every mask kept so far is below
+    `duplicate_iou`. Categories are ignored.
     """
     inside = (mask_logits > 0).flatten(1).float()
     areas = inside.sum(dim=1)
     overlaps = inside @ inside.T
     ious = overlaps / (areas[:, None] + areas - overlaps).clamp(min=1)
-    rivals = (ious >= duplicate_iou).cpu()
+    is_duplicate = (ious >= duplicate_iou).cpu()
     keep = torch.zeros(len(scores), dtype=torch.bool)
     for query in scores.argsort(descending=True, stable=True).tolist():
-        keep[query] = not bool((rivals[query] & keep).any())
+        keep[query] = not bool((is_duplicate[query] & keep).any())
     return keep.to(mask_logits.device)

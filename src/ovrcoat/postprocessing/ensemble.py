@@ -1,7 +1,4 @@
-"""Ensemble: the learned classifier and CLIP agree on a category for each mask.
-
-In: the logits of both classifiers for one image. Out: category probabilities, void left aside.
-"""
+"""Ensemble of the in-vocabulary classifier and CLIP: one category distribution per mask, without void."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,11 +14,11 @@ def ensemble(
     beta: float,
     valid_mask: Bool[Tensor, " query"] | None = None,
 ) -> Float[Tensor, "query category"]:
-    """Geometric mean of both classifiers' probabilities, renormalised over the categories.
+    """Return the geometric mean of both classifiers' probabilities, renormalized over the categories.
 
-    CLIP weighs `alpha` for seen and `beta` for unseen categories (0..1). With `valid_mask` CLIP has no say for
-    masks that vanish on its map (`ensemble_on_valid_mask` of FC-CLIP's ResNets).
-    Done on log-probabilities: the product of probabilities that underflow to 0 would give NaN.
+    CLIP has weight `alpha` for seen and `beta` for unseen categories (0..1). With `valid_mask`, masks that
+    vanish on CLIP's feature map use the in-vocabulary classifier alone (`ensemble_on_valid_mask` of FC-CLIP's
+    ResNets). Computed from log-probabilities, because a product of probabilities that underflow is NaN.
     """
     clip_weight = torch.where(seen, alpha, beta).to(in_vocab_logits.dtype)
     if valid_mask is not None:

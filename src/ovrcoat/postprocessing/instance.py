@@ -1,4 +1,4 @@
-"""Scored masks of one image → instances of things: the best (query, category) pairs, masks may overlap."""
+"""Instance post-processing: the best (query, category) pairs of things; masks may overlap."""
 
 from collections.abc import Callable, Sequence
 
@@ -27,12 +27,17 @@ def instances(
     mask_value: Callable[[Tensor], Tensor] = torch.sigmoid,
     keep_empty: bool = False,
 ) -> tuple[tuple[Segment, ...], tuple[PackedMask, ...]]:
-    """Return segments (ids 1..n, best score first) and the mask of each at `sizes.output`.
+    """Return segments (ids 1..n, in descending order of score) and their masks at `sizes.output`.
 
-    The `limit` best of all (query, category) pairs are looked at, those of visible things are returned: pairs
-    of stuff and of hidden categories take up places, as in the released code. A mask is where the logit
-    exceeds 0; the score is the class probability times the mean of `mask_value(logits)` inside the mask.
-    An empty mask is left out unless `keep_empty` (score 0, area 0).
+    Args:
+        scored: masks and probabilities of one image.
+        sizes: the sizes of the padded input, of the image inside it, and of the output.
+        categories: the vocabulary's categories; background classes follow them on the category axis.
+        limit: number of best (query, category) pairs to consider. Pairs of stuff and of background classes
+            count towards it and are dropped afterwards, as in the released code.
+        mask_value: the score is the class probability times the mean of this function of the logits inside
+            the mask. A pixel is inside where its logit exceeds 0.
+        keep_empty: keep empty masks, with score 0 and area 0.
     """
     probs, _ = class_probs(scored)
     best = probs.flatten().topk(min(limit, probs.numel()))
@@ -44,18 +49,18 @@ def instances(
     if not pairs:
         return (), ()
     queries = sorted({query for query, _, _ in pairs})
-    means, bits = _cut(scored.mask_logits[queries], sizes, mask_value=mask_value)
+    means, bits = _binarize(scored.mask_logits[queries], sizes, mask_value=mask_value)
     masks = {
         query: PackedMask.pack(np.unpackbits(rows, axis=1, count=sizes.output[1]).view(bool))
         for query, rows in zip(queries, bits, strict=True)
     }
     mean_of = dict(zip(queries, means.tolist(), strict=True))
-    rated = [
+    scored_pairs = [
         (score * mean_of[query], query, category)
         for query, category, score in pairs
         if keep_empty or masks[query].area
     ]
-    rated.sort(key=lambda entry: -entry[0])
+    scored_pairs.sort(key=lambda entry: -entry[0])
     segments = tuple(
         describe(
             scored,
@@ -66,25 +71,27 @@ def instances(
             score=score,
             region=(masks[query].area, masks[query].bbox),
         )
-        for id, (score, query, category) in enumerate(rated, start=1)
+        for id, (score, query, category) in enumerate(scored_pairs, start=1)
     )
-    return segments, tuple(masks[query] for _, query, _ in rated)
+    return segments, tuple(masks[query] for _, query, _ in scored_pairs)
 
 
-def _cut(
+def _binarize(
     mask_logits: Float[Tensor, "query height width"],
     sizes: ImageSizes,
     *,
     mask_value: Callable[[Tensor], Tensor],
 ) -> tuple[Float64[Tensor, " query"], UInt8[np.ndarray, "query row byte"]]:
-    """Mean of `mask_value` inside each mask, and the masks at output size as bits along the rows."""
+    """Return the mean of `mask_value` inside each mask, and the masks at output size packed along rows."""
     count = len(mask_logits)
     height, width = sizes.output
-    bits = np.empty((count, height, -(-width // 8)), dtype=np.uint8)  # an eighth of a byte per pixel and mask
+    bits = np.empty((count, height, -(-width // 8)), dtype=np.uint8)  # one bit per pixel and mask
     areas, sums = torch.zeros((2, count), dtype=torch.float64)
     for rows, logits in upsample_tiles(mask_logits, sizes):
         inside = logits > 0
         areas += inside.sum((1, 2)).cpu()
-        sums += mask_value(logits).mul(inside).sum((1, 2)).cpu()  # float64 is for the CPU: MPS has none
+        sums += (
+            mask_value(logits).mul(inside).sum((1, 2)).cpu()
+        )  # float64 on the CPU only: MPS does not support it
         bits[:, rows] = np.packbits(inside.cpu().numpy(), axis=2)
     return sums / (areas + AREA_FLOOR), bits

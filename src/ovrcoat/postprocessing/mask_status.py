@@ -1,37 +1,39 @@
-"""What became of each mask on its way to a panoptic map: no query disappears without a reason."""
+"""What happened to each mask on the way to a panoptic map: a segment, or the reason for its rejection."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class MaskStatus(StrEnum):
-    """Where the way of a mask ended, in the order of the way; the last one is success."""
+    """Outcome of one mask, in the order of the tests; all but SEGMENT are reasons for rejection."""
 
-    VOID = "void"  # "nothing" was likelier than the best category
-    BELOW_THRESHOLD = "below-threshold"  # its score does not pass the object mask threshold
+    VOID = "void"  # void is more likely than the best category
+    BELOW_THRESHOLD = "below-threshold"  # the score does not exceed the object mask threshold
     DUPLICATE = "duplicate"  # a better mask covers nearly the same pixels
-    HIDDEN = "background"  # a background class names it: its pixels are void
-    EMPTY = "empty"  # no pixel of the image has a mask probability of 0.5
-    OVERLAP = "overlap"  # other masks won too much of it
+    BACKGROUND = "background"  # the best category is a background class: its pixels become void
+    EMPTY = "empty"  # no pixel of the image has a mask probability of 0.5 or more
+    OVERLAP = "overlap"  # other masks won too many of its pixels
     SEGMENT = "segment"  # it is a segment, or a part of one (stuff)
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainedMask:
-    """One query of a photo.
+    """One mask of the decoder and its status.
 
     Attributes:
-        query: its number.
-        fate: where its way ended.
-        category_id: of its likeliest category; None if that is a background class.
-        score: probability of that category, void included, 0..1.
+        query: index of the decoder's query.
+        status: the outcome.
+        category_id: id of the most likely category; None if that is a background class.
+        category: name of the most likely category, background classes included.
+        score: probability of that category, 0..1; all categories and void sum to one.
         void: probability of void, 0..1.
-        segment_id: of the segment that it became; None if it became none.
+        segment_id: id of the segment that the mask belongs to; None if it was rejected.
     """
 
     query: int
     status: MaskStatus
     category_id: int | None
+    category: str | None
     score: float
     void: float
     segment_id: int | None = None

@@ -1,7 +1,7 @@
-"""Scored masks of one image → a panoptic map: every pixel belongs to one segment or to void.
+"""Panoptic post-processing: an id map in which every pixel belongs to one segment or to void.
 
-Keep the masks that are something, give each pixel to the mask with the largest score × mask probability, drop
-masks that lost too much of themselves, merge stuff (Mask2Former's procedure).
+Follows Mask2Former: discard masks whose most likely class is void, assign each pixel to the mask with the
+largest score × mask probability, drop masks that lost too many of their pixels, and merge stuff.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ from ovrcoat.vocabulary import Category
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PanopticOutput:
-    """Id map (0 void, segments 1..n), segments in the order of their ids, and the fate of each query."""
+    """The id map (0 is void, segments are 1..n), the segments in order, and the status of every mask."""
 
     id_map: Int32[np.ndarray, "height width"]
     segments: tuple[Segment, ...]
-    explained_masks: tuple[ExplainedMask, ...]
+    masks: tuple[ExplainedMask, ...]
 
 
 def panoptic(
@@ -35,42 +35,51 @@ def panoptic(
     sizes: ImageSizes,
     *,
     categories: Sequence[Category],
+    background: Sequence[Category] = (),
     object_mask_threshold: float,
     overlap_threshold: float,
     duplicate_iou: float | None = None,
 ) -> PanopticOutput:
-    """Let the masks compete for the pixels of a map of `sizes.output`.
+    """Turn masks into a panoptic map of `sizes.output`.
 
-    `categories` are the visible ones, in the order of the category axis; what comes after them on that axis
-    is hidden: such a mask competes for pixels like any other, and what it wins is void. With `duplicate_iou`
-    (not in the paper) only the best of several masks that overlap that much takes part.
+    Args:
+        scored: masks and probabilities of one image.
+        sizes: the sizes of the padded input, of the image inside it, and of the output.
+        categories: the vocabulary's categories, in the order of the category axis.
+        background: names of the categories that follow them on that axis. Masks of background classes
+            compete for pixels like any other; the pixels that they win are void.
+        object_mask_threshold: masks need a larger score, 0..1.
+        overlap_threshold: minimum ratio of the pixels that a mask wins to the pixels that it covers.
+        duplicate_iou: of several masks with at least this IoU only the best is used. None: all are used, as
+            in the paper.
     """
     probs, void_probs = class_probs(scored)
     scores, labels = probs.max(-1)
-    is_something = scores >= void_probs
-    explained_masks = [
-        MaskStatus.BELOW_THRESHOLD if something else MaskStatus.VOID for something in is_something.tolist()
+    is_object = scores >= void_probs
+    statuses = [
+        MaskStatus.BELOW_THRESHOLD if not_void else MaskStatus.VOID for not_void in is_object.tolist()
     ]
-    kept = (is_something & (scores > object_mask_threshold)).nonzero()[:, 0]
+    kept = (is_object & (scores > object_mask_threshold)).nonzero()[:, 0]
     if duplicate_iou is not None:
         for query in kept.tolist():
-            explained_masks[query] = MaskStatus.DUPLICATE  # those that stay get another fate below
+            statuses[query] = MaskStatus.DUPLICATE  # replaced below for the masks that stay
         kept = kept[distinct(scored.mask_logits[kept], scores[kept], duplicate_iou=duplicate_iou)]
 
     assignment = assign_pixels(scored.mask_logits[kept], scores[kept], sizes=sizes)
     queries, kept_labels = kept.tolist(), labels[kept].tolist()
-    ends = _end_of_each(assignment, kept_labels, visible=len(categories), overlap_threshold=overlap_threshold)
-    for query, end in zip(queries, ends, strict=True):
-        explained_masks[query] = end
-    owners = _merge_stuff(ends, kept_labels, categories=categories)
-    id_map = _id_map(assignment, owners)
+    kept_statuses = _statuses(
+        assignment, kept_labels, visible=len(categories), overlap_threshold=overlap_threshold
+    )
+    for query, status in zip(queries, kept_statuses, strict=True):
+        statuses[query] = status
+    groups = _merge_stuff(kept_statuses, kept_labels, categories=categories)
 
     segments = []
     segment_of_query: dict[int, int] = {}
-    for id, places in enumerate(owners, start=1):
-        segment_of_query |= dict.fromkeys((queries[place] for place in places), id)
-        area = sum(assignment.held[place] for place in places)
-        largest = max(places, key=assignment.held.__getitem__)  # of merged stuff, the largest part speaks
+    for id, members in enumerate(groups, start=1):
+        segment_of_query |= dict.fromkeys((queries[index] for index in members), id)
+        area = sum(assignment.area[index] for index in members)
+        largest = max(members, key=assignment.area.__getitem__)  # describes a segment of merged stuff
         segments.append(
             describe(
                 scored,
@@ -79,61 +88,69 @@ def panoptic(
                 category=categories[kept_labels[largest]],
                 categories=categories,
                 score=float(scores[queries[largest]]),
-                region=(area, union([assignment.bboxes[place] for place in places])),
+                region=(area, union([assignment.bboxes[index] for index in members])),
             )
         )
-    names = [categories[label].id if label < len(categories) else None for label in labels.tolist()]
-    numbers = zip(explained_masks, names, scores.tolist(), void_probs.tolist(), strict=True)
-    tale = (
-        ExplainedMask(query, *values, segment_id=segment_of_query.get(query))
-        for query, values in enumerate(numbers)
-    )
-    return PanopticOutput(id_map=id_map, segments=tuple(segments), explained_masks=tuple(tale))
+    masks = []
+    columns = zip(statuses, labels.tolist(), scores.tolist(), void_probs.tolist(), strict=True)
+    for query, (status, label, score, void) in enumerate(columns):
+        category_id, name = _identify(label, categories, background)
+        segment_id = segment_of_query.get(query)
+        masks.append(ExplainedMask(query, status, category_id, name, score, void, segment_id=segment_id))
+    return PanopticOutput(_id_map(assignment, groups), segments=tuple(segments), masks=tuple(masks))
 
 
-def _end_of_each(
+def _identify(
+    label: int, categories: Sequence[Category], background: Sequence[Category]
+) -> tuple[int | None, str | None]:
+    """Return the category's id (None for a background class) and name (None if it is not known)."""
+    if label < len(categories):
+        return categories[label].id, categories[label].name
+    position = label - len(categories)
+    return None, background[position].name if position < len(background) else None
+
+
+def _statuses(
     assignment: PixelAssignment, labels: Sequence[int], *, visible: int, overlap_threshold: float
 ) -> list[MaskStatus]:
-    """Decide for each of the kept queries whether it lives, and if not, why."""
+    """Decide which of the kept masks become segments, and why the others do not."""
 
-    def end(label: int, won: int, covered: int, held: int) -> MaskStatus:
+    def status(label: int, strongest: int, covered: int, area: int) -> MaskStatus:
         if label >= visible:
-            return MaskStatus.HIDDEN
+            return MaskStatus.BACKGROUND
         if covered == 0:
             return MaskStatus.EMPTY
-        if 0 in (won, held) or won / covered < overlap_threshold:
+        if 0 in (strongest, area) or strongest / covered < overlap_threshold:
             return MaskStatus.OVERLAP
         return MaskStatus.SEGMENT
 
-    return [
-        end(*numbers)
-        for numbers in zip(labels, assignment.won, assignment.covered, assignment.held, strict=True)
-    ]
+    columns = zip(labels, assignment.strongest_area, assignment.mask_area, assignment.area, strict=True)
+    return [status(*values) for values in columns]
 
 
 def _merge_stuff(
-    ends: Sequence[MaskStatus], labels: Sequence[int], *, categories: Sequence[Category]
+    statuses: Sequence[MaskStatus], labels: Sequence[int], *, categories: Sequence[Category]
 ) -> list[list[int]]:
-    """Entry i holds the places (among the kept) that make segment i + 1."""
-    owners: list[list[int]] = []
+    """Entry i lists the kept masks, by index, that form segment i + 1."""
+    groups: list[list[int]] = []
     stuff: dict[int, list[int]] = {}
-    for place, (end, label) in enumerate(zip(ends, labels, strict=True)):
-        if end is not MaskStatus.SEGMENT:
+    for index, (status, label) in enumerate(zip(statuses, labels, strict=True)):
+        if status is not MaskStatus.SEGMENT:
             continue
         if label in stuff:
-            stuff[label].append(place)
+            stuff[label].append(index)
             continue
-        owners.append([place])
+        groups.append([index])
         if not categories[label].is_thing:
-            stuff[label] = owners[-1]
-    return owners
+            stuff[label] = groups[-1]
+    return groups
 
 
 def _id_map(
-    assignment: PixelAssignment, owners: Sequence[Sequence[int]]
+    assignment: PixelAssignment, groups: Sequence[Sequence[int]]
 ) -> Int32[np.ndarray, "height width"]:
-    """Pixels that their holder could keep get its segment's id."""
-    id_of_place = np.zeros(len(assignment.won) + 1, dtype=np.int32)  # its last entry serves NOBODY
-    for id, owned in enumerate(owners, start=1):
-        id_of_place[owned] = id
-    return id_of_place[assignment.holder]
+    """Replace the owner of each pixel by the id of its segment, or by 0."""
+    id_of_mask = np.zeros(len(assignment.area) + 1, dtype=np.int32)  # the last entry is for NO_OWNER (-1)
+    for id, members in enumerate(groups, start=1):
+        id_of_mask[members] = id
+    return id_of_mask[assignment.owner]

@@ -1,8 +1,8 @@
-"""Which mask holds each pixel of a panoptic map, and how many pixels each mask covers, wins and holds.
+"""Assign each pixel of a panoptic map to one mask, and count each mask's pixels.
 
-The map is cut into blocks. An interpolated logit lies between the least and the largest of the logits that it
-is mixed from, so of most masks these tell enough: they cover a block wholly or not at all, and cannot win
-a pixel in it. Only the others are computed at the map's size.
+The map is processed in blocks. An interpolated logit is bounded by the smallest and the largest logit that it
+is interpolated from. These bounds show for most masks that they cover a block completely or not at all, and
+that they cannot win any of its pixels. Only the remaining masks are computed at the size of the map.
 """
 
 import math
@@ -19,76 +19,84 @@ from ovrcoat.postprocessing.segments import bbox_of
 from ovrcoat.postprocessing.upsampling import AxisResize, ImageSizes
 from ovrcoat.results.segment import BBox
 
-NO_OWNER = -1  # in a map of holders: the pixel is void
-BLOCKS = 26  # of a map: few masks meet in one, and there are not too many of them
-LEAST_SIDE, MOST_SIDE = 128, 320  # of a block, in pixels: below, calls cost more than work; above, memory
-ROUNDING = 1e-5  # relative: how far from its bounds a computed mask probability may lie
+NO_OWNER = -1  # in a map of owners: the pixel is void
+BLOCKS = 26  # per map: few masks overlap in one block, and the number of calls stays small
+MIN_SIDE, MAX_SIDE = 128, 320  # of a block, in pixels: limits call overhead and memory
+ROUNDING = 1e-5  # relative rounding error of a computed mask probability with respect to its bounds
 
 
 @dataclass(frozen=True, slots=True)
 class PixelAssignment:
-    """Who holds each pixel (a place among the masks, or NOBODY); areas and boxes per mask."""
+    """The owner of each pixel, and per mask its areas and its bbox.
 
-    holder: Int32[np.ndarray, "height width"]
-    won: list[int]  # pixels where the mask is the strongest, at whatever mask probability
-    covered: list[int]  # pixels where its mask probability is at least 0.5
-    held: list[int]  # both
-    bboxes: list[BBox]  # of the pixels held; of none: (0, 0, 0, 0)
+    Attributes:
+        owner: index of the mask that owns the pixel, or `NO_OWNER`.
+        strongest_area: pixels where the mask has the largest score × mask probability.
+        mask_area: pixels where its mask probability is at least 0.5.
+        area: pixels that meet both conditions: those that it owns.
+        bboxes: bbox of the owned pixels; (0, 0, 0, 0) if there are none.
+    """
+
+    owner: Int32[np.ndarray, "height width"]
+    strongest_area: list[int]
+    mask_area: list[int]
+    area: list[int]
+    bboxes: list[BBox]
 
 
 def assign_pixels(
     mask_logits: Float[Tensor, "query height width"], scores: Float[Tensor, " query"], *, sizes: ImageSizes
 ) -> PixelAssignment:
-    """Give each pixel of a map of `sizes.output` to the mask with the largest score × mask probability."""
+    """Assign each pixel of a map of `sizes.output` to the mask with the largest score × mask probability."""
     (height, width), count, device = sizes.output, len(scores), scores.device
-    holder = np.full(sizes.output, NO_OWNER, dtype=np.int32)
+    owner = np.full(sizes.output, NO_OWNER, dtype=np.int32)
     if count == 0:
-        return PixelAssignment(holder, [], [], [], [])
+        return PixelAssignment(owner, [], [], [], [])
     mask_logits = mask_logits.float()
-    down, across = (
+    vertical, horizontal = (
         AxisResize.of(mask_logits.shape[axis + 1], sizes, axis=axis, device=device) for axis in (0, 1)
     )
-    lead = _lead(mask_logits, scores, reach=max(down.reach, across.reach))
-    won, covered, held = torch.zeros((3, count), dtype=torch.int64, device=device)
+    margin = _margin(mask_logits, scores, reach=max(vertical.reach, horizontal.reach))
+    strongest, covered, owned = torch.zeros((3, count), dtype=torch.int64, device=device)
     in_row = torch.zeros((count, height), dtype=torch.bool, device=device)
     in_column = torch.zeros((count, width), dtype=torch.bool, device=device)
-    side = float(min(max(math.sqrt(height * width / BLOCKS), LEAST_SIDE), MOST_SIDE))
-    for rows in _pieces(height, side):
-        for columns in _pieces(width, side):
-            cells = (slice(None), down.support(rows), across.support(columns))
+    side = float(min(max(math.sqrt(height * width / BLOCKS), MIN_SIDE), MAX_SIDE))
+    for rows in _split(height, side):
+        for columns in _split(width, side):
+            cells = (slice(None), vertical.support(rows), horizontal.support(columns))
             source = mask_logits[cells]
-            least, most = source.flatten(1).aminmax(dim=1)
-            covered += torch.where(least >= 0, (rows.stop - rows.start) * (columns.stop - columns.start), 0)
-            may_win = lead[cells].amax((1, 2)) >= 0
-            undecided = (least < 0) & (most >= 0)
+            lowest, highest = source.flatten(1).aminmax(dim=1)
+            covered += torch.where(lowest >= 0, (rows.stop - rows.start) * (columns.stop - columns.start), 0)
+            may_win = margin[cells].amax((1, 2)) >= 0
+            undecided = (lowest < 0) & (highest >= 0)
             rivals, others = may_win.nonzero()[:, 0], (undecided & ~may_win).nonzero()[:, 0]
 
-            upwards, sideways = down.matrix[rows, cells[1]], across.matrix[columns, cells[2]].T
+            to_rows, to_columns = vertical.matrix[rows, cells[1]], horizontal.matrix[columns, cells[2]].T
             if len(others):
-                covered[others] += _count(upwards @ (source[others] @ sideways) >= 0)
-            mask_probs = (upwards @ (source[rivals] @ sideways)).sigmoid_()
+                covered[others] += _count(to_rows @ (source[others] @ to_columns) >= 0)
+            mask_probs = (to_rows @ (source[rivals] @ to_columns)).sigmoid_()
             inside = mask_probs >= 0.5
             covered[rivals] += _count(inside).where(undecided[rivals], 0)
-            winner = _first_of_largest(mask_probs.mul_(scores[rivals, None, None]))
-            holds = inside.gather(0, winner[None])[0]
-            won[rivals] += torch.bincount(winner.flatten(), minlength=len(rivals))
-            counts = torch.bincount(winner[holds], minlength=len(rivals))
-            held[rivals] += counts
-            holders = counts.nonzero()[:, 0]
-            held_by = holds & (winner == holders[:, None, None])
-            in_row[rivals[holders], rows] |= held_by.any(2)
-            in_column[rivals[holders], columns] |= held_by.any(1)
-            holder[rows, columns] = rivals[winner].where(holds, NO_OWNER).cpu().numpy()
+            winner = _argmax(mask_probs.mul_(scores[rivals, None, None]))
+            is_owned = inside.gather(0, winner[None])[0]
+            strongest[rivals] += torch.bincount(winner.flatten(), minlength=len(rivals))
+            counts = torch.bincount(winner[is_owned], minlength=len(rivals))
+            owned[rivals] += counts
+            owners = counts.nonzero()[:, 0]
+            owned_by = is_owned & (winner == owners[:, None, None])
+            in_row[rivals[owners], rows] |= owned_by.any(2)
+            in_column[rivals[owners], columns] |= owned_by.any(1)
+            owner[rows, columns] = rivals[winner].where(is_owned, NO_OWNER).cpu().numpy()
     bboxes = [bbox_of(*lines) for lines in zip(in_row.cpu().numpy(), in_column.cpu().numpy(), strict=True)]
-    return PixelAssignment(holder, won.tolist(), covered.tolist(), held.tolist(), bboxes)
+    return PixelAssignment(owner, strongest.tolist(), covered.tolist(), owned.tolist(), bboxes)
 
 
-def _lead(
+def _margin(
     mask_logits: Float[Tensor, "query height width"], scores: Float[Tensor, " query"], *, reach: int
 ) -> Float[Tensor, "query height width"]:
-    """At 0 or above: the mask may win a pixel mixed from logits at most `reach` beside this place.
+    """Return a value of 0 or more where a mask may win a pixel interpolated from logits within `reach`.
 
-    It cannot if even its largest logit there is weaker than the least one of another mask.
+    It cannot win if even its largest logit there gives less than the smallest one of another mask.
     """
     factors = scores[:, None, None]
     least = _slide(mask_logits, torch.minimum, reach=reach)
@@ -98,40 +106,40 @@ def _lead(
 
 
 def _count(inside: Bool[Tensor, "query row column"]) -> Int64[Tensor, " query"]:
-    """How many pixels are inside, per mask."""
+    """Return the number of pixels inside each mask."""
     return inside.flatten(1).sum(dim=1)
 
 
-def _first_of_largest(values: Float[Tensor, "query row column"]) -> Int64[Tensor, "row column"]:
-    """Where along the first axis the largest value is, the first of equals; quicker than `max` tells it."""
+def _argmax(values: Float[Tensor, "query row column"]) -> Int64[Tensor, "row column"]:
+    """Return the index of the largest value along the first axis, the first of equals; faster than `max`."""
     number = torch.arange(len(values), dtype=values.dtype, device=values.device)[:, None, None]
     return number.where(values == values.amax(0), len(values)).amin(0).long()
 
 
 def _slide(
-    maps: Float[Tensor, "query height width"], least_or_most: Callable[..., Tensor], *, reach: int
+    maps: Float[Tensor, "query height width"], minimum_or_maximum: Callable[..., Tensor], *, reach: int
 ) -> Float[Tensor, "query height width"]:
-    """The least or the largest value of the square around each place, `reach` to each side."""
+    """Return the minimum or maximum over the square window of `reach` on each side of every position."""
     for axis in (1, 2):
         result = maps.clone()
         for shift in range(1, min(reach, maps.shape[axis] - 1) + 1):
             length = maps.shape[axis] - shift
             for start in (0, shift):
                 part = result.narrow(axis, start, length)
-                least_or_most(part, maps.narrow(axis, shift - start, length), out=part)
+                minimum_or_maximum(part, maps.narrow(axis, shift - start, length), out=part)
         maps = result
     return maps
 
 
 def union(bboxes: Sequence[BBox]) -> BBox:
-    """The least box around all of them."""
+    """Return the smallest bbox that contains all `bboxes`."""
     left, top = min(bbox[0] for bbox in bboxes), min(bbox[1] for bbox in bboxes)
     right, bottom = max(bbox[0] + bbox[2] for bbox in bboxes), max(bbox[1] + bbox[3] for bbox in bboxes)
     return left, top, right - left, bottom - top
 
 
-def _pieces(length: int, side: float) -> list[slice]:
-    """About equal pieces of about `side`."""
+def _split(length: int, side: float) -> list[slice]:
+    """Split a length into nearly equal slices of about `side`."""
     count = max(1, round(length / side))
     edges = [length * index // count for index in range(count + 1)]
     return [slice(start, stop) for start, stop in pairwise(edges)]

@@ -1,4 +1,4 @@
-"""Predictions of one image → masks with final probabilities: ensemble, void and COAT in order."""
+"""Score masks: ensemble, void and COAT, from the predictions of one image to final probabilities."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ from ovrcoat.postprocessing.ensemble import ensemble
 from ovrcoat.postprocessing.stability import stability
 from ovrcoat.structures import MaskPredictions, ScoredMasks
 
-PROBABILITY_FLOOR = 1e-8  # the released code keeps log(p + 1e-8) and takes the softmax of it again
+PROBABILITY_FLOOR = 1e-8  # the released code stores log(p + 1e-8) and applies softmax to it again
 
 
 def score_masks(
@@ -23,17 +23,27 @@ def score_masks(
     beta: float,
     trust: float | Literal["adaptive"],
     ensemble_on_valid_mask: bool,
+    keep_classifier_probs: bool = False,
 ) -> ScoredMasks:
-    """Score the masks of the image at place `image` in the batch.
+    """Score the masks of one image of the batch.
 
-    `seen` covers the whole category axis, background classes too. The other values are those of
-    `InferenceConfig`; `trust` is COAT's γ, "adaptive" each mask's own stability. Everything but the masks is
-    computed in float32.
+    Args:
+        predictions: logits of both classifiers for the whole batch.
+        image: index of the image in the batch.
+        seen: which categories are seen, for the whole category axis, background classes included.
+        alpha: CLIP's weight in the ensemble for seen categories, 0..1.
+        beta: CLIP's weight for unseen categories, 0..1.
+        trust: COAT's γ, 0..1, or "adaptive" for each mask's own stability.
+        ensemble_on_valid_mask: see `ensemble`.
+        keep_classifier_probs: also return the category probabilities of each classifier.
+
+    Returns:
+        The masks with probabilities in float32; mask logits keep their dtype.
     """
     in_vocab_logits = predictions.in_vocab_logits[image].float()
     out_vocab_logits = predictions.out_vocab_logits[image].float()
     void_logits = predictions.void_logits[image].float()
-    # void's part of the softmax over categories and void
+    # the share of void in the softmax over categories and void
     void_probs = torch.sigmoid(void_logits - in_vocab_logits.logsumexp(-1))
     confidence = clip_confidence(out_vocab_logits)
     mask_logits = predictions.mask_logits[image]
@@ -51,11 +61,13 @@ def score_masks(
         objectness=1 - adjust_void(void_probs, confidence, trust=mask_trust),
         objectness_before=1 - void_probs,
         clip_confidence=confidence,
+        in_vocab_probs=in_vocab_logits.softmax(-1) if keep_classifier_probs else None,
+        out_vocab_probs=out_vocab_logits.softmax(-1) if keep_classifier_probs else None,
     )
 
 
 def class_probs(scored: ScoredMasks) -> tuple[Float[Tensor, "query category"], Float[Tensor, " query"]]:
-    """Class probabilities and void's, which together sum to one for each query."""
+    """Return the class probabilities and the void probability of each query; together they sum to one."""
     categories = scored.category_probs * scored.objectness[:, None] + PROBABILITY_FLOOR
     void = 1 - scored.objectness + PROBABILITY_FLOOR
     total = categories.sum(-1) + void

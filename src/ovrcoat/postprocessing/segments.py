@@ -1,4 +1,4 @@
-"""Queries and pixels → `Segment`s: what panoptic, semantic and instance output describe alike."""
+"""Create `Segment` objects; shared by panoptic, semantic and instance post-processing."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from ovrcoat.results.segment import TOP_CATEGORIES, BBox, Segment
 from ovrcoat.structures import ScoredMasks
 from ovrcoat.vocabulary import Category
 
-ROWS_AT_ONCE = 256  # of a map whose boxes are sought: NumPy's index arrays take eight bytes a pixel
+ROWS_AT_ONCE = 256  # limits memory: NumPy's index arrays need eight bytes per pixel
 
 
 def describe(
@@ -23,7 +23,7 @@ def describe(
     score: float,
     region: tuple[int, BBox],
 ) -> Segment:
-    """Make the segment `id` of `category` from `query`; `region` is its area and box in pixels."""
+    """Create the segment `id` of `category` from `query`; `region` is its area in pixels and its bbox."""
     area, bbox = region
     return Segment(
         id=id,
@@ -44,7 +44,7 @@ def describe(
 def top_categories(
     probs: Float[Tensor, " category"], categories: Sequence[Category]
 ) -> tuple[tuple[str, float], ...]:
-    """Name and probability of the best of the visible `categories`, which come first in `probs`."""
+    """Return name and probability of the most likely `categories`, which come first in `probs`."""
     best = probs[: len(categories)].topk(min(TOP_CATEGORIES, len(categories)))
     return tuple(
         (categories[index].name, probability)
@@ -53,7 +53,7 @@ def top_categories(
 
 
 def bboxes(id_map: Int32[np.ndarray, "height width"]) -> Mapping[int, BBox]:
-    """The box of each id in the map, 0 left out."""
+    """Return the bbox of each id in the map except 0."""
     height, width = id_map.shape
     count = int(id_map.max(initial=0)) + 1
     in_row, in_column = np.zeros((count, height), bool), np.zeros((count, width), bool)
@@ -65,7 +65,7 @@ def bboxes(id_map: Int32[np.ndarray, "height width"]) -> Mapping[int, BBox]:
 
 
 def bbox_of(in_row: Bool[np.ndarray, " height"], in_column: Bool[np.ndarray, " width"]) -> BBox:
-    """The box of a region, by the rows and columns where it has a pixel; (0, 0, 0, 0) if it has none."""
+    """Return the bbox of a region from the rows and columns that it occupies; (0, 0, 0, 0) if it is empty."""
     rows, columns = in_row.nonzero()[0], in_column.nonzero()[0]
     if len(rows) == 0:
         return 0, 0, 0, 0

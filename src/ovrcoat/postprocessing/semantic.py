@@ -1,6 +1,6 @@
-"""Scored masks of one image → a category per pixel: every mask votes with its class probabilities.
+"""Semantic post-processing: one category per pixel, from the class probabilities of all masks.
 
-Nothing is discarded here, so COAT does not help: callers use `trust` 0 unless asked otherwise.
+No mask is discarded, so COAT does not help: the default `trust` for semantic output is 0.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from ovrcoat.vocabulary import Category
 def semantic_tiles(
     scored: ScoredMasks, sizes: ImageSizes
 ) -> Iterator[tuple[slice, Float[Tensor, "category row column"]]]:
-    """Yield (rows, Σ over queries of class probability × mask probability) from top to bottom."""
+    """Yield (rows, sum over queries of class probability × mask probability) from top to bottom."""
     probs, _ = class_probs(scored)
     for rows, logits in upsample_tiles(scored.mask_logits, sizes, channels=probs.shape[1]):
         yield rows, torch.tensordot(probs.T, logits.sigmoid_(), dims=1)
@@ -30,12 +30,13 @@ def semantic_tiles(
 def semantic(
     scored: ScoredMasks, sizes: ImageSizes, *, categories: Sequence[Category]
 ) -> tuple[Int32[np.ndarray, "height width"], tuple[Segment, ...]]:
-    """Return the category map at `sizes.output` (0 void, else place in `categories` + 1), and its segments.
+    """Return the category map at `sizes.output` and its segments.
 
-    One segment per category that is present; its id is its value in the map, its score the mean share of the
-    votes over its pixels. Objectness, certainty and alternatives are those of the query that votes most for
-    it. Pixels where a hidden category (on the category axis after the visible ones) wins, or nobody votes,
-    are void.
+    The map holds 0 for void, else the index in `categories` plus 1. There is one segment per category that is
+    present. Its id is its value in the map, and its score is its mean share of the votes over its pixels.
+    Objectness, confidence and alternatives are those of the query that contributes most to it. Pixels without
+    votes, and pixels that a background class wins, are void. Background classes follow `categories` on the
+    category axis.
     """
     category_map = np.zeros(sizes.output, dtype=np.int32)
     if len(scored.mask_logits) == 0:

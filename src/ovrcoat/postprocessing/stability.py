@@ -1,19 +1,20 @@
-"""How far to trust CLIP about a mask, from the mask itself: its stability. The adaptive γ.
+"""Adaptive trust: γ per mask, from the stability of the mask itself.
 
-Not in the paper, whose γ is one number for all masks. CLIP is asked only what a mask shows: it is certain of
-a blurred half of a cow too; a mask that hardly changes when its threshold moves is the outline of something.
-Nothing is fitted: the offset is that of Segment Anything's stability score. Numbers: docs/adaptive-trust.md.
+Not part of the paper, whose γ is one number for all masks. CLIP judges only the pixels under a mask, so it
+can be confident about a blurred half of a cow. A mask that hardly changes when its threshold moves follows a
+real outline. Nothing is fitted: the offset is that of Segment Anything's stability score. Measurements:
+docs/adaptive-trust.md.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-OFFSET = 1.0  # of the logit's threshold, up and down (Segment Anything's automatic mask generator)
+OFFSET = 1.0  # added to and subtracted from the logit threshold (Segment Anything's automatic mask generator)
 
 
 def stability(mask_logits: Float[Tensor, "query height width"]) -> Float[Tensor, " query"]:
-    """IoU of each mask with itself between the thresholds -1 and 1 of its logit, 0..1; 0 for an empty one."""
+    """Return the IoU of each mask at the logit thresholds -1 and 1, in 0..1; 0 for an empty mask."""
     flat = mask_logits.flatten(1)
     inner, outer = (flat > OFFSET).sum(dim=1), (flat > -OFFSET).sum(dim=1)
     return inner.to(torch.float32) / outer.clamp(min=1)

@@ -1,8 +1,8 @@
-"""Mask logits at stride 4 → the image's own size, tile by tile, so that memory stays bounded.
+"""Upsample mask logits from stride 4 to the size of the image, tile by tile, in bounded memory.
 
 Two chained bilinear resizes without corner alignment, as in the released code: to the padded size, cropped to
-the image inside it, then to the size that was asked for. A tile holds some rows of the output of all queries.
-Equal to the plain `F.interpolate` chain; the height of a tile changes no bit.
+the image inside it, then to the requested size. A tile holds some output rows of all queries. The result
+equals the plain `F.interpolate` chain, bit by bit for any tile height.
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from torch.nn import functional as F
 
 from ovrcoat.structures import Size
 
-TILE_BYTES = 16 * 2**20  # of one tile in float32: small enough for caches; a few of it live at a time
+TILE_BYTES = 16 * 2**20  # of one tile in float32: fits into CPU caches; a few tiles exist at a time
 
 
 @dataclass(frozen=True, slots=True)
 class ImageSizes:
-    """Sizes of one image: `padded` is the network's input, `valid` the image in it, `output` the result."""
+    """Sizes: `padded` of the network input, `valid` of the image inside it, `output` of the result."""
 
     padded: Size
     valid: Size
@@ -30,7 +30,7 @@ class ImageSizes:
 
 @dataclass(frozen=True, slots=True)
 class _RowTaps:
-    """For each row of a resized image: the two rows it is mixed from, and the lower one's weight."""
+    """For each row of a resized image: the two source rows, and the weight of the lower one."""
 
     above: Int[Tensor, " row"]
     below: Int[Tensor, " row"]
@@ -39,9 +39,10 @@ class _RowTaps:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AxisResize:
-    """Both resizes along one axis as one matrix: resizing is linear, and each axis is resized by itself.
+    """Both resizes along one axis as one matrix: resizing is linear and separable.
 
-    `starts` and `stops` tell the part of the mask that each output position is mixed from; neither falls.
+    Output position i is interpolated from the mask positions `starts[i]` to `stops[i]` - 1. Both lists are
+    non-decreasing.
     """
 
     matrix: Float[Tensor, "output source"]  # its rows sum to one
@@ -50,7 +51,7 @@ class AxisResize:
 
     @classmethod
     def of(cls, source: int, sizes: ImageSizes, *, axis: int, device: torch.device) -> "AxisResize":
-        """From `source` mask positions along `axis` (0 is down, 1 across) to the output."""
+        """Create the matrix from `source` mask positions along `axis` (0 is vertical) to the output."""
         padded, valid, output = sizes.padded[axis], sizes.valid[axis], sizes.output[axis]
         fine, coarse = _row_taps(source, padded, device=device), _row_taps(valid, output, device=device)
         first = torch.zeros((padded, source), device=device)
@@ -65,11 +66,11 @@ class AxisResize:
 
     @property
     def reach(self) -> int:
-        """How far the mask positions that an output position is mixed from lie from their middle."""
+        """Largest distance of a source position from the center of its output position's support."""
         return max(stop - start for start, stop in zip(self.starts, self.stops, strict=True)) // 2
 
     def support(self, outputs: slice) -> slice:
-        """The part of the mask that these output positions are mixed from."""
+        """Return the mask positions that these output positions are interpolated from."""
         return slice(self.starts[outputs.start], self.stops[outputs.stop - 1])
 
 
@@ -82,11 +83,11 @@ def upsample_tiles(
 ) -> Iterator[tuple[slice, Float[Tensor, "query row column"]]]:
     """Yield (rows, logits of these output rows for all queries in float32) from top to bottom.
 
-    `channels` is how many maps the caller makes of a tile, if more than there are queries: tiles become
-    smaller for it.
+    `channels` is the number of maps that the caller computes from a tile, if larger than the number of
+    queries; tiles become smaller accordingly.
     """
     (output_height, output_width), (valid_height, valid_width) = sizes.output, sizes.valid
-    shrink = -(-valid_height // output_height)  # rows of the image that one output row skips over
+    shrink = -(-valid_height // output_height)  # image rows per output row
     row_bytes = 4 * max(len(mask_logits), channels, 1) * max(output_width, valid_width * shrink)
     tile_height = max(1, tile_bytes // row_bytes)
     to_padded = _row_taps(mask_logits.shape[1], sizes.padded[0], device=mask_logits.device)
@@ -102,22 +103,22 @@ def upsample_tiles(
 def _resize(
     maps: Float[Tensor, "query height width"], taps: _RowTaps, *, rows: slice, width: int
 ) -> Float[Tensor, "query row column"]:
-    """Bilinear resize to `width` columns and to `rows` of the target that `taps` describe."""
+    """Resize bilinearly to `width` columns and to the `rows` of the target that `taps` describe."""
     above, below, weight = taps.above[rows], taps.below[rows], taps.weight[rows, None]
     first = int(above[0])
     source = maps[:, first : int(below[-1]) + 1].float()
     if source.shape[-1] != width:
         source = F.interpolate(source, size=width, mode="linear", align_corners=False)
-    # product and sum apart: a fused operation would round differently at the end of a tile than inside it
+    # separate product and sum: a fused operation would round differently at tile borders
     upper = source.index_select(1, above - first).mul_(1 - weight)
     return upper.add_(source.index_select(1, below - first).mul_(weight))
 
 
 def _row_taps(source: int, target: int, *, device: torch.device) -> _RowTaps:
-    """Where the rows of a bilinear resize come from, with PyTorch's float32 arithmetic.
+    """Return the source rows of a bilinear resize, with PyTorch's float32 arithmetic.
 
-    Its compiled code fuses `scale * (row + 0.5) - 0.5` to one rounding; the same comes out when float64 holds
-    the exact product. Computed on the CPU because MPS has no float64.
+    PyTorch's compiled code rounds `scale * (row + 0.5) - 0.5` once; computing the product exactly in float64
+    gives the same value. Computed on the CPU because MPS does not support float64.
     """
     scale = np.float32(source) / np.float32(target)
     exact = np.float64(scale) * (np.arange(target) + 0.5) - 0.5

@@ -1,4 +1,4 @@
-"""What an image becomes: segments, maps, files."""
+"""Results: segments and maps of one image, drawn or written to files."""
 
 from ovrcoat.results.instance import InstanceResult
 from ovrcoat.results.panoptic import PanopticResult

@@ -1,9 +1,9 @@
-"""COCO's formats: annotations, categories, the id PNG and masks as run lengths."""
+"""COCO's formats: annotations, categories, id PNGs and RLE masks."""
 
 from collections.abc import Container, Sequence
 from itertools import chain, count
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int32
@@ -13,20 +13,30 @@ from ovrcoat._version import __version__
 from ovrcoat.formats.panoptic_png import id_map_to_image
 from ovrcoat.results.drawing import category_color
 from ovrcoat.results.mask import PackedMask
-from ovrcoat.results.result import Result
 from ovrcoat.results.segment import Segment
 from ovrcoat.structures import Size
 from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.vocabulary import Category
 
-DESCRIPTION = "ovrcoat segments"  # stands first in every document that this package writes
+DESCRIPTION = "ovrcoat segments"  # the first value of every document that this package writes
 UNNAMED = "image"
 
 
-def file_stem(name: str | None, *, taken: Container[str] = ()) -> str:
-    """What an image's output files are called: its name without folder and suffix, numbered if `taken`.
+@runtime_checkable
+class PanopticLike(Protocol):
+    """The part of a panoptic or semantic result that its document needs."""
 
-    `taken` holds names as `str.casefold` makes them: on many disks A.png and a.png are one file.
+    @property
+    def name(self) -> str | None: ...  # noqa: D102
+    @property
+    def size(self) -> Size: ...  # noqa: D102
+    def to_coco(self, *, image_id: int = 1) -> Any: ...  # noqa: D102
+
+
+def file_stem(name: str | None, *, taken: Container[str] = ()) -> str:
+    """Return the stem of an image's output files: its name without folder and suffix, numbered if `taken`.
+
+    `taken` holds stems in the form of `str.casefold`: on many file systems A.png and a.png are one file.
     """
     stem = PurePath(name or UNNAMED).stem or UNNAMED
     numbered = (f"{stem}-{number}" for number in count(2))
@@ -34,7 +44,7 @@ def file_stem(name: str | None, *, taken: Container[str] = ()) -> str:
 
 
 def panoptic_annotation(segments: Sequence[Segment], *, name: str | None, image_id: int) -> dict[str, Any]:
-    """Entry of `annotations` in COCO's panoptic format, with extra keys per segment."""
+    """Return an entry of `annotations` in COCO's panoptic format, with extra keys per segment."""
     return {
         "image_id": image_id,
         "file_name": f"{file_stem(name)}.png",
@@ -43,7 +53,7 @@ def panoptic_annotation(segments: Sequence[Segment], *, name: str | None, image_
 
 
 def instance_annotation(segment: Segment, mask: PackedMask, *, image_id: int) -> dict[str, Any]:
-    """Entry of COCO's results format, with extra keys.
+    """Return an entry of COCO's results format, with extra keys.
 
     Raises:
         MissingExtraError: pycocotools is not installed.
@@ -55,13 +65,13 @@ def instance_annotation(segment: Segment, mask: PackedMask, *, image_id: int) ->
 
 
 def image_entry(name: str | None, *, image_id: int, size: Size) -> dict[str, Any]:
-    """Entry of `images`."""
+    """Return an entry of `images`."""
     height, width = size
     return {"id": image_id, "file_name": PurePath(name or UNNAMED).name, "height": height, "width": width}
 
 
 def document_head(categories: Sequence[Category]) -> dict[str, Any]:
-    """The beginning of a run's document: what wrote it, and the vocabulary."""
+    """Return the first entries of a run's document: what wrote it, and the vocabulary."""
     return {
         "info": {"description": DESCRIPTION, "version": __version__},
         "categories": [
@@ -79,10 +89,10 @@ def document_head(categories: Sequence[Category]) -> dict[str, Any]:
     }
 
 
-def panoptic_document(results: Sequence[Result], categories: Sequence[Category]) -> dict[str, Any]:
-    """The document of a run over panoptic (or semantic) results: categories, annotations and images.
+def panoptic_document(results: Sequence[PanopticLike], categories: Sequence[Category]) -> dict[str, Any]:
+    """Return the document of panoptic or semantic results: categories, annotations and images.
 
-    `RunWriter` writes the same without keeping all results in memory.
+    `RunWriter` writes the same document without keeping all results in memory.
     """
     document = document_head(categories) | {"annotations": [], "images": []}
     taken: set[str] = set()
@@ -95,5 +105,5 @@ def panoptic_document(results: Sequence[Result], categories: Sequence[Category])
 
 
 def id_image(id_map: Int32[np.ndarray, "height width"]) -> Image.Image:
-    """COCO's panoptic PNG: id = R + 256 G + 65536 B, 0 is void."""
+    """Return COCO's panoptic PNG: id = R + 256 G + 65536 B; 0 is void."""
     return id_map_to_image(id_map)

@@ -1,8 +1,7 @@
-"""A result drawn on its image: translucent fills, crisp borders, names, and a legend below.
+"""Draw segments over an image: translucent fills, sharp borders, names, and a legend below.
 
-In: an RGB image, an id map of its size and the segments it holds. Out: a Pillow image, as wide as the image
-(wider only if the image is too narrow for the legend) and as much higher as the legend needs.
-Colours are stable: the preset's colour, else one made from the category's name, the same in every run.
+The drawing is as wide as the image (wider only if the image is too narrow for the legend) and higher by the
+height of the legend. Colors are stable: the color of the preset, else one derived from the category's name.
 """
 
 import colorsys
@@ -23,21 +22,21 @@ Rectangle = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 FILL_OPACITY = 0.5
-SHADES = (0.0, 0.25, -0.25, 0.4, -0.4, 0.12, -0.12)  # lighter or darker, for instances of one thing category
-BORDER_FRACTION = 1 / 900  # width of a border, as part of the square root of the image's area
-FONT_FRACTION = 0.022  # height of the letters, likewise
+SHADES = (0.0, 0.25, -0.25, 0.4, -0.4, 0.12, -0.12)  # lighter or darker, for the instances of one category
+BORDER_FRACTION = 1 / 900  # width of a border, relative to the square root of the image's area
+FONT_FRACTION = 0.022  # font size, likewise
 FONT_LIMITS = (12, 96)  # pixels
-PLACING_SIDE = 400  # labels are placed on a map whose long side is at most this many pixels
-LABEL_TRIES = 6  # places that are tried for a label before it is left to the legend
-WIDEST_ASPECT = 2.0  # of the room that a label asks for: wider labels may stick out
-LEAST_ROOM = 0.4  # of a label's height, from its middle to the segment's edge: less is a tiny segment
+PLACING_SIDE = 400  # labels are placed on a map whose long side has at most this many pixels
+LABEL_TRIES = 6  # positions to try for a label before it is omitted
+WIDEST_ASPECT = 2.0  # of the space that a label requires: wider labels may extend beyond the segment
+LEAST_ROOM = 0.4  # required distance from a label's center to the segment's edge, in label heights
 LABEL_OPACITY = 190  # of 255
 LEGEND_BACKGROUND, LEGEND_INK = (250, 250, 250), (25, 25, 25)
 
 
 @runtime_checkable
 class Labelled(Protocol):
-    """What drawing needs to know of a segment: its value in the id map and its `Category.id`."""
+    """The fields of a segment that drawing needs: its value in the id map and its `Category.id`."""
 
     @property
     def id(self) -> int: ...  # noqa: D102
@@ -46,7 +45,7 @@ class Labelled(Protocol):
 
 
 def category_color(category: Category) -> Rgb:
-    """The category's own colour, else one made from its name: the same word, the same colour everywhere."""
+    """Return the category's own color, else one derived from its name (equal names have equal colors)."""
     if category.color is not None:
         return category.color
     digest = hashlib.sha256(category.name.casefold().encode()).digest()
@@ -64,7 +63,7 @@ def draw(
     segments: Sequence[Labelled],
     categories: Sequence[Category],
 ) -> Image.Image:
-    """Draw the segments on the image; pixels that belong to none of them stay as they are."""
+    """Draw the segments over the image; pixels of no segment are not changed."""
     category_of = {category.id: category for category in categories}
     is_present = np.zeros(1 + max([int(id_map.max()), *(segment.id for segment in segments)]), dtype=bool)
     is_present[id_map] = True
@@ -93,7 +92,7 @@ def draw(
 
 
 def _segment_colors(segments: Sequence[Labelled], category_of: Mapping[int, Category]) -> dict[int, Rgb]:
-    """A colour per segment id; the instances of a category differ in shade."""
+    """Return the color of each segment id; instances of one category differ in shade."""
     colors = {}
     instances: Counter[int] = Counter()
     for segment in segments:
@@ -104,7 +103,7 @@ def _segment_colors(segments: Sequence[Labelled], category_of: Mapping[int, Cate
 
 
 def _shade(color: Rgb, amount: float) -> Rgb:
-    """Mix with white (`amount` 0..1) or with black (0..-1)."""
+    """Blend with white (`amount` 0..1) or with black (`amount` 0..-1)."""
     target = 255 if amount > 0 else 0
     red, green, blue = (round(value + (target - value) * abs(amount)) for value in color)
     return red, green, blue
@@ -116,7 +115,7 @@ def _paint(
     *,
     colors: Mapping[int, Rgb],
 ) -> Image.Image:
-    """Translucent fills, and around each segment a line in its full colour."""
+    """Draw translucent fills, and a border in full color around each segment."""
     table = np.zeros((int(id_map.max()) + 1, 3), dtype=np.uint8)
     is_filled = np.zeros(len(table), dtype=bool)
     for id, color in colors.items():
@@ -132,14 +131,14 @@ def _paint(
 
 
 def _borders(id_map: Int32[np.ndarray, "height width"], *, width: int) -> Bool[np.ndarray, "height width"]:
-    """Pixels at most `width` away from a pixel with another id."""
+    """Return the pixels that are at most `width` away from a pixel with another id."""
     border = np.zeros(id_map.shape, dtype=bool)
     below, beside = id_map[1:] != id_map[:-1], id_map[:, 1:] != id_map[:, :-1]
     border[1:] |= below
     border[:-1] |= below
     border[:, 1:] |= beside
     border[:, :-1] |= beside
-    for _ in range(width - 1):  # grow by the four neighbours
+    for _ in range(width - 1):  # dilate by the four neighbors
         grown = border.copy()
         grown[1:] |= border[:-1]
         grown[:-1] |= border[1:]
@@ -152,7 +151,7 @@ def _borders(id_map: Int32[np.ndarray, "height width"], *, width: int) -> Bool[n
 def _place_labels(
     id_map: Int32[np.ndarray, "height width"], names: Mapping[int, str], *, font: Font, pad: int
 ) -> Iterator[tuple[int, Rectangle]]:
-    """Yield (segment id, box) for each label that finds a free place in its segment, large segments first."""
+    """Yield (segment id, rectangle) for each label that fits into its segment, large segments first."""
     step = math.ceil(max(id_map.shape) / PLACING_SIDE)
     coarse = id_map[step // 2 :: step, step // 2 :: step]
     ids, areas = np.unique(coarse, return_counts=True)
@@ -173,10 +172,10 @@ def _place_labels(
 def _roomy_points(
     mask: Bool[np.ndarray, "height width"], *, size: tuple[int, int], step: int
 ) -> Iterator[tuple[int, int]]:
-    """Yield (x, y) inside the mask where a label of `size` has most room, best first; none if it is tiny.
+    """Yield positions (x, y) inside the mask with the most space for a label of `size`, best first.
 
-    Room is the distance to the mask's edge; sideways it counts less, for a label is wider than high. A label
-    may stick out at the sides, else people and poles would have no name.
+    Space is the distance to the mask's edge, divided horizontally by the aspect ratio of the label. Labels
+    may extend beyond narrow segments such as people and poles. Tiny segments yield nothing.
     """
     width, height = size
     room = _distance_to_edge(mask, aspect=min(width / height, WIDEST_ASPECT))
@@ -193,10 +192,12 @@ def _roomy_points(
 def _distance_to_edge(
     mask: Bool[np.ndarray, "height width"], *, aspect: float
 ) -> Float[np.ndarray, "height width"]:
-    """Steps to the mask's edge in the nearest of the four directions; sideways one counts 1/`aspect`.
+    """Return the distance to the mask's edge in the nearest of four directions, in pixels.
 
-    The image's own edge counts as an edge. Importing scipy for the true distance would cost a small image
-    more time than all the drawing.
+    Horizontal distances are divided by `aspect`.
+
+    The edge of the image is an edge of the mask. The exact distance would need scipy, whose import takes
+    longer than drawing a small image.
     """
     vertical = np.minimum(_run_length(mask), _run_length(mask[::-1])[::-1])
     sideways = np.minimum(_run_length(mask.T), _run_length(mask.T[::-1])[::-1]).T
@@ -204,13 +205,13 @@ def _distance_to_edge(
 
 
 def _run_length(mask: Bool[np.ndarray, "row column"]) -> Float[np.ndarray, "row column"]:
-    """How many pixels of the mask stand in a row above each pixel, itself included."""
+    """Return the number of consecutive mask pixels that end at each pixel, from above."""
     rows = np.arange(1, len(mask) + 1, dtype=np.float64)[:, None]
     return rows - np.maximum.accumulate(np.where(mask, 0.0, rows), axis=0)
 
 
 def _box_around(x: int, y: int, *, size: tuple[int, int], canvas: tuple[int, ...]) -> Rectangle | None:
-    """The label's box around (x, y), moved into the image; None if the image is too small for it."""
+    """Return the label's rectangle around (x, y), moved into the image; None if it does not fit."""
     width, height = size
     if width > canvas[1] or height > canvas[0]:
         return None
@@ -230,7 +231,7 @@ def _center(box: Rectangle) -> tuple[float, float]:
 def _with_legend(
     painted: Image.Image, entries: Sequence[tuple[Rgb, str]], *, font: Font, font_size: int
 ) -> Image.Image:
-    """Put a strip of colour swatches and names below, in columns of one width."""
+    """Append a legend with color swatches and names, in columns of equal width."""
     if not entries:
         return painted
     gap, line = font_size // 2, round(1.6 * font_size)

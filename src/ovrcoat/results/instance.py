@@ -1,4 +1,4 @@
-"""InstanceResult: things, each with its own mask; masks may overlap."""
+"""InstanceResult: things with one mask each; masks may overlap."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
+from ovrcoat.issues import Issue
 from ovrcoat.results.coco import instance_annotation
 from ovrcoat.results.mask import PackedMask
 from ovrcoat.results.result import Result, position_of
@@ -13,14 +14,21 @@ from ovrcoat.results.segment import Segment
 from ovrcoat.structures import Size
 from ovrcoat.vocabulary import Category
 
-DRAWN_SCORE = 0.3  # weaker instances are in the result but not painted: most of the 100 are noise
+DRAWN_SCORE = 0.3  # weaker instances are not drawn: most of the 100 are noise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InstanceResult(Result):
-    """`segments` in order of falling score, ids 1..n; `masks[i]` belongs to `segments[i]`.
+    """Instance segmentation of one image.
 
-    `image_size` is said apart because a result may be empty and come without a photo.
+    Attributes:
+        image_size: (height, width) in pixels.
+        segments: the instances in descending order of score, with ids 1..n.
+        masks: `masks[i]` is the mask of `segments[i]`.
+        categories: the vocabulary's categories.
+        image: the upright RGB image, if it was kept.
+        name: file name of the image, if it has one.
+        issues: what is suspicious about the vocabulary.
     """
 
     image_size: Size
@@ -29,6 +37,7 @@ class InstanceResult(Result):
     categories: tuple[Category, ...]
     image: UInt8[np.ndarray, "height width 3"] | None = None
     name: str | None = None
+    issues: tuple[Issue, ...] = ()
 
     task: ClassVar[str] = "instance"
 
@@ -38,15 +47,15 @@ class InstanceResult(Result):
         return self.image_size
 
     def mask(self, segment_id: int) -> Bool[np.ndarray, "height width"]:
-        """The pixels of one instance.
+        """Return the pixels of one instance.
 
         Raises:
             OvrcoatError: there is no such instance.
         """
         return self.masks[position_of(segment_id, self.segments)].unpack()
 
-    def painted(self) -> Int32[np.ndarray, "height width"]:
-        """Ids of the instances with a fair score, the better on top."""
+    def segment_map(self) -> Int32[np.ndarray, "height width"]:
+        """Return the ids of the instances with a score of at least `DRAWN_SCORE`, the best on top."""
         id_map = np.zeros(self.size, dtype=np.int32)
         for segment, mask in reversed(list(zip(self.segments, self.masks, strict=True))):
             if segment.score >= DRAWN_SCORE:
@@ -54,7 +63,7 @@ class InstanceResult(Result):
         return id_map
 
     def to_coco(self, *, image_id: int = 1) -> list[dict[str, Any]]:
-        """Entries of COCO's results format, masks as run lengths.
+        """Return entries of COCO's results format with masks as RLE.
 
         Raises:
             MissingExtraError: pycocotools is not installed.

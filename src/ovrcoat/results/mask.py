@@ -1,4 +1,4 @@
-"""PackedMask: one mask as bits inside its box, so that a hundred masks of a large image stay small."""
+"""PackedMask: a mask stored as bits inside its bbox, so that a hundred masks of a large image stay small."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class PackedMask:
 
     @classmethod
     def pack(cls, mask: Bool[np.ndarray, "height width"]) -> "PackedMask":
-        """Pack a mask of the image's size; an empty one has the box (0, 0, 0, 0)."""
+        """Pack a mask of the image's size; an empty one has the bbox (0, 0, 0, 0)."""
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         if len(rows) == 0:
             return cls(size=mask.shape, bbox=(0, 0, 0, 0), area=0, bits=np.empty(0, np.uint8))
@@ -32,7 +32,7 @@ class PackedMask:
         )
 
     def unpack(self) -> Bool[np.ndarray, "height width"]:
-        """The mask at the image's size."""
+        """Return the mask at the size of the image."""
         mask = np.zeros(self.size, dtype=bool)
         left, top, width, height = self.bbox
         crop = np.unpackbits(self.bits, count=width * height).reshape(height, width)

@@ -1,4 +1,4 @@
-"""PanopticResult: every pixel of an image belongs to one segment or to void."""
+"""PanopticResult: every pixel belongs to one segment or to void."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
+from ovrcoat.issues import Issue
 from ovrcoat.results.coco import panoptic_annotation
 from ovrcoat.results.result import Result, position_of
 from ovrcoat.results.segment import Segment
@@ -15,13 +16,23 @@ from ovrcoat.vocabulary import Category
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PanopticResult(Result):
-    """`id_map` holds a segment's id per pixel at the image's own size, 0 is void; ids are 1..n."""
+    """Panoptic segmentation of one image.
+
+    Attributes:
+        id_map: id of the segment of each pixel, at the size of the image; ids are 1..n, and 0 is void.
+        segments: the segments, in order of their ids.
+        categories: the vocabulary's categories.
+        image: the upright RGB image, if it was kept.
+        name: file name of the image, if it has one.
+        issues: what is suspicious about the vocabulary.
+    """
 
     id_map: Int32[np.ndarray, "height width"]
     segments: tuple[Segment, ...]
     categories: tuple[Category, ...]
     image: UInt8[np.ndarray, "height width 3"] | None = None
     name: str | None = None
+    issues: tuple[Issue, ...] = ()
 
     task: ClassVar[str] = "panoptic"
 
@@ -32,7 +43,7 @@ class PanopticResult(Result):
         return height, width
 
     def mask(self, segment_id: int) -> Bool[np.ndarray, "height width"]:
-        """The pixels of one segment.
+        """Return the pixels of one segment.
 
         Raises:
             OvrcoatError: there is no such segment.
@@ -40,10 +51,10 @@ class PanopticResult(Result):
         position_of(segment_id, self.segments)
         return self.id_map == segment_id
 
-    def painted(self) -> Int32[np.ndarray, "height width"]:
-        """The id map."""
+    def segment_map(self) -> Int32[np.ndarray, "height width"]:
+        """Return the id map."""
         return self.id_map
 
     def to_coco(self, *, image_id: int = 1) -> dict[str, Any]:
-        """Annotation of COCO's panoptic format; its PNG is `ovrcoat.results.coco.id_image(result.id_map)`."""
+        """Return the annotation in COCO's panoptic format. Its PNG holds `id_map`: see `Result.save`."""
         return panoptic_annotation(self.segments, name=self.name, image_id=image_id)

@@ -1,4 +1,4 @@
-"""What panoptic, semantic and instance results share: an image, its segments, and ways out of Python."""
+"""What panoptic, semantic and instance results share: an image, its segments, and ways to export them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,16 +10,27 @@ from jaxtyping import Bool, Int32, UInt8
 from PIL import Image
 
 from ovrcoat.errors import OvrcoatError
+from ovrcoat.issues import Issue
 from ovrcoat.results.drawing import draw
 from ovrcoat.results.segment import Segment
 from ovrcoat.results.table import segment_table
+from ovrcoat.results.writers import RunWriter
 from ovrcoat.structures import Size
 from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.vocabulary import Category
 
 
 class Result(ABC):
-    """Base of the three results. `image` is the RGB image (EXIF rotation applied), `name` its file name."""
+    """Base class of the three kinds of results.
+
+    Attributes:
+        task: "panoptic", "semantic" or "instance".
+        segments: the segments of the image.
+        categories: the vocabulary's categories.
+        image: the upright RGB image, if it was kept.
+        name: file name of the image, if it has one.
+        issues: what is suspicious about the vocabulary.
+    """
 
     __slots__ = ()
 
@@ -28,6 +39,7 @@ class Result(ABC):
     categories: tuple[Category, ...]
     image: UInt8[np.ndarray, "height width 3"] | None
     name: str | None
+    issues: tuple[Issue, ...]
 
     @property
     @abstractmethod
@@ -36,49 +48,49 @@ class Result(ABC):
 
     @abstractmethod
     def mask(self, segment_id: int) -> Bool[np.ndarray, "height width"]:
-        """The pixels of one segment.
+        """Return the pixels of one segment.
 
         Raises:
             OvrcoatError: there is no such segment.
         """
 
     @abstractmethod
-    def painted(self) -> Int32[np.ndarray, "height width"]:
-        """One segment id per pixel, 0 where there is none: what `draw` colours."""
+    def segment_map(self) -> Int32[np.ndarray, "height width"]:
+        """Return one segment id per pixel, 0 where there is none: the map that `draw` colors."""
 
     @abstractmethod
     def to_coco(self, *, image_id: int = 1) -> Any:
-        """What COCO's format holds of this photo."""
+        """Return the annotations of this image in COCO's format."""
 
     def draw(self) -> Image.Image:
-        """The image with its segments in colour, their names and a legend."""
+        """Draw the segments over the image, with their names and a legend."""
         image = self.image
         if image is None:
-            image = np.full((*self.size, 3), 255, np.uint8)  # no image was kept: colours on white
-        return draw(image, self.painted(), segments=self.segments, categories=self.categories)
+            image = np.full((*self.size, 3), 255, np.uint8)  # no image was kept: draw on white
+        return draw(image, self.segment_map(), segments=self.segments, categories=self.categories)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> tuple[Path, ...]:
-        """Write this image's files and enter it in the folder's JSON document; return the paths.
+        """Write this image's files, add it to the folder's JSON document, and return all paths.
 
-        Files that this package wrote are replaced. Several results may share a folder if they share the
-        vocabulary. `overwrite` lifts both conditions.
+        Args:
+            folder: created if it does not exist. Results of one vocabulary may share a folder.
+            overwrite: also replace files that this package did not write, and the document of another
+                vocabulary.
 
         Raises:
-            OutputError: the folder cannot be written, or holds something that would be lost.
+            OutputError: the folder cannot be written, or a file would be lost.
         """
-        from ovrcoat.results.writers import RunWriter
-
         with RunWriter(
             folder, task=self.task, categories=self.categories, overwrite=overwrite, resume=True
         ) as writer:
             return (*writer.add(self), writer.document_path)
 
     def summary(self) -> str:
-        """A table of the segments as text."""
+        """Return a table of the segments as text."""
         return segment_table(self.segments, self.categories, name=self.name, size=self.size)
 
     def to_supervision(self) -> Any:
-        """As `supervision.Detections`; data holds class_name, isthing and segment_id.
+        """Return `supervision.Detections` whose data holds class_name, isthing and segment_id.
 
         Raises:
             MissingExtraError: supervision is not installed.
@@ -86,10 +98,10 @@ class Result(ABC):
         supervision = import_optional("supervision", extra="supervision")
         if not self.segments:
             return supervision.Detections.empty()
-        left_top_size = np.array([segment.bbox for segment in self.segments], dtype=np.float32)
-        corners = np.hstack([left_top_size[:, :2], left_top_size[:, :2] + left_top_size[:, 2:]])
+        bboxes = np.array([segment.bbox for segment in self.segments], dtype=np.float32)
+        xyxy = np.hstack([bboxes[:, :2], bboxes[:, :2] + bboxes[:, 2:]])
         return supervision.Detections(
-            xyxy=corners,
+            xyxy=xyxy,
             mask=np.stack([self.mask(segment.id) for segment in self.segments]),
             confidence=np.array([segment.score for segment in self.segments], dtype=np.float32),
             class_id=np.array([segment.category_id for segment in self.segments]),
@@ -102,7 +114,7 @@ class Result(ABC):
 
 
 def position_of(segment_id: int, segments: Sequence[Segment]) -> int:
-    """Where the segment stands among `segments`.
+    """Return the index of a segment in `segments`.
 
     Raises:
         OvrcoatError: there is no such segment.

@@ -1,11 +1,11 @@
-"""Segment: what is known of one region of a result."""
+"""Segment: one region of a result."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-BBox = tuple[int, int, int, int]  # (x, y, width, height) in pixels, as COCO has it
+BBox = tuple[int, int, int, int]  # (x, y, width, height) in pixels, as in COCO
 
-TOP_CATEGORIES = 5  # how many alternatives a segment carries
+TOP_CATEGORIES = 5  # number of alternatives that a segment lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,20 +13,21 @@ class Segment:
     """One region of an image: a thing, or all of one stuff category.
 
     Attributes:
-        id: its value in the id map; 0 is void and never a segment.
+        id: value in the id map. 0 is void, and never a segment.
         category_id: `Category.id`.
-        category: the category's first name.
-        score: probability of the category, void included, 0..1; in an instance result times the mask's own
-            mean probability, in a semantic result the mean share of the votes.
-        area: pixels.
-        box: (x, y, width, height) in pixels.
-        is_thing: countable (each its own segment), or stuff.
-        objectness: probability that the mask is something, after COAT.
-        objectness_before: the same without COAT.
-        certainty: CLIP's largest category probability (`p_cer` of the paper).
-        top: the best categories that were asked for, with their probabilities given that the mask is
-            something (background classes take their share, so these need not sum to one).
-        query: number of the decoder's mask that it comes from, the largest one if stuff was merged.
+        category: first name of the category.
+        score: probability of the category, 0..1; all categories and void sum to one. In an instance result
+            it is multiplied by the mask's mean probability; in a semantic result it is the mean share of
+            votes.
+        area: number of pixels.
+        bbox: (x, y, width, height) in pixels, as in COCO.
+        is_thing: True for things (countable, one segment each), False for stuff.
+        objectness: probability that the mask is not void, 0..1, after COAT.
+        objectness_before: the same before COAT.
+        clip_confidence: CLIP's largest category probability, 0..1 (`p_cer` in the paper).
+        top: the most likely categories of the vocabulary with their probabilities, given that the mask is not
+            void. Background classes have a share too, so these need not sum to one.
+        query: index of the decoder's query; of the largest mask if stuff was merged.
     """
 
     id: int
@@ -43,7 +44,7 @@ class Segment:
     query: int
 
     def to_coco(self) -> dict[str, Any]:
-        """Entry of `segments_info` in COCO's panoptic format; what COCO does not know comes as extra keys."""
+        """Return an entry of `segments_info` in COCO's panoptic format, with extra keys for other fields."""
         entry = asdict(self)
         bbox, is_thing = entry.pop("bbox"), entry.pop("is_thing")
         return entry | {

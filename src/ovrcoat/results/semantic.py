@@ -1,4 +1,4 @@
-"""SemanticResult: a category per pixel."""
+"""SemanticResult: one category per pixel."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
+from ovrcoat.issues import Issue
 from ovrcoat.results.coco import panoptic_annotation
 from ovrcoat.results.result import Result, position_of
 from ovrcoat.results.segment import Segment
@@ -15,9 +16,15 @@ from ovrcoat.vocabulary import Category
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SemanticResult(Result):
-    """`category_map` holds 0 for void, else the category's place in `categories` + 1.
+    """Semantic segmentation of one image.
 
-    `segments` has one entry per category that is present; its id is the category's value in the map.
+    Attributes:
+        category_map: 0 for void, else the index in `categories` plus 1, per pixel, at the size of the image.
+        segments: one per category that is present; its id is its value in the map.
+        categories: the vocabulary's categories.
+        image: the upright RGB image, if it was kept.
+        name: file name of the image, if it has one.
+        issues: what is suspicious about the vocabulary.
     """
 
     category_map: Int32[np.ndarray, "height width"]
@@ -25,6 +32,7 @@ class SemanticResult(Result):
     categories: tuple[Category, ...]
     image: UInt8[np.ndarray, "height width 3"] | None = None
     name: str | None = None
+    issues: tuple[Issue, ...] = ()
 
     task: ClassVar[str] = "semantic"
 
@@ -35,7 +43,7 @@ class SemanticResult(Result):
         return height, width
 
     def mask(self, segment_id: int) -> Bool[np.ndarray, "height width"]:
-        """The pixels of one category.
+        """Return the pixels of one category.
 
         Raises:
             OvrcoatError: the category is not present.
@@ -43,10 +51,10 @@ class SemanticResult(Result):
         position_of(segment_id, self.segments)
         return self.category_map == segment_id
 
-    def painted(self) -> Int32[np.ndarray, "height width"]:
-        """The category map."""
+    def segment_map(self) -> Int32[np.ndarray, "height width"]:
+        """Return the category map."""
         return self.category_map
 
     def to_coco(self, *, image_id: int = 1) -> dict[str, Any]:
-        """Annotation of COCO's panoptic format: each category is one segment."""
+        """Return the annotation in COCO's panoptic format: each category is one segment."""
         return panoptic_annotation(self.segments, name=self.name, image_id=image_id)

@@ -1,4 +1,4 @@
-"""Segments as a table of plain text, for terminals and notebooks."""
+"""Segments as a plain-text table, for terminals and notebooks."""
 
 from collections.abc import Sequence
 
@@ -6,17 +6,18 @@ from ovrcoat.results.segment import Segment
 from ovrcoat.structures import Size
 from ovrcoat.vocabulary import Category
 
-HEADINGS = ("id", "category", "kind", "score", "area", "objectness", "clip_confidence")
+HEADINGS = ("id", "category", "kind", "score", "area", "objectness", "confidence")
 LEFT_ALIGNED = ("category", "kind")
 GUESS_NOTE = (
-    "? nobody said whether this is a thing or stuff; it was taken as a thing. Write name#thing or name#stuff."
+    "? It is not specified whether this is a thing or stuff; thing is assumed. "
+    "Write name#thing or name#stuff."
 )
 
 
 def segment_table(
     segments: Sequence[Segment], categories: Sequence[Category], *, name: str | None, size: Size
 ) -> str:
-    """One line per segment: id, category, kind, score, area in percent, objectness without → with COAT."""
+    """Return one line per segment: id, category, kind, score, area, objectness before → after COAT."""
     height, width = size
     guessed = {category.id for category in categories if category.thing_from == "default"}
     rows = [HEADINGS]
@@ -34,7 +35,7 @@ def segment_table(
             )
         )
     count = f"{len(segments)} segment" + ("" if len(segments) == 1 else "s")
-    lines = [f"{name or 'photo'}: {width} × {height} pixels, {count}"]
+    lines = [f"{name or 'image'}: {width} × {height} pixels, {count}"]
     if segments:
         lines += _aligned(rows)
     if any(segment.category_id in guessed for segment in segments):

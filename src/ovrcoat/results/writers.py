@@ -1,6 +1,6 @@
-"""Results → files: id PNG, overlay, and one JSON document for the whole run.
+"""Write results to files: id PNG, overlay, and one JSON document for the whole run.
 
-Every file appears whole or not at all: it is written beside its place under another name, then moved there.
+Every file is written atomically: under a temporary name next to its final place, then moved there.
 """
 
 import json
@@ -8,43 +8,69 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePath
 from types import TracebackType
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Protocol, TypeVar, runtime_checkable
 from uuid import uuid4
 
+import numpy as np
+from jaxtyping import Int32, UInt8
 from PIL import Image, PngImagePlugin
 
 from ovrcoat.errors import OutputError
 from ovrcoat.results.coco import DESCRIPTION, UNNAMED, document_head, file_stem, id_image, image_entry
-from ovrcoat.results.result import Result
+from ovrcoat.structures import Size
 from ovrcoat.system.atomic_write import cannot_write, write_atomically
 from ovrcoat.system.prefetch import write_behind
 from ovrcoat.vocabulary import Category
 
-AnyResult = TypeVar("AnyResult", bound=Result)
+
+@runtime_checkable
+class WritableResult(Protocol):
+    """The part of a result that the writer needs."""
+
+    @property
+    def task(self) -> str: ...  # noqa: D102
+    @property
+    def name(self) -> str | None: ...  # noqa: D102
+    @property
+    def size(self) -> Size: ...  # noqa: D102
+    @property
+    def image(self) -> UInt8[np.ndarray, "height width 3"] | None: ...  # noqa: D102
+    def segment_map(self) -> Int32[np.ndarray, "height width"]: ...  # noqa: D102
+    def to_coco(self, *, image_id: int = 1) -> Any: ...  # noqa: D102
+    def draw(self) -> Image.Image: ...  # noqa: D102
+
+
+AnyResult = TypeVar("AnyResult", bound=WritableResult)
 
 DOCUMENTS = {"panoptic": "panoptic.json", "semantic": "semantic.json", "instance": "instances.json"}
-SIGNATURE = ("Software", "ovrcoat")  # text chunk of our PNGs: tells them from the user's own pictures
+SIGNATURE = ("Software", "ovrcoat")  # text chunk that identifies our PNGs
 JPEG_QUALITY = 90
-JPEG_SIDE = 65_500  # pixels, the most that the JPEG library takes
-BEHIND = 4  # results that may wait to be written
-BEHIND_BYTES = 256 * 2**20  # and what they may take; one of 12 megapixels takes 84 MB
-LOSS_ADVICE = "Choose another output folder, or allow overwriting if it may be lost."
+JPEG_SIDE = 65_500  # pixels: the limit of the JPEG library
+MAX_WAITING = 4  # results that may wait to be written
+MAX_WAITING_BYTES = 256 * 2**20  # a result of 12 megapixels takes 84 MB
+LOSS_ADVICE = "Choose another output folder, or allow overwriting if the file is not needed."
 
 
 class RunWriter:
     """Writes the results of a run into a folder, one by one, in bounded memory.
 
-    Per image NAME.png (panoptic and semantic ids, R + 256 G + 65536 B) and, if the result has its image,
-    NAME.overlay.jpg; for the run one of `DOCUMENTS` in COCO's format, complete when the writer is closed, by
-    an exception too. A second photo of the same name becomes NAME-2. With `resume` the images of an earlier
-    run stay in the document, except that a photo of the same name replaces itself.
+    Each image gets NAME.png (panoptic and semantic ids, R + 256 G + 65536 B) and, if the result has its
+    image, NAME.overlay.jpg. A second image of the same name becomes NAME-2. The run gets one of `DOCUMENTS`
+    in COCO's format, which is completed when the writer is closed, also after an error.
+
+    Args:
+        folder: created if it does not exist.
+        task: the task of all results.
+        categories: the vocabulary's categories.
+        overwrite: replace files that this package did not write, and start a new document.
+        resume: keep the images of an earlier run in the document, except those that are written again.
 
     Attributes:
-        document_path: where the run's JSON will be.
+        document_path: path of the run's JSON document.
 
     Raises:
-        OutputError: the folder cannot be made or written; a document or picture of others lies in the way and
-            `overwrite` is False; with `resume`, the folder's document has other categories.
+        OutputError: the folder cannot be created or written; it holds a document or PNG of another program,
+            and `overwrite` is False; or, with `resume`, its document has other categories.
     """
 
     def __init__(
@@ -68,7 +94,7 @@ class RunWriter:
         self._stems = {entry["output"].casefold() for entry in self._earlier["images"]}
         self._earlier_stems = {entry["file_name"]: entry["output"] for entry in self._earlier["images"]}
         self._next_id = 1 + max((entry["id"] for entry in self._earlier["images"]), default=0)
-        # annotations go to disk at once: a run may have more of them than memory
+        # annotations are written at once, since a run may have more of them than fit into memory
         self._part_path = self.folder / f".{uuid4().hex}.part"
         try:
             self._part = self._part_path.open("x", encoding="utf-8")
@@ -76,7 +102,7 @@ class RunWriter:
             raise cannot_write(self.document_path, error) from error
         self._append(json.dumps(self._head, ensure_ascii=False)[:-1] + ', "annotations": [')
         self._separator = "\n"
-        self._lock = threading.Lock()  # an image that another thread writes is completed before the document
+        self._lock = threading.Lock()  # the document waits for an image that another thread is writing
 
     def __enter__(self) -> "RunWriter":
         return self
@@ -93,39 +119,42 @@ class RunWriter:
         self,
         results: Iterable[AnyResult],
         *,
-        tell: Callable[[AnyResult, tuple[Path, ...]], object] = lambda result, paths: None,
+        on_written: Callable[[AnyResult, tuple[Path, ...]], object] = lambda result, paths: None,
     ) -> None:
-        """Add result after result: another thread writes one while the next one is made here.
+        """Add many results; a background thread writes one while the caller's thread computes the next one.
 
-        `tell(result, paths)` is called here, in order, when the files of a result are written. Should
-        `results` end by an error, by Ctrl-C say, what it gave before is still written and told.
+        If `results` ends with an error, for example on Ctrl-C, the results so far are still written.
+
+        Args:
+            results: iterated in the caller's thread.
+            on_written: called in the caller's thread, in order, with each result and the paths of its files.
 
         Raises:
-            OutputError, MissingExtraError: as for `add`; nothing behind that result is written.
+            OutputError, MissingExtraError: as for `add`; later results are not written.
         """
         write_behind(
             results,
             lambda result: (result, self.add(result)),
             name="write-behind",
-            tell=lambda written: tell(*written),
-            most=BEHIND,
-            size_of=_memory,
-            most_bytes=BEHIND_BYTES,
+            on_result=lambda written: on_written(*written),
+            max_items=MAX_WAITING,
+            size_of=_nbytes,
+            max_bytes=MAX_WAITING_BYTES,
         )
 
-    def add(self, result: Result) -> tuple[Path, ...]:
+    def add(self, result: WritableResult) -> tuple[Path, ...]:
         """Write the files of one image and return their paths.
 
         Raises:
-            OutputError: a file cannot be written, or a picture of the user's would be lost.
-            MissingExtraError: instances need pycocotools, which is not installed.
+            OutputError: a file cannot be written, or a file of another program would be replaced.
+            MissingExtraError: the task is "instance" and pycocotools is not installed.
         """
         with self._lock:
             return self._add(result)
 
-    def _add(self, result: Result) -> tuple[Path, ...]:
+    def _add(self, result: WritableResult) -> tuple[Path, ...]:
         name = PurePath(result.name or UNNAMED).name
-        # the image replaces itself if it is in an earlier run's document, and nothing else
+        # an image of an earlier run replaces its own files only
         stem = self._earlier_stems.pop(name, None) or file_stem(name, taken=self._stems)
         image_id = self._next_id
         written = []
@@ -145,7 +174,7 @@ class RunWriter:
         return tuple(written)
 
     def close(self) -> None:
-        """Complete the run's document; what was added so far is in it.
+        """Complete the run's document with the results so far.
 
         Raises:
             OutputError: it cannot be written.
@@ -182,40 +211,42 @@ class RunWriter:
         except OSError as error:
             raise cannot_write(self.document_path, error) from error
 
-    def _write_ids(self, result: Result, path: Path) -> Path:
+    def _write_ids(self, result: WritableResult, path: Path) -> Path:
         if path.exists() and not self._overwrite and not _is_ours(path):
             raise OutputError(f"{path} exists and was not written by ovrcoat. {LOSS_ADVICE}")
         text = PngImagePlugin.PngInfo()
         text.add_text(*SIGNATURE)
-        write_atomically(path, lambda file: id_image(result.painted()).save(file, format="PNG", pnginfo=text))
+        write_atomically(
+            path, lambda file: id_image(result.segment_map()).save(file, format="PNG", pnginfo=text)
+        )
         return path
 
     def _read_document(self, *, resume: bool) -> dict[str, Any]:
-        """Look at the document that is there; return what it holds if the run goes on with it."""
+        """Check the existing document; return its contents if the run continues it."""
         path = self.document_path
         try:
             with path.open(encoding="utf-8") as file:
                 ours = DESCRIPTION in file.read(len(DESCRIPTION) + 100)
             document = json.loads(path.read_text(encoding="utf-8")) if ours and resume else {}
         except (OSError, ValueError) as error:
-            raise OutputError(f"cannot read {path}, which is in the way: {error}. {LOSS_ADVICE}") from error
+            raise OutputError(f"cannot read the existing file {path}: {error}. {LOSS_ADVICE}") from error
         if not ours:
             raise OutputError(f"{path} exists and was not written by ovrcoat. {LOSS_ADVICE}")
         if resume and document.get("categories") != self._head["categories"]:
-            raise OutputError(f"{path} belongs to another vocabulary. {LOSS_ADVICE}")
+            raise OutputError(f"{path} was written for another vocabulary. {LOSS_ADVICE}")
         return document
 
 
-def _memory(result: Result) -> int:
-    """Bytes of its image (3 a pixel) and its map (4)."""
+def _nbytes(result: WritableResult) -> int:
+    """Return the number of bytes of its image (3 per pixel) and its map (4 per pixel)."""
     height, width = result.size
     return 7 * height * width
 
 
-def _save_overlay(result: Result, file: IO[bytes]) -> None:
+def _save_overlay(result: WritableResult, file: IO[bytes]) -> None:
     drawing = result.draw()
-    drawing.thumbnail((JPEG_SIDE, JPEG_SIDE))  # changes nothing but endless strips
-    drawing.save(file, format="JPEG", quality=JPEG_QUALITY, subsampling=0)  # 0: crisp borders
+    drawing.thumbnail((JPEG_SIDE, JPEG_SIDE))  # affects only extremely long images
+    drawing.save(file, format="JPEG", quality=JPEG_QUALITY, subsampling=0)  # 0: sharp borders
 
 
 def _make_folder(folder: Path) -> None:
@@ -223,7 +254,7 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise OutputError(
-            f"cannot write into {folder}: it is a file. Choose another output folder."
+            f"cannot write into {folder}: it is a file, not a folder. Choose another output folder."
         ) from error
     except OSError as error:
         raise cannot_write(folder, error) from error

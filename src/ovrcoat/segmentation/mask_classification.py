@@ -1,4 +1,4 @@
-"""Masks that the user brings: checked, embedded by the image encoder, named. For `segmenter.py`."""
+"""Classify masks that the user supplies, such as masks of another tool, by CLIP alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,22 +13,23 @@ from ovrcoat.data.transforms import mask_coverage
 from ovrcoat.errors import ImageError
 from ovrcoat.model.encoders.encoder import Encoder
 from ovrcoat.postprocessing.segments import top_categories
-from ovrcoat.structures import ImageBatch, Size
+from ovrcoat.postprocessing.upsampling import ImageSizes
+from ovrcoat.structures import Size
 from ovrcoat.vocabulary import Vocabulary
 
-MASK_STRIDE = 4  # of the network's own masks, which encoders are made for
+MASK_STRIDE = 4  # of the decoder's own masks, which encoders are made for
 
 
 @dataclass(frozen=True, slots=True)
 class MaskLabel:
-    """What CLIP calls a mask.
+    """Classification of one mask.
 
     Attributes:
-        category: first name of the best of your categories; None if a hidden background word fits better.
-        category_id: its `Category.id`, None likewise.
-        score: probability of your best category, 0..1 over your words and the hidden ones.
-        certainty: the largest probability of all words, hidden ones too (`p_cer` of the paper).
-        top: your best categories with their probabilities, five at most.
+        category: first name of the best category; None if a background class fits better.
+        category_id: its `Category.id`; None likewise.
+        score: probability of the best category, 0..1. Categories and background classes sum to one.
+        clip_confidence: the largest probability, background classes included, 0..1 (`p_cer` in the paper).
+        top: the best categories with their probabilities, five at most.
     """
 
     category: str | None
@@ -39,10 +40,10 @@ class MaskLabel:
 
 
 def check_masks(masks: Any, size: Size) -> Bool[np.ndarray, "mask height width"]:
-    """Masks of a photo of `size` as booleans: what is not 0 is inside.
+    """Return the masks of an image of `size` as booleans; every value except 0 is inside.
 
     Raises:
-        ImageError: shape or type do not fit, or a mask is empty.
+        ImageError: the shape or the dtype is not supported, or a mask is empty.
     """
     array = np.asarray(masks.detach().cpu() if isinstance(masks, torch.Tensor) else masks)
     if array.ndim == 1 and array.size == 0:
@@ -50,34 +51,46 @@ def check_masks(masks: Any, size: Size) -> Bool[np.ndarray, "mask height width"]
     if array.ndim != 3 or array.shape[1:] != size:
         raise ImageError(
             f"masks have shape {array.shape}, expected (N, {size[0]}, {size[1]}): N masks at the size of the "
-            "upright image; a single one is mask[None], one of an id map is (id_map == id)[None]"
+            "upright image. For a single mask pass mask[None], for one id of an id map (id_map == id)[None]"
         )
     if array.dtype.kind not in "bui":
-        raise ImageError(f"masks have type {array.dtype}, expected bool or integers; threshold them first")
+        raise ImageError(f"masks have dtype {array.dtype}, expected bool or integers; threshold them first")
     inside = array.astype(bool, copy=False)
     empty = np.flatnonzero(~inside.any(axis=(1, 2))).tolist()
     if empty:
-        raise ImageError(f"masks {empty} are empty: leave them out, there is nothing to name")
+        raise ImageError(f"masks {empty} are empty; leave them out")
     return inside
 
 
 def embed_masks(
-    encoder: Encoder, batch: ImageBatch, *, masks: Bool[np.ndarray, "mask height width"]
+    encoder: Encoder,
+    clip_features: Float[Tensor, "1 _ _ _"],
+    *,
+    masks: Bool[np.ndarray, "mask height width"],
+    sizes: ImageSizes,
 ) -> Float[Tensor, "mask embedding"]:
-    """CLIP's embedding (not normalised) of each mask of the one image in `batch`."""
-    features = encoder(batch)
-    height, width = batch.padded_size
-    fine = _logits(masks, batch, grid=(height // MASK_STRIDE, width // MASK_STRIDE))
-    embedded = encoder.embed_masks(features, fine)
+    """Return CLIP's embedding, not normalized, of each mask.
+
+    Args:
+        encoder: the encoder that computed the features.
+        clip_features: its CLIP feature map of one image.
+        masks: masks at the size of the image.
+        sizes: `padded` and `valid` size of the image in the network's input.
+    """
+    height, width = sizes.padded
+    fine = _logits(masks, sizes, grid=(height // MASK_STRIDE, width // MASK_STRIDE))
+    embedded = encoder.embed_masks(clip_features, fine.to(clip_features.device))
     if embedded.valid_mask.all():
         return embedded.embeddings[0]
-    # some vanish on CLIP's coarse map: these take the cells that they touch most
-    coarse = encoder.embed_masks(features, _logits(masks, batch, grid=tuple(features.dense.shape[-2:])))
-    return torch.where(embedded.valid_mask[..., None], embedded.embeddings, coarse.embeddings)[0]
+    # masks that vanish on CLIP's coarse feature map use the cells that they cover most
+    grid = (clip_features.shape[-2], clip_features.shape[-1])
+    coarse = _logits(masks, sizes, grid=grid).to(clip_features.device)
+    fallback = encoder.embed_masks(clip_features, coarse)
+    return torch.where(embedded.valid_mask[..., None], embedded.embeddings, fallback.embeddings)[0]
 
 
 def label_mask(probs: Float[Tensor, " category"], vocabulary: Vocabulary) -> MaskLabel:
-    """Name a mask by its probabilities over `vocabulary.all_categories`."""
+    """Return the label of a mask from its probabilities over `vocabulary.all_categories`."""
     categories = vocabulary.categories
     top = top_categories(probs, categories)
     winner = int(probs.argmax())
@@ -93,18 +106,18 @@ def label_mask(probs: Float[Tensor, " category"], vocabulary: Vocabulary) -> Mas
 
 def _logits(
     masks: Sequence[Bool[np.ndarray, "height width"]] | Bool[np.ndarray, "mask height width"],
-    batch: ImageBatch,
+    sizes: ImageSizes,
     *,
     grid: Size,
 ) -> Float[Tensor, "1 mask _ _"]:
-    """Logits (positive is inside) where a mask covers half of a cell, or half of what it covers at most.
+    """Return logits that are positive where a mask covers more than half of a cell of `grid`.
 
-    The second keeps at least one cell of a mask that is smaller than any.
+    If it covers no cell by half, the threshold is half of its largest coverage, which keeps at least one
+    cell.
     """
-    (valid,) = batch.valid_sizes
     logits = []
-    # one after the other: a hundred masks of a large image as floats would fill the memory
+    # one mask at a time: a hundred masks of a large image as floats would need too much memory
     for mask in masks:
-        coverage = mask_coverage(mask, valid=valid, padded=batch.padded_size, grid=grid)
+        coverage = mask_coverage(mask, valid=sizes.valid, padded=sizes.padded, grid=grid)
         logits.append(coverage - min(0.5, float(coverage.max()) / 2))
-    return torch.stack(logits)[None].to(batch.pixels.device)
+    return torch.stack(logits)[None]

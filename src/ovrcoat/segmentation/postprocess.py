@@ -1,8 +1,7 @@
-"""A question answered for one image: words meet masks, and masks become a result. For `segmenter.py`."""
+"""From mask predictions to a result: scoring with COAT, then panoptic, semantic or instance output."""
 
 from dataclasses import dataclass
 
-from ovrcoat.config import InferenceConfig
 from ovrcoat.data.images import LoadedImage
 from ovrcoat.postprocessing.background import resolve_background
 from ovrcoat.postprocessing.instance import instances
@@ -20,14 +19,58 @@ AnyResult = PanopticResult | SemanticResult | InstanceResult
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """A panoptic result, and for every mask of the decoder (by query number) what became of it."""
+    """A panoptic result, and the status of every mask of the decoder.
+
+    Attributes:
+        result: the panoptic result.
+        masks: one entry per query of the decoder, in order.
+    """
 
     result: PanopticResult
-    explained_masks: tuple[ExplainedMask, ...]
+    masks: tuple[ExplainedMask, ...]
 
 
-def score(predictions: MaskPredictions, prompt: SegmentationPrompt, settings: InferenceConfig) -> ScoredMasks:
-    """Final probabilities of the masks of one image (a batch of one)."""
+def postprocess(
+    predictions: MaskPredictions, sizes: ImageSizes, image: LoadedImage, *, prompt: SegmentationPrompt
+) -> AnyResult:
+    """Return the result of the prompt's task for one image (a batch of one)."""
+    if prompt.task == "panoptic":
+        return explain(predictions, sizes, image, prompt=prompt).result
+    categories, scored = prompt.vocabulary.categories, _score(predictions, prompt)
+    if prompt.task == "semantic":
+        category_map, segments = semantic(scored, sizes, categories=categories)
+        return SemanticResult(
+            category_map, segments, categories, image.pixels, image.name, issues=prompt.issues
+        )
+    segments, masks = instances(scored, sizes, categories=categories, limit=prompt.settings.instances)
+    return InstanceResult(
+        sizes.output, segments, masks, categories, image.pixels, image.name, issues=prompt.issues
+    )
+
+
+def explain(
+    predictions: MaskPredictions, sizes: ImageSizes, image: LoadedImage, *, prompt: SegmentationPrompt
+) -> Explanation:
+    """Return the panoptic result of one image together with the status of every mask."""
+    vocabulary = prompt.vocabulary
+    output = panoptic(
+        _score(predictions, prompt),
+        sizes,
+        categories=vocabulary.categories,
+        background=vocabulary.background,
+        object_mask_threshold=prompt.object_mask_threshold,
+        overlap_threshold=prompt.overlap_threshold,
+        duplicate_iou=prompt.settings.duplicate_iou,
+    )
+    result = PanopticResult(
+        output.id_map, output.segments, vocabulary.categories, image.pixels, image.name, issues=prompt.issues
+    )
+    return Explanation(result, output.masks)
+
+
+def _score(predictions: MaskPredictions, prompt: SegmentationPrompt) -> ScoredMasks:
+    """Return the final probabilities of all masks."""
+    settings = prompt.settings
     scored = score_masks(
         predictions,
         0,
@@ -38,44 +81,3 @@ def score(predictions: MaskPredictions, prompt: SegmentationPrompt, settings: In
         ensemble_on_valid_mask=settings.ensemble_on_valid_mask,
     )
     return resolve_background(scored, visible=len(prompt.vocabulary.categories))
-
-
-def answer(
-    scored: ScoredMasks,
-    sizes: ImageSizes,
-    image: LoadedImage,
-    *,
-    prompt: SegmentationPrompt,
-    settings: InferenceConfig,
-) -> AnyResult:
-    """The result of the question's task."""
-    categories = prompt.vocabulary.categories
-    if prompt.task == "semantic":
-        category_map, segments = semantic(scored, sizes, categories=categories)
-        return SemanticResult(category_map, segments, categories, image.pixels, image.name)
-    if prompt.task == "instance":
-        segments, masks = instances(scored, sizes, categories=categories, limit=settings.instances)
-        return InstanceResult(sizes.output, segments, masks, categories, image.pixels, image.name)
-    return explain(scored, sizes, image, prompt=prompt, settings=settings).result
-
-
-def explain(
-    scored: ScoredMasks,
-    sizes: ImageSizes,
-    image: LoadedImage,
-    *,
-    prompt: SegmentationPrompt,
-    settings: InferenceConfig,
-) -> Explanation:
-    """The panoptic result with the fates of all masks."""
-    categories = prompt.vocabulary.categories
-    output = panoptic(
-        scored,
-        sizes,
-        categories=categories,
-        object_mask_threshold=prompt.object_mask_threshold,
-        overlap_threshold=prompt.overlap_threshold,
-        duplicate_iou=settings.duplicate_iou,
-    )
-    result = PanopticResult(output.id_map, output.segments, categories, image.pixels, image.name)
-    return Explanation(result, output.explained_masks)

@@ -1,32 +1,33 @@
-"""The words' half of a segmentation: vocabulary and options, checked, and every name in text space.
+"""Text path: vocabulary and options are checked, and every class name is embedded. Needs no image."""
 
-Needs no photo. `segmenter.py` answers the question for as many images as there are.
-"""
-
-import copy
 import math
+import threading
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ovrcoat.config import TASKS, ModelConfig, Number, Task, Trust
+from ovrcoat.config import TASKS, InferenceConfig, ModelConfig, Number, Task, Trust
 from ovrcoat.errors import ConfigError
+from ovrcoat.issues import Issue
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.text_classifier import embed_categories
 from ovrcoat.segmentation.text_cache import TextCache, fingerprint
 from ovrcoat.structures import CategoryEmbeddings
-from ovrcoat.vocabulary import Vocabulary
+from ovrcoat.vocabulary import Vocabulary, VocabularyInput
+
+MAX_EMBEDDINGS = 50_000  # kept in memory: about 160 MB at 768 dimensions; the least recently used go first
 
 
 class SegmentOptions(TypedDict, total=False):
-    """What `Segmenter.segment` takes beside image, words and task."""
+    """Options of `Segmenter.segment` besides image, vocabulary and task."""
 
     trust: Trust | None
     background: object
@@ -36,7 +37,19 @@ class SegmentOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentationPrompt:
-    """A checked vocabulary in text space, and how to answer it."""
+    """A checked and embedded vocabulary together with all options: everything but the image.
+
+    Attributes:
+        vocabulary: the categories, and the background classes that were chosen for them.
+        embeddings: text embeddings of all class names.
+        seen: which of `vocabulary.all_categories` the model was trained on.
+        task: "panoptic", "semantic" or "instance".
+        trust: COAT's γ, 0..1, or "adaptive".
+        object_mask_threshold: minimum score of a mask, 0..1 (panoptic).
+        overlap_threshold: minimum share of its pixels that a mask must win (panoptic).
+        settings: the model's other inference settings.
+        issues: what is suspicious about the vocabulary, for example a duplicate name.
+    """
 
     vocabulary: Vocabulary
     embeddings: CategoryEmbeddings
@@ -45,15 +58,28 @@ class SegmentationPrompt:
     trust: float | Literal["adaptive"]
     object_mask_threshold: float
     overlap_threshold: float
+    settings: InferenceConfig
+    issues: tuple[Issue, ...] = ()
+
+    def warn(self) -> None:
+        """Emit a `UserWarning` per issue, attributed to the caller of the function that calls this."""
+        for issue in self.issues:
+            warnings.warn(str(issue), UserWarning, stacklevel=3)
 
 
-class PromptEncoder:
-    """Checks words and options; embeds each name once and keeps its row.
+class TextEmbedder:
+    """Embeds class names, each name once; may be used from several threads.
 
-    A name's row is looked for in `text_embeddings`, then in `cache`, which keeps it for other processes; then it is
-    computed, by matrix products in `text_dtype` (bfloat16: twice as fast where the machine has it, and rows
-    that are a little off). Norms, sums and the rows themselves are float32 always. A cache belongs to a
-    network whose text weights no longer change.
+    An embedding is looked up in memory, then in `cache`, which other processes share; otherwise it is
+    computed.
+
+    Args:
+        network: its text weights must not change any more if there is a cache.
+        config: the model's configuration; gives the prompt templates.
+        known: embeddings that are known in advance, on the network's device.
+        cache: the cache on disk. None: no cache.
+        dtype: dtype of the matrix products. bfloat16 is twice as fast where the hardware supports it and
+            slightly less accurate; norms, sums and the embeddings themselves are always float32.
     """
 
     def __init__(
@@ -61,27 +87,111 @@ class PromptEncoder:
         network: SegmentationNetwork,
         *,
         config: ModelConfig,
-        training_vocabulary: Vocabulary,
-        text_embeddings: Mapping[str, Float[Tensor, " embedding"]] | None = None,
+        known: Mapping[str, Float[Tensor, " embedding"]] | None = None,
         cache: TextCache | None = None,
-        text_dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self._network = network
         self._config = config
+        self._cache = cache
+        self._dtype = dtype
+        self._lock = threading.RLock()  # guards what follows, and the text tower
+        self._known = dict(known or {})  # never dropped
+        self._recent: OrderedDict[str, Tensor] = OrderedDict()
+
+    def embed(self, vocabulary: Vocabulary) -> CategoryEmbeddings:
+        """Check that every class name fits into the text encoder, and embed the vocabulary.
+
+        Raises:
+            VocabularyError: the vocabulary cannot be used.
+        """
+        with self._lock:
+            names = list(
+                dict.fromkeys(chain.from_iterable(category.names for category in vocabulary.all_categories))
+            )
+            found = self._look_up(names)
+            vocabulary.check(lambda name: self._length(name, is_known=name in found))
+            if missing := [name for name in names if name not in found]:
+                found |= self._compute(missing)
+            groups = [category.names for category in vocabulary.all_categories]
+            return embed_categories(groups, found)
+
+    def _look_up(self, names: list[str]) -> dict[str, Tensor]:
+        """Return the known embeddings, from memory or from the cache on disk."""
+        found = {}
+        for name in names:
+            if name in self._known:
+                found[name] = self._known[name]
+            elif name in self._recent:
+                self._recent.move_to_end(name)
+                found[name] = self._recent[name]
+        missing = [name for name in names if name not in found]
+        if missing and self._cache is not None:
+            device = self._network.encoder.device
+            cached = self._cache.read(self._cache_key, missing)
+            found |= self._remember({name: embedding.to(device) for name, embedding in cached.items()})
+        return found
+
+    @torch.inference_mode()
+    def _compute(self, names: list[str]) -> dict[str, Tensor]:
+        device = self._network.encoder.device.type
+        with torch.autocast(device, dtype=self._dtype, enabled=self._dtype != torch.float32):
+            computed = self._network.embed_names(names, self._config.templates).float()
+        embeddings = dict(zip(names, computed, strict=True))
+        if self._cache is not None:
+            self._cache.write(self._cache_key, embeddings)
+        return self._remember(embeddings)
+
+    def _remember(self, embeddings: dict[str, Tensor]) -> dict[str, Tensor]:
+        self._recent |= embeddings
+        while len(self._recent) > MAX_EMBEDDINGS:
+            self._recent.popitem(last=False)
+        return embeddings
+
+    def _length(self, name: str, *, is_known: bool) -> tuple[int, int]:
+        """Return the number of tokens of `name` and the number that fit into the text encoder."""
+        if is_known:  # it fitted when it was embedded; the tokenizer need not be loaded
+            return 0, 0
+        tokens, limit = self._network.encoder.text_length(name)
+        return tokens, limit - self._template_length
+
+    @cached_property
+    def _template_length(self) -> int:
+        """Tokens that the longest template adds to a name."""
+        text_length = self._network.encoder.text_length
+        return max(text_length(template.replace("{}", ""))[0] for template in self._config.templates)
+
+    @cached_property
+    def _cache_key(self) -> str:
+        """A fingerprint of everything but the name that an embedding depends on."""
+        encoder = self._config.encoder
+        facts = {
+            "family": encoder.family,
+            "text": encoder.text.model_dump(mode="json"),
+            "templates": self._config.templates,
+            "dtype": str(self._dtype),
+        }
+        tower = self._network.encoder.get_submodule("text_tower")  # the same name in every encoder family
+        return fingerprint(tower, facts)
+
+
+class PromptEncoder:
+    """Turns a vocabulary and options into a `SegmentationPrompt`; may be used from several threads."""
+
+    def __init__(
+        self, embedder: TextEmbedder, *, config: ModelConfig, training_vocabulary: Vocabulary
+    ) -> None:
+        self._embedder = embedder
+        self._settings = config.inference
         self._training_vocabulary = training_vocabulary
-        self._embedding_of_name = dict(text_embeddings or {})
-        self.cache = cache
-        self.text_dtype = text_dtype
 
     def with_config(self, config: ModelConfig) -> "PromptEncoder":
-        """A builder for other settings of inference that shares the rows of all names."""
-        other = copy.copy(self)
-        other._config = config
-        return other
+        """Return an encoder with other inference settings that shares all text embeddings."""
+        return PromptEncoder(self._embedder, config=config, training_vocabulary=self._training_vocabulary)
 
-    def build(
+    def encode(
         self,
-        words: object,
+        vocabulary: object,
         *,
         task: Task = "panoptic",
         trust: Trust | None = None,
@@ -89,109 +199,58 @@ class PromptEncoder:
         object_mask_threshold: Number | None = None,
         overlap_threshold: Number | None = None,
     ) -> SegmentationPrompt:
-        """Check words and options and embed the words; what they mean: `Segmenter.segment`.
+        """Check and embed the vocabulary, and check the options; see `Segmenter.segment`.
 
         Raises:
-            VocabularyError: the words cannot be used.
-            ConfigError: an option does not exist, is out of range, or does not belong to the task.
+            VocabularyError: the vocabulary cannot be used.
+            ConfigError: an option does not exist, is out of range, or does not apply to the task.
         """
         if task not in TASKS:
             raise ConfigError(f"unknown task {task!r}; choose one of {', '.join(TASKS)}")
         if task != "panoptic" and (object_mask_threshold is not None or overlap_threshold is not None):
-            raise ConfigError(f"thresholds belong to task 'panoptic', not to {task!r}; leave them out")
-        usual = self._config.inference
-        # semantic output throws no mask away that COAT could save; the paper finds that it hurts a little
-        if trust is None:
-            trust = 0.0 if task == "semantic" else usual.trust
-        if isinstance(trust, str) and trust != "adaptive":
-            raise ConfigError(f"trust is {trust!r}, expected a number from 0 to 1, or 'adaptive'")
-        if not isinstance(trust, str):
-            trust = _in_range("trust", trust, default=0.0)
-        object_mask_threshold = _in_range(
-            "object_mask_threshold", object_mask_threshold, default=usual.object_mask_threshold
-        )
-        overlap_threshold = _in_range(  # a mask can win more pixels than it covers: shares above 1 exist
-            "overlap_threshold", overlap_threshold, default=usual.overlap_threshold, most=math.inf
-        )
-        vocabulary = Vocabulary.read(words).with_background(background)
-        self._recall(vocabulary)
-        self._check(vocabulary)
-        seen = vocabulary.seen_in(self._training_vocabulary)
+            raise ConfigError(f"thresholds apply to task 'panoptic', not to {task!r}; leave them out")
+        settings = self._settings
+        requested = Vocabulary.read(cast("VocabularyInput", vocabulary))
+        complete = requested.with_background(cast("VocabularyInput", background))
+        embeddings = self._embedder.embed(complete)
+        seen = complete.seen_in(self._training_vocabulary)
         return SegmentationPrompt(
-            vocabulary=vocabulary,
-            embeddings=self._embed(vocabulary),
-            seen=torch.tensor(seen, device=self._network.encoder.device),
+            vocabulary=complete,
+            embeddings=embeddings,
+            seen=torch.tensor(seen, device=embeddings.in_vocab.device),
             task=task,
-            trust=trust,
-            object_mask_threshold=object_mask_threshold,
-            overlap_threshold=overlap_threshold,
+            trust=_checked_trust(trust, task=task, default=settings.trust),
+            object_mask_threshold=_in_range(
+                "object_mask_threshold", object_mask_threshold, default=settings.object_mask_threshold
+            ),
+            # a mask can win more pixels than it covers, so ratios above 1 exist
+            overlap_threshold=_in_range(
+                "overlap_threshold", overlap_threshold, default=settings.overlap_threshold, maximum=math.inf
+            ),
+            settings=settings,
+            issues=complete.lint(),
         )
 
-    def _check(self, vocabulary: Vocabulary) -> None:
-        """Raise what is wrong with the words, warn of what is doubtful."""
 
-        def name_length(name: str) -> tuple[int, int]:
-            if name in self._embedding_of_name:  # it fitted before; the tokenizer need not even be loaded
-                return 0, 0
-            tokens, limit = self._network.encoder.text_length(name)
-            return tokens, limit - self._prompt_length
+def _checked_trust(trust: float | int | str | None, *, task: Task, default: Trust) -> float | Literal["adaptive"]:
+    """Return γ; by default that of the model, and 0 for semantic output.
 
-        vocabulary.check(name_length)
-        for problem in vocabulary.lint():
-            warnings.warn(problem.message, UserWarning, stacklevel=4)  # at whoever called the segmenter
-
-    @cached_property
-    def _prompt_length(self) -> int:
-        """Tokens that the longest prompt adds to a name."""
-        measure = self._network.encoder.text_length
-        return max(measure(template.replace("{}", ""))[0] for template in self._config.templates)
-
-    def _recall(self, vocabulary: Vocabulary) -> None:
-        """Take from the cache what it knows; first of all, for what fitted before need not be measured."""
-        new = self._unknown(vocabulary)
-        if new and self.cache is not None:
-            rows = self.cache.read(self._cache_key, new)
-            self._embedding_of_name.update(
-                {name: row.to(self._network.encoder.device) for name, row in rows.items()}
-            )
-
-    @torch.inference_mode()
-    def _embed(self, vocabulary: Vocabulary) -> CategoryEmbeddings:
-        if new := self._unknown(vocabulary):
-            device = self._network.encoder.device.type
-            with torch.autocast(device, dtype=self.text_dtype, enabled=self.text_dtype != torch.float32):
-                computed = self._network.embed_names(new, self._config.templates).float()
-            rows = dict(zip(new, computed, strict=True))
-            self._embedding_of_name.update(rows)
-            if self.cache is not None:
-                self.cache.write(self._cache_key, rows)
-        groups = [category.names for category in vocabulary.all_categories]
-        return embed_categories(groups, self._embedding_of_name)
-
-    def _unknown(self, vocabulary: Vocabulary) -> list[str]:
-        """The names without a row, each once."""
-        names = chain.from_iterable(category.names for category in vocabulary.all_categories)
-        return [name for name in dict.fromkeys(names) if name not in self._embedding_of_name]
-
-    @cached_property
-    def _cache_key(self) -> str:
-        """All that a row depends on, beside its name."""
-        encoder = self._config.encoder
-        facts = {
-            "family": encoder.family,
-            "text": encoder.text.model_dump(mode="json"),
-            "templates": self._config.templates,
-            "dtype": str(self.text_dtype),
-        }
-        tower = self._network.encoder.get_submodule("text_tower")  # so called in checkpoints of every family
-        return fingerprint(tower, facts)
+    Semantic output rejects no mask that COAT could rescue; the paper finds that COAT lowers it slightly.
+    """
+    if trust is None:
+        trust = 0.0 if task == "semantic" else default
+    if isinstance(trust, str):
+        if trust != "adaptive":
+            raise ConfigError(f"trust is {trust!r}, expected a number from 0 to 1, or 'adaptive'")
+        return "adaptive"
+    return _in_range("trust", trust, default=0.0)
 
 
-def _in_range(name: str, value: Number | None, *, default: float, most: float = 1.0) -> float:
-    """An option within 0..`most`; `default` if it was not given."""
+def _in_range(name: str, value: Number | None, *, default: float, maximum: float = 1.0) -> float:
+    """Return an option after checking that it is in 0..`maximum`; `default` if it is None."""
     if value is None:
         return default
-    if not 0 <= value <= most:  # written so that NaN fails too
-        bounds = "0 or more" if most == math.inf else f"0 to {most:g}"
+    if not 0 <= value <= maximum:  # also false for NaN
+        bounds = "0 or more" if maximum == math.inf else f"0 to {maximum:g}"
         raise ConfigError(f"{name} is {value}, expected {bounds}")
     return float(value)

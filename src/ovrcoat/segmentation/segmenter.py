@@ -1,101 +1,55 @@
-"""Segmenter: an image and words in, a result out. THE inference path of API, command line and evaluation.
+"""Segmenter: an image and a vocabulary in, a result out. The only inference path of API, CLI and evaluation.
 
-Pixels first (`encode`: the network, once per image), words second (`segment`: a matrix product per
-vocabulary).
+The image path (`encode`) runs the network once per image. The text path (`prompt`) runs once per vocabulary.
+Both meet in `EncodedImage.predict`, which costs one matrix product per vocabulary.
 """
 
 import copy
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from os import PathLike
 from typing import Literal, Unpack, overload
+from warnings import warn
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int32, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.catalog import find_model
 from ovrcoat.config import ModelConfig, Number, Task, Trust, adjusted
-from ovrcoat.data import transforms
-from ovrcoat.data.image_loader import encoded_in_order
-from ovrcoat.data.images import LoadedImage, OnError, read_image
-from ovrcoat.errors import ConfigError, ImageError
+from ovrcoat.data.images import ImageInput, OnError
+from ovrcoat.errors import ImageError
 from ovrcoat.model.compiling import compile_image_path
 from ovrcoat.model.network import SegmentationNetwork
-from ovrcoat.model.text_classifier import category_logits
-from ovrcoat.postprocessing.mask_overlaps import Overlaps, mask_overlaps
-from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
+from ovrcoat.segmentation.encoded_image import EncodedImage
+from ovrcoat.segmentation.image_encoder import ImageEncoder
 from ovrcoat.segmentation.mask_classification import MaskLabel, check_masks, embed_masks, label_mask
-from ovrcoat.segmentation.postprocess import AnyResult, Explanation, answer, explain, score
-from ovrcoat.segmentation.prompt import PromptEncoder, SegmentationPrompt, SegmentOptions
+from ovrcoat.segmentation.postprocess import AnyResult, Explanation
+from ovrcoat.segmentation.prompt import PromptEncoder, SegmentationPrompt, SegmentOptions, TextEmbedder
 from ovrcoat.segmentation.text_cache import TextCache, open_text_cache
-from ovrcoat.structures import Encoding, ImageBatch, ScoredMasks
 from ovrcoat.system.devices import DtypeName, choose_device, choose_dtype
-from ovrcoat.vocabulary import Vocabulary
+from ovrcoat.vocabulary import Vocabulary, VocabularyInput
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedImage:
-    """An image after the network, ready for any number of vocabularies.
-
-    It keeps the mask logits of all queries on the segmenter's device (4:3: some 20 MB with nano, 55 MB with
-    250 queries) and the image itself: let go of it when done.
-    """
-
-    segmenter: "Segmenter"
-    encoding: Encoding  # a batch of one
-    sizes: ImageSizes
-    image: LoadedImage
-
-    @property
-    def pixels(self) -> UInt8[np.ndarray, "height width 3"]:
-        """The upright RGB photo."""
-        return self.image.pixels
-
-    @property
-    def name(self) -> str | None:
-        """The image's file name, if it has one."""
-        return self.image.name
-
-    def segment(
-        self, vocabulary: object, *, task: Task = "panoptic", **options: Unpack[SegmentOptions]
-    ) -> AnyResult:
-        """The same as `Segmenter.segment` of this photo."""
-        return self.segmenter.segment(self, vocabulary, task=task, **options)
-
-    def explain(self, vocabulary: object, **options: Unpack[SegmentOptions]) -> Explanation:
-        """The same as `Segmenter.explain` of this photo."""
-        return self.segmenter.explain(self, vocabulary, **options)
-
-    @torch.inference_mode()
-    def overlaps(self, region_map: Int32[np.ndarray, "height width"], *, region_count: int) -> Overlaps:
-        """How each mask of the decoder overlaps regions of yours, before any word or rule.
-
-        `region_map` has the image's size and holds 0..`region_count` - 1, or -1 where no region is.
-
-        Raises:
-            ImageError: it has another size.
-        """
-        if region_map.shape != self.sizes.output:
-            raise ImageError(
-                f"the region map has shape {region_map.shape}, expected {self.sizes.output}: the height and "
-                "width of the upright image"
-            )
-        return mask_overlaps(
-            self.encoding.proposals.mask_logits[0], self.sizes, region_map, region_count=region_count
-        )
+Batched = Generator[tuple[ImageInput, AnyResult | ImageError], None, None]
 
 
 class Segmenter:
-    """A network, and the text embeddings of the names that it was asked for so far.
+    """Segments images into the classes of any vocabulary.
 
-    `network` is put on `device` and into eval mode, and its image half into `dtype` (None: left as it is);
-    `text_embeddings` are the rows of names known from before, on that device. A `text_cache` is for a network whose
-    text tower does not change any more. Use one segmenter from one thread at a time.
+    A segmenter may be used from many threads. The network runs one batch at a time per device.
+
+    Args:
+        network: moved to `device` and set to eval mode.
+        config: the model's configuration.
+        training_vocabulary: decides which categories are seen.
+        provenance: where the weights come from.
+        device: "cpu", "cuda", "cuda:1", 1 or "mps". None: the fastest available device.
+        dtype: dtype of masks and features. None: unchanged.
+        text_embeddings: text embeddings known in advance, on `device`.
+        text_cache: cache on disk; only for a network whose text weights no longer change.
+        text_dtype: dtype in which class names are embedded.
     """
 
     def __init__(
@@ -106,24 +60,20 @@ class Segmenter:
         training_vocabulary: Vocabulary,
         provenance: Mapping[str, str],
         device: str | int | torch.device | None = None,
-        dtype: torch.dtype | None = None,
         text_embeddings: Mapping[str, Float[Tensor, " embedding"]] | None = None,
         text_cache: TextCache | None = None,
+        text_dtype: torch.dtype = torch.float32,
     ) -> None:
         self.device = choose_device(device)
-        if dtype is not None:
-            network.set_image_dtype(dtype)
-        # channels last: a third off the time of a convolutional trunk on a CPU
+        # channels last: reduces the time of a convolutional trunk on a CPU by a third
         self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
-        self.config = config
         self.training_vocabulary = training_vocabulary
         self.provenance = dict(provenance)
-        self._prompt_encoder = PromptEncoder(
-            network,
-            config=config,
-            training_vocabulary=training_vocabulary,
-            text_embeddings=text_embeddings,
-            cache=text_cache,
+        embedder = TextEmbedder(
+            network, config=config, known=text_embeddings, cache=text_cache, dtype=text_dtype
+        )
+        self._set_config(
+            config, PromptEncoder(embedder, config=config, training_vocabulary=training_vocabulary)
         )
 
     @classmethod
@@ -137,16 +87,22 @@ class Segmenter:
         text_cache: str | PathLike[str] | None = "auto",
         compile: bool = False,
     ) -> "Segmenter":
-        """Load a model by name (`ovrcoat models` lists them) or from its file.
+        """Load a model by name (`ovrcoat models` lists them) or from a file.
 
-        `device` is "cpu", "cuda", "cuda:1", 1 or "mps"; None takes the best there is. `dtype` is what masks
-        and features are computed in: "float32", "bfloat16", or "auto", which is bfloat16 where the machine
-        has it; `text_dtype` the same for words. Rows of names are kept in `text_cache`: a folder, "auto"
-        (the user's, see `ovrcoat doctor`) or None. `compile`: see `model/compiling.py`.
+        Args:
+            model: name or path.
+            device: "cpu", "cuda", "cuda:1", 1 or "mps". None: the fastest available device.
+            dtype: dtype of masks and features: "float32", "bfloat16", or "auto" (bfloat16 where the hardware
+                supports it).
+            text_dtype: dtype in which class names are embedded; the same choices.
+            text_cache: folder for text embeddings, "auto" (the user's cache folder, see `ovrcoat doctor`), or
+                None for no cache.
+            compile: compile the image path with `torch.compile`.
 
         Raises:
-            ConfigError: no such model, device or dtype; no compiler (on the first image, if it fails there).
-            CheckpointError: the file is damaged, foreign or does not fit.
+            ConfigError: there is no such model, device or dtype, or no compiler (this may only be discovered
+                with the first image).
+            CheckpointError: the file is damaged, of another kind, or does not fit the network.
         """
         chosen = choose_device(device)
         image_dtype = choose_dtype(dtype, chosen)
@@ -159,60 +115,73 @@ class Segmenter:
             device=chosen,
             text_embeddings=loaded.text_embeddings,
             text_cache=open_text_cache(text_cache),
+            text_dtype=choose_dtype(text_dtype, chosen),
         )
-        segmenter._prompt_encoder.text_dtype = choose_dtype(text_dtype, chosen)
         if compile:
             compile_image_path(segmenter.network)
         return segmenter
 
     def with_settings(self, **settings: object) -> "Segmenter":
-        """A segmenter of the same network (not copied) with other inference settings.
+        """Return a segmenter of the same network (not copied) with other inference settings.
 
-        `settings` are fields of `InferenceConfig`, such as `short_side=1024, max_long_side=2560`.
+        Encoded images may be passed between segmenters of one network, as long as these have the same test
+        size (`short_side` and `max_long_side`).
+
+        Args:
+            **settings: fields of `InferenceConfig`, such as `short_side=1024, max_long_side=2560`.
 
         Raises:
             ConfigError: there is no such setting, or a value is out of range.
         """
         other = copy.copy(self)
-        other.config = adjusted(self.config, settings)
-        other._prompt_encoder = self._prompt_encoder.with_config(other.config)
+        config = adjusted(self.config, settings)
+        other._set_config(config, self._prompt_encoder.with_config(config))
         return other
 
-    def encode(self, image: object) -> EncodedImage:
+    def prompt(
+        self, vocabulary: VocabularyInput, *, task: Task = "panoptic", **options: Unpack[SegmentOptions]
+    ) -> SegmentationPrompt:
+        """Check and embed a vocabulary once, for many images (`predict_many`, `EncodedImage.predict`).
+
+        Arguments and errors are those of `segment`. Suspicious class names raise no `UserWarning`; they are
+        listed in the prompt's `issues`.
+        """
+        return self._prompt_encoder.encode(vocabulary, task=task, **options)
+
+    def encode(self, image: ImageInput) -> EncodedImage:
         """Run the network on an image, once for all vocabularies.
 
-        `image` is a path, bytes, an open file, a PIL.Image, an array or a tensor: `data.images.read_image`
-        says what of each.
+        Args:
+            image: a path, bytes, an open file, a PIL.Image, an array or a tensor; see `read_image`.
 
         Raises:
             ImageError: the image cannot be read.
         """
-        (encoded,) = self._encode([self._prepare(image)])
-        return encoded
+        return self._image_encoder.encode(image)
 
     def encode_many(
-        self, images: Iterable[object], *, batch_size: int = 1, on_error: OnError = "raise"
-    ) -> Generator[EncodedImage, None, None]:
-        """Run the network on images, in order, at most `batch_size` at a time.
+        self, images: Iterable[ImageInput], *, batch_size: int = 1
+    ) -> Generator[tuple[ImageInput, EncodedImage | ImageError], None, None]:
+        """Yield (source, encoded image) in order; for an unreadable image (source, its error).
 
-        Only images of one padded size go through together, so a result never depends on its batch mates. At
-        most 2 × `batch_size` encoded images live here at once. Paths in a list or tuple are read ahead in
-        a thread; other iterables are asked for an image when it is needed. An image that cannot be read raises
-        its `ImageError`, with "skip" it is left out with a warning, else `on_error(image, error)` is called.
+        Only images of one padded size share a batch, so a result does not depend on the batch size. At most
+        2 × `batch_size` encoded images exist at a time.
+
+        Args:
+            images: anything that `encode` accepts. Paths in a list or tuple are prefetched in a thread; other
+                iterables are advanced when an image is needed.
+            batch_size: maximum number of images per batch.
 
         Raises:
             ConfigError: `images` is a single image, or `batch_size` is below 1.
-            ImageError: an image cannot be read (on reaching it).
         """
-        return encoded_in_order(
-            images, self._prepare, encode=self._encode, batch_size=batch_size, on_error=on_error
-        )
+        return self._image_encoder.encode_many(images, batch_size=batch_size)
 
     @overload
     def segment(
         self,
-        image: object,
-        vocabulary: object,
+        image: ImageInput | EncodedImage,
+        vocabulary: VocabularyInput,
         *,
         task: Literal["panoptic"] = ...,
         **options: Unpack[SegmentOptions],
@@ -220,8 +189,8 @@ class Segmenter:
     @overload
     def segment(
         self,
-        image: object,
-        vocabulary: object,
+        image: ImageInput | EncodedImage,
+        vocabulary: VocabularyInput,
         *,
         task: Literal["semantic"],
         **options: Unpack[SegmentOptions],
@@ -229,15 +198,20 @@ class Segmenter:
     @overload
     def segment(
         self,
-        image: object,
-        vocabulary: object,
+        image: ImageInput | EncodedImage,
+        vocabulary: VocabularyInput,
         *,
         task: Literal["instance"],
         **options: Unpack[SegmentOptions],
     ) -> InstanceResult: ...
     @overload
     def segment(
-        self, image: object, vocabulary: object, *, task: Task, **options: Unpack[SegmentOptions]
+        self,
+        image: ImageInput | EncodedImage,
+        vocabulary: VocabularyInput,
+        *,
+        task: Task,
+        **options: Unpack[SegmentOptions],
     ) -> AnyResult: ...
     def segment(
         self,
@@ -250,27 +224,30 @@ class Segmenter:
         object_mask_threshold: Number | None = None,
         overlap_threshold: Number | None = None,
     ) -> AnyResult:
-        """Segment an image into the categories of `vocabulary`.
+        """Segment an image into the categories of a vocabulary.
 
         Args:
-            image: anything that `read_image` reads, or an `EncodedImage` of this segmenter.
-            vocabulary: anything that `Vocabulary.read` takes: "cat, kitty; sofa; wall#stuff", a preset, a
-                file.
-            task: "panoptic" (each pixel one segment), "semantic" (each pixel a category) or "instance".
-            trust: COAT's γ from 0 (plain FC-CLIP) to 1, or "adaptive" (each mask's stability); None is the
-                model's own, and 0 for semantic output, where nothing is discarded that COAT could save.
-            background: background classes that keep a short list honest: "auto", "none", "on", or words.
-            object_mask_threshold: least score of a mask, 0..1 (panoptic only); None is the model's own.
-            overlap_threshold: least share of itself that a mask must win (panoptic only); likewise.
+            image: anything that `read_image` accepts, or an `EncodedImage` of the same network and test size.
+            vocabulary: anything that `Vocabulary.read` accepts: "cat, kitty; sofa; wall#stuff", the name of a
+                preset, a file, a list.
+            task: "panoptic" (each pixel has one segment), "semantic" (each pixel has one category) or
+                "instance" (things, whose masks may overlap).
+            trust: COAT's γ from 0 (plain FC-CLIP) to 1, or "adaptive" (each mask's stability). None: the
+                model's own value, and 0 for semantic output.
+            background: background classes, which compete with a short vocabulary and become void: "auto",
+                "none", "on", or anything that `Vocabulary.read` accepts. None: those that `vocabulary` has.
+            object_mask_threshold: minimum score of a mask, 0..1 (panoptic only). None: the model's own value.
+            overlap_threshold: minimum share of its pixels that a mask must win (panoptic only). None: the
+                model's own value.
 
-        Doubts about the words (a name given twice, say) come as `UserWarning`.
+        A suspicious vocabulary (for example a duplicate name) raises a `UserWarning`.
 
         Raises:
             ImageError: the image cannot be read.
-            VocabularyError: the words cannot be used.
+            VocabularyError: the vocabulary cannot be used.
             ConfigError: an option does not exist or is out of range.
         """
-        prompt = self._prompt_encoder.build(
+        prompt = self._prompt_encoder.encode(
             vocabulary,
             task=task,
             trust=trust,
@@ -278,119 +255,157 @@ class Segmenter:
             object_mask_threshold=object_mask_threshold,
             overlap_threshold=overlap_threshold,
         )
-        return self._answer(self._encoded(image), prompt)
+        prompt.warn()
+        return self._encoded(image).predict(prompt)
 
-    @torch.inference_mode()
-    def explain(self, image: object, vocabulary: object, **options: Unpack[SegmentOptions]) -> Explanation:
-        """Segment an image (panoptic), and tell what became of every mask of the decoder.
+    def explain(
+        self,
+        image: ImageInput | EncodedImage,
+        vocabulary: VocabularyInput,
+        **options: Unpack[SegmentOptions],
+    ) -> Explanation:
+        """Segment an image (panoptic), and report for every mask whether and why it was rejected.
 
-        Arguments and errors are those of `segment`.
+        Arguments, warnings and errors are those of `segment`.
         """
-        prompt = self._prompt_encoder.build(vocabulary, **options)
-        encoded, settings = self._encoded(image), self.config.inference
-        scored = self._score(encoded, prompt)
-        return explain(scored, encoded.sizes, encoded.image, prompt=prompt, settings=settings)
+        prompt = self._prompt_encoder.encode(vocabulary, **options)
+        prompt.warn()
+        return self._encoded(image).explain_prompt(prompt)
 
+    @overload
     def segment_many(
         self,
-        images: Iterable[object],
-        vocabulary: object,
+        images: Iterable[ImageInput],
+        vocabulary: VocabularyInput,
         *,
+        task: Literal["panoptic"] = ...,
+        batch_size: int = ...,
+        on_error: Literal["raise", "skip"] = ...,
+        **options: Unpack[SegmentOptions],
+    ) -> Generator[tuple[ImageInput, PanopticResult], None, None]: ...
+    @overload
+    def segment_many(
+        self,
+        images: Iterable[ImageInput],
+        vocabulary: VocabularyInput,
+        *,
+        task: Task = ...,
+        batch_size: int = ...,
+        on_error: OnError = ...,
+        **options: Unpack[SegmentOptions],
+    ) -> Batched: ...
+    def segment_many(
+        self,
+        images: Iterable[ImageInput],
+        vocabulary: VocabularyInput,
+        *,
+        task: Task = "panoptic",
         batch_size: int = 1,
         on_error: OnError = "raise",
-        task: Task = "panoptic",
         **options: Unpack[SegmentOptions],
-    ) -> Generator[AnyResult, None, None]:
-        """Segment images one after the other: `encode_many`, then `segment` of each.
+    ) -> Batched:
+        """Segment many images: yields (source, result) in order.
 
-        Words and options are checked before the first image is read.
+        The vocabulary and the options are checked before the first image is read.
+
+        Args:
+            images: see `encode_many`.
+            vocabulary: see `segment`.
+            task: see `segment`.
+            batch_size: maximum number of images per batch; does not change results.
+            on_error: what happens to an unreadable image: "raise" its error, "skip" it with a warning, or
+                "yield" (source, error).
+            **options: see `segment`.
 
         Raises:
             ConfigError, VocabularyError: at once, as for `segment` and `encode_many`.
-            ImageError: an image cannot be read (on reaching it, unless `on_error` says otherwise).
+            ImageError: on reaching an unreadable image, if `on_error` is "raise".
         """
-        prompt = self._prompt_encoder.build(vocabulary, task=task, **options)
-        encoded_images = self.encode_many(images, batch_size=batch_size, on_error=on_error)
-        return self._answers(encoded_images, prompt)
+        prompt = self._prompt_encoder.encode(vocabulary, task=task, **options)
+        prompt.warn()
+        return self.predict_many(images, prompt, batch_size=batch_size, on_error=on_error)
+
+    def predict_many(
+        self,
+        images: Iterable[ImageInput],
+        prompt: SegmentationPrompt,
+        *,
+        batch_size: int = 1,
+        on_error: OnError = "raise",
+    ) -> Batched:
+        """Segment many images for a prompt (see `prompt`): like `segment_many`."""
+        encoded = self.encode_many(images, batch_size=batch_size)
+        return _predictions(encoded, prompt, on_error=on_error)
 
     @torch.inference_mode()
     def classify_masks(
-        self, image: object, masks: object, vocabulary: object, *, background: object = "auto"
+        self,
+        image: ImageInput | EncodedImage,
+        masks: object,
+        vocabulary: VocabularyInput,
+        *,
+        background: object = "auto",
     ) -> tuple[MaskLabel, ...]:
-        """Name masks that you bring, by CLIP alone (the out-of-vocabulary classifier), one label per mask.
+        """Classify masks that you supply, by CLIP alone (the out-of-vocabulary classifier).
 
-        `masks` are (N, height, width) at the size of the upright image, as array or tensor of bool, or of
-        integers where all but 0 is inside. The image encoder runs at each call, also for an `EncodedImage`,
-        which does not keep its maps.
+        Args:
+            image: see `segment`. An `EncodedImage` is not encoded again.
+            masks: shape (N, height, width) at the size of the upright image, an array or tensor of bool, or
+                of integers where every value except 0 is inside.
+            vocabulary: see `segment`.
+            background: see `segment`.
+
+        Returns:
+            One label per mask.
 
         Raises:
-            ImageError: the image cannot be read; masks have the wrong shape or type; a mask is empty.
-            VocabularyError: the words cannot be used.
+            ImageError: the image cannot be read, the masks have the wrong shape or dtype, or a mask is empty.
+            VocabularyError: the vocabulary cannot be used.
         """
-        prompt = self._prompt_encoder.build(vocabulary, background=background)
-        prepared = self._prepare(image.image if isinstance(image, EncodedImage) else image)
-        own_masks = check_masks(masks, prepared.image.pixels.shape[:2])
+        prompt = self._prompt_encoder.encode(vocabulary, background=background)
+        prompt.warn()
+        encoded = self._encoded(image)
+        own_masks = check_masks(masks, encoded.sizes.output)
         if len(own_masks) == 0:
             return ()
-        embeddings = embed_masks(self.network.encoder, self._batch([prepared]), masks=own_masks)
-        logits = category_logits(embeddings, prompt.embeddings, logit_scale=self.network.encoder.logit_scale)
+        encoder, features = self.network.encoder, encoded.encoding.clip_features
+        assert features is not None  # `ImageEncoder` keeps them
+        embeddings = embed_masks(encoder, features, masks=own_masks, sizes=encoded.sizes)
+        logits = encoder.classify(embeddings, prompt.embeddings)
         return tuple(label_mask(probs, prompt.vocabulary) for probs in logits.softmax(-1).cpu())
+
+    def _set_config(self, config: ModelConfig, prompt_encoder: PromptEncoder) -> None:
+        self.config = config
+        self._prompt_encoder = prompt_encoder
+        self._image_encoder = ImageEncoder(
+            self.network, settings=config.inference, prompt_encoder=prompt_encoder
+        )
 
     def _encoded(self, image: object) -> EncodedImage:
         if not isinstance(image, EncodedImage):
-            return self.encode(image)
-        if image.segmenter is not self:
-            raise ConfigError("this image was encoded by another segmenter; encode it with this one")
+            return self.encode(image)  # type: ignore[arg-type] # `read_image` checks the type
+        self._image_encoder.check(image)
         return image
 
-    @torch.inference_mode()
-    def _encode(self, images: Sequence[transforms.PreparedImage]) -> list[EncodedImage]:
-        """Encode images of one padded size."""
-        batch = self._batch(images)
-        encoding = self.network(batch)
-        return [
-            EncodedImage(
-                segmenter=self,
-                encoding=encoding.one(row),
-                sizes=ImageSizes(
-                    padded=batch.padded_size, valid=valid, output=prepared.image.pixels.shape[:2]
-                ),
-                image=prepared.image,
-            )
-            for row, (prepared, valid) in enumerate(zip(images, batch.valid_sizes, strict=True))
-        ]
 
-    def _prepare(self, image: object) -> transforms.PreparedImage:
-        """Read an image and resize it, maybe in another thread."""
-        settings = self.config.inference
-        return transforms.prepare(
-            read_image(image), short_side=settings.short_side, max_long_side=settings.max_long_side
-        )
-
-    def _batch(self, images: Sequence[transforms.PreparedImage]) -> ImageBatch:
-        """Images of one padded size as the network sees them."""
-        return transforms.batch_images([image.resized for image in images], device=self.device)
-
-    def _answers(
-        self, encoded_images: Generator[EncodedImage, None, None], prompt: SegmentationPrompt
-    ) -> Generator[AnyResult, None, None]:
-        with closing(encoded_images):
-            for encoded in encoded_images:
-                result = self._answer(encoded, prompt)
-                del encoded  # or it would live until the next one is there
-                yield result
-                del result
-
-    @torch.inference_mode()
-    def _answer(self, encoded: EncodedImage, prompt: SegmentationPrompt) -> AnyResult:
-        return answer(
-            self._score(encoded, prompt),
-            encoded.sizes,
-            encoded.image,
-            prompt=prompt,
-            settings=self.config.inference,
-        )
-
-    def _score(self, encoded: EncodedImage, prompt: SegmentationPrompt) -> ScoredMasks:
-        predictions = self.network.classify(encoded.encoding, prompt.embeddings)
-        return score(predictions, prompt, self.config.inference)
+def _predictions(
+    encoded_images: Generator[tuple[ImageInput, EncodedImage | ImageError], None, None],
+    prompt: SegmentationPrompt,
+    *,
+    on_error: OnError,
+) -> Batched:
+    """Predict image after image. Nothing is kept of an image while the next one is computed."""
+    with closing(encoded_images):
+        for source, encoded in encoded_images:
+            if isinstance(encoded, ImageError):
+                if on_error == "raise":
+                    raise encoded
+                if on_error == "yield":
+                    yield source, encoded
+                else:
+                    warn(f"skipped: {encoded}", UserWarning, stacklevel=2)
+                continue
+            result = encoded.predict(prompt)
+            del encoded
+            yield source, result
+            del result

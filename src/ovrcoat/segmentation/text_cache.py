@@ -6,10 +6,7 @@ checksum fits. Whatever goes wrong costs a warning and the time of embedding ane
 """
 
 import hashlib
-import json
-import os
 import sqlite3
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
@@ -19,16 +16,17 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
-FOLDER_VARIABLE = "OVRCOAT_CACHE"  # a folder, or "none"
+from ovrcoat.system.fingerprints import module_fingerprint
+from ovrcoat.system.user_folders import CACHE_VARIABLE, NO_CACHE, cache_folder
+
 FORMAT_VERSION = 1  # raise it when rows are computed otherwise: older ones are then found no more
 FILE_NAME = f"text-rows-{FORMAT_VERSION}.sqlite3"
 MOST_ROWS = 50_000  # about 160 MB of 768 numbers each; the oldest go first
 PATIENCE = 5.0  # seconds that one process waits for another one's write, which takes some hundredths
 PAGE_BYTES = 16_384  # a row of 768 numbers takes 3 KB: five to a page, where SQLite's usual 4 KB hold one
-SUM_WIDTH, SUM_ROWS = 2048, 64  # 1 MB of weights: from the second sum on it lies in the processor's cache
 
 Answer = TypeVar("Answer")
 
@@ -120,7 +118,7 @@ class TextCache:
         self._unusable = True
         _warn(
             f"the text cache {self.path} cannot be used ({error}); names are embedded anew. Delete "
-            f"it, or set {FOLDER_VARIABLE} to a folder that you may write to, or to none"
+            f"it, or set {CACHE_VARIABLE} to a folder that you may write to, or to none"
         )
 
     def _begin_anew(self, error: Exception) -> None:
@@ -136,54 +134,13 @@ class TextCache:
 
 def open_text_cache(place: str | PathLike[str] | None = "auto") -> TextCache | None:
     """The cache in a folder; "auto" is $OVRCOAT_CACHE, else the user's own; None and "none" are no cache."""
-    folder = default_folder() if place == "auto" else place
-    return None if folder is None or str(folder) == "none" else TextCache(folder)
-
-
-def default_folder() -> Path | None:
-    """$OVRCOAT_CACHE, else the place for caches that the platform has; None if there shall or can be none."""
-    if chosen := os.environ.get(FOLDER_VARIABLE):
-        return None if chosen == "none" else Path(chosen)
-    if sys.platform == "win32":
-        root = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        root = "~/Library/Caches"
-    else:
-        root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        return Path(root).expanduser() / "ovrcoat"
-    except RuntimeError:  # a user without a home, as in some containers
-        return None
+    folder = cache_folder() if place == "auto" else place
+    return None if folder is None or str(folder) == NO_CACHE else TextCache(folder)
 
 
 def fingerprint(module: nn.Module, facts: Mapping[str, object]) -> str:
-    """SHA-256 over names, shapes and sums of all weights of `module`, and over `facts` (as JSON).
-
-    Sums, because hashing 600 MB takes half a second, adding them up a twelfth of one. It tells weights apart,
-    not forgeries.
-    """
-    digest = hashlib.sha256(json.dumps([FORMAT_VERSION, facts], sort_keys=True).encode())
-    for name, tensor in module.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(_sums(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
-    return digest.hexdigest()
-
-
-def _sums(content: UInt8[np.ndarray, " byte"]) -> bytes:
-    """A tensor's bytes, written in lines as 64-bit integers: the sum of each line and of each column.
-
-    Integers, because their sums are exact in any order of adding; lines and columns, so that values that
-    change places change sums. What fills no line stands behind as it is.
-    """
-    whole = len(content) - len(content) % (8 * SUM_WIDTH)
-    lines = content[:whole].view(np.int64).reshape(-1, SUM_WIDTH)
-    columns = np.zeros(SUM_WIDTH, dtype=np.int64)
-    sums = []
-    for start in range(0, len(lines), SUM_ROWS):
-        part = lines[start : start + SUM_ROWS]
-        sums.append(part.sum(axis=1).tobytes())
-        columns += part.sum(axis=0)
-    return b"".join([*sums, columns.tobytes(), content[whole:].tobytes()])
+    """Return the cache key of text embeddings that `module` computes, given `facts` (JSON-serializable)."""
+    return module_fingerprint(module, [FORMAT_VERSION, facts])
 
 
 def _encoded(name: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes: a file appears complete or not at all."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +11,10 @@ ADVICE = "Choose another output folder."
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], *, advice: str = ADVICE) -> None:
-    """Let `write` fill a new file beside `path`, then put it there.
+    """Write a new file next to `path` by calling `write`, then move it to `path`.
 
     Raises:
-        OutputError: the place cannot be written; says why, and ends with `advice`.
+        OutputError: the file cannot be written; the message gives the reason and ends with `advice`.
     """
     part = path.with_name(f".{uuid4().hex}.part")
     try:
@@ -30,5 +30,5 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], *, advice
 
 
 def cannot_write(path: Path, error: OSError, *, advice: str = ADVICE) -> OutputError:
-    """What to tell a user when writing `path` failed."""
+    """Return the error for a failed attempt to write `path`."""
     return OutputError(f"cannot write {path}: {error.strerror or error}. {advice}")

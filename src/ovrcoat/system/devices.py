@@ -1,5 +1,6 @@
-"""Where a network runs, and in which numbers: the machine's best, unless the user says otherwise."""
+"""Devices and dtypes: names that users give, and the defaults for this machine."""
 
+import threading
 from difflib import get_close_matches
 from typing import Literal, get_args
 
@@ -9,9 +10,12 @@ from ovrcoat.errors import ConfigError
 
 DtypeName = Literal["auto", "float32", "bfloat16"]
 
+_locks: dict[str, threading.RLock] = {}
+_locks_guard = threading.Lock()
+
 
 def list_devices() -> tuple[str, ...]:
-    """Names of the devices of this machine, the best first."""
+    """Return the names of this machine's devices, the fastest first."""
     cuda = (
         [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     )
@@ -19,7 +23,7 @@ def list_devices() -> tuple[str, ...]:
 
 
 def choose_device(device: str | int | torch.device | None = None) -> torch.device:
-    """The device that is meant: None is the best one, "cuda" the first card, 1 or "1" the card cuda:1.
+    """Return a device: None is the fastest one, "cuda" is cuda:0, and 1 or "1" is cuda:1.
 
     Raises:
         ConfigError: this machine has no such device.
@@ -39,13 +43,13 @@ def choose_device(device: str | int | torch.device | None = None) -> torch.devic
 
 
 def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The numbers that masks and features are computed in: "float32", "bfloat16", or "auto".
+    """Return the dtype of masks and features for "float32", "bfloat16" or "auto".
 
-    "auto" is bfloat16 where the machine computes in it (twice as fast, half the memory), and float32 where
-    that would only be emulated.
+    "auto" is bfloat16 where the hardware supports it (twice as fast, half the memory), and float32 where
+    bfloat16 would be emulated.
 
     Raises:
-        ConfigError: there is no such choice.
+        ConfigError: `dtype` is none of these.
     """
     if dtype not in get_args(DtypeName):
         raise ConfigError(f"dtype is {dtype!r}, expected 'auto', 'float32' or 'bfloat16'")
@@ -55,10 +59,16 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether `device` multiplies bfloat16 in hardware, as far as PyTorch can tell; on MPS it cannot."""
+    """Return whether `device` multiplies bfloat16 in hardware, as far as PyTorch reports; False on MPS."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def device_lock(device: torch.device) -> threading.RLock:
+    """Return the lock that allows one inference at a time on `device`, shared by all segmenters."""
+    with _locks_guard:
+        return _locks.setdefault(str(device), threading.RLock())

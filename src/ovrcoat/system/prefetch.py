@@ -1,7 +1,9 @@
-"""One thread beside the caller's, for the same work on item after item: reading ahead, writing behind.
+"""Work in one background thread: reading ahead of the caller (prefetch) and writing behind it.
 
-Order is kept, what waits is bounded, an error of the thread reaches the caller in its place, and the thread
-ends with the `with` block, the loop or the generator that it was started for.
+Results keep their order, waiting items are bounded in number and in bytes, and an error of the thread reaches
+the caller at the position of its item. The thread ends with the `with` block, loop or generator that started
+it. An executor of `concurrent.futures` does not replace it: its queue has no limit in bytes, and its threads
+are joined when the interpreter exits, so a generator that was never closed could block the exit.
 """
 
 import threading
@@ -11,39 +13,44 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
-class BackgroundWorker(Generic[Item, Made]):
-    """A thread that makes something of each item, in the order of `put`; `take` gives it back in that order.
+class BackgroundWorker(Generic[Item, Result]):
+    """A thread that processes items in the order of `put`; `take` returns the results in the same order.
 
-    Work that raises is the last: `take` raises its error in its place, and items behind it are dropped. With
-    `size_of`, no item is begun while what was made and not yet taken has `most_bytes` or more. Leaving `with`
-    drops the items that are not begun and waits for the one that is.
+    If `work` raises, `take` raises the same error at that position, and later items are dropped. Leaving the
+    `with` block drops items that have not been started, and waits for the one that is being processed.
+
+    Args:
+        work: called in the thread with one item at a time.
+        name: name of the thread.
+        size_of: number of bytes of a result. None: results are not counted.
+        max_bytes: no item is started while the results that wait for `take` have this size or more.
     """
 
     def __init__(
         self,
-        work: Callable[[Item], Made],
+        work: Callable[[Item], Result],
         *,
         name: str,
-        size_of: Callable[[Made], int] | None = None,
-        most_bytes: int = 1,
+        size_of: Callable[[Result], int] | None = None,
+        max_bytes: int = 1,
     ) -> None:
         self._work = work
         self._size_of = size_of or (lambda _: 0)
-        self._most_bytes = most_bytes
-        self._changed = threading.Condition()  # guards all that follows
+        self._max_bytes = max_bytes
+        self._changed = threading.Condition()  # guards everything below
         self._todo: deque[Item] = deque()
         self._busy = False
-        self._made: deque[tuple[Made, int]] = deque()  # with its size
+        self._results: deque[tuple[Result, int]] = deque()  # with their sizes
         self._bytes = 0
         self._error: BaseException | None = None
         self._closed = False
-        # daemon: a generator that nobody closed must not keep the process from ending
+        # a daemon, so that a generator that was never closed does not keep the process alive
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def __enter__(self) -> "BackgroundWorker[Item, Made]":
+    def __enter__(self) -> "BackgroundWorker[Item, Result]":
         self._thread.start()
         return self
 
@@ -59,61 +66,61 @@ class BackgroundWorker(Generic[Item, Made]):
         self._thread.join()
 
     def __len__(self) -> int:
-        """How many items were put and not taken."""
+        """Return the number of items that were put and not yet taken."""
         with self._changed:
-            return len(self._todo) + self._busy + len(self._made) + (self._error is not None)
+            return len(self._todo) + self._busy + len(self._results) + (self._error is not None)
 
     @property
     def is_ready(self) -> bool:
-        """Whether `take` will not have to wait."""
+        """Whether `take` would return at once."""
         with self._changed:
-            return bool(self._made) or self._error is not None
+            return bool(self._results) or self._error is not None
 
     def put(self, item: Item) -> None:
-        """Let an item be worked on after those before it."""
+        """Queue an item."""
         with self._changed:
             self._todo.append(item)
             self._changed.notify_all()
 
-    def take(self) -> Made:
-        """What was made of the oldest item; waits for it. Raises what its work raised."""
+    def take(self) -> Result:
+        """Wait for the oldest result and return it, or raise the error of its item."""
         with self._changed:
-            self._changed.wait_for(lambda: self._made or self._error is not None)
-            if self._made:
-                made, size = self._made.popleft()
+            self._changed.wait_for(lambda: self._results or self._error is not None)
+            if self._results:
+                result, size = self._results.popleft()
                 self._bytes -= size
                 self._changed.notify_all()
-                return made
+                return result
             error, self._error = self._error, None
             self._todo.clear()
         assert error is not None
         raise error
 
     def _run(self) -> None:
-        while self._begin():
-            self._work_on_one()
+        while self._start():
+            self._process_one()
 
-    def _begin(self) -> bool:
-        """Wait until there is something to do and room for it; False when there never will be."""
+    def _start(self) -> bool:
+        """Wait until there are an item and room for its result; False once the worker is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or (self._todo and self._bytes < self._most_bytes))
+            self._changed.wait_for(lambda: self._closed or (self._todo and self._bytes < self._max_bytes))
             self._busy = not self._closed
             return self._busy
 
-    def _work_on_one(self) -> None:
-        """In a function of its own: between two items the thread holds neither."""
+    def _process_one(self) -> None:
+        """Process one item; a separate function, so that between two items the thread references neither."""
         with self._changed:
             item = self._todo.popleft()
         try:
-            made = self._work(item)
-            size = self._size_of(made)
-        except BaseException as error:  # the caller's business, whatever it is
+            result = self._work(item)
+            size = self._size_of(result)
+        except BaseException as error:  # of any kind: it is raised in the caller's thread
             with self._changed:
                 self._error, self._busy, self._closed = error, False, True
                 self._changed.notify_all()
             return
         with self._changed:
-            self._made.append((made, size))
+            self._results.append((result, size))
             self._bytes += size
             self._busy = False
             self._changed.notify_all()
@@ -121,57 +128,70 @@ class BackgroundWorker(Generic[Item, Made]):
 
 def prefetch(
     items: Iterable[Item],
-    work: Callable[[Item], Made],
+    work: Callable[[Item], Result],
     *,
     name: str,
-    most: int,
-    size_of: Callable[[Made], int],
-    most_bytes: int,
-) -> Generator[Made, None, None]:
-    """What `work` makes of each item, in order; up to `most` further ones are made beforehand in a thread.
+    max_items: int,
+    size_of: Callable[[Result], int],
+    max_bytes: int,
+) -> Generator[Result, None, None]:
+    """Yield `work(item)` of each item in order, computed ahead in a background thread.
 
-    Nothing more is begun while what waits has `most_bytes`. `items` is walked through in the caller's thread.
+    Args:
+        items: iterated in the caller's thread.
+        work: called in the background thread.
+        name: name of the thread.
+        max_items: number of results that may be computed ahead.
+        size_of: number of bytes of a result.
+        max_bytes: no item is started while waiting results have this size or more.
     """
-    with BackgroundWorker(work, name=name, size_of=size_of, most_bytes=most_bytes) as thread:
+    with BackgroundWorker(work, name=name, size_of=size_of, max_bytes=max_bytes) as worker:
         for item in items:
-            thread.put(item)
-            if len(thread) > most:
-                yield thread.take()
-        while len(thread):
-            yield thread.take()
+            worker.put(item)
+            if len(worker) > max_items:
+                yield worker.take()
+        while len(worker):
+            yield worker.take()
 
 
 def write_behind(
     items: Iterable[Item],
-    work: Callable[[Item], Made],
+    work: Callable[[Item], Result],
     *,
     name: str,
-    tell: Callable[[Made], object],
-    most: int,
+    on_result: Callable[[Result], object],
+    max_items: int,
     size_of: Callable[[Item], int],
-    most_bytes: int,
+    max_bytes: int,
 ) -> None:
-    """Let a thread work on each item while the caller's makes the next one; at most `most` wait at a time.
+    """Process each item in a background thread while the caller's thread computes the next one.
 
-    No further item is asked for while those that wait have more than `most_bytes`. `tell` gets what was made,
-    in order and in the caller's thread. Should `items` or `tell` raise, by Ctrl-C say, then what came so far
-    is still worked on and told.
+    If `items` or `on_result` raises (Ctrl-C, for example), the items so far are still processed and reported.
+
+    Args:
+        items: iterated in the caller's thread.
+        work: called in the background thread.
+        name: name of the thread.
+        on_result: called with each result, in order, in the caller's thread.
+        max_items: number of items that may wait.
+        size_of: number of bytes of an item.
+        max_bytes: no further item is requested while waiting items have more than this size.
     """
-    sizes: deque[int] = deque()  # of those that wait
-    with BackgroundWorker(work, name=name) as thread:
+    sizes: deque[int] = deque()  # of the items that wait
+    with BackgroundWorker(work, name=name) as worker:
 
-        def tell_one() -> None:
-            made = thread.take()
+        def report_one() -> None:
+            result = worker.take()
             sizes.popleft()
-            tell(made)
+            on_result(result)
 
         try:
             for item in items:
                 sizes.append(size_of(item))
-                thread.put(item)
-                del item  # or it would live until the next one has come
-                while thread.is_ready or len(sizes) > most or sum(sizes) > most_bytes:
-                    tell_one()
+                worker.put(item)
+                del item  # or this frame would keep it in memory until the next one exists
+                while worker.is_ready or len(sizes) > max_items or sum(sizes) > max_bytes:
+                    report_one()
         finally:
-            while len(thread):
-                tell_one()
+            while len(worker):
+                report_one()

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovrcoat.postprocessing.background import LEAST_RATIO, resolve_background
+from ovrcoat.postprocessing.background import MIN_RATIO, resolve_background
 from ovrcoat.structures import ScoredMasks
 
 
@@ -31,7 +31,7 @@ def test_a_mask_that_is_clearly_something_hidden_leaves_the_words():
 
 
 def test_exactly_the_ratio_is_not_enough():
-    assert LEAST_RATIO == 2
+    assert MIN_RATIO == 2
     assert sides([[0.25, 0.25, 0.5]], visible=2) == [[0.5, 0.5, 0.0]]
 
 

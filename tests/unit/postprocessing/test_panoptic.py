@@ -15,6 +15,7 @@ from ovrcoat.postprocessing.panoptic import panoptic
 from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.results import Segment
 from ovrcoat.structures import ScoredMasks
+from ovrcoat.vocabulary import Category
 
 from .scenes import Scene, make_categories, make_scene, plain_class_probs, plain_panoptic
 
@@ -216,8 +217,8 @@ def test_every_query_has_a_fate(chosen: Arguments, objects: float, duplicate_iou
         overlap_threshold=0.7,
         duplicate_iou=duplicate_iou,
     )
-    assert [status.query for status in output.explained_masks] == list(range(chosen["queries"]))
-    for mask in output.explained_masks:
+    assert [status.query for status in output.masks] == list(range(chosen["queries"]))
+    for mask in output.masks:
         assert (mask.status is MaskStatus.SEGMENT) == (mask.segment_id is not None)
         assert (mask.status is MaskStatus.VOID) == (mask.void > mask.score)
         if mask.status is MaskStatus.BELOW_THRESHOLD:
@@ -226,7 +227,25 @@ def test_every_query_has_a_fate(chosen: Arguments, objects: float, duplicate_iou
             segment = output.segments[mask.segment_id - 1]
             assert (segment.id, segment.category_id) == (mask.segment_id, mask.category_id)
     assert {segment.query for segment in output.segments} <= {
-        mask.query for mask in output.explained_masks if mask.status is MaskStatus.SEGMENT
+        mask.query for mask in output.masks if mask.status is MaskStatus.SEGMENT
     }
     if duplicate_iou is None:
-        assert MaskStatus.DUPLICATE not in {mask.status for mask in output.explained_masks}
+        assert MaskStatus.DUPLICATE not in {mask.status for mask in output.masks}
+
+
+def test_a_background_mask_names_the_class_that_won():
+    scene = make_scene(3, queries=12, visible=2, background=3)
+    background = tuple(Category((name,), False, 90 + index) for index, name in enumerate(("a", "b", "c")))
+    thresholds = {"object_mask_threshold": 0.0, "overlap_threshold": 0.0}
+    output = panoptic(
+        scene.scored, scene.sizes, categories=scene.categories, background=background, **thresholds
+    )
+    labels = scene.scored.category_probs.argmax(-1).tolist()
+    rejected = [mask for mask in output.masks if mask.status is MaskStatus.BACKGROUND]
+    assert rejected
+    for mask in rejected:
+        assert mask.category == background[labels[mask.query] - 2].name
+        assert mask.category_id is None
+    named = [mask for mask in output.masks if labels[mask.query] < 2]
+    assert named
+    assert all(mask.category == scene.categories[labels[mask.query]].name for mask in named)

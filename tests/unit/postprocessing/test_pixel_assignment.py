@@ -50,31 +50,40 @@ def test_blocks_change_nothing(count: int, seed: int, side: int):
     mask_logits = smooth_masks(count, seed=seed)
     scores = torch.rand(count, generator=torch.Generator().manual_seed(seed + 1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assignment, "LEAST_SIDE", side)
-        patch.setattr(assignment, "MOST_SIDE", side)
+        patch.setattr(assignment, "MIN_SIDE", side)
+        patch.setattr(assignment, "MAX_SIDE", side)
         found = assign_pixels(mask_logits, scores, sizes=SIZES)
     expected = plain(mask_logits, scores, SIZES)
-    assert np.array_equal(found.holder, expected.holder)
-    assert (found.won, found.covered, found.held) == (expected.won, expected.covered, expected.held)
+    assert np.array_equal(found.owner, expected.owner)
+    assert (found.strongest_area, found.mask_area, found.area) == (
+        expected.strongest_area,
+        expected.mask_area,
+        expected.area,
+    )
     assert found.bboxes == expected.bboxes
 
 
 def test_of_equal_masks_the_first_holds():
     mask_logits = torch.full((3, 16, 24), 4.0)
     found = assign_pixels(mask_logits, torch.tensor([0.5, 0.9, 0.9]), sizes=SIZES)
-    assert (found.holder == 1).all()
-    assert found.covered == [70 * 130] * 3
+    assert (found.owner == 1).all()
+    assert found.mask_area == [70 * 130] * 3
 
 
 def test_a_mask_below_half_wins_but_holds_nothing():
     found = assign_pixels(torch.full((1, 16, 24), -1.0), torch.tensor([0.9]), sizes=SIZES)
-    assert (found.holder == NO_OWNER).all()
-    assert (found.won, found.covered, found.held, found.bboxes) == ([70 * 130], [0], [0], [(0, 0, 0, 0)])
+    assert (found.owner == NO_OWNER).all()
+    assert (found.strongest_area, found.mask_area, found.area, found.bboxes) == (
+        [70 * 130],
+        [0],
+        [0],
+        [(0, 0, 0, 0)],
+    )
 
 
 def test_no_mask():
     found = assign_pixels(torch.zeros(0, 16, 24), torch.zeros(0), sizes=SIZES)
-    assert (found.holder == NO_OWNER).all()
+    assert (found.owner == NO_OWNER).all()
     assert found.bboxes == []
 
 

@@ -52,6 +52,23 @@ def test_certainty_counts_for_coat_even_where_the_ensemble_ignores_clip(predicti
     assert changed.tolist() == [False, False, True, False, False]
 
 
+def test_probabilities_of_both_classifiers_come_on_request(predictions: MaskPredictions):
+    assert score(predictions).in_vocab_probs is None
+    assert score(predictions).out_vocab_probs is None
+    scored = score_masks(
+        predictions,
+        1,
+        seen=SEEN,
+        alpha=0.4,
+        beta=0.8,
+        trust=0.5,
+        ensemble_on_valid_mask=False,
+        keep_classifier_probs=True,
+    )
+    assert torch.equal(scored.in_vocab_probs, predictions.in_vocab_logits[1].softmax(-1))
+    assert torch.equal(scored.out_vocab_probs.amax(-1), scored.clip_confidence)
+
+
 def test_half_precision_is_scored_in_single(predictions: MaskPredictions):
     half = replace(
         predictions,

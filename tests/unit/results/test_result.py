@@ -50,12 +50,12 @@ def test_without_a_image_colours_come_on_white():
 
 
 def test_weak_instances_are_not_painted_and_better_ones_lie_on_top():
-    assert instance_result().painted().tolist() == [[0, 1, 1, 2], [0, 1, 2, 2], [2, 2, 2, 2]]
+    assert instance_result().segment_map().tolist() == [[0, 1, 1, 2], [0, 1, 2, 2], [2, 2, 2, 2]]
 
 
 def test_semantic_and_panoptic_paint_their_maps():
-    assert panoptic_result().painted() is ID_MAP
-    assert semantic_result().painted().tolist() == [[1, 1], [0, 2]]
+    assert panoptic_result().segment_map() is ID_MAP
+    assert semantic_result().segment_map().tolist() == [[1, 1], [0, 2]]
 
 
 def test_summary_is_the_table():

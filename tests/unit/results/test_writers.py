@@ -99,7 +99,7 @@ def test_results_are_written_behind_in_order(tmp_path: Path):
         told.append((result.name, written))
 
     with RunWriter(tmp_path, task="panoptic", categories=CATEGORIES) as writer:
-        writer.add_all(many(12), tell=tell)
+        writer.add_all(many(12), on_written=tell)
     assert told == [
         (f"{number}.jpg", (tmp_path / f"{number}.png", tmp_path / f"{number}.overlay.jpg"))
         for number in range(12)
@@ -129,7 +129,7 @@ def test_what_came_before_an_interrupt_is_written(tmp_path: Path):
 
     def run() -> None:
         with RunWriter(tmp_path, task="panoptic", categories=CATEGORIES) as writer:
-            writer.add_all(interrupted(), tell=lambda result, written: told.append(result.name))
+            writer.add_all(interrupted(), on_written=lambda result, written: told.append(result.name))
 
     with pytest.raises(KeyboardInterrupt):
         run()
@@ -145,7 +145,7 @@ def test_an_error_of_the_writing_thread_reaches_the_caller(tmp_path: Path):
         pytest.raises(OutputError, match=r"2.png exists and was not written by ovrcoat"),
         RunWriter(tmp_path, task="panoptic", categories=CATEGORIES) as writer,
     ):
-        writer.add_all(many(50), tell=lambda result, written: told.append(result.name))
+        writer.add_all(many(50), on_written=lambda result, written: told.append(result.name))
     assert told == ["0.jpg", "1.jpg"]
     written = [name for name in files(tmp_path) if name.endswith(".overlay.jpg")]
     assert written == ["0.overlay.jpg", "1.overlay.jpg"]
@@ -197,7 +197,7 @@ def test_another_vocabulary_is_not_mixed_in(tmp_path: Path):
     panoptic_result().save(tmp_path)
     other = panoptic_result()
     other = type(other)(other.id_map, other.segments, CATEGORIES[::-1], other.image, other.name)
-    with pytest.raises(OutputError, match=r"panoptic.json belongs to another vocabulary.*overwriting"):
+    with pytest.raises(OutputError, match=r"panoptic.json was written for another vocabulary.*overwriting"):
         other.save(tmp_path)
     other.save(tmp_path, overwrite=True)
     document = json.loads((tmp_path / "panoptic.json").read_text())
@@ -228,7 +228,7 @@ def test_a_document_of_others_is_not_lost(tmp_path: Path, resume: bool):
 @pytest.mark.parametrize("content", [b"\xff\xfe\xff", b'{"info": {"description": "ovrcoat segments"'])
 def test_a_damaged_document_is_told(tmp_path: Path, content: bytes):
     (tmp_path / "panoptic.json").write_bytes(content)
-    with pytest.raises(OutputError, match=r"cannot read .*panoptic.json, which is in the way"):
+    with pytest.raises(OutputError, match=r"cannot read the existing file .*panoptic.json"):
         RunWriter(tmp_path, task="panoptic", categories=CATEGORIES, resume=True)
 
 

@@ -2,6 +2,7 @@ import gc
 import io
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ovrcoat.segmentation import segmenter as segmenter_module
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.structures import Encoding
 from ovrcoat.vocabulary import Vocabulary
+from tiny_network import make_network
 
 # 64 × 64, 64 × 96 (twice), 96 × 64, 32 × 128 after resizing and padding
 SIZES = [(40, 40), (40, 56), (64, 81), (56, 40), (10, 100)]
@@ -168,14 +170,36 @@ class TestEncodeOnce:
         self, tiny_segmenter: Segmenter, image_pixels: np.ndarray
     ) -> None:
         other = Segmenter(
-            tiny_segmenter.network,
+            make_network(),
             config=tiny_segmenter.config,
             training_vocabulary=tiny_segmenter.training_vocabulary,
             provenance={},
             device="cpu",
         )
-        with pytest.raises(ConfigError, match="encoded by another segmenter; encode it with this one"):
+        with pytest.raises(ConfigError, match="encoded by another network; encode it with this segmenter"):
             other.segment(tiny_segmenter.encode(image_pixels), "cat")
+
+    def test_segmenters_of_one_network_and_size_share_encoded_images(
+        self, tiny_segmenter: Segmenter, image_pixels: np.ndarray
+    ) -> None:
+        encoded = tiny_segmenter.encode(image_pixels)
+        trusting = tiny_segmenter.with_settings(trust=0.9)
+        assert_same(trusting.segment(encoded, "cat; dog"), encoded.segment("cat; dog", trust=0.9))
+        assert tiny_segmenter.network.encoder.batch_sizes == [1]
+        with pytest.raises(ConfigError, match=r"encoded at test size \(64, 128\), but .* uses \(32, 128\)"):
+            tiny_segmenter.with_settings(short_side=32).segment(encoded, "cat")
+
+    def test_many_threads_get_the_same_results(
+        self, tiny_segmenter: Segmenter, image_pixels: np.ndarray
+    ) -> None:
+        expected = tiny_segmenter.segment(image_pixels, "cat; dog", background="none")
+        with ThreadPoolExecutor(4) as pool:
+            jobs = [
+                pool.submit(tiny_segmenter.segment, image_pixels, "cat; dog", background="none")
+                for _ in range(12)
+            ]
+        for job in jobs:
+            assert_same(job.result(), expected)
 
 
 class TestMany:
@@ -185,24 +209,25 @@ class TestMany:
     ) -> None:
         images = make_images(SIZES)
         single = [tiny_segmenter.segment(image, tiny_vocabulary, background="none") for image in images]
-        together = list(
-            tiny_segmenter.segment_many(
+        together = [
+            result
+            for _, result in tiny_segmenter.segment_many(
                 images, tiny_vocabulary, batch_size=batch_size, background="none", task="panoptic"
             )
-        )
+        ]
         assert sum(len(result.segments) for result in single) > 5
         for one, other, size in zip(single, together, SIZES, strict=True):
             assert one.size == size
             assert_same(one, other)
 
     def test_only_images_of_one_padded_size_share_a_batch(self, tiny_segmenter: Segmenter) -> None:
-        encoded = list(tiny_segmenter.encode_many(make_images(SIZES), batch_size=4))
+        encoded = [item for _, item in tiny_segmenter.encode_many(make_images(SIZES), batch_size=4)]
         assert tiny_segmenter.network.encoder.batch_sizes == [1, 2, 1, 1]
         assert [item.sizes.output for item in encoded] == SIZES
         assert encoded[1].sizes.padded == encoded[2].sizes.padded == (64, 96)
 
     def test_an_encoded_image_does_not_keep_its_batch_mates(self, tiny_segmenter: Segmenter) -> None:
-        first, _ = tiny_segmenter.encode_many(make_images([(40, 40), (64, 64)]), batch_size=2)
+        (_, first), _ = tiny_segmenter.encode_many(make_images([(40, 40), (64, 64)]), batch_size=2)
         mask_logits = first.encoding.proposals.mask_logits
         assert mask_logits.untyped_storage().nbytes() == mask_logits.nbytes
 
@@ -227,7 +252,9 @@ class TestMany:
             Image.fromarray(pixels).save(path)
         single = [tiny_segmenter.segment(path, tiny_vocabulary, background="none") for path in paths]
         tiny_segmenter.network.encoder.batch_sizes.clear()
-        together = list(tiny_segmenter.segment_many(paths, tiny_vocabulary, batch_size=4, background="none"))
+        pairs = list(tiny_segmenter.segment_many(paths, tiny_vocabulary, batch_size=4, background="none"))
+        assert [source for source, _ in pairs] == paths
+        together = [result for _, result in pairs]
         assert tiny_segmenter.network.encoder.batch_sizes == [4, 4]
         assert [result.name for result in together] == [path.name for path in paths]
         for one, other in zip(single, together, strict=True):
@@ -238,7 +265,7 @@ class TestMany:
         results = tiny_segmenter.segment_many([tmp_path / "a.png"] * 50, "cat")
         next(results)
         results.close()
-        assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
+        assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
 
     def test_no_more_encoded_images_live_than_are_promised(
         self, tmp_path: Path, tiny_segmenter: Segmenter
@@ -247,18 +274,20 @@ class TestMany:
             Image.fromarray(pixels).save(tmp_path / f"{number}.png")
         paths = [tmp_path / f"{number % 3}.png" for number in range(24)]
         most = 0
-        for encoded in tiny_segmenter.encode_many(paths, batch_size=4):
-            del encoded
+        for pair in tiny_segmenter.encode_many(paths, batch_size=4):
+            del pair
             most = max(most, sum(type(thing) is Encoding for thing in gc.get_objects()))
         assert 4 <= most <= 2 * 4
         most = 0
         for _ in tiny_segmenter.segment_many(paths, "cat"):
             most = max(most, sum(type(thing) is Encoding for thing in gc.get_objects()))
-        assert most == 1
+        assert most == 0  # the caller holds a result, and no encoded image exists
 
     def test_a_bad_image_raises(self, tiny_segmenter: Segmenter, image_pixels: np.ndarray) -> None:
         results = tiny_segmenter.segment_many([image_pixels, "gone.jpg", image_pixels], "cat")
-        assert isinstance(next(results), PanopticResult)
+        source, result = next(results)
+        assert source is image_pixels
+        assert isinstance(result, PanopticResult)
         with pytest.raises(ImageError, match=r"gone\.jpg: there is no such file"):
             next(results)
 
@@ -271,16 +300,25 @@ class TestMany:
         assert len(results) == 2
         assert len(caught) == 2
 
-    def test_a_bad_image_is_told_to_the_caller(
+    def test_an_unreadable_image_can_be_yielded_with_its_error(
         self, tiny_segmenter: Segmenter, image_pixels: np.ndarray
     ) -> None:
-        told = []
         images = ["gone.jpg", image_pixels]
-        results = tiny_segmenter.segment_many(
-            images, "cat", on_error=lambda image, error: told.append((image, str(error)))
-        )
-        assert len(list(results)) == 1
-        assert told == [("gone.jpg", "gone.jpg: there is no such file; check the path")]
+        (source, error), (other, result) = tiny_segmenter.segment_many(images, "cat", on_error="yield")
+        assert source == "gone.jpg"
+        assert isinstance(error, ImageError)
+        assert str(error) == "gone.jpg: there is no such file; check the path"
+        assert other is image_pixels
+        assert isinstance(result, PanopticResult)
+
+    def test_a_prompt_serves_many_images(
+        self, tiny_segmenter: Segmenter, image_pixels: np.ndarray, tiny_vocabulary: Vocabulary
+    ) -> None:
+        prompt = tiny_segmenter.prompt(tiny_vocabulary, background="none", trust=0.3)
+        expected = tiny_segmenter.segment(image_pixels, tiny_vocabulary, background="none", trust=0.3)
+        for _, result in tiny_segmenter.predict_many([image_pixels] * 2, prompt):
+            assert_same(result, expected)
+        assert_same(tiny_segmenter.encode(image_pixels).predict(prompt), expected)
 
     def test_words_and_options_are_checked_before_any_image(self, tiny_segmenter: Segmenter) -> None:
         with pytest.raises(VocabularyError):
@@ -400,8 +438,8 @@ class TestClassifyMasks:
         (label,) = tiny_segmenter.classify_masks(image_pixels, everything, "cat; dog", background="none")
         encoder = tiny_segmenter.network.encoder
         with torch.inference_mode():
-            batch = tiny_segmenter._batch([tiny_segmenter._prepare(image_pixels)])
-            embedding = encoder.projection(encoder(batch).dense.mean((2, 3)))
+            encoded = tiny_segmenter.encode(image_pixels)
+            embedding = encoder.projection(encoded.encoding.clip_features.mean((2, 3)))
             rows = tiny_segmenter.network.embed_names(["cat", "dog"], tiny_segmenter.config.templates)
             scale = encoder.logit_scale.exp()
             probs = (scale * torch.cosine_similarity(embedding, rows)).softmax(-1)
@@ -419,6 +457,13 @@ class TestClassifyMasks:
         assert tiny_segmenter.classify_masks(
             encoded, convert(masks), "cat; dog"
         ) == tiny_segmenter.classify_masks(image_pixels, masks, "cat; dog")
+
+    def test_an_encoded_image_is_not_encoded_again(
+        self, tiny_segmenter: Segmenter, image_pixels: np.ndarray, masks: np.ndarray
+    ) -> None:
+        encoded = tiny_segmenter.encode(image_pixels)
+        tiny_segmenter.classify_masks(encoded, masks, "cat; dog")
+        assert tiny_segmenter.network.encoder.batch_sizes == [1]
 
     def test_a_mask_never_depends_on_its_neighbours(
         self, tiny_segmenter: Segmenter, image_pixels: np.ndarray, masks: np.ndarray
@@ -449,11 +494,11 @@ class TestClassifyMasks:
         [
             (
                 np.ones((40, 56), bool),
-                r"shape \(40, 56\), expected \(N, 40, 56\).*a single one is mask\[None\]",
+                r"shape \(40, 56\), expected \(N, 40, 56\).*For a single mask pass mask\[None\]",
             ),
             (np.ones((1, 56, 40), bool), r"shape \(1, 56, 40\), expected \(N, 40, 56\)"),
-            (np.ones((1, 40, 56)), "type float64, expected bool or integers; threshold them first"),
-            (np.zeros((2, 40, 56), bool), r"masks \[0, 1\] are empty: leave them out"),
+            (np.ones((1, 40, 56)), "dtype float64, expected bool or integers; threshold them first"),
+            (np.zeros((2, 40, 56), bool), r"masks \[0, 1\] are empty; leave them out"),
         ],
     )
     def test_masks_that_do_not_fit(
@@ -477,8 +522,8 @@ class TestExplain:
         encoded = tiny_segmenter.encode(image_pixels)
         explanation = encoded.explain(tiny_vocabulary, trust=0.3, background="none")
         assert_same(explanation.result, encoded.segment(tiny_vocabulary, trust=0.3, background="none"))
-        assert len(explanation.explained_masks) == encoded.encoding.proposals.mask_logits.shape[1]
-        assert {mask.segment_id for mask in explanation.explained_masks} - {None} == {
+        assert len(explanation.masks) == encoded.encoding.proposals.mask_logits.shape[1]
+        assert {mask.segment_id for mask in explanation.masks} - {None} == {
             segment.id for segment in explanation.result.segments
         }
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ovrcoat.segmentation import text_cache
-from ovrcoat.segmentation.text_cache import FILE_NAME, TextCache, default_folder, fingerprint, open_text_cache
+from ovrcoat.segmentation.text_cache import FILE_NAME, TextCache, fingerprint, open_text_cache
 
 
 def rows_of(*names: str, width: int = 8) -> dict[str, Tensor]:
@@ -181,77 +181,9 @@ def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert open_text_cache() is None
 
 
-@pytest.mark.parametrize(
-    ("platform", "variables", "expected"),
-    [
-        ("linux", {"XDG_CACHE_HOME": "/caches"}, "/caches/ovrcoat"),
-        ("linux", {"XDG_CACHE_HOME": ""}, "/me/.cache/ovrcoat"),
-        ("darwin", {}, "/me/Library/Caches/ovrcoat"),
-        ("win32", {"LOCALAPPDATA": "/me/Local"}, "/me/Local/ovrcoat"),
-        ("win32", {"LOCALAPPDATA": ""}, "/me/AppData/Local/ovrcoat"),
-    ],
-)
-def test_the_users_own_place(
-    monkeypatch: pytest.MonkeyPatch, platform: str, variables: dict[str, str], expected: str
-) -> None:
-    monkeypatch.delenv("OVRCOAT_CACHE")
-    monkeypatch.setenv("HOME", "/me")
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys, "platform", platform)
-    assert default_folder() == Path(expected)
-
-
-def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OVRCOAT_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "~nobody-of-this-name/cache")
-    assert default_folder() is None
-
-
-def linear(seed: int = 0, *, rows: int = 40) -> nn.Linear:
-    layer = nn.Linear(1024, rows)
-    generator = torch.Generator().manual_seed(seed)
-    for weight in layer.parameters():
-        weight.data.normal_(generator=generator)
-    return layer
-
-
-def test_equal_weights_and_facts_have_equal_fingerprints() -> None:
-    assert fingerprint(linear(), {"templates": ("a", "b")}) == fingerprint(
-        linear(), {"templates": ["a", "b"]}
-    )
-    assert len(fingerprint(linear(), {})) == 64
-
-
-def test_any_other_weight_shape_or_fact_has_another_fingerprint() -> None:
-    changed, moved, swapped, tail, reshaped = (linear() for _ in range(5))
-    changed.weight.data[20, 500] += 1e-4
-    moved.weight.data = moved.weight.data.roll(1, dims=0)
-    first = swapped.weight.data[0, :2].clone()
-    swapped.weight.data[0, :2] = first.flip(0)
-    tail.bias.data[-1] += 1e-4
-    reshaped.weight.data = reshaped.weight.data.view(80, 512)
-    modules = [
-        linear(),
-        linear(1),
-        changed,
-        moved,
-        swapped,
-        tail,
-        reshaped,
-        linear().half(),
-        nn.Sequential(linear()),
-    ]
-    prints = [fingerprint(module, {}) for module in modules] + [fingerprint(linear(), {"templates": ["a"]})]
-    assert len(set(prints)) == len(prints)
-
-
-@pytest.mark.parametrize("shape", [(), (0,), (3,), (7, 11), (2048, 2), (65, 4096)])
-def test_tensors_of_any_size_have_a_fingerprint(shape: tuple[int, ...]) -> None:
-    module = nn.Module()
-    module.register_buffer("values", torch.zeros(shape, dtype=torch.bfloat16))
-    before = fingerprint(module, {})
-    assert before == fingerprint(module, {})
-    if module.get_buffer("values").numel():
-        module.get_buffer("values").view(-1)[-1] = 1
-        assert fingerprint(module, {}) != before
+def test_the_fingerprint_depends_on_weights_and_facts() -> None:
+    torch.manual_seed(0)
+    one, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    assert fingerprint(one, {"templates": ["a"]}) == fingerprint(one, {"templates": ["a"]})
+    different = {fingerprint(one, {"templates": ["a"]}), fingerprint(other, {"templates": ["a"]})}
+    assert len(different | {fingerprint(one, {"templates": ["b"]})}) == 3

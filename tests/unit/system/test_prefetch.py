@@ -27,7 +27,7 @@ def nothing(_: object) -> int:
 
 
 def prefetch_samples(items: Any, work: Callable[[Any], Any], **bounds: Any) -> Any:
-    options: dict[str, Any] = {"most": 3, "size_of": nothing, "most_bytes": 1} | bounds
+    options: dict[str, Any] = {"max_items": 3, "size_of": nothing, "max_bytes": 1} | bounds
     return prefetch(items, work, name="side", **options)
 
 
@@ -65,9 +65,9 @@ class TestAhead:
         results = prefetch_samples(
             [40] + [10] * 9,
             lambda size: made.append(size) or size,
-            most=8,
+            max_items=8,
             size_of=lambda size: size,
-            most_bytes=25,
+            max_bytes=25,
         )
         next(results)
         settle(lambda: len(made) == 4)  # the large one was alone; then 10 + 10 + 10
@@ -130,7 +130,7 @@ class TestAhead:
                 LoadedImage.alive -= 1
 
         most = 0
-        for _ in prefetch_samples(range(30), LoadedImage, most=2):
+        for _ in prefetch_samples(range(30), LoadedImage, max_items=2):
             most = max(most, LoadedImage.alive)
         assert most <= 4  # the loop's, two that wait, and one
 
@@ -138,9 +138,9 @@ class TestAhead:
 class TestBehind:
     def work_through(self, items: Any, work: Callable[[Any], Any], **bounds: Any) -> list[Any]:
         told: list[Any] = []
-        options: dict[str, Any] = {"most": 3, "size_of": nothing, "most_bytes": 0} | bounds
+        options: dict[str, Any] = {"max_items": 3, "size_of": nothing, "max_bytes": 0} | bounds
         try:
-            write_behind(items, work, name="side", tell=told.append, **options)
+            write_behind(items, work, name="side", on_result=told.append, **options)
         finally:
             assert side_threads() == []
             self.told = told
@@ -152,16 +152,16 @@ class TestBehind:
             range(30),
             str,
             name="side",
-            tell=lambda made: here.append((made, threading.current_thread())),
-            most=3,
+            on_result=lambda made: here.append((made, threading.current_thread())),
+            max_items=3,
             size_of=nothing,
-            most_bytes=0,
+            max_bytes=0,
         )
         assert here == [(str(number), threading.current_thread()) for number in range(30)]
 
     @pytest.mark.parametrize(
         ("bounds", "most"),
-        [({"most": 3}, 4), ({"most": 9, "size_of": lambda _: 10, "most_bytes": 25}, 3)],
+        [({"max_items": 3}, 4), ({"max_items": 9, "size_of": lambda _: 10, "max_bytes": 25}, 3)],
         ids=["count", "bytes"],
     )
     def test_a_slow_thread_holds_the_caller_up(self, bounds: dict[str, Any], most: int) -> None:
@@ -202,7 +202,9 @@ class TestBehind:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            write_behind(range(9), int, name="side", tell=tell, most=2, size_of=nothing, most_bytes=0)
+            write_behind(
+                range(9), int, name="side", on_result=tell, max_items=2, size_of=nothing, max_bytes=0
+            )
         assert told == list(range(len(told)))
         assert side_threads() == []
 
