@@ -1,6 +1,6 @@
-"""The README's picture: the demo's overlays side by side.
+"""Put overlays of the demo side by side: the image in the README.
 
-./demo && python tools/contact_sheet.py demo-output docs/images/example.jpg
+Usage: ./demo && python tools/contact_sheet.py demo-output docs/images/example.jpg
 """
 
 import sys
@@ -13,7 +13,7 @@ HEIGHT = 300  # pixels
 
 
 def main(folder: Path, target: Path) -> None:
-    """Scale to one height, put side by side."""
+    """Scale the overlays to one height and put them side by side."""
     overlays = [Image.open(folder / name / f"{name}.overlay.jpg") for name in NAMES]
     scaled = [image.resize((round(image.width * HEIGHT / image.height), HEIGHT)) for image in overlays]
     sheet = Image.new("RGB", (sum(image.width for image in scaled) + 8 * (len(scaled) - 1), HEIGHT), "white")

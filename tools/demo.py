@@ -1,8 +1,8 @@
-"""What ./demo runs: real images from installed packages, each with words of its own, segmented by nano.
+"""Segment example images with nano; ./demo runs this script.
 
-`python tools/demo.py FOLDER` writes to FOLDER the images, ATTRIBUTION.txt, and for each image a folder with
-its overlay, its id map and the segments as JSON (apart, since each image has its own vocabulary). Nothing is
-downloaded: the images lie inside the packages scikit-image (public domain, CC0) and scikit-learn (CC BY 2.0).
+`python tools/demo.py FOLDER` writes the images and ATTRIBUTION.txt to FOLDER. Every image has its own
+vocabulary, and its own folder with an overlay, an id map and the segments as JSON. Nothing is downloaded: the
+images are part of the installed packages scikit-image (public domain, CC0) and scikit-learn (CC BY 2.0).
 """
 
 import shutil
@@ -17,7 +17,14 @@ from ovrcoat import Segmenter
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An image, where it lies, whose it is, and the words to ask it for."""
+    """An example image.
+
+    Attributes:
+        package: Installed package that contains the image.
+        file: Path of the image inside the package.
+        credit: Author and license.
+        vocabulary: Vocabulary to segment the image with.
+    """
 
     package: str
     file: str
@@ -68,7 +75,7 @@ EXAMPLES = (
 
 
 def main(folder: Path) -> None:
-    """Copy the images to `folder`, segment each, say what was found and where."""
+    """Copy the images to `folder`, segment them, and print the segments and the files written."""
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
     credits = "\n".join(f"{Path(example.file).name}: {example.credit}" for example in EXAMPLES)
@@ -86,16 +93,16 @@ def main(folder: Path) -> None:
         overlays += [
             path for path in result.save(folder / image.stem, overwrite=True) if path.suffix == ".jpg"
         ]
-    print(f"\n{len(EXAMPLES)} images in {time.perf_counter() - start:.1f} s. The segments drawn on them:")
+    print(f"\n{len(EXAMPLES)} images in {time.perf_counter() - start:.1f} s. Overlays:")
     for overlay in overlays:
         print(f"  {overlay}")
 
 
 def _inside(package: str) -> Path:
-    """The folder of an installed package, found without importing it."""
+    """Return the folder of an installed package without importing the package."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
-        sys.exit(f"error: the demo takes images from {package}. Run: pip install 'ovrcoat[demo]'")
+        sys.exit(f"error: the demo needs the images of {package}. Run: pip install 'ovrcoat[demo]'")
     return Path(spec.origin).parent
 
 

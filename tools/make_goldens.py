@@ -1,9 +1,9 @@
-"""Record what tiny networks compute, so that a change of a number shows without any outside file.
+"""Record the outputs of tiny networks, so that the tests detect a changed number.
 
-Usage: python tools/make_goldens.py [DIR]     (DIR: tests/goldens)
+Usage: python tools/make_goldens.py [DIR]     (default: tests/goldens)
 
-Weights follow a formula of their names, so they are the same with every version of every library. Record anew
-only when a number is meant to change, and say why in the CHANGELOG.
+Weights are computed from their names by a formula, so they do not depend on the version of any library.
+Record again only if a number is meant to change, and give the reason in the CHANGELOG.
 """
 
 import math
@@ -61,7 +61,7 @@ ENCODERS: dict[str, EncoderConfig] = {
 
 
 def golden_config(family: str) -> ModelConfig:
-    """The configuration of a recorded network."""
+    """Return the configuration of a recorded network."""
     return ModelConfig(
         encoder=ENCODERS[family],
         pixel_decoder=PixelDecoderConfig(
@@ -73,7 +73,7 @@ def golden_config(family: str) -> ModelConfig:
 
 
 def golden_network(family: str) -> SegmentationNetwork:
-    """A network whose weights follow the formula."""
+    """Return a network with weights from the formula."""
     with torch.device("meta"):
         network = build_network(golden_config(family))
     state = {name: formula_weight(name, weight) for name, weight in network.state_dict().items()}
@@ -82,7 +82,7 @@ def golden_network(family: str) -> SegmentationNetwork:
 
 
 def formula_weight(name: str, like: Tensor) -> Tensor:
-    """Numbers in -1..1 that look random, scaled so that signals keep their size."""
+    """Return pseudo-random numbers, scaled so that activations keep their magnitude."""
     if not like.is_floating_point():
         return torch.zeros(like.shape, dtype=like.dtype)
     places = torch.arange(like.numel(), dtype=torch.float64)
@@ -91,13 +91,13 @@ def formula_weight(name: str, like: Tensor) -> Tensor:
     if like.ndim > 1:
         return noise * math.sqrt(4 / max(1, like[0].numel()))
     if name.endswith("logit_scale"):
-        return torch.full(like.shape, 2.0)  # so that categories differ
+        return torch.full(like.shape, 2.0)  # large enough that categories differ
     positive = name.endswith(("weight", "running_var", "gamma"))
     return 1 + 0.1 * noise if positive else 0.1 * noise
 
 
 def golden_images() -> ImageBatch:
-    """One image of waves, with some padding."""
+    """Return one image of waves, with some padding."""
     rows = torch.arange(PADDED[0], dtype=torch.float64)[:, None]
     columns = torch.arange(PADDED[1], dtype=torch.float64)
     colours = [torch.sin(rows * (0.05 + 0.1 * c) + columns * (0.21 - 0.07 * c)) for c in range(3)]
@@ -107,7 +107,7 @@ def golden_images() -> ImageBatch:
 
 
 def golden_outputs(family: str) -> dict[str, Tensor]:
-    """Everything that is recorded of one network."""
+    """Compute all recorded arrays of one network."""
     network = golden_network(family)
     inference = golden_config(family).inference
     with torch.no_grad():
@@ -141,7 +141,7 @@ def golden_outputs(family: str) -> dict[str, Tensor]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write one file per family."""
+    """Write one file per encoder family."""
     folder = Path(arguments[0]) if arguments else DEFAULT_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)

@@ -1,8 +1,9 @@
-"""Write the preset vocabularies of the package from the collected facts of the data sets.
+"""Write the preset vocabularies of the package from the category lists of the datasets.
 
-python tools/make_presets.py FACTS_DIR [OUTPUT_DIR]
+Usage: python tools/make_presets.py FACTS_DIR [OUTPUT_DIR]
 
-FACTS_DIR holds categories/*.json. One category per line, so that a change shows as the lines that it touches.
+FACTS_DIR contains categories/*.json. The output has one category per line, so that a diff shows only the
+changed categories.
 """
 
 import argparse
@@ -25,13 +26,13 @@ PRESETS = {
 ORIGIN = (
     "Lists of synonyms: FC-CLIP, Copyright 2023 Bytedance Ltd. and/or its affiliates, Apache License 2.0 "
     "(https://www.apache.org/licenses/LICENSE-2.0), names and order unchanged, file format changed. "
-    "Ids, colours, things and stuff: the data set's category list."
+    "Ids, colours, things and stuff: the dataset's category list."
 )
-KINDS = {"thing": True, "stuff": False}  # "semantic": the data set does not say
+KINDS = {"thing": True, "stuff": False}  # "semantic": the dataset does not distinguish them
 
 
 def convert_category(facts: dict) -> dict:
-    """Give one category in the form of vocabulary/records.py, without what is not known."""
+    """Convert one category to the form of vocabulary/records.py; unknown fields are left out."""
     first, *synonyms = facts["synonyms"]
     category = {"id": facts["dataset_id"], "name": first, "synonyms": synonyms}
     if facts["kind"] in KINDS:
@@ -42,7 +43,7 @@ def convert_category(facts: dict) -> dict:
 
 
 def write_preset(facts_file: Path, output: Path) -> None:
-    """Convert one file."""
+    """Convert the file of one dataset."""
     facts = json.loads(facts_file.read_text(encoding="utf-8"))
     lines = (json.dumps(convert_category(category), ensure_ascii=False) for category in facts["categories"])
     head = f'{{"dataset": {json.dumps(facts["dataset"])},\n"origin": {json.dumps(ORIGIN)},\n"categories": [\n'
@@ -50,7 +51,7 @@ def write_preset(facts_file: Path, output: Path) -> None:
 
 
 def main() -> None:
-    """Convert all."""
+    """Convert all datasets."""
     default = Path(__file__).parents[1] / "src" / "ovrcoat" / "vocabulary" / "presets"
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -1,4 +1,4 @@
-"""What ./demo runs, without the making of its environment."""
+"""The script that ./demo runs; creating the environment is not tested here."""
 
 import json
 import subprocess
@@ -27,11 +27,11 @@ def test_the_demo_segments_real_images_and_credits_them(tmp_path: Path):
         folder = tmp_path / Path(image).stem
         assert (folder / f"{folder.name}.overlay.jpg").is_file()
         (annotation,) = json.loads((folder / "panoptic.json").read_text())["annotations"]
-        assert annotation["segments_info"], f"nothing was found on {image}"
+        assert annotation["segments_info"], f"no segment in {image}"
         assert str(folder / f"{folder.name}.overlay.jpg") in outcome.stdout
 
 
-def test_the_demo_tells_which_package_is_missing(tmp_path: Path):
+def test_the_demo_names_a_missing_package(tmp_path: Path):
     script = (
         "import importlib.util, runpy, sys; importlib.util.find_spec = lambda name: None; "
         f"sys.argv = ['demo.py', {str(tmp_path)!r}]; "
@@ -39,4 +39,4 @@ def test_the_demo_tells_which_package_is_missing(tmp_path: Path):
     )
     outcome = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert outcome.returncode == 1
-    assert "error: the demo takes images from skimage. Run: pip install 'ovrcoat[demo]'" in outcome.stderr
+    assert "error: the demo needs the images of skimage. Run: pip install 'ovrcoat[demo]'" in outcome.stderr
