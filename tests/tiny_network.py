@@ -21,7 +21,9 @@ EMBEDDING, CHANNELS, QUERIES = 16, 32, 10  # GroupNorm in the pixel decoder need
 
 
 class TinyEncoder(Encoder):
-    """Convolutions instead of CLIP; a text is a random vector, always the same. Notes what it is asked."""
+    """Convolutions instead of CLIP. Each text has a fixed random embedding. Records its inputs."""
+
+    fits_published_sizes = False
 
     def __init__(self) -> None:
         super().__init__()

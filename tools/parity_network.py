@@ -192,7 +192,7 @@ class Run:
         self.subject = subject
         self.output_size = tuple(image["output_hw"])
         pixels = read_image(subject.folder.parent / image["file"]).pixels
-        self.images: ImageBatch = batch_images([pixels])
+        self.images: ImageBatch = batch_images([pixels], stride=network.encoder.stride)
         with recording(network) as outputs:
             self.features: EncoderFeatures = network.encoder(self.images)
             self.pixels: PixelFeatures = network.pixel_decoder(self.features)

@@ -1,9 +1,8 @@
-"""Names of models → files of weights: what ships with the package, what was converted, what is published.
+"""Models by name: the embedded model, converted models, and published models with instructions to get them.
 
-Nothing is downloaded and no file is opened here.
+This module downloads nothing and opens no file.
 """
 
-import os
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import resources
@@ -11,14 +10,14 @@ from os import PathLike
 from pathlib import Path
 
 from ovrcoat.errors import ConfigError
+from ovrcoat.system.user_folders import model_folders
 
 SUFFIX = ".safetensors"
-FOLDER_VARIABLE = "OVRCOAT_MODELS"  # a folder that is searched before the user's cache
 EMBEDDED = "nano"
 
 FC_CLIP_PAGE = "the model zoo of the FC-CLIP project (bytedance/fc-clip on GitHub)"
 OVRCOAT_PAGE = "the page of the OVRCOAT project (nickormushev/OVRCOAT on GitHub)"
-# Published weights by name: what they are, and where their .pth file is offered.
+# Name of a published model -> its description, and where its .pth file is offered.
 PUBLISHED = {
     "fcclip-convnext-large": ("FC-CLIP with ConvNeXt-Large, trained on COCO", FC_CLIP_PAGE),
     "fcclip-rn50": ("FC-CLIP with ResNet-50, trained on COCO", FC_CLIP_PAGE),
@@ -28,7 +27,14 @@ PUBLISHED = {
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model by name. `path` is None if it is not installed; then `remedy` says how to get it."""
+    """A model with a name.
+
+    Attributes:
+        name: accepted by `find_model` and `Segmenter.load`.
+        description: one line.
+        path: its file; None if it is not installed.
+        remedy: how to install it, if it is not installed.
+    """
 
     name: str
     description: str
@@ -36,20 +42,13 @@ class ModelEntry:
     remedy: str = ""
 
 
-def model_folders() -> tuple[Path, ...]:
-    """Where models are looked for by name: $OVRCOAT_MODELS if set, then the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ovrcoat" / "models"
-    chosen = os.environ.get(FOLDER_VARIABLE)
-    return tuple(folder.expanduser() for folder in ([Path(chosen)] if chosen else []) + [cache])
-
-
 def embedded_path() -> Path:
-    """The file of the model that ships with the package."""
+    """Return the file of the model that ships with the package."""
     return Path(str(resources.files("ovrcoat").joinpath("weights", f"{EMBEDDED}{SUFFIX}")))
 
 
 def list_models() -> tuple[ModelEntry, ...]:
-    """The embedded model, the published ones, and what else lies in the model folders."""
+    """Return the embedded model, the published models, and all other models in the model folders."""
     installed = _installed()
     embedded = embedded_path()
     entries = [
@@ -68,10 +67,13 @@ def list_models() -> tuple[ModelEntry, ...]:
 
 
 def find_model(model: str | PathLike[str]) -> Path:
-    """The file of a model: a name of `list_models`, or a path.
+    """Return the file of a model.
+
+    Args:
+        model: a name from `list_models`, or a path. A name takes precedence over a file with that name.
 
     Raises:
-        ConfigError: there is no such model, it is not installed, or there is no such file.
+        ConfigError: there is no such model or file, or the model is not installed.
     """
     models = {entry.name: entry for entry in list_models()}
     text = str(model)
@@ -92,12 +94,12 @@ def find_model(model: str | PathLike[str]) -> Path:
     close = get_close_matches(text.lower(), models, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ConfigError(
-        f"unknown model {text!r}; there are {', '.join(models)}, or give the path of a file{hint}"
+        f"unknown model {text!r}, expected one of {', '.join(models)}, or the path of a file{hint}"
     )
 
 
 def _installed() -> dict[str, Path]:
-    """Models in the folders by name; of two with one name the first folder's counts."""
+    """Models in the folders by name. If a name occurs in several folders, the first folder wins."""
     found: dict[str, Path] = {}
     for folder in model_folders():
         for path in sorted(folder.glob(f"*{SUFFIX}")):
@@ -106,6 +108,8 @@ def _installed() -> dict[str, Path]:
 
 
 def _how_to_get(name: str, page: str) -> str:
-    """The two steps from a project's page to an installed model."""
-    target = model_folders()[0] / f"{name}{SUFFIX}"
-    return f"download its .pth file from {page} and run: ovrcoat convert FILE.pth {target}"
+    """The two steps to install a published model."""
+    folder = next(iter(model_folders()), Path())
+    return (
+        f"download its .pth file from {page} and run: ovrcoat convert FILE.pth {folder / f'{name}{SUFFIX}'}"
+    )

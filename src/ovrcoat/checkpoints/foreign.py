@@ -24,6 +24,7 @@ from ovrcoat.config import InferenceConfig, ModelConfig, ResNetConfig
 from ovrcoat.errors import CheckpointError
 from ovrcoat.model.encoders.presets import PRETRAINED_TAGS
 from ovrcoat.model.network import SegmentationNetwork, build_network
+from ovrcoat.system.fingerprints import file_sha256
 from ovrcoat.vocabulary import Vocabulary
 
 VOID = "text_classifier.void_embedding"
@@ -68,7 +69,7 @@ def convert(source: str | Path, target: str | Path, *, clip: str | Path | None =
     model = import_state(
         published, source=source.name, clip_state=None if clip is None else read_state(Path(clip))
     )
-    digest = native.sha256(source)
+    digest = file_sha256(source)
     native.save(
         target,
         model.network,

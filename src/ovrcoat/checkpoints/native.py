@@ -6,7 +6,6 @@ that retraining one half of a network leaves the file of the other half as it is
 """
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from ovrcoat.checkpoints.fitting import assign_parts, check_finite
 from ovrcoat.config import ModelConfig
 from ovrcoat.errors import CheckpointError, OutputError, VocabularyError
 from ovrcoat.model.network import SegmentationNetwork, build_network
+from ovrcoat.system.fingerprints import file_sha256
 from ovrcoat.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
@@ -213,12 +213,6 @@ class _WithoutInitialValues(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _opened(path: Path) -> Any:
     """Open a safetensors file; the library checks header and length."""
     if not path.is_file():
@@ -257,7 +251,7 @@ def _part(path: Path, expected: str, owner: str) -> list[dict[str, Tensor]]:
     """The tensors of a part, after its hash is checked."""
     if not path.is_file():
         raise CheckpointError(f"{owner} needs {path.name} beside it, which is not there; copy both files")
-    found = sha256(path)
+    found = file_sha256(path)
     if found != expected:
         raise CheckpointError(
             f"{path.name} is not the file that {owner} was saved with (SHA-256 {found[:12]}…, expected "
@@ -287,8 +281,8 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) 
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(dict(tensors), temporary, metadata=metadata)
         temporary.chmod(0o644)  # safetensors leaves files that nobody but their owner can read
-        written = sha256(temporary)
-        if not (path.is_file() and sha256(path) == written):
+        written = file_sha256(temporary)
+        if not (path.is_file() and file_sha256(path) == written):
             temporary.replace(path)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write {path}: {error}. Choose a folder that you may write to") from error

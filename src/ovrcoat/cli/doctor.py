@@ -157,26 +157,27 @@ def _models() -> Iterator[Issue]:
 
 def _folders() -> Iterator[Issue]:
     """Folders of models are not needed for `nano`, and made when first written to."""
-    from ovrcoat.checkpoints.catalog import model_folders
+    from ovrcoat.system.user_folders import MODELS_VARIABLE, model_folders
 
     for folder in model_folders():
         if (obstacle := _obstacle(folder)) is None:
             yield Issue(f"folder {folder}", "ok", "can be written", False)
         else:
-            remedy = "Set OVRCOAT_MODELS to a folder that you may write to"
+            remedy = f"Set {MODELS_VARIABLE} to a folder that you may write to"
             yield Issue(f"folder {folder}", "broken", f"cannot be written ({obstacle})", False, remedy)
 
 
 def _text_cache() -> Issue:
     """Where embedded names are kept, and how many are."""
-    from ovrcoat.segmentation.text_cache import FOLDER_VARIABLE, open_text_cache
+    from ovrcoat.segmentation.text_cache import open_text_cache
+    from ovrcoat.system.user_folders import CACHE_VARIABLE
 
     cache = open_text_cache()
     if cache is None:
         return Issue("text cache", "ok", "off: every process embeds its words anew", False)
     subject = f"text cache {cache.path}"
     if (obstacle := _obstacle(cache.path.parent)) is not None:
-        remedy = f"Set {FOLDER_VARIABLE} to a folder that you may write to, or to none"
+        remedy = f"Set {CACHE_VARIABLE} to a folder that you may write to, or to none"
         return Issue(subject, "broken", f"cannot be written ({obstacle})", False, remedy)
     with warnings.catch_warnings(record=True) as faults:
         warnings.simplefilter("always")

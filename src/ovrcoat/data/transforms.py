@@ -16,32 +16,37 @@ from torch.nn import functional as F
 from ovrcoat.data.images import LoadedImage
 from ovrcoat.structures import ImageBatch, Size
 
-STRIDE = 32  # of the coarsest feature map: padded sides are multiples of it
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedImage:
-    """An image, and the same resized to what the network sees, not yet padded."""
+    """An image at its original size and at its test size, not yet padded.
+
+    Attributes:
+        image: the original image.
+        resized: RGB at test size.
+        stride: of the encoder.
+    """
 
     image: LoadedImage
     resized: UInt8[np.ndarray, "_ _ 3"]
+    stride: int
 
     @property
     def padded_size(self) -> Size:
-        """The network's input."""
-        return padded_size(self.resized.shape[:2])
+        """Size of the network's input."""
+        return padded_size(self.resized.shape[:2], stride=self.stride)
 
     @property
     def nbytes(self) -> int:
-        """How much memory it takes."""
+        """Memory of the pixels, in bytes."""
         pixels = self.image.pixels
         return pixels.nbytes + (0 if self.resized is pixels else self.resized.nbytes)
 
 
-def prepare(image: LoadedImage, *, short_side: int, max_long_side: int) -> PreparedImage:
-    """Resize an image to its test size."""
+def prepare(image: LoadedImage, *, short_side: int, max_long_side: int, stride: int) -> PreparedImage:
+    """Resize an image to its test size. `stride` is that of the encoder."""
     size = test_size(image.pixels.shape[:2], short_side=short_side, max_long_side=max_long_side)
-    return PreparedImage(image, resize(image.pixels, size))
+    return PreparedImage(image, resize(image.pixels, size), stride)
 
 
 def test_size(size: Size, *, short_side: int, max_long_side: int) -> Size:
@@ -64,22 +69,22 @@ def resize(pixels: UInt8[np.ndarray, "height width 3"], size: Size) -> UInt8[np.
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def padded_size(size: Size) -> Size:
-    """The next multiples of 32."""
+def padded_size(size: Size, *, stride: int) -> Size:
+    """Round a size up to multiples of `stride`."""
     height, width = size
-    return -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE
+    return -(-height // stride) * stride, -(-width // stride) * stride
 
 
 def batch_images(
-    images: Sequence[UInt8[np.ndarray, "_ _ 3"]], *, device: torch.device | str = "cpu"
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"]], *, stride: int, device: torch.device | str = "cpu"
 ) -> ImageBatch:
-    """Pad images of ONE padded size right and bottom, and stack them.
+    """Pad images at the right and bottom to multiples of the encoder's stride, and stack them.
 
     Raises:
-        ValueError: no image, or several padded sizes.
+        ValueError: there is no image, or the images have different padded sizes.
     """
     sizes = tuple((image.shape[0], image.shape[1]) for image in images)
-    padded = {padded_size(size) for size in sizes}
+    padded = {padded_size(size, stride=stride) for size in sizes}
     if len(padded) != 1:
         raise ValueError(f"a batch holds images of one padded size, but {len(padded)} came: {sorted(padded)}")
     on_cuda = torch.device(device).type == "cuda"

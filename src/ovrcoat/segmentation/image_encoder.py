@@ -60,13 +60,18 @@ class ImageEncoder:
     def _prepare(self, image: ImageInput) -> transforms.PreparedImage:
         """Read and resize an image; may run in another thread."""
         short_side, max_long_side = self._test_size
-        return transforms.prepare(read_image(image), short_side=short_side, max_long_side=max_long_side)
+        return transforms.prepare(
+            read_image(image),
+            short_side=short_side,
+            max_long_side=max_long_side,
+            stride=self._network.encoder.stride,
+        )
 
     @torch.inference_mode()
     def _encode(self, images: Sequence[transforms.PreparedImage]) -> list[EncodedImage]:
         """Encode images of one padded size."""
-        device = self._network.encoder.device
-        batch = transforms.batch_images([image.resized for image in images], device=device)
+        device, stride = self._network.encoder.device, self._network.encoder.stride
+        batch = transforms.batch_images([image.resized for image in images], stride=stride, device=device)
         with device_lock(device):
             encoding = self._network(batch, keep_clip_features=True)
         return [

@@ -126,7 +126,7 @@ class Vocabulary:
             return cls.of(*source)
         raise VocabularyError(
             f"the vocabulary is of type {type(source).__name__} ({str(source)[:60]!r}), expected text such "
-            "as 'cat, kitty; sofa', the name of a preset, the path of a file, a list of strings, or a Vocabulary"
+            "as 'cat, kitty; sofa', the name of a preset, the path of a file, a list of strings or a Vocabulary"
         )
 
     @classmethod

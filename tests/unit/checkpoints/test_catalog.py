@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from ovrcoat.checkpoints import catalog
-from ovrcoat.checkpoints.catalog import PUBLISHED, embedded_path, find_model, list_models, model_folders
+from ovrcoat.checkpoints.catalog import PUBLISHED, embedded_path, find_model, list_models
 from ovrcoat.errors import ConfigError
+from ovrcoat.system.user_folders import model_folders
 
 
 @pytest.fixture
@@ -92,8 +93,11 @@ def test_a_name_wins_over_a_file_of_that_name(nano: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("nanno", r"unknown model 'nanno'; there are nano, .* the path of a file; did you mean 'nano'\?"),
-        ("zebra", r"unknown model 'zebra'; there are nano, fcclip-convnext-large.*the path of a file$"),
+        (
+            "nanno",
+            r"unknown model 'nanno', expected one of nano, .* the path of a file; did you mean 'nano'\?",
+        ),
+        ("zebra", r"unknown model 'zebra', expected one of nano, fcclip-convnext-large.*the path of a file$"),
         (
             "fcclip-rn50",
             "the model 'fcclip-rn50' is not installed; download its .pth file from .*ovrcoat convert",

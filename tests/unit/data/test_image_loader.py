@@ -24,7 +24,7 @@ SIDES = (32, 64, 96)
 
 def prepared(number: int, side: int = 32) -> PreparedImage:
     pixels = np.full((side, 32, 3), number, np.uint8)
-    return PreparedImage(LoadedImage(pixels), pixels)
+    return PreparedImage(LoadedImage(pixels), pixels, stride=32)
 
 
 class Encoder:

@@ -43,7 +43,7 @@ def test_sizes_keep_their_bounds(height: int, width: int, short_side: int, more:
 
 @given(SIDES, SIDES)
 def test_padding_is_the_next_multiple_of_32(height: int, width: int) -> None:
-    for padded, side in zip(padded_size((height, width)), (height, width), strict=True):
+    for padded, side in zip(padded_size((height, width), stride=32), (height, width), strict=True):
         assert padded % 32 == 0
         assert 0 <= padded - side < 32
 
@@ -57,7 +57,7 @@ def test_resize_is_pillows(size: tuple[int, int]) -> None:
 
 def test_a_batch_is_padded_right_and_bottom_with_zeros() -> None:
     first, second = image(33, 40), image(64, 50)
-    batch = batch_images([first, second])
+    batch = batch_images([first, second], stride=32)
     assert batch.pixels.shape == (2, 3, 64, 64)
     assert batch.valid_sizes == ((33, 40), (64, 50))
     assert batch.padded_size == (64, 64)
@@ -69,16 +69,16 @@ def test_a_batch_is_padded_right_and_bottom_with_zeros() -> None:
 
 def test_images_of_unequal_padded_sizes_do_not_share_a_batch() -> None:
     with pytest.raises(ValueError, match=r"one padded size, but 2 came: \[\(32, 32\), \(32, 64\)\]"):
-        batch_images([image(32, 32), image(32, 33)])
+        batch_images([image(32, 32), image(32, 33)], stride=32)
     with pytest.raises(ValueError, match="one padded size, but 0 came"):
-        batch_images([])
+        batch_images([], stride=32)
 
 
 def test_a_prepared_image_has_its_test_size() -> None:
     original = LoadedImage(image(20, 30), "a.png")
-    made = prepare(original, short_side=40, max_long_side=50)
+    made = prepare(original, short_side=40, max_long_side=50, stride=32)
     assert made.image is original
     np.testing.assert_array_equal(made.resized, resize(original.pixels, (33, 50)))
     assert made.padded_size == (64, 64)
     assert made.nbytes == 20 * 30 * 3 + 33 * 50 * 3
-    assert prepare(original, short_side=20, max_long_side=30).nbytes == 20 * 30 * 3  # held once
+    assert prepare(original, short_side=20, max_long_side=30, stride=32).nbytes == 20 * 30 * 3  # held once
