@@ -20,7 +20,7 @@ from ovrcoat.data.images import read_image
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.structures import CategoryEmbeddings
 from ovrcoat.training.forward import Predictions, predict
-from ovrcoat.training.losses import SegmentationLoss, Targets, segmentation_loss, wanted_probabilities
+from ovrcoat.training.losses import SegmentationLoss, Targets, segmentation_loss, target_probabilities
 from ovrcoat.training.matcher import LossWeights, MatchingCost, matching_cost
 from ovrcoat.training.ovr import ovr_loss
 from ovrcoat.training.points import least_certain
@@ -152,7 +152,7 @@ def compute(subject: Subject, case: str, arrays: Mapping[str, Tensor]) -> Case:
         logits = torch.cat((prediction.category_logits, prediction.void_logits[..., None]), -1)
         for image, target in enumerate(targets):
             costs[f"layer{layer}/item{image}"] = matching_cost(
-                wanted_probabilities(logits[image].log_softmax(-1), target.category_ids),
+                target_probabilities(logits[image].log_softmax(-1), target.category_ids),
                 prediction.mask_logits[image],
                 target.masks,
                 points=points.for_matching(image, prediction=layer, count=count),

@@ -1,4 +1,4 @@
-"""`ovrcoat train`: a configuration in, a checkpoint for `ovrcoat segment --model` out."""
+"""`ovrcoat train`."""
 
 import os
 from dataclasses import asdict
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ovrcoat.training.config import TrainConfig
     from ovrcoat.training.run import StageStatus
 
+INTERRUPTED = 130  # exit status of a command that was stopped by Ctrl+C
+
 
 def train(
     config: Path,
@@ -24,70 +26,70 @@ def train(
     quiet: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Train a model, stage after stage, as a YAML file says (see configs/ and docs/training.md).
+    """Train a model from a YAML configuration (see configs/ and docs/training.md).
 
-    Interrupted, the same command goes on where the last state was saved, to the same result. Several GPUs or
-    machines: `torchrun ... -m ovrcoat train ...` or `accelerate launch ... -m ovrcoat train ...`.
+    To continue an interrupted run, repeat the command: training resumes from the last saved state, with the
+    same result. For several GPUs or machines, use `torchrun ... -m ovrcoat train ...` or
+    `accelerate launch ... -m ovrcoat train ...`.
 
     Parameters
     ----------
     config
-        The YAML file; paths in it are relative to its folder, except `output`.
+        The YAML file. Paths in it are relative to its folder, except `output`.
     set
         Change one setting: key=value, such as stages.0.schedule.steps=100. May be repeated.
     output
-        Folder for logs and checkpoints. [default: the file's own]
+        Folder for logs and checkpoints. [default: that of the configuration]
     quiet
-        No notes or progress; errors are still told.
+        No notes or progress; errors are still printed.
     json
         Print one JSON document to stdout instead of text.
     """
     with heavy_imports():
-        from ovrcoat.training import run as recipe
-        from ovrcoat.training.config import read_config
+        from ovrcoat.training.config_file import read_config
+        from ovrcoat.training.run import train as run_training
 
     settings = read_config(config, set)
     if output is not None:
         settings = settings.model_copy(update={"output": str(output)})
-    is_main = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun or accelerate started
-    speaks = is_main and not quiet
-    if speaks:
-        _tell_plan(settings)
-    heard: list[StageStatus] = []
+    is_main = os.environ.get("RANK", "0") == "0"  # set by torchrun and accelerate
+    verbose = is_main and not quiet
+    if verbose:
+        _print_plan(settings)
+    stages: list[StageStatus] = []
 
-    def hear(news: "StageStatus") -> None:
-        heard.append(news)
-        if speaks:
-            print_note(_line(news))
+    def on_status(status: "StageStatus") -> None:
+        stages.append(status)
+        if verbose:
+            print_note(_describe(status))
 
     try:
-        path = recipe.train(settings, base=config.parent, progress=speaks, tell=hear)
+        path = run_training(settings, base=config.parent, progress=verbose, on_status=on_status)
     except KeyboardInterrupt:
         if is_main:
-            print_error("interrupted; run the same command again to go on from the last saved state")
-        return 130
+            print_error("interrupted; run the same command again to continue from the last saved state")
+        return INTERRUPTED
     if is_main and json:
-        print_json({"checkpoint": str(path), "stages": [asdict(news) for news in heard]})
-    elif speaks:
+        print_json({"checkpoint": str(path), "stages": [asdict(status) for status in stages]})
+    elif verbose:
         print_line(f"→ {path}")
-        print_line(f"try it: ovrcoat segment PHOTO --model {path}")
+        print_line(f"try it: ovrcoat segment IMAGE --model {path}")
     return 0
 
 
-def _tell_plan(settings: "TrainConfig") -> None:
-    """What is going to happen, before anything is loaded."""
-    start = settings.start
-    source = start.model or start.clip or "nano's towers"
+def _print_plan(settings: "TrainConfig") -> None:
+    """Print what will be trained, before anything is loaded."""
+    source = settings.start.model or settings.start.clip
     stages = ", ".join(f"{stage.name} ({stage.schedule.steps} steps)" for stage in settings.stages)
     print_note(f"start: {source}; stages: {stages}; output: {settings.output}")
 
 
-def _line(news: "StageStatus") -> str:
-    """One stage in one line."""
-    if news.finished:
-        return f"{news.name}: finished by an earlier run"
-    rest = f", going on after step {news.steps_done}" if news.steps_done else ""
+def _describe(status: "StageStatus") -> str:
+    """One line about a stage."""
+    if status.finished:
+        return f"{status.name}: completed by an earlier run"
+    resumed = f", resumed after step {status.steps_done}" if status.steps_done else ""
     return (
-        f"{news.name}: {news.steps} steps{rest}; {news.images} images, {news.categories} words, "
-        f"{news.trained:,} of {news.parameters:,} parameters train"
+        f"{status.name}: {status.steps} steps{resumed}; {status.images} images, {status.categories} classes, "
+        f"{status.trained:,} of {status.parameters:,} parameters are trained"
     )

@@ -1,1 +1,1 @@
-"""Samples to weights."""
+"""Training: datasets and a YAML configuration in, a checkpoint out (`run.train`)."""

@@ -1,4 +1,4 @@
-"""Less memory for more time: parts forget what they computed and compute it again in the backward pass."""
+"""Activation checkpointing: less memory, more time."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,28 +14,26 @@ from ovrcoat.structures import PixelFeatures
 
 
 def recompute_activations(network: SegmentationNetwork) -> None:
-    """Let the encoder's blocks and the decoders' layers keep only their inputs while training."""
+    """Change the network in place so that its blocks keep only their inputs for the backward pass.
+
+    Everything else is computed again. Losses and gradients do not change.
+    """
     for part in _parts(network):
-        part.forward = partial(_call, part, part.forward)
+        part.forward = partial(_checkpointed, part, part.forward)
     network.mask_decoder.embed = partial(_embed, network.mask_decoder, network.mask_decoder.embed)  # type: ignore[method-assign]
 
 
 def _parts(network: SegmentationNetwork) -> Iterator[nn.Module]:
-    """Small parts: while one is computed again, all that it keeps is in memory at once."""
-    trunk = network.encoder.visual_trunk
-    for stage in getattr(trunk, "stages", None) or [
-        getattr(trunk, f"layer{number}") for number in range(1, 5)
-    ]:
-        blocks = getattr(stage, "blocks", stage)  # a ConvNeXt's stage has its downsampling beside its blocks
-        yield from blocks
+    """Modules to checkpoint. They are small, because all activations of one are in memory at once."""
+    yield from network.encoder.checkpointed_blocks()
     pixel_decoder, decoder = network.pixel_decoder, network.mask_decoder
     yield from (*pixel_decoder.layers, pixel_decoder.lateral, pixel_decoder.output)
     for group in (decoder.cross_attention, decoder.self_attention, decoder.feed_forward):
         yield from group
 
 
-def _call(part: nn.Module, forward, *args, **kwargs):  # type: ignore[no-untyped-def]
-    """`forward` again in the backward pass, if there will be one."""
+def _checkpointed(part: nn.Module, forward, *args, **kwargs):  # type: ignore[no-untyped-def]
+    """Run `forward`, checkpointed if there will be a backward pass."""
     trains = part.training or any(parameter.requires_grad for parameter in part.parameters())
     if not (trains and torch.is_grad_enabled()):
         return forward(*args, **kwargs)
@@ -49,12 +47,12 @@ def _embed(  # type: ignore[no-untyped-def]
     mask_logits: Float[Tensor, "batch query height width"],
     pixels: PixelFeatures,
 ) -> Float[Tensor, "batch query embedding"]:
-    """The category head, which else keeps all masks of all predictions; their logits are made again, too."""
+    """The category head, without keeping the masks of every layer: their logits are recomputed, too."""
     if not (decoder.training and torch.is_grad_enabled()):
         return embed(normed, mask_logits, pixels)
 
-    def again(normed: Tensor, per_pixel: Tensor) -> Tensor:
-        logits = decoder.masks(normed.detach(), per_pixel.detach())
-        return embed(normed, logits.detach(), PixelFeatures(per_pixel, pixels.memory))
+    def recompute(normed: Tensor, mask_features: Tensor) -> Tensor:
+        logits = decoder.masks(normed.detach(), mask_features.detach())
+        return embed(normed, logits.detach(), PixelFeatures(mask_features, pixels.multi_scale_features))
 
-    return checkpoint(again, normed, pixels.per_pixel, use_reentrant=False)
+    return checkpoint(recompute, normed, pixels.mask_features, use_reentrant=False)

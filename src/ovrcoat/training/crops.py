@@ -1,6 +1,6 @@
-"""Labelled images to training crops: resize, crop, flip and colour jitter, the same for the same seed.
+"""Random crops of labelled images: resizing, cropping, flipping and colour jitter, deterministic for a seed.
 
-torchvision is imported where it is used: it takes seconds, and only training needs it.
+torchvision is imported inside functions: the import takes seconds, and only training needs it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,28 +16,36 @@ from ovrcoat.structures import ImageBatch, Size
 from ovrcoat.training.config import CropConfig
 from ovrcoat.training.losses import UNNAMED, Targets
 
-SMALLEST_MASK = 16  # pixels; less is left of an object than stride 4 can show
+MIN_MASK_AREA = 16  # pixels: one pixel at stride 4, the resolution of the mask logits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledImage:
-    """An image with its truth. `all_labelled`: a pixel without segment is known to be void.
+    """An image with its ground truth.
 
-    `name_number`: of what the whole image shows, among the names of named photos.
+    Attributes:
+        name: path of the image in its dataset.
+        pixels: RGB.
+        truth: its segments.
+        all_labelled: whether a pixel outside all segments is void (True) or unknown (False).
     """
 
     name: str
     pixels: UInt8[np.ndarray, "height width 3"]
     truth: PanopticTruth
     all_labelled: bool
-    name_number: int = UNNAMED
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """One training sample; pixels RGB 0..255, padded right and bottom to the crop size.
+    """A training sample.
 
-    `seed` is that of all that is random about it; the losses go on with it. `name_number` is the image's.
+    Attributes:
+        name: path of its image in the dataset.
+        pixels: RGB, 0 to 255, padded at the right and bottom to the crop size.
+        valid_size: height and width without padding.
+        targets: ground truth.
+        seed: of all randomness of the sample; the losses use it to choose points.
     """
 
     name: str
@@ -45,21 +53,25 @@ class Crop:
     valid_size: Size
     targets: Targets
     seed: int = 0
-    name_number: int = UNNAMED
 
 
 class Cropper:
-    """Random crops; `category_numbers`: a data set's category id → place in the training vocabulary."""
+    """Cuts random crops.
 
-    def __init__(self, settings: CropConfig, *, category_numbers: Mapping[int, int]) -> None:
+    Args:
+        settings: size, scales and augmentation.
+        category_map: category id in the dataset → index in the training vocabulary.
+    """
+
+    def __init__(self, settings: CropConfig, *, category_map: Mapping[int, int]) -> None:
         from torchvision.transforms import v2
 
         self.settings = settings
-        self.category_numbers = category_numbers
-        self.colour = v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05)
+        self.category_map = category_map
+        self.color_jitter = v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05)
 
     def __call__(self, image: LabelledImage) -> Crop:
-        """Cut one crop with the current random state; a category that has no number is unnamed."""
+        """Cut one crop, using torch's global random state."""
         from torchvision.transforms.v2 import InterpolationMode
         from torchvision.transforms.v2 import functional as transforms
 
@@ -72,40 +84,39 @@ class Cropper:
         pixels = transforms.crop(transforms.resize(pixels, size, antialias=True), top, left, *valid_size)
         id_map = transforms.resize(id_map, size, interpolation=InterpolationMode.NEAREST_EXACT)
         id_map = transforms.crop(id_map, top, left, *valid_size)
-        if self.settings.colour_jitter:
-            pixels = self.colour(pixels)
+        if self.settings.color_jitter:
+            pixels = self.color_jitter(pixels)
         if self.settings.flip and torch.rand(()) < 0.5:
             pixels, id_map = transforms.horizontal_flip(pixels), transforms.horizontal_flip(id_map)
         padding = [0, 0, edge - valid_size[1], edge - valid_size[0]]
         targets = self._targets(image, transforms.pad(id_map, padding)[0], valid_size)
-        padded = transforms.pad(pixels, padding).float()
-        return Crop(image.name, padded, valid_size, targets, name_number=image.name_number)
+        return Crop(image.name, transforms.pad(pixels, padding).float(), valid_size, targets)
 
     def _random_size(self, shape: tuple[int, ...]) -> list[int]:
-        """Height and width of the resized photo."""
+        """Height and width of the resized image."""
         low, high = self.settings.scales
-        wanted = self.settings.size * (low + (high - low) * torch.rand(()).item())
+        target = self.settings.size * (low + (high - low) * torch.rand(()).item())
         edge = min(shape) if self.settings.fit == "short side" else max(shape)
-        return [max(1, round(side * wanted / edge)) for side in shape]
+        return [max(1, round(side * target / edge)) for side in shape]
 
     def _targets(self, image: LabelledImage, id_map: Int[Tensor, "height width"], valid: Size) -> Targets:
-        """Masks of what is left of the segments. Nobody has said what a crowd or the padding holds."""
-        masks, numbers, crowds = [], [], []
+        """Masks of the segments in the crop. Crowd regions and padding count as unlabelled."""
+        masks, category_ids, crowds = [], [], []
         for segment in image.truth.segments:
             if segment.is_crowd:
                 crowds.append(segment.id)
                 continue
             mask = id_map == segment.id
-            if int(mask.sum()) >= SMALLEST_MASK:
+            if int(mask.sum()) >= MIN_MASK_AREA:
                 masks.append(mask)
-                numbers.append(self.category_numbers.get(segment.category_id, UNNAMED))
+                category_ids.append(self.category_map.get(segment.category_id, UNNAMED))
         labelled = torch.zeros_like(id_map, dtype=torch.bool)
         inside = id_map[: valid[0], : valid[1]]
         unknown = torch.tensor(crowds if image.all_labelled else [*crowds, 0], dtype=id_map.dtype)
         labelled[: valid[0], : valid[1]] = ~torch.isin(inside, unknown)
         return Targets(
             masks=torch.stack(masks) if masks else torch.zeros(0, *id_map.shape, dtype=torch.bool),
-            category_ids=torch.tensor(numbers, dtype=torch.long),
+            category_ids=torch.tensor(category_ids, dtype=torch.long),
             labelled=labelled,
         )
 
@@ -113,7 +124,7 @@ class Cropper:
 def collate(
     crops: Sequence[Crop], *, device: torch.device | str = "cpu"
 ) -> tuple[ImageBatch, tuple[Targets, ...]]:
-    """Stack crops of one size, on `device`; channels stay last in memory."""
+    """Stack crops of one size and move them to `device`; pixels are in channels-last memory format."""
     pixels = torch.stack([crop.pixels for crop in crops])
     batch = ImageBatch(
         pixels=pixels.to(device, non_blocking=True, memory_format=torch.channels_last),

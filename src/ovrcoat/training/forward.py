@@ -1,4 +1,4 @@
-"""The network's forward pass in training: all predictions of the decoder, CLIP's answers for its masks."""
+"""Forward pass in training: the predictions of all decoder layers, and CLIP's logits for the last masks."""
 
 from dataclasses import dataclass
 
@@ -8,46 +8,56 @@ from torch import Tensor
 
 from ovrcoat.model.encoders.encoder import Encoder
 from ovrcoat.model.network import SegmentationNetwork
-from ovrcoat.model.text_classifier import category_logits
 from ovrcoat.structures import CategoryEmbeddings, EncoderFeatures, ImageBatch
 from ovrcoat.training.losses import LayerPrediction
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What the losses need; `clip_logits` are those of the last prediction's masks, if asked for."""
+    """Input of the losses.
+
+    Attributes:
+        layers: one prediction for each layer of the mask decoder.
+        clip_logits: CLIP's logits for the masks of the last layer, only if requested.
+    """
 
     layers: tuple[LayerPrediction, ...]
     clip_logits: Float[Tensor, "batch query category"] | None
-    features: EncoderFeatures
 
 
 def predict(
     network: SegmentationNetwork, images: ImageBatch, categories: CategoryEmbeddings, *, with_clip: bool
 ) -> Predictions:
-    """Predict with the training vocabulary; category logits come in float32, whatever autocast does inside.
+    """Run the network on a batch.
 
-    Gradients reach whatever requires them: a frozen encoder costs no memory for a backward pass.
+    Category and void logits are float32, also under autocast. Gradients are computed only for parameters that
+    require them, so a frozen encoder needs no memory for the backward pass.
+
+    Args:
+        network: prepared for a stage.
+        images: the batch.
+        categories: text embeddings of the training classes.
+        with_clip: also compute CLIP's logits.
     """
     features = network.encoder(images)
     proposals = network.mask_decoder(network.pixel_decoder(features), every_layer=True)
     layers = []
     for proposal in proposals:
-        named, void = network.text_classifier(proposal.embeddings, categories)
-        layers.append(LayerPrediction(proposal.mask_logits, named.float(), void.float()))
+        in_vocab, void = network.text_classifier(proposal.embeddings, categories)
+        layers.append(LayerPrediction(proposal.mask_logits, in_vocab.float(), void.float()))
     clip_logits = None
     if with_clip:
-        clip_logits = name_masks(network.encoder, features, proposals[-1].mask_logits, categories)
-    return Predictions(tuple(layers), clip_logits, features)
+        clip_logits = classify_masks(network.encoder, features, proposals[-1].mask_logits, categories)
+    return Predictions(tuple(layers), clip_logits)
 
 
-def name_masks(
+def classify_masks(
     encoder: Encoder,
     features: EncoderFeatures,
     mask_logits: Float[Tensor, "batch query height width"],
     categories: CategoryEmbeddings,
 ) -> Float[Tensor, "batch query category"]:
-    """CLIP's answer for what lies under each mask, as logits in float32."""
-    clip = encoder.embed_masks(features, mask_logits)
+    """Return CLIP's logits for the region under each mask, in float32."""
+    clip = encoder.embed_masks(features.clip_features, mask_logits)
     with torch.autocast(mask_logits.device.type, enabled=False):  # a cosine times 100 needs float32
-        return category_logits(clip.embeddings.float(), categories, logit_scale=encoder.logit_scale)
+        return encoder.classify(clip.embeddings.float(), categories)

@@ -1,4 +1,4 @@
-"""The network that a training starts from: a model as it is, or pretrained towers with new decoders."""
+"""Initial weights of a training run: those of a model, or of a CLIP encoder with new decoders."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,38 +16,47 @@ from ovrcoat.training.config import StartConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """A network with what a checkpoint says of it."""
+class InitialModel:
+    """A network with its configuration and provenance, as a checkpoint records them."""
 
     network: SegmentationNetwork
     config: ModelConfig
     provenance: dict[str, str]
 
 
-def start(settings: StartConfig, *, base: Path, folder: Path, seed: int) -> Start:
-    """Build the network that `settings` describe; `folder` keeps what takes long to compute.
+def load_initial_model(settings: StartConfig, *, base: Path, seed: int) -> InitialModel:
+    """Build the network that training starts from.
+
+    Args:
+        settings: the source of the weights.
+        base: folder that relative paths refer to.
+        seed: of the random weights of new decoders.
 
     Raises:
         ConfigError: there is no such model or encoder.
-        CheckpointError: weights are damaged or do not fit.
-        MissingExtraError: nano's towers need packages that are not installed.
+        CheckpointError: the weights are damaged or do not fit the architecture.
     """
     if settings.model is not None:
-        beside = base / settings.model
-        loaded = native.load(beside if beside.is_file() else find_model(settings.model))
-        return Start(loaded.network, loaded.config, loaded.provenance)
-    if settings.nano_towers is not None:
-        from ovrcoat.training.nano.start import nano_start
-
-        return nano_start(settings, base=base, folder=folder, seed=seed)
-    return _clip_start(settings, base=base, seed=seed)
+        local = base / settings.model
+        return read_model(local if local.is_file() else find_model(settings.model))
+    return _clip_with_new_decoders(settings, base=base, seed=seed)
 
 
-def _clip_start(settings: StartConfig, *, base: Path, seed: int) -> Start:
-    """OpenCLIP's weights in the encoder, random decoders."""
+def read_model(path: Path) -> InitialModel:
+    """Read a checkpoint.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    loaded = native.load(path)
+    return InitialModel(loaded.network, loaded.config, loaded.provenance)
+
+
+def _clip_with_new_decoders(settings: StartConfig, *, base: Path, seed: int) -> InitialModel:
+    """OpenCLIP's weights in the encoder, random weights in the decoders."""
     name = settings.clip or ""
     if name not in CLIP_ENCODERS:
-        raise ConfigError(f"unknown CLIP encoder {name!r}; there are {', '.join(CLIP_ENCODERS)}")
+        raise ConfigError(f"unknown CLIP encoder {name!r}; expected one of {', '.join(CLIP_ENCODERS)}")
     config = ModelConfig(
         encoder=CLIP_ENCODERS[name],
         pixel_decoder=settings.pixel_decoder,
@@ -61,5 +70,8 @@ def _clip_start(settings: StartConfig, *, base: Path, seed: int) -> Start:
     try:
         network.encoder.load_state_dict(clip_encoder_state(name, file=file))
     except RuntimeError as error:
-        raise CheckpointError(f"the weights for {name} do not fit it: {error}") from error
-    return Start(network, config, {"family": config.encoder.family, "clip": name})
+        raise CheckpointError(
+            f"the weights of {name} do not fit its architecture: {error}. Check start.clip and "
+            "start.clip_file"
+        ) from error
+    return InitialModel(network, config, {"family": config.encoder.family, "clip": name})

@@ -1,10 +1,10 @@
-"""The segmentation loss: category, mask and dice for every prediction of the mask decoder.
+"""The segmentation loss: category, mask and dice terms for every prediction of the mask decoder.
 
-Partly labelled images: a query that nothing was assigned to is told "void" only as far as its mask lies on
-labelled pixels, and a target without a name teaches its query the mask and "not void", but no category.
+Partly labelled images: the void loss of an unmatched query is weighted by the share of its mask that covers
+labelled pixels. A target without a category trains its query's mask and "not void", but no category.
 
-Every term is kept as a numerator and what it is divided by, so that several processes can divide by what they
-have together: their gradients are then those of one process with all photos.
+Each term keeps its numerator and denominator apart, so that several processes can divide by the mean of their
+denominators. Their gradients then equal those of one process with all images.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,12 +19,18 @@ from torch.nn import functional as F
 from ovrcoat.training.matcher import Assignment, LossWeights, match, matching_cost
 from ovrcoat.training.points import PointSource, sample_masks, sample_points
 
-UNNAMED = -1  # category id of a target without a name
+UNNAMED = -1  # category id of a target whose category is not in the training vocabulary
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What one image shows: masks at the padded size, a category id per mask, and where anything is known."""
+    """Ground truth of one image.
+
+    Attributes:
+        masks: at the padded size.
+        category_ids: index in the training vocabulary of each mask, or `UNNAMED`.
+        labelled: False for pixels whose content is unknown.
+    """
 
     masks: Bool[Tensor, "target height width"]
     category_ids: Int[Tensor, " target"]
@@ -33,9 +39,12 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class LayerPrediction:
-    """One of the decoder's predictions, compared with the training vocabulary.
+    """One prediction of the mask decoder, with its logits for the training vocabulary.
 
-    `mask_logits` come as the network has them (bfloat16 under autocast): what is read of them is in float32.
+    Attributes:
+        mask_logits: in the network's dtype (bfloat16 under autocast). Sampled values are float32.
+        category_logits: in float32.
+        void_logits: in float32.
     """
 
     mask_logits: Float[Tensor, "batch query height width"]
@@ -45,29 +54,36 @@ class LayerPrediction:
 
 @dataclass(frozen=True, slots=True)
 class LossTerm:
-    """A term of the loss, per prediction: `numerators / max(denominators, floor)`, summed, times `weight`."""
+    """A loss term: `weight` times the sum over predictions of `numerators / max(denominators, floor)`.
+
+    Attributes:
+        numerators: one for each prediction of the mask decoder.
+        denominators: likewise, without gradient.
+        weight: of the term in the total loss.
+        floor: lower limit of the denominators, so that a batch without masks gives zero instead of NaN.
+    """
 
     numerators: Float[Tensor, " prediction"]
-    denominators: Float[Tensor, " prediction"]  # without gradient
+    denominators: Float[Tensor, " prediction"]
     weight: float
-    floor: float = 1.0  # of the denominators: a batch without masks gives zero, not NaN
+    floor: float = 1.0
 
     def per_prediction(self) -> Float[Tensor, " prediction"]:
-        """The quotients, without the weight."""
+        """Return the term of each prediction, without the weight."""
         return self.numerators / self.denominators.clamp(min=self.floor)
 
     def value(self) -> Float[Tensor, ""]:
-        """The weighted sum over the predictions."""
+        """Return the weighted sum over the predictions."""
         return self.weight * self.per_prediction().sum()
 
     def divided_by(self, denominators: Float[Tensor, " prediction"]) -> "LossTerm":
-        """The same term over other denominators as they are, such as their mean over all processes."""
+        """Return the term with other denominators and no floor, such as their mean over all processes."""
         return replace(self, denominators=denominators, floor=0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentationLoss:
-    """The terms `category`, `mask` and `dice`, and the assignments of every prediction, image by photo."""
+    """The terms `category`, `mask` and `dice`, and the assignments of each prediction and image."""
 
     terms: dict[str, LossTerm]
     assignments: tuple[tuple[Assignment, ...], ...]
@@ -81,9 +97,16 @@ def segmentation_loss(
     points: PointSource,
     point_count: int,
 ) -> SegmentationLoss:
-    """Match and compare each prediction with the targets, at `point_count` points per mask.
+    """Match each prediction to the targets and compute the loss terms.
 
-    A batch without any target gives zero mask and dice terms.
+    A batch without targets gives zero mask and dice terms.
+
+    Args:
+        predictions: of the mask decoder, from its first to its last layer.
+        targets: of each image.
+        weights: of the terms.
+        points: chooses the points at which masks are compared.
+        point_count: points per mask.
     """
     count = float(sum(len(target.category_ids) for target in targets))
     category, mask, dice, assignments = [], [], [], []
@@ -92,10 +115,14 @@ def segmentation_loss(
         log_probs = log_probs.log_softmax(dim=-1)
         pairs = []
         for image, target in enumerate(targets):
-            places = points.for_matching(image, prediction=number, count=point_count)
-            wanted = wanted_probabilities(log_probs[image], target.category_ids)
-            logits = prediction.mask_logits[image]
-            pairs.append(match(matching_cost(wanted, logits, target.masks, points=places, weights=weights)))
+            cost = matching_cost(
+                target_probabilities(log_probs[image], target.category_ids),
+                prediction.mask_logits[image],
+                target.masks,
+                points=points.for_matching(image, prediction=number, count=point_count),
+                weights=weights,
+            )
+            pairs.append(match(cost))
         assignments.append(tuple(pairs))
         category.append(
             category_loss(
@@ -121,10 +148,10 @@ def segmentation_loss(
 
 
 @torch.no_grad()
-def wanted_probabilities(
+def target_probabilities(
     log_probs: Float[Tensor, "query class"], category_ids: Int[Tensor, " target"]
 ) -> Float[Tensor, "query target"]:
-    """What each query gives to each target's category; an unnamed target asks only for "not void"."""
+    """Return each query's probability for each target's category; for an unnamed one, that of "not void"."""
     probs = log_probs.exp()
     named = probs[:, category_ids.clamp(min=0)]
     return torch.where(category_ids == UNNAMED, 1 - probs[:, -1:], named)
@@ -138,7 +165,15 @@ def category_loss(
     assignments: Sequence[Assignment],
     void_weight: float,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Weighted sum of all queries' cross-entropy, and the sum of the weights; void is the last class."""
+    """Return the weighted sum of the cross-entropy of all queries, and the sum of the weights.
+
+    Args:
+        log_probs: log-probabilities of the categories and, in the last place, of void.
+        mask_logits: of the same queries.
+        targets: of each image.
+        assignments: of each image.
+        void_weight: weight of an unmatched query whose mask covers labelled pixels only.
+    """
     loss = -log_probs[..., -1]
     weight = torch.stack(
         [
@@ -147,12 +182,12 @@ def category_loss(
         ]
     )
     for index, (target, pairs) in enumerate(zip(targets, assignments, strict=True)):
-        wanted = target.category_ids[pairs.targets]
+        category_ids = target.category_ids[pairs.targets]
         chosen = log_probs[index, pairs.queries]
-        named = -chosen.gather(1, wanted.clamp(min=0)[:, None])[:, 0]
-        anything = -chosen[:, :-1].logsumexp(dim=-1)
+        named = -chosen.gather(1, category_ids.clamp(min=0)[:, None])[:, 0]
+        not_void = -chosen[:, :-1].logsumexp(dim=-1)
         rows = torch.full_like(pairs.queries, index)
-        loss = loss.index_put((rows, pairs.queries), torch.where(wanted == UNNAMED, anything, named))
+        loss = loss.index_put((rows, pairs.queries), torch.where(category_ids == UNNAMED, not_void, named))
         weight[index, pairs.queries] = 1.0
     return (loss * weight).sum(), weight.sum()
 
@@ -161,7 +196,7 @@ def category_loss(
 def labelled_share(
     mask_logits: Float[Tensor, "query height width"], labelled: Bool[Tensor, "full_height full_width"]
 ) -> Float[Tensor, " query"]:
-    """How much of each mask lies on labelled pixels, 0..1; exactly 1 where all pixels are labelled."""
+    """Return the share of each mask on labelled pixels, 0 to 1; exactly 1 if all pixels are labelled."""
     if bool(labelled.all()):
         return torch.ones(len(mask_logits), device=mask_logits.device)
     height, width = mask_logits.shape[-2:]
@@ -177,25 +212,32 @@ def matched_losses(
     assignments: Sequence[Assignment],
     points: Callable[[Sequence[Tensor]], Tensor],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """`mask_losses` of all matched masks at the points that `points` chooses for them, image by photo."""
+    """Return `mask_losses` of all matched masks at sampled points.
+
+    Args:
+        mask_logits: of all queries.
+        targets: of each image.
+        assignments: of each image.
+        points: chooses points for the matched masks of each image.
+    """
     counts = [len(pairs.queries) for pairs in assignments]
     images = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)).to(mask_logits.device)
     matched = mask_logits[images, torch.cat([pairs.queries for pairs in assignments])]
     if len(matched) == 0:
         zero = matched.float().sum()
         return zero, zero
-    places = points(matched.detach().split_with_sizes(counts))
+    sampled = points(matched.detach().split_with_sizes(counts))
     truths = [
         sample_masks(target.masks, chosen, rows=pairs.targets)
-        for target, pairs, chosen in zip(targets, assignments, places.split_with_sizes(counts), strict=True)
+        for target, pairs, chosen in zip(targets, assignments, sampled.split_with_sizes(counts), strict=True)
     ]
-    return mask_losses(sample_points(matched, places), torch.cat(truths))
+    return mask_losses(sample_points(matched, sampled), torch.cat(truths))
 
 
 def mask_losses(
     logits: Float[Tensor, "mask point"], truths: Float[Tensor, "mask point"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Binary cross-entropy (mean over the points) and dice of masks, each summed over the masks."""
+    """Return binary cross-entropy (mean over the points) and dice loss, each summed over the masks."""
     cross_entropy = F.binary_cross_entropy_with_logits(logits, truths, reduction="none").mean(dim=-1).sum()
     inside = logits.sigmoid()
     overlap = 2 * (inside * truths).sum(dim=-1) + 1

@@ -1,4 +1,4 @@
-"""Which query answers for which target: Hungarian assignment on sampled points (Mask2Former, section 3.3)."""
+"""Hungarian matching of queries to targets on sampled points (Mask2Former, section 3.3)."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from torch.nn import functional as F
 
 from ovrcoat.training.points import sample_masks, sample_shared_points
 
-UNUSABLE = 1e6  # cost of a pair that is not a finite number: far above any real one
+NOT_FINITE_COST = 1e6  # replaces NaN and infinite costs; far above any finite one
 
 
 @dataclass(frozen=True, slots=True)
 class LossWeights:
-    """Weights of the terms, in the matching cost and in the loss alike."""
+    """Weights of the terms, used for both the matching cost and the loss."""
 
     category: float = 2.0  # Mask2Former
     mask: float = 6.0  # OVRCOAT's released files; 5 in Mask2Former and FC-CLIP
@@ -25,7 +25,7 @@ class LossWeights:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Pairs of one image: query `queries[i]` answers for target `targets[i]`; queries ascend."""
+    """Matched pairs of one image: query `queries[i]` predicts target `targets[i]`. Queries are ascending."""
 
     queries: Int[Tensor, " pair"]
     targets: Int[Tensor, " pair"]
@@ -33,7 +33,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class MatchingCost:
-    """What every query would cost as the answer for every target: two of its parts, and the weighted sum."""
+    """Cost of matching each query to each target: the mask and dice parts, and the weighted total."""
 
     mask: Float[Tensor, "query target"]
     dice: Float[Tensor, "query target"]
@@ -49,9 +49,14 @@ def matching_cost(
     points: Float[Tensor, "point 2"],
     weights: LossWeights,
 ) -> MatchingCost:
-    """Compare all masks of an image at the same `points`.
+    """Compute the matching cost of an image.
 
-    `probabilities[q, n]` is what query q gives to target n's category (void takes part in the softmax).
+    Args:
+        probabilities: each query's probability for each target's category, from a softmax that includes void.
+        mask_logits: of all queries.
+        target_masks: of all targets.
+        points: (x, y) as fractions of width and height; all masks are compared at the same points.
+        weights: of the parts.
     """
     logits = sample_shared_points(mask_logits, points)
     every = torch.arange(len(target_masks), device=target_masks.device)
@@ -62,9 +67,9 @@ def matching_cost(
 
 
 def match(cost: MatchingCost) -> Assignment:
-    """Assign targets to queries at the least total cost."""
-    # an assignment over NaN is an error of scipy's; let it reach the loss, whose check names the images
-    total = cost.total.nan_to_num(nan=UNUSABLE, posinf=UNUSABLE, neginf=UNUSABLE)
+    """Find the assignment with the lowest total cost."""
+    # scipy raises for NaN. The trainer's check of the loss gives a better message, which names the images.
+    total = cost.total.nan_to_num(nan=NOT_FINITE_COST, posinf=NOT_FINITE_COST, neginf=NOT_FINITE_COST)
     queries, targets = linear_sum_assignment(total.cpu().numpy())
     return Assignment(
         queries=torch.as_tensor(queries, dtype=torch.long, device=total.device),
@@ -75,14 +80,14 @@ def match(cost: MatchingCost) -> Assignment:
 def pairwise_cross_entropy(
     logits: Float[Tensor, "query point"], truths: Float[Tensor, "target point"]
 ) -> Float[Tensor, "query target"]:
-    """Mean binary cross-entropy of every query against every target: softplus(x) - t·x, averaged."""
+    """Return the mean binary cross-entropy of each query and target: softplus(x) - t·x, averaged."""
     return (F.softplus(logits).sum(dim=-1, keepdim=True) - logits @ truths.T) / logits.shape[-1]
 
 
 def pairwise_dice(
     logits: Float[Tensor, "query point"], truths: Float[Tensor, "target point"]
 ) -> Float[Tensor, "query target"]:
-    """1 - dice coefficient of every query against every target, with one added above and below."""
+    """Return 1 - dice coefficient of each query and target, with one added to numerator and denominator."""
     inside = logits.sigmoid()
     sums = inside.sum(dim=-1, keepdim=True) + truths.sum(dim=-1)
     return 1 - (2 * inside @ truths.T + 1) / (sums + 1)

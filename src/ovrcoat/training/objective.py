@@ -1,4 +1,4 @@
-"""Network and losses as one module: crops in, loss terms out. What a distributed wrapper is put around."""
+"""Network and losses as one module, which the distributed wrapper is put around."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,10 @@ import torch
 from torch import nn
 
 from ovrcoat.model.network import SegmentationNetwork
-from ovrcoat.structures import CategoryEmbeddings, EncoderFeatures, ImageBatch
-from ovrcoat.training.config import OvrConfig, StageConfig
+from ovrcoat.structures import CategoryEmbeddings
+from ovrcoat.training.config import StageConfig
 from ovrcoat.training.crops import Crop, collate
-from ovrcoat.training.forgetting import UntouchedEncoder, compensation, distillation
 from ovrcoat.training.forward import predict
-from ovrcoat.training.image_names import image_name_loss
 from ovrcoat.training.losses import LossTerm, segmentation_loss
 from ovrcoat.training.matcher import LossWeights
 from ovrcoat.training.ovr import ovr_loss
@@ -19,9 +17,13 @@ from ovrcoat.training.points import RandomPoints
 
 
 class Objective(nn.Module):
-    """The losses of one stage; `categories` are the training words in text space, on the network's device.
+    """Computes the loss terms of a stage.
 
-    `image_names`: likewise the names of whole images, for a stage that has such.
+    Args:
+        network: the network to train.
+        settings: weights and forms of the losses.
+        categories: text embeddings of the training classes, on the network's device.
+        bfloat16: run the network under autocast to bfloat16. Losses are always in float32.
     """
 
     def __init__(
@@ -31,25 +33,21 @@ class Objective(nn.Module):
         *,
         categories: CategoryEmbeddings,
         bfloat16: bool,
-        image_names: CategoryEmbeddings | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.settings = settings
         self.categories = categories
-        self.image_names = image_names
-        self.in_bfloat16 = bfloat16  # a module has a method of the shorter name
+        self.use_bfloat16 = bfloat16  # nn.Module has a method `bfloat16`
         loss = settings.loss
         self.weights = LossWeights(loss.category, loss.mask, loss.dice, loss.void)
-        keeps_memory = settings.ovr is not None and settings.ovr.distillation + settings.ovr.compensation > 0
-        self.untouched = UntouchedEncoder(network.encoder) if keeps_memory else None
 
     def forward(self, crops: Sequence[Crop]) -> dict[str, LossTerm]:
-        """Every term of the loss of these crops."""
+        """Return the terms `category`, `mask` and `dice`, and `ovr` in a stage that trains the encoder."""
         device = self.network.encoder.device
         images, targets = collate(crops, device=device)
         ovr = self.settings.ovr
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.in_bfloat16):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.use_bfloat16):
             predictions = predict(self.network, images, self.categories, with_clip=ovr is not None)
         loss = segmentation_loss(
             predictions.layers,
@@ -66,29 +64,5 @@ class Objective(nn.Module):
                 loss.assignments[-1],
                 weight=ovr.weight,
                 form=ovr.form,
-            )
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.in_bfloat16):
-                terms |= self._encoder_terms(ovr, crops, images, predictions.features)
-        return terms
-
-    def _encoder_terms(
-        self, ovr: OvrConfig, crops: Sequence[Crop], images: ImageBatch, features: EncoderFeatures
-    ) -> dict[str, LossTerm]:
-        """What is asked of the encoder without any mask: not to forget, and to name whole photos."""
-        terms = {}
-        if self.untouched is not None:
-            before = self.untouched(images)
-            if ovr.distillation:
-                terms["distillation"] = distillation(features.dense, before, weight=ovr.distillation)
-            if ovr.compensation:
-                terms["compensation"] = compensation(features.dense, before, weight=ovr.compensation)
-        if ovr.image_names is not None and self.image_names is not None:
-            terms["image_names"] = image_name_loss(
-                self.network.encoder,
-                features,
-                valid_sizes=images.valid_sizes,
-                name_numbers=torch.tensor([crop.name_number for crop in crops], device=features.dense.device),
-                names=self.image_names,
-                weight=ovr.image_names.loss,
             )
         return terms

@@ -1,6 +1,7 @@
-"""OVR: the loss that teaches CLIP's image encoder to name what lies under a mask (the paper's section 3.2).
+"""OVR: the loss that trains CLIP's image encoder to classify mask regions (section 3.2 of the paper).
 
-CLIP's features are computed once per image and pooled under every mask; nothing is cropped and encoded again.
+CLIP's features are computed once per image and pooled under every mask. No region is cropped and encoded
+again.
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,8 @@ from torch.nn import functional as F
 from ovrcoat.training.losses import UNNAMED, LossTerm, Targets
 from ovrcoat.training.matcher import Assignment
 
-# "logits": the paper's formula. "probabilities": what the released code computes, which hands probabilities
-# to a cross-entropy that takes a softmax of its own; its gradient is far weaker.
+# "logits": the formula of the paper. "probabilities": the released code, which passes probabilities to a
+# cross-entropy that applies a softmax of its own. Its gradient is far weaker.
 OvrForm = Literal["logits", "probabilities"]
 
 
@@ -27,19 +28,26 @@ def ovr_loss(
     weight: float,
     form: OvrForm,
 ) -> LossTerm:
-    """Mean cross-entropy of CLIP's answer for the mask of each matched query, against its target's category.
+    """Mean cross-entropy between CLIP's classification of each matched mask and its target's category.
 
-    `assignments` are those of the last prediction. Targets without a name teach nothing here; a batch without
-    named targets gives zero, not the released code's NaN.
+    Targets without a category are left out. A batch without any category gives zero, where the released code
+    gives NaN.
+
+    Args:
+        clip_logits: CLIP's logits for the masks of the decoder's last prediction.
+        targets: of each image.
+        assignments: of each image, for the same prediction.
+        weight: of the term.
+        form: formula of the paper, or the one of the released code.
     """
-    answers, wanted = [], []
+    matched_logits, matched_categories = [], []
     for logits, target, pairs in zip(clip_logits, targets, assignments, strict=True):
         category_ids = target.category_ids[pairs.targets]
         named = category_ids != UNNAMED
-        answers.append(logits[pairs.queries[named]])
-        wanted.append(category_ids[named])
-    chosen = torch.cat(answers).float()
+        matched_logits.append(logits[pairs.queries[named]])
+        matched_categories.append(category_ids[named])
+    chosen = torch.cat(matched_logits).float()
     if form == "probabilities":
         chosen = chosen.softmax(dim=-1)
-    loss = F.cross_entropy(chosen, torch.cat(wanted), reduction="sum")
+    loss = F.cross_entropy(chosen, torch.cat(matched_categories), reduction="sum")
     return LossTerm(loss[None], loss.new_full((1,), float(len(chosen))), weight)

@@ -1,4 +1,4 @@
-"""Where the losses look at masks: random points, most of them where a mask is least certain (PointRend)."""
+"""Random points at which the losses sample masks, most of them where a mask is least certain (PointRend)."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -8,27 +8,29 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-OVERSAMPLE = 3  # candidates per kept point (PointRend, Mask2Former)
-UNCERTAIN_SHARE = 0.75  # of the points are the least certain candidates (same source)
+OVERSAMPLE = 3  # candidates per uncertain point (PointRend, Mask2Former)
+UNCERTAIN_SHARE = 0.75  # share of the points that are the least certain candidates (same source)
 
 
 @runtime_checkable
 class PointSource(Protocol):
-    """Chooses points as (x, y) fractions of the padded width and height."""
+    """Chooses points, given as (x, y) fractions of the padded width and height."""
 
     def for_matching(self, image: int, *, prediction: int, count: int) -> Float[Tensor, "point 2"]:
-        """Points at which all masks of one image are compared."""
+        """Return points for matching. They are shared by all masks of an image."""
 
     def for_losses(
         self, mask_logits: Sequence[Float[Tensor, "_ height width"]], *, prediction: int, count: int
     ) -> Float[Tensor, "mask point 2"]:
-        """Points of every matched mask, image by photo."""
+        """Return points for the losses: own points for each matched mask, concatenated over the images."""
 
 
 class RandomPoints:
-    """Points from one random generator per image, so that they do not depend on its batch mates.
+    """Draws points from one random generator per image, independent of the other images of the batch.
 
-    `seeds` has one number per photo of the batch.
+    Args:
+        seeds: one for each image of the batch.
+        device: of the points.
     """
 
     def __init__(self, seeds: Sequence[int], *, device: torch.device) -> None:
@@ -36,19 +38,19 @@ class RandomPoints:
         self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
     def for_matching(self, image: int, *, prediction: int, count: int) -> Float[Tensor, "point 2"]:
-        """Uniform points; every prediction gets fresh ones."""
+        """Return uniformly distributed points, different ones for each prediction."""
         return self._uniform(image, count)
 
     def for_losses(
         self, mask_logits: Sequence[Float[Tensor, "_ height width"]], *, prediction: int, count: int
     ) -> Float[Tensor, "mask point 2"]:
-        """The least certain of three times as many candidates, and some anywhere."""
+        """Return the least certain of three times as many candidates, followed by uniform points."""
         uncertain = int(UNCERTAIN_SHARE * count)
         chosen = []
         for image, masks in enumerate(mask_logits):
             candidates = self._uniform(image, len(masks), OVERSAMPLE * count)
-            anywhere = self._uniform(image, len(masks), count - uncertain)
-            chosen.append(torch.cat((least_certain(masks, candidates, keep=uncertain), anywhere), dim=1))
+            uniform = self._uniform(image, len(masks), count - uncertain)
+            chosen.append(torch.cat((least_certain(masks, candidates, keep=uncertain), uniform), dim=1))
         return torch.cat(chosen)
 
     def _uniform(self, image: int, *shape: int) -> Float[Tensor, "*shape 2"]:
@@ -59,27 +61,27 @@ class RandomPoints:
 def least_certain(
     mask_logits: Float[Tensor, "mask height width"], candidates: Float[Tensor, "mask point 2"], *, keep: int
 ) -> Float[Tensor, "mask kept 2"]:
-    """Those `keep` candidates of each mask whose logits are nearest zero."""
-    doubt = -sample_points(mask_logits, candidates).abs()
-    chosen = doubt.topk(keep, dim=1).indices[..., None].expand(-1, -1, 2)
+    """Return the `keep` candidates of each mask whose logits are closest to zero."""
+    uncertainty = -sample_points(mask_logits, candidates).abs()
+    chosen = uncertainty.topk(keep, dim=1).indices[..., None].expand(-1, -1, 2)
     return candidates.gather(1, chosen)
 
 
 def sample_points(
     maps: Float[Tensor, "map height width"], points: Float[Tensor, "map point 2"]
 ) -> Float[Tensor, "map point"]:
-    """Read maps at (x, y) fractions of width and height, in float32: bilinear, zero outside."""
-    return _read(maps[:, None], points)[:, 0]
+    """Sample maps at (x, y) fractions of width and height: bilinear, zero outside, in float32."""
+    return _sample(maps[:, None], points)[:, 0]
 
 
 def sample_shared_points(
     maps: Float[Tensor, "map height width"], points: Float[Tensor, "point 2"]
 ) -> Float[Tensor, "map point"]:
-    """The same, with all maps read at the same points: their places are computed once."""
-    return _read(maps[None], points[None])[0]
+    """Sample all maps at the same points. Faster than `sample_points` with repeated points."""
+    return _sample(maps[None], points[None])[0]
 
 
-def _read(
+def _sample(
     maps: Float[Tensor, "batch channel height width"], points: Float[Tensor, "batch point 2"]
 ) -> Float[Tensor, "batch channel point"]:
     grid = (2 * points - 1)[:, :, None]  # batch, point, 1, xy
@@ -93,32 +95,35 @@ def sample_masks(
     *,
     rows: Int[Tensor, " row"],
 ) -> Float[Tensor, "row point"]:
-    """What `sample_points` gives for `masks[rows]` as numbers, without a copy of a mask in any type.
+    """Sample `masks[rows]` like `sample_points`, without copying or converting a mask.
 
-    One set of points serves all rows.
+    Args:
+        masks: at full size.
+        points: for each row, or one set for all rows.
+        rows: indices of the masks to sample.
     """
     size = points.new_tensor([masks.shape[-1], masks.shape[-2]])
-    # multiplied and added in one go: as grid_sample places random points, bit by bit
-    places = torch.addcmul(points.new_tensor(-0.5), 2 * points, size / 2)
-    corner = places.floor()
-    right, down = (places - corner).unbind(-1)
+    # one fused multiply-add, which gives bit-identical positions to grid_sample for random points
+    positions = torch.addcmul(points.new_tensor(-0.5), 2 * points, size / 2)
+    corner = positions.floor()
+    right, down = (positions - corner).unbind(-1)
     column, row = corner.long().unbind(-1)
     left, up = 1 - right, 1 - down
     return (
-        _at(masks, rows, row, column) * (up * left)
-        + _at(masks, rows, row, column + 1) * (up * right)
-        + _at(masks, rows, row + 1, column) * (down * left)
-        + _at(masks, rows, row + 1, column + 1) * (down * right)
+        _pixels_at(masks, rows, row, column) * (up * left)
+        + _pixels_at(masks, rows, row, column + 1) * (up * right)
+        + _pixels_at(masks, rows, row + 1, column) * (down * left)
+        + _pixels_at(masks, rows, row + 1, column + 1) * (down * right)
     )
 
 
-def _at(
+def _pixels_at(
     masks: Bool[Tensor, "mask height width"],
     rows: Int[Tensor, " row"],
     row: Int[Tensor, "#row point"],
     column: Int[Tensor, "#row point"],
 ) -> Bool[Tensor, "row point"]:
-    """Single pixels; False outside."""
+    """Read single pixels; False outside."""
     height, width = masks.shape[-2:]
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     return masks[rows[:, None], row.clamp(0, height - 1), column.clamp(0, width - 1)] & inside

@@ -1,9 +1,9 @@
-"""A whole training: from a configuration to checkpoints, stage after stage."""
+"""Training runs: all stages of a configuration, one after the other."""
 
 import importlib.util
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 
 from ovrcoat._version import __version__
 from ovrcoat.checkpoints import native
-from ovrcoat.errors import MissingExtraError
+from ovrcoat.errors import ConfigError, MissingExtraError
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.text_classifier import embed_categories
 from ovrcoat.structures import CategoryEmbeddings
@@ -21,12 +21,12 @@ from ovrcoat.system.atomic_write import write_atomically
 from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.training.activations import recompute_activations
 from ovrcoat.training.config import StageConfig, TrainConfig
+from ovrcoat.training.config_file import read_config
 from ovrcoat.training.crops import Cropper
-from ovrcoat.training.initialization import Start, start
-from ovrcoat.training.named_images import NamedImages, open_named_images
+from ovrcoat.training.initialization import InitialModel, load_initial_model, read_model
 from ovrcoat.training.objective import Objective
-from ovrcoat.training.samples import Samples, category_numbers
-from ovrcoat.training.sources import ImageSource, beside, open_data, open_source
+from ovrcoat.training.samples import Samples, map_categories
+from ovrcoat.training.sources import expand_variables, open_data, open_source, resolve_path
 from ovrcoat.training.stages import stage_of
 from ovrcoat.training.state import check_settings
 from ovrcoat.training.trainer import RunOptions, StageTrainer
@@ -35,81 +35,138 @@ from ovrcoat.vocabulary import Vocabulary
 
 MODEL_FILE = "model.safetensors"
 SETTINGS_FILE = "settings.json"
-NEUTRAL = {"validation"}  # settings of a stage that change no result
+WITHOUT_EFFECT = {"validation"}  # settings of a stage that do not change its result
 
 
 @dataclass(frozen=True, slots=True)
 class StageStatus:
-    """What is told when a stage begins, or is found finished; counts of images, words and parameters."""
+    """Reported when a stage starts, or was completed by an earlier run.
+
+    Attributes:
+        name: of the stage.
+        steps: its length.
+        steps_done: steps completed by earlier runs.
+        finished: whether an earlier run completed the stage; the counts below are then 0.
+        images: training images.
+        categories: classes of the training vocabulary.
+        trained: trained parameters.
+        parameters: all parameters.
+    """
 
     name: str
     steps: int
     steps_done: int
-    finished: bool = False  # by an earlier run: nothing is counted below
+    finished: bool = False
     images: int = 0
     categories: int = 0
     trained: int = 0
     parameters: int = 0
 
 
-def train(
-    config: TrainConfig,
-    *,
-    base: Path = Path(),
-    progress: bool = False,
-    tell: Callable[[StageStatus], None] = lambda news: None,
-) -> Path:
-    """Run all stages; returns the last one's checkpoint. A stage that is finished is not run again.
+OnStatus = Callable[[StageStatus], None]
 
-    Every stage has a folder below `config.output`: log.jsonl, state.pt (to resume from), model.safetensors.
-    Relative paths in `config` are relative to `base`; the output folder is relative to the current one.
-    `tell` hears of every stage on the main process.
+
+def train(
+    config: TrainConfig | str | os.PathLike[str],
+    *,
+    overrides: Sequence[str] = (),
+    base: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+    on_status: OnStatus | None = None,
+) -> Path:
+    """Train a model, and return the path of its checkpoint for `Segmenter.load`.
+
+    Each stage has a folder below `config.output` with log.jsonl, state.pt (the state for resuming) and, at
+    the end, model.safetensors. To continue an interrupted run exactly, call the function again. Completed
+    stages are not repeated.
+
+        ovrcoat.train("configs/tiny.yaml", overrides=["stages.0.schedule.steps=100"])
+
+    Args:
+        config: a YAML file (see docs/training.md), or its contents.
+        overrides: changes of single settings of a YAML file, "key=value".
+        base: folder that relative paths in the configuration refer to. Default: the folder of the YAML file,
+            or the working directory for a `TrainConfig`. The output folder is always relative to the working
+            directory.
+        progress: show a progress bar on stderr if it is a terminal.
+        on_status: called on the main process when a stage starts or was completed by an earlier run.
+
+    Returns:
+        The checkpoint of the last stage: `config.output`/NAME/model.safetensors.
 
     Raises:
-        ConfigError: something in `config` does not exist or does not fit.
-        DatasetError: a data set is missing or damaged.
-        TrainingError: a loss is not finite, or a folder holds another training.
-        MissingExtraError: accelerate is not installed.
+        ConfigError: a setting is wrong, or something that the configuration names does not exist.
+        CheckpointError: the initial weights are damaged or do not fit.
+        DatasetError: a dataset is missing or damaged.
+        TrainingError: a loss is not finite, or the output folder belongs to a run with other settings.
+        MissingExtraError: accelerate or a tracker is not installed.
     """
+    if isinstance(config, TrainConfig):
+        if overrides:
+            raise ConfigError(
+                "overrides apply to a YAML file; change the TrainConfig with model_copy instead"
+            )
+        settings, base = config, Path(base or ".")
+    else:
+        file = Path(config)
+        settings, base = read_config(file, overrides), Path(base or file.parent)
+    return _train(settings, base, progress=progress, on_status=on_status)
+
+
+def _train(config: TrainConfig, base: Path, *, progress: bool, on_status: OnStatus | None) -> Path:
     accelerator = make_accelerator(config)
+    check_variables(config)
     torch.manual_seed(config.seed)
-    vocabulary = Vocabulary.read(beside(config.vocabulary, base))
+    vocabulary = Vocabulary.read(resolve_path(config.vocabulary, base))
     output = Path(config.output)
-    model = start(config.start, base=base, folder=output / "start", seed=config.seed)
+    model = load_initial_model(config.start, base=base, seed=config.seed)
+    report = on_status if accelerator.is_main_process else None
     for settings in config.stages:
         folder = output / settings.name
         run = StageRun(model, settings, config, vocabulary=vocabulary, base=base)
-        announce = tell if accelerator.is_main_process else _nothing
         if (folder / MODEL_FILE).is_file():
             run.check_finished(folder)
-            steps = settings.schedule.steps
-            announce(StageStatus(settings.name, steps, steps_done=steps, finished=True))
+            if report is not None:
+                steps = settings.schedule.steps
+                report(StageStatus(settings.name, steps, steps_done=steps, finished=True))
         else:
             if config.checkpoint_activations:
                 recompute_activations(model.network)
-            run.train(accelerator, folder=folder, progress=progress, tell=announce)
+            run.train(accelerator, folder=folder, progress=progress, on_status=report)
             if accelerator.is_main_process:
                 run.write(folder / MODEL_FILE)
             accelerator.wait_for_everyone()
-        loaded = native.load(folder / MODEL_FILE)
-        model = Start(loaded.network, loaded.config, loaded.provenance)
+        model = read_model(folder / MODEL_FILE)
     accelerator.end_training()
     return output / config.stages[-1].name / MODEL_FILE
 
 
-def make_accelerator(config: TrainConfig) -> Any:
-    """Hugging Face's Accelerator: knows processes and devices. Precision and gradients are ours.
+def check_variables(config: TrainConfig) -> None:
+    """Check the environment variables of all dataset paths, so that a later stage cannot fail on them.
 
     Raises:
-        MissingExtraError: it is not installed.
+        ConfigError: one is not set.
+    """
+    for stage in config.stages:
+        validation = () if stage.validation is None else (stage.validation.data,)
+        for data in (*stage.data, *validation):
+            expand_variables(data.path)
+            expand_variables(data.root or "")
+
+
+def make_accelerator(config: TrainConfig) -> Any:
+    """Create the `accelerate.Accelerator`, which is used for processes and devices, not for precision.
+
+    Raises:
+        MissingExtraError: accelerate or a tracker is not installed.
     """
     accelerate = import_optional("accelerate", extra="train")
-    for tracker in config.trackers:  # accelerate would go on without it, in silence
+    for tracker in config.trackers:  # accelerate would silently skip it
         if not importlib.util.find_spec(tracker):
             raise MissingExtraError(f"the tracker {tracker!r} is not installed. Run: pip install {tracker}")
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
     accelerator = accelerate.Accelerator(
-        # without being told, accelerate lets processes without a GPU train apart, each a model of its own
+        # without this flag, accelerate does not connect processes that have no GPU: each trains its own model
         cpu=launched and not torch.cuda.is_available(),
         log_with=list(config.trackers) or None,
         project_dir=config.output,
@@ -121,11 +178,19 @@ def make_accelerator(config: TrainConfig) -> Any:
 
 
 class StageRun:
-    """One stage of a recipe: its data, its words in text space, and where its checkpoint goes."""
+    """One stage of a run.
+
+    Args:
+        model: the model to train, in place.
+        settings: of the stage.
+        config: of the run.
+        vocabulary: the training classes.
+        base: folder that relative paths refer to.
+    """
 
     def __init__(
         self,
-        model: Start,
+        model: InitialModel,
         settings: StageConfig,
         config: TrainConfig,
         *,
@@ -135,22 +200,17 @@ class StageRun:
         self.model, self.settings, self.config = model, settings, config
         self.vocabulary, self.base = vocabulary, base
 
-    def train(
-        self, accelerator: Any, *, folder: Path, progress: bool, tell: Callable[[StageStatus], None]
-    ) -> None:
-        """Train to the end, from where an earlier run stopped."""
+    def train(self, accelerator: Any, *, folder: Path, progress: bool, on_status: OnStatus | None) -> None:
+        """Train to the end, from the last saved state if there is one."""
         folder.mkdir(parents=True, exist_ok=True)
         network = self.model.network.to(accelerator.device).to(memory_format=torch.channels_last)
-        named = self.named_images()
-        templates = self.model.config.templates
         objective = Objective(
             network,
             self.settings,
-            categories=embed_vocabulary(network, self.vocabulary, templates),
+            categories=embed_vocabulary(network, self.vocabulary, self.model.config.templates),
             bfloat16=self.config.precision == "bfloat16",
-            image_names=None if named is None else embed_vocabulary(network, named.vocabulary, templates),
         )
-        samples = self.samples(named)
+        samples = self.samples()
         trainer = StageTrainer(
             objective,
             stage_of(self.settings),
@@ -163,13 +223,11 @@ class StageRun:
                 workers=self.config.workers,
                 fingerprint=self.fingerprint(),
                 progress=progress,
-                after_step=self.validator(network, folder=folder)
-                if accelerator.is_main_process
-                else _nothing,
+                on_step=self.validation(network, folder) if accelerator.is_main_process else None,
             ),
         )
-        tell(
-            StageStatus(
+        if on_status is not None:
+            status = StageStatus(
                 self.settings.name,
                 self.settings.schedule.steps,
                 steps_done=trainer.first_step,
@@ -178,89 +236,69 @@ class StageRun:
                 trained=sum(parameter.numel() for parameter in trainer.trained.values()),
                 parameters=sum(parameter.numel() for parameter in network.parameters()),
             )
-        )
+            on_status(status)
         trainer.run()
 
-    def named_images(self) -> NamedImages | None:
-        """Images with one name each, if this stage has any.
+    def samples(self) -> Samples:
+        """Open the datasets of the stage.
 
         Raises:
-            DatasetError: the folder is missing or faulty, or no photo of it is left to train on.
+            DatasetError: a dataset is missing, or all its images are held out.
         """
-        ovr = self.settings.ovr
-        if ovr is None or ovr.image_names is None:
-            return None
-        return open_named_images(ovr.image_names, base=self.base)
-
-    def samples(self, named: NamedImages | None = None) -> Samples:
-        """Crops of all data sets of this stage, and of named photos.
-
-        Raises:
-            DatasetError: a data set is missing, or no photo of it is left to train on.
-        """
-        crop = self.settings.crop
-        labelled = [open_source(data, base=self.base) for data in self.settings.data]
-        sources: list[ImageSource] = [*labelled]
+        sources = [open_source(data, base=self.base) for data in self.settings.data]
         croppers = [
             Cropper(
-                crop,
-                category_numbers=category_numbers(source.dataset.categories, self.vocabulary.categories),
+                self.settings.crop,
+                category_map=map_categories(source.dataset.categories, self.vocabulary.categories),
             )
-            for source in labelled
+            for source in sources
         ]
-        if named is not None:
-            # the name is that of the whole image, so all of it has to be seen
-            whole = crop.model_copy(update={"scales": (1.0, 1.0), "fit": "inside"})
-            sources.append(named)
-            croppers.append(Cropper(whole, category_numbers={}))
         return Samples(sources, croppers, seed=self.config.seed)
 
-    def validator(self, network: SegmentationNetwork, *, folder: Path) -> Callable[[int], None]:
-        """What is to be done after every step: look at the model, if that was asked for."""
+    def validation(self, network: SegmentationNetwork, folder: Path) -> Validation | None:
+        """Open the validation data, if the stage has any."""
         if self.settings.validation is None:
-            return _nothing
-        data = self.settings.validation.data
-        dataset = open_data(data, base=self.base)
+            return None
         stage = stage_of(self.settings)
         return Validation(
             network,
             self.model.config,
-            dataset,
+            open_data(self.settings.validation.data, base=self.base),
             settings=self.settings.validation,
             vocabulary=self.vocabulary,
             folder=folder,
-            afterwards=lambda: stage.prepare(network),
+            restore_training_mode=lambda: stage.prepare(network),
         )
 
     def fingerprint(self) -> dict[str, Any]:
-        """What a resumed run must share, as plain values."""
-        settings = self.settings.model_dump(mode="json", exclude=NEUTRAL)
+        """Return the settings that a resumed run must share, as plain values."""
+        settings = self.settings.model_dump(mode="json", exclude=WITHOUT_EFFECT)
         return settings | {
-            "start": self.config.start.model_dump(mode="json", exclude={"nano_towers": {"features"}}),
+            "start": self.config.start.model_dump(mode="json"),
             "seed": self.config.seed,
             "precision": self.config.precision,
             "vocabulary": self.vocabulary.to_dict(),
         }
 
     def check_finished(self, folder: Path) -> None:
-        """Make sure that the stage in `folder` is this one.
+        """Check that the completed stage in `folder` was made with the settings of this run.
 
         Raises:
-            TrainingError: it was made with other settings; says which.
+            TrainingError: it was not; the message lists the differences.
         """
         path = folder / SETTINGS_FILE
         if path.is_file():
             check_settings(path, json.loads(path.read_text(encoding="utf-8")), self.fingerprint())
 
     def write(self, path: Path) -> None:
-        """Save the network as a checkpoint, with the training vocabulary and where it comes from."""
+        """Save the checkpoint with training vocabulary and provenance, and the settings next to it."""
         provenance = dict(self.model.provenance)
         provenance[f"stage_{self.settings.name}"] = json.dumps(
             {
                 "ovrcoat": __version__,
                 "seed": self.config.seed,
                 "steps": self.settings.schedule.steps,
-                "data": [Path(path).name for path in self.settings.data_paths],
+                "data": [Path(data.path).name for data in self.settings.data],
             }
         )
         native.save(
@@ -277,13 +315,9 @@ class StageRun:
 def embed_vocabulary(
     network: SegmentationNetwork, vocabulary: Vocabulary, templates: tuple[str, ...]
 ) -> CategoryEmbeddings:
-    """The training words in text space, once: no stage trains the text tower."""
+    """Compute the text embeddings of the training classes. No stage trains the text tower."""
     groups = [category.names for category in vocabulary.categories]
     names = list(dict.fromkeys(chain.from_iterable(groups)))
     with torch.no_grad():
-        rows = dict(zip(names, network.eval().embed_names(names, templates), strict=True))
-    return embed_categories(groups, rows)
-
-
-def _nothing(_: object) -> None:
-    """Done after a step, or with news, when nothing was asked for."""
+        embeddings = dict(zip(names, network.eval().embed_names(names, templates), strict=True))
+    return embed_categories(groups, embeddings)

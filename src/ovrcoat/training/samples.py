@@ -1,4 +1,4 @@
-"""Which image is seen when: every sample is a function of the seed and its number; nothing needs saving."""
+"""Random training samples. Each is a function of the seed and its number, so no sampler state is saved."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -9,62 +9,66 @@ from ovrcoat.training.crops import Crop, Cropper
 from ovrcoat.training.sources import ImageSource
 from ovrcoat.vocabulary import Category
 
-STRIDE_OF_SEEDS = 1_000_003  # a prime above the number of samples between which seeds could meet
+SEED_STRIDE = 1_000_003  # prime; runs of consecutive seeds share no sample seed below this many samples
 
 
-def category_numbers(
-    dataset_categories: Sequence[Category], vocabulary: Sequence[Category]
-) -> dict[int, int]:
-    """Category id in a data set → position in the training vocabulary, for those that share a name.
+def map_categories(dataset_categories: Sequence[Category], vocabulary: Sequence[Category]) -> dict[int, int]:
+    """Map category ids of a dataset to indices in the training vocabulary, for categories that share a name.
 
-    Categories that share none are left out: their segments teach masks, but no name.
+    A category without a match is left out. Its segments train masks, but not classification.
     """
-    position_of = {name: place for place, category in enumerate(vocabulary) for name in category.names}
+    index_of = {name: index for index, category in enumerate(vocabulary) for name in category.names}
     found = {}
     for category in dataset_categories:
-        places = [position_of[name] for name in category.names if name in position_of]
-        if places:
-            found[category.id] = places[0]
+        matches = [index_of[name] for name in category.names if name in index_of]
+        if matches:
+            found[category.id] = matches[0]
     return found
 
 
 class Samples(torch.utils.data.Dataset[Crop]):
-    """All samples of a run, by number: sample n of the run is the same whenever and wherever it is made."""
+    """All samples of a run by number. Sample n is the same in every process and after every restart.
+
+    Args:
+        sources: datasets to draw from, by their weights and with replacement.
+        croppers: one for each source.
+        seed: of the run.
+    """
 
     def __init__(self, sources: Sequence[ImageSource], croppers: Sequence[Cropper], *, seed: int) -> None:
         self.sources = sources
-        self.croppers = croppers  # one per source
+        self.croppers = croppers
         self.seed = seed
         self._weights = torch.tensor([source.weight for source in sources])
 
     def __getitem__(self, number: int) -> Crop:
-        """Draw a data set, an image and a crop; the caller's random state stays as it was."""
+        """Draw a source, an image and a crop. The caller's random state is left unchanged."""
         seed = sample_seed(self.seed, number)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            place = int(torch.multinomial(self._weights, 1))
-            source = self.sources[place]
+            index = int(torch.multinomial(self._weights, 1))
+            source = self.sources[index]
             record = source.records[int(torch.randint(len(source.records), ()))]
-            return replace(self.croppers[place](source.image(record)), seed=seed)
+            return replace(self.croppers[index](source.image(record)), seed=seed)
 
 
 class SampleNumbers(torch.utils.data.Sampler[int]):
-    """The sample numbers of one process: its own share of every step, from `first_step` on."""
+    """The sample numbers of one process: its share of every step, from `first_step` on."""
 
     def __init__(self, *, first_step: int, steps: int, batch_size: int, process: int, processes: int) -> None:
         self._steps = range(first_step, steps)
         self._batch_size = batch_size
-        self._own = range(process, batch_size, processes)
+        self._positions = range(process, batch_size, processes)
 
     def __iter__(self) -> Iterator[int]:
         for step in self._steps:
-            for place in self._own:
-                yield step * self._batch_size + place
+            for position in self._positions:
+                yield step * self._batch_size + position
 
     def __len__(self) -> int:
-        return len(self._steps) * len(self._own)
+        return len(self._steps) * len(self._positions)
 
 
 def sample_seed(seed: int, number: int) -> int:
-    """The seed of everything random about a sample, its points in the losses included."""
-    return (seed * STRIDE_OF_SEEDS + number) % 2**63
+    """Return the seed of all randomness of a sample, including its points in the losses."""
+    return (seed * SEED_STRIDE + number) % 2**63

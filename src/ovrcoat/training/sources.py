@@ -1,98 +1,106 @@
-"""What a configuration names: places beside it, and the data sets to learn from or to look at."""
+"""Resolves paths of a configuration and opens the datasets that it names."""
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Literal
 
 from ovrcoat.data.catalog import open_dataset
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.held_out import is_held_out
 from ovrcoat.data.images import read_image
-from ovrcoat.errors import DatasetError
+from ovrcoat.errors import ConfigError, DatasetError
 from ovrcoat.formats.annotations import Record
-from ovrcoat.training.config import DataConfig, ImageNamesConfig
+from ovrcoat.training.config import DataConfig
 from ovrcoat.training.crops import LabelledImage
 
-Item = TypeVar("Item")
+VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
-def beside(path: str, base: Path) -> str:
-    """A relative path, if something lies there below `base`; else the text as it is: a name, or words."""
+def expand_variables(path: str) -> str:
+    """Replace `${NAME}` by the environment variable of that name.
+
+    Raises:
+        ConfigError: the variable is not set, or empty.
+    """
+
+    def value_of(match: re.Match[str]) -> str:
+        value = os.environ.get(match[1])
+        if not value:
+            raise ConfigError(
+                f"the path {path!r} needs the environment variable {match[1]}, which is not set. "
+                f"Run: export {match[1]}=/path/to/datasets"
+            )
+        return value
+
+    return VARIABLE.sub(value_of, path)
+
+
+def resolve_path(path: str, base: Path) -> str:
+    """Resolve a path of a configuration against `base`, the folder of its file.
+
+    Returns `path` unchanged if there is no such file: it may be a dataset name, a model name or a list of
+    class names.
+    """
     try:
         return str(base / path) if (base / path).exists() else path
-    except OSError:  # too long for a path: words
+    except OSError:  # too long for a path: class names
         return path
 
 
 def open_data(data: DataConfig, *, base: Path) -> Dataset:
-    """The whole data set.
+    """Open a dataset, including its held-out images.
 
     Raises:
-        DatasetError: it is missing or faulty.
+        ConfigError: an environment variable in its path is not set.
+        DatasetError: it is missing or damaged.
     """
-    root = None if data.root is None else beside(data.root, base)
-    return open_dataset(beside(data.path, base), root=root, split=data.split)
-
-
-@runtime_checkable
-class ImageSource(Protocol):
-    """Images to draw samples from."""
-
-    @property
-    def records(self) -> Sequence[Any]:
-        """What `image` takes, one for each photo."""
-
-    @property
-    def weight(self) -> float:
-        """How often it is drawn, relative to the others."""
-
-    def image(self, record: Any) -> LabelledImage:
-        """Read an image with what is known of it."""
+    root = None if data.root is None else resolve_path(expand_variables(data.root), base)
+    return open_dataset(resolve_path(expand_variables(data.path), base), root=root, split=data.split)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A data set, how often it is drawn relative to the others, and what a pixel without label means."""
+class ImageSource:
+    """A dataset to draw training samples from.
+
+    Attributes:
+        records: the images to train on, without held-out images.
+        weight: sampling frequency, relative to the other sources.
+        unlabelled: meaning of a pixel without a label (see `DataConfig`).
+    """
 
     dataset: Dataset
-    records: tuple[Record, ...]  # those that may be trained on
+    records: tuple[Record, ...]
     weight: float
     unlabelled: Literal["void", "unknown"]
 
     def image(self, record: Record) -> LabelledImage:
-        """Read an image with its labels."""
+        """Read an image with its labels.
+
+        Raises:
+            DatasetError: a file is missing or damaged, or the labels do not have the image's size.
+        """
         truth = self.dataset.panoptic(record)
         image = read_image(self.dataset.image(record))
         if image.pixels.shape[:2] != truth.id_map.shape:
             height, width = truth.id_map.shape
             raise DatasetError(
-                f"{self.dataset.name}: the labels of {record.image} have {width} × {height} pixels, it "
-                f"has {image.pixels.shape[1]} × {image.pixels.shape[0]}; labels must have their image's size"
+                f"{self.dataset.name}: the labels of {record.image} have {width} × {height} pixels, the "
+                f"image has {image.pixels.shape[1]} × {image.pixels.shape[0]}; both must have the same size"
             )
         return LabelledImage(record.image, image.pixels, truth, all_labelled=self.unlabelled == "void")
 
 
-def open_source(data: DataConfig, *, base: Path) -> Source:
-    """A data set that may be trained on.
+def open_source(data: DataConfig, *, base: Path) -> ImageSource:
+    """Open a dataset for training.
 
     Raises:
-        DatasetError: it is missing, or no image is left.
+        ConfigError: an environment variable in its path is not set.
+        DatasetError: it is missing or damaged, or all its images are held out.
     """
     dataset = open_data(data, base=base)
-    records = not_held_out(dataset.records, data, file_of=lambda record: record.image)
-    return Source(dataset, records, weight=data.weight, unlabelled=data.unlabelled)
-
-
-def not_held_out(
-    items: Iterable[Item], settings: DataConfig | ImageNamesConfig, *, file_of: Callable[[Item], str]
-) -> tuple[Item, ...]:
-    """Those that may be trained on; `file_of` tells the image's file.
-
-    Raises:
-        DatasetError: none is left.
-    """
-    left = tuple(item for item in items if not is_held_out(file_of(item), settings.held_out))
-    if not left:
-        raise DatasetError(f"{settings.path}: no image is left to train on; held_out is {settings.held_out}")
-    return left
+    records = tuple(record for record in dataset.records if not is_held_out(record.image, data.held_out))
+    if not records:
+        raise DatasetError(f"{data.path}: no image is left to train on; held_out is {data.held_out}")
+    return ImageSource(dataset, records, weight=data.weight, unlabelled=data.unlabelled)

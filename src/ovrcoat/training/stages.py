@@ -1,4 +1,4 @@
-"""The two stages of training as data: what trains, what stays frozen, and how fast each part learns."""
+"""The two stages of training: which parameters are trained, and their learning rates."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,9 +9,9 @@ from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.training.config import StageConfig
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
-# Embeddings in the sense of the released code: rows that are looked up. Its pixel decoder's level embedding
-# is a plain parameter there, and so it decays.
-LOOKED_UP = (
+# Embeddings (`nn.Embedding` in the released code), which have no weight decay. The pixel decoder's level
+# embedding is a plain parameter there and therefore has weight decay.
+EMBEDDINGS = (
     "mask_decoder.query_features",
     "mask_decoder.query_positions",
     "mask_decoder.level_embedding",
@@ -21,14 +21,15 @@ LOOKED_UP = (
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One of the trainings. Everything outside the encoder trains in both.
+    """What a stage trains. All parameters outside the encoder are trained in both stages.
 
     Attributes:
-        name: what a configuration calls it.
-        encoder_parts: names of the encoder's parts that train; its text tower, final norm and projection
-            never do (a ResNet's projection is its attention pooling, which belongs to the trunk and trains).
-        encoder_lr_multiplier: their learning rate over that of the rest.
-        ovr_weight: weight of the OVR loss; 0 is off.
+        name: name of the kind of stage.
+        encoder_parts: attributes of the encoder that are trained. Its text tower, final norm and projection
+            never are. (A ResNet's projection is its attention pooling, which is part of the trunk and is
+            trained.)
+        encoder_lr_multiplier: learning rate of these parts relative to the other parameters.
+        ovr_weight: weight of the OVR loss; 0 disables it.
     """
 
     name: str
@@ -37,16 +38,16 @@ class Stage:
     ovr_weight: float
 
     def trains(self, parameter: str) -> bool:
-        """Whether the parameter of that name trains."""
+        """Return whether the parameter of that name is trained."""
         part, _, rest = parameter.partition(".")
         return part != "encoder" or rest.split(".")[0] in self.encoder_parts
 
     def prepare(self, network: SegmentationNetwork) -> dict[str, nn.Parameter]:
-        """Freeze what does not train, set the modes, and return what trains, by name.
+        """Freeze parameters, set training and eval modes, and return the trained parameters by name.
 
-        Frozen parts are in eval mode: they compute in training what they compute in use.
+        Frozen parts are in eval mode, so that they compute the same as at inference.
         """
-        network.train()  # in which the encoder keeps its BatchNorms in eval mode
+        network.train()  # the encoder overrides this to keep its BatchNorms in eval mode
         if not self.encoder_parts:
             network.encoder.eval()
         for name, part in network.encoder.named_children():
@@ -57,8 +58,8 @@ class Stage:
         return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
 
 
-# Published: FC-CLIP's training is the first, OVRCOAT's fine-tuning the second (its released configuration:
-# encoder at a tenth of the rate, loss weight 0.1, CLIP's temperature trains too).
+# "segmentation" is the training of FC-CLIP, "ovr" the fine-tuning of OVRCOAT (released configuration: encoder
+# at a tenth of the learning rate, loss weight 0.1, trainable CLIP temperature).
 STAGES = {
     "segmentation": Stage("segmentation", encoder_parts=(), encoder_lr_multiplier=0.0, ovr_weight=0.0),
     "ovr": Stage(
@@ -68,13 +69,13 @@ STAGES = {
 
 
 def stage_of(settings: StageConfig) -> Stage:
-    """The stage that a configuration describes."""
+    """Return the stage that a configuration describes."""
     if settings.ovr is None:
         return STAGES["segmentation"]
-    usual = STAGES["ovr"]
-    parts = usual.encoder_parts if settings.ovr.train_temperature else ("visual_trunk",)
+    default = STAGES["ovr"]
+    parts = default.encoder_parts if settings.ovr.train_temperature else ("visual_trunk",)
     return replace(
-        usual,
+        default,
         encoder_parts=parts,
         encoder_lr_multiplier=settings.ovr.encoder_lr_multiplier,
         ovr_weight=settings.ovr.weight,
@@ -84,17 +85,18 @@ def stage_of(settings: StageConfig) -> Stage:
 def parameter_groups(
     network: SegmentationNetwork, stage: Stage, *, learning_rate: float, weight_decay: float
 ) -> list[dict[str, object]]:
-    """Groups for an optimiser: the encoder learns slower; norms and looked-up rows do not decay.
+    """Parameter groups for an optimizer. Norms and embeddings have no weight decay.
 
-    Each group has `params`, `lr`, `weight_decay` and, for logs and tests, `names`.
+    Returns:
+        Groups with the keys `params`, `lr`, `weight_decay` and, for logs and tests, `names`.
     """
-    undecayed = set(LOOKED_UP) | set(_norm_parameters(network))
+    no_decay = set(EMBEDDINGS) | set(_norm_parameters(network))
     groups: dict[tuple[float, float], dict[str, list[object]]] = {}
     for name, parameter in network.named_parameters():
         if not stage.trains(name):
             continue
         rate = learning_rate * (stage.encoder_lr_multiplier if name.startswith("encoder.") else 1.0)
-        decay = 0.0 if name in undecayed else weight_decay
+        decay = 0.0 if name in no_decay else weight_decay
         group = groups.setdefault((rate, decay), {"params": [], "names": []})
         group["params"].append(parameter)
         group["names"].append(name)

@@ -1,4 +1,4 @@
-"""What a training needs to go on exactly where it stopped: written whole or not at all; no pickle runs."""
+"""Training state for exact resuming. Files are written atomically, and loading executes no pickled code."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from ovrcoat.errors import TrainingError
 from ovrcoat.system.atomic_write import write_atomically
+from ovrcoat.training.config_file import with_current_keys
 
 FORMAT = 1
-SHOWN = 4  # differences between settings that a message names
+MAX_SHOWN = 4  # differences between settings that a message lists
 
 
-class RunningMean:
-    """Exponential moving average of the trained parameters."""
+class ParameterAverage:
+    """Exponential moving average (EMA) of the trained parameters."""
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], *, decay: float) -> None:
         self.decay = decay
@@ -24,13 +25,13 @@ class RunningMean:
 
     @torch.no_grad()
     def update(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        """Move a little towards the parameters as they are now."""
+        """Add the current parameters to the average."""
         for name, parameter in parameters.items():
             self.values[name].lerp_(parameter.detach(), 1 - self.decay)
 
     @torch.no_grad()
     def copy_to(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        """Let the parameters be the mean."""
+        """Replace the parameters by the average."""
         for name, parameter in parameters.items():
             parameter.copy_(self.values[name])
 
@@ -38,24 +39,32 @@ class RunningMean:
 def save_state(
     path: Path,
     parameters: Mapping[str, nn.Parameter],
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     *,
     step: int,
     settings: Mapping[str, Any],
-    mean: RunningMean | None,
+    average: ParameterAverage | None,
 ) -> None:
-    """Write the state after `step` steps; `settings` are those that a resumed run must share.
+    """Write the training state.
+
+    Args:
+        path: the file; replaced atomically.
+        parameters: the trained parameters by name.
+        optimizer: its state is saved.
+        step: number of completed steps.
+        settings: settings that a resumed run must share.
+        average: moving average of the parameters, if there is one.
 
     Raises:
-        OutputError: the place cannot be written.
+        OutputError: the file cannot be written.
     """
     state = {
         "format": FORMAT,
         "step": step,
         "settings": dict(settings),
         "parameters": {name: parameter.detach() for name, parameter in parameters.items()},
-        "optimiser": optimiser.state_dict(),
-        "mean": None if mean is None else mean.values,
+        "optimiser": optimizer.state_dict(),
+        "mean": None if average is None else average.values,
     }
     write_atomically(path, lambda file: torch.save(state, file))
 
@@ -63,68 +72,90 @@ def save_state(
 def resume(
     path: Path,
     parameters: Mapping[str, nn.Parameter],
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     *,
     settings: Mapping[str, Any],
-    mean: RunningMean | None,
+    average: ParameterAverage | None,
 ) -> int:
-    """Load the state in place, if there is one; returns the number of steps done.
+    """Load a training state in place, if the file exists.
+
+    Args:
+        path: the file that `save_state` wrote.
+        parameters: overwritten by the saved values.
+        optimizer: its state is overwritten.
+        settings: settings of this run, which must equal the saved ones.
+        average: overwritten, if given.
+
+    Returns:
+        The number of completed steps; 0 without a file.
 
     Raises:
-        TrainingError: the file is damaged, or is of other settings or another network; says which.
+        TrainingError: the file is damaged, or belongs to other settings or another network.
     """
     if not path.is_file():
         return 0
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != FORMAT:
-            raise TrainingError(f"{path} has format {state['format']!r}, this ovrcoat reads {FORMAT}")
+            raise TrainingError(f"{path} has format {state['format']!r}, this version reads {FORMAT}")
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
-        # torch's own words would advise to trust the file
+        # torch's own message would advise to load the file with weights_only=False, which runs its code
         raise TrainingError(
-            f"{path} cannot be read ({type(error).__name__}); delete it to start this stage anew"
+            f"{path} cannot be read ({type(error).__name__}); delete it to restart this stage"
         ) from error
     check_settings(path, state["settings"], settings)
     shapes = {name: parameter.shape for name, parameter in parameters.items()}
     if {name: value.shape for name, value in state["parameters"].items()} != shapes:
-        raise TrainingError(f"{path} belongs to another network; choose another folder, or delete it")
+        raise TrainingError(f"{path} belongs to another network; choose another output folder, or delete it")
     _copy(state["parameters"], parameters)
-    optimiser.load_state_dict(state["optimiser"])
-    if mean is not None:
-        mean.values = {name: value.to(parameters[name].device) for name, value in state["mean"].items()}
+    optimizer.load_state_dict(state["optimiser"])
+    if average is not None:
+        average.values = {name: value.to(parameters[name].device) for name, value in state["mean"].items()}
     step: int = state["step"]
     return step
 
 
-def check_settings(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Compare the settings that `path` was made with to those of this run, where both have the key.
+def check_settings(path: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Compare the settings that a file was made with to those of this run.
 
-    A setting that an earlier version did not know is no difference as long as it is off.
+    Only top-level keys that both have are compared. A setting that only one of them knows, because another
+    version of the package wrote the file, is no difference as long as it is off.
+
+    Args:
+        path: the file, for the message.
+        saved: its settings. Keys that were renamed since are recognised.
+        current: settings of this run.
 
     Raises:
-        TrainingError: they differ; names the first few places.
+        TrainingError: they differ; the message lists the first differences.
     """
-    shared = then.keys() & now.keys()
-    old, new = (dict(_places({key: values[key] for key in shared})) for values in (then, now))
+    saved = with_current_keys(saved)
+    shared = saved.keys() & current.keys()
+    old, new = (dict(_flatten({key: values[key] for key in shared})) for values in (saved, current))
     different = sorted(
-        key for key in old.keys() | new.keys() if old.get(key) != new.get(key) and (key in old or new[key])
+        key
+        for key in old.keys() | new.keys()
+        if old.get(key) != new.get(key) and ((key in old and key in new) or old.get(key) or new.get(key))
     )
     if not different:
         return
-    changes = ", ".join(f"{key}: {old.get(key)!r} then, {new.get(key)!r} now" for key in different[:SHOWN])
-    more = f" and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
+    changes = ", ".join(
+        f"{key}: {old.get(key)!r} then, {new.get(key)!r} now" for key in different[:MAX_SHOWN]
+    )
+    more = f" and {len(different) - MAX_SHOWN} more" if len(different) > MAX_SHOWN else ""
     raise TrainingError(
-        f"{path} was made with other settings ({changes}{more}); use the old ones, or another output folder"
+        f"{path} was made with other settings ({changes}{more}); restore the old settings, or choose another "
+        "output folder"
     )
 
 
-def _places(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested mappings and lists with their dotted places, such as schedule.steps."""
+def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings and lists with their dotted paths, such as schedule.steps."""
     if not isinstance(value, Mapping | list):
-        yield place, value
+        yield path, value
         return
     for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
-        yield from _places(inner, f"{place}.{key}" if place else str(key))
+        yield from _flatten(inner, f"{path}.{key}" if path else str(key))
 
 
 @torch.no_grad()

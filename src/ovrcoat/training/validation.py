@@ -1,4 +1,4 @@
-"""Looking at the model while it trains: panoptic quality every so often. It never chooses a checkpoint."""
+"""Evaluation during training. It is for monitoring only and never selects a checkpoint."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,17 @@ from ovrcoat.vocabulary import Vocabulary
 
 
 class Validation:
-    """Evaluates `network` on `dataset` every so many steps, and appends the figures to validation.jsonl."""
+    """Evaluates the network every `settings.every` steps and appends the results to validation.jsonl.
+
+    Args:
+        network: the network that is being trained.
+        config: its configuration.
+        dataset: images to evaluate on.
+        settings: interval and number of images.
+        vocabulary: the training classes.
+        folder: of the stage.
+        restore_training_mode: called after an evaluation, which leaves the network in eval mode.
+    """
 
     def __init__(
         self,
@@ -26,7 +36,7 @@ class Validation:
         settings: ValidationConfig,
         vocabulary: Vocabulary,
         folder: Path,
-        afterwards: Callable[[], object],
+        restore_training_mode: Callable[[], object],
     ) -> None:
         self.segmenter = Segmenter(
             network,
@@ -35,19 +45,20 @@ class Validation:
             provenance={},
             device=network.encoder.device,
         )
-        self.dataset, self.settings, self.folder, self.afterwards = dataset, settings, folder, afterwards
+        self.dataset, self.settings, self.folder = dataset, settings, folder
+        self.restore_training_mode = restore_training_mode
 
     def __call__(self, steps_done: int) -> None:
-        """Evaluate, if it is time; the network goes on training as before."""
+        """Evaluate if an interval is complete."""
         if steps_done % self.settings.every:
             return
         self.segmenter.network.eval()
         report = evaluate(
             self.segmenter, self.dataset, settings=EvaluationSettings(limit=self.settings.limit)
         )
-        figures = {
+        quality = {
             str(run.trust): run.panoptic.groups["All"].pq for run in report.runs if run.panoptic is not None
         }
         with (self.folder / "validation.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"steps": steps_done, "pq": figures}) + "\n")
-        self.afterwards()
+            file.write(json.dumps({"steps": steps_done, "pq": quality}) + "\n")
+        self.restore_training_mode()

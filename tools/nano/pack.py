@@ -1,14 +1,14 @@
-"""Put a finished training of nano into the package, in half precision.
+"""Write a completed training of nano into the package, in half precision.
 
-    ovrcoat train configs/nano.yaml
-    python tools/pack_nano.py runs/nano
+    python tools/nano/pack.py runs/nano
 
-The text tower, which no stage trains, lies in a file of its own: git and pip need not carry it again.
+tools/nano/build.py does this at its end. No stage trains the text tower, so it is stored in a file of its
+own, which then stays the same from one release to the next.
 """
 
 import argparse
-import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,18 +16,19 @@ import torch
 from ovrcoat._version import __version__
 from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.catalog import embedded_path
-from ovrcoat.training.config import read_config
-from ovrcoat.training.run import MODEL_FILE
+from ovrcoat.system.fingerprints import file_sha256
+from ovrcoat.training.config_file import read_config
+from ovrcoat.training.run import MODEL_FILE, SETTINGS_FILE
 from ovrcoat.training.state import check_settings
 from ovrcoat.vocabulary import Vocabulary
 
-CONFIG = Path(__file__).parents[1] / "configs/nano.yaml"
-LICENCE = "Apache-2.0; trained on images with terms of their own, see docs/nano.md"
+CONFIG = Path(__file__).with_name("nano.yaml")
+LICENSE = "Apache-2.0; trained on images with terms of their own, see docs/nano.md"
 TEXT_PART = {"nano-text.safetensors": ("encoder.text_tower.",)}
 
 
 def main() -> None:
-    """Read the arguments; print what was written."""
+    """Read the arguments and print the files that were written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run", type=Path, help="output folder of the training")
     parser.add_argument("--config", type=Path, default=CONFIG, help="its configuration")
@@ -38,22 +39,28 @@ def main() -> None:
         print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
 
 
-def pack(run: Path, config: Path, *, target: Path) -> None:
-    """Write the last stage's checkpoint to `target`, with text rows of the words that are asked most.
+def pack(run: Path, config: Path, *, target: Path, overrides: Sequence[str] = ()) -> None:
+    """Write the checkpoint of the last stage, with the text embeddings of common class names.
+
+    Args:
+        run: output folder of the training.
+        config: its YAML file.
+        target: file to write.
+        overrides: changes of settings that the training was run with.
 
     Raises:
-        TrainingError: `run` was trained with other settings than `config` holds.
+        TrainingError: `run` was trained with other settings.
     """
-    for stage in read_config(config).stages:
-        settings = run / stage.name / "settings.json"
+    for stage in read_config(config, overrides).stages:
+        settings = run / stage.name / SETTINGS_FILE
         trained = json.loads(settings.read_text(encoding="utf-8"))
         check_settings(settings, trained, stage.model_dump(mode="json"))
     model = native.load(run / stage.name / MODEL_FILE)
     with torch.no_grad():
-        for parameter in model.network.parameters():  # text rows of the tower as it will be stored
+        for parameter in model.network.parameters():  # embed names with the weights as they will be stored
             parameter.copy_(parameter.half())
-        known = known_names()
-        rows = model.network.embed_names(known, model.config.templates)
+        names = common_names()
+        embeddings = model.network.embed_names(names, model.config.templates)
     native.save(
         target,
         model.network,
@@ -61,19 +68,19 @@ def pack(run: Path, config: Path, *, target: Path) -> None:
         training_vocabulary=model.training_vocabulary,
         provenance=model.provenance
         | {
-            "made_by": f"tools/pack_nano.py of ovrcoat {__version__}",
+            "made_by": f"tools/nano/pack.py of ovrcoat {__version__}",
             "config": config.name,
-            "config_sha256": hashlib.sha256(config.read_bytes()).hexdigest(),
-            "licence": LICENCE,
+            "config_sha256": file_sha256(config),
+            "licence": LICENSE,
         },
         dtype=torch.float16,
         parts=TEXT_PART,
-        text_embeddings=dict(zip(known, rows, strict=True)),
+        text_embeddings=dict(zip(names, embeddings, strict=True)),
     )
 
 
-def known_names() -> list[str]:
-    """Names whose rows are shipped, since nearly every call asks them: the background words and COCO's."""
+def common_names() -> list[str]:
+    """Return the class names that most vocabularies contain: the background classes and those of COCO."""
     background = Vocabulary.of("-").with_background("on").background
     groups = (*background, *Vocabulary.named("coco").categories)
     return list(dict.fromkeys(name for category in groups for name in category.names))

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import towers
 from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.catalog import embedded_path
 from ovrcoat.errors import CheckpointError, MissingExtraError
 from ovrcoat.model.encoders.nano import FoldedConv, InvertedResidual, LiteTrunk
-from ovrcoat.training.nano import towers
 
 TOKENIZER = {
     "model": {"vocab": {"[PAD]": 0, "[unused0]": 1, "[CLS]": 2, "[SEP]": 3, "cat": 4, "ж": 5, "##s": 6}},
@@ -89,7 +89,7 @@ def test_the_image_tower_is_read_from_its_package(tmp_path: Path, monkeypatch: p
     expected = state["_conv_head.weight"] * scale[:, None, None, None]
     torch.testing.assert_close(trunk.head.conv.weight.detach(), expected)
     first = next(module for module in trunk.modules() if isinstance(module, InvertedResidual))
-    assert first.layers[0].conv.bias.detach().std() > 0.1  # folded, not left as it was made
+    assert first.layers[0].conv.bias.detach().std() > 0.1  # folded, not the initial value
     assert not trunk.training
 
 
@@ -97,26 +97,28 @@ def test_the_image_tower_is_read_from_its_package(tmp_path: Path, monkeypatch: p
     ("package", "read"),
     [(towers.IMAGE_PACKAGE, towers.lite_trunk), (towers.TEXT_PACKAGE, towers.sentence_tower)],
 )
-def test_a_missing_package_is_told_with_its_command(package: str, read: Any, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_package_gives_the_install_command(
+    package: str, read: Any, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=rf"{package}.*Run: pip install 'ovrcoat\[nano\]'"):
         read()
 
 
-def test_only_ascii_words_are_kept_in_their_order():
+def test_only_ascii_tokens_are_kept():
     kept = towers.latin_tokens(TOKENIZER["model"]["vocab"])
     assert kept == {"[PAD]": 0, "[CLS]": 2, "[SEP]": 3, "cat": 4, "##s": 6}
 
 
-def test_the_cut_tokenizer_counts_anew():
+def test_the_reduced_tokenizer_has_new_ids():
     before = copy.deepcopy(TOKENIZER)
-    cut = towers.cut_tokenizer(TOKENIZER, towers.latin_tokens(TOKENIZER["model"]["vocab"]))
+    reduced = towers.reduce_tokenizer(TOKENIZER, towers.latin_tokens(TOKENIZER["model"]["vocab"]))
     assert before == TOKENIZER
-    assert cut["model"]["vocab"] == {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "cat": 3, "##s": 4}
-    assert cut["added_tokens"][0]["id"] == 1
-    assert cut["post_processor"]["special_tokens"]["[SEP]"]["ids"] == [2]
-    assert cut["truncation"] is None
-    assert cut["padding"] is None
+    assert reduced["model"]["vocab"] == {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "cat": 3, "##s": 4}
+    assert reduced["added_tokens"][0]["id"] == 1
+    assert reduced["post_processor"]["special_tokens"]["[SEP]"]["ids"] == [2]
+    assert reduced["truncation"] is None
+    assert reduced["padding"] is None
 
 
 def test_the_shipped_tokenizer_is_accepted_and_another_one_is_not():

@@ -1,4 +1,4 @@
-"""Little folders of labelled and of named photos."""
+"""Small folders of labelled images and of class images."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ EDGE = 40
 
 
 def pixels(seed: int) -> np.ndarray:
-    """A noisy photo of one colour."""
+    """A noisy image of one colour."""
     random = np.random.default_rng(seed)
     noise = random.integers(-20, 21, (EDGE, EDGE, 3))
     return (random.integers(0, 256, 3) + noise).clip(0, 255).astype(np.uint8)
@@ -42,7 +42,7 @@ def labelled_folder(folder: Path, *, images: int = 6) -> Path:
     return folder
 
 
-def named_folder(folder: Path, wnids: Sequence[str]) -> Path:
+def class_image_folder(folder: Path, wnids: Sequence[str]) -> Path:
     """One image per WordNet id."""
     (folder / "images").mkdir(parents=True)
     entries = [{"file_name": f"{wnid}.png", "wnid": wnid, "name": "?"} for wnid in wnids]

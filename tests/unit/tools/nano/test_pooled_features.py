@@ -5,19 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from ovrcoat.config import InferenceConfig
 from ovrcoat.data.transforms import batch_images, resize
 from ovrcoat.errors import CheckpointError, DatasetError
 from ovrcoat.model.encoders.nano import LiteTrunk, NanoEncoder, SentenceTower
+from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.segmentation.mask_classification import embed_masks
 from ovrcoat.training.config import DataConfig
-from ovrcoat.training.nano.pooled import Pooler, hash_weights, unprojected
-from ovrcoat.training.sources import Source, open_source
+from ovrcoat.training.sources import ImageSource, open_source
+from pooled_features import Pooler, without_projection
 
-from .nano_images import EDGE, labelled_folder, named_folder, pixels
+from .nano_images import EDGE, class_image_folder, labelled_folder, pixels
 
 INFERENCE = InferenceConfig(short_side=64, max_long_side=96)
 
@@ -28,11 +28,11 @@ def trunk() -> LiteTrunk:
     return LiteTrunk().eval()
 
 
-def source(folder: Path) -> Source:
+def source(folder: Path) -> ImageSource:
     return open_source(DataConfig(path=str(folder)), base=Path())
 
 
-def test_segments_are_named_by_their_category_without_crowds_and_tiny_ones(trunk: LiteTrunk, tmp_path: Path):
+def test_crowds_and_tiny_segments_are_left_out(trunk: LiteTrunk, tmp_path: Path):
     pooler = Pooler(trunk, INFERENCE, folder=tmp_path / "kept")
     pooled = pooler.segments(source(labelled_folder(tmp_path / "images", images=2)))
     assert pooled.names == ("cat", "sky")
@@ -43,37 +43,41 @@ def test_segments_are_named_by_their_category_without_crowds_and_tiny_ones(trunk
 
 
 @torch.no_grad()
-def test_features_go_into_the_projection_as_they_are(trunk: LiteTrunk, tmp_path: Path):
+def test_features_are_the_input_of_the_projection(trunk: LiteTrunk, tmp_path: Path):
     words = SentenceTower(vocabulary_size=1, width=4, heads=1, layers=0, feed_forward=1, positions=2)
     encoder = NanoEncoder(embedding_dim=4, text_tower=words).eval()
     encoder.visual_trunk = trunk
     mask = np.zeros((1, EDGE, EDGE), dtype=bool)
     mask[0, 1:, :20] = True
     mask[0, 5, 5] = False
-    expected = embed_masks(encoder, batch_images([resize(pixels(0), (64, 64))]), masks=mask)
+    batch = batch_images([resize(pixels(0), (64, 64))], stride=32)
+    sizes = ImageSizes(padded=(64, 64), valid=(64, 64), output=(EDGE, EDGE))
+    expected = embed_masks(encoder, encoder(batch).clip_features, masks=mask, sizes=sizes)
     pooler = Pooler(trunk, INFERENCE, folder=tmp_path / "kept")
     pooled = pooler.segments(source(labelled_folder(tmp_path / "images", images=1)))
     torch.testing.assert_close(encoder.projection(pooled.features[:1]), expected)
 
 
-def test_named_images_are_pooled_whole(trunk: LiteTrunk, tmp_path: Path):
-    folder = named_folder(tmp_path / "names", ["n02", "n01"])
-    pooled = Pooler(trunk, INFERENCE, folder=tmp_path / "kept").named_images(folder)
+def test_class_images_are_pooled_as_a_whole(trunk: LiteTrunk, tmp_path: Path):
+    folder = class_image_folder(tmp_path / "names", ["n02", "n01"])
+    pooled = Pooler(trunk, INFERENCE, folder=tmp_path / "kept").class_images(folder)
     assert pooled.names == ("n01", "n02")
     assert pooled.labels.tolist() == [1, 0]
     assert pooled.images == ("n02.png", "n01.png")
     with torch.no_grad():
-        dense = unprojected(trunk)(batch_images([resize(pixels(100), (64, 64))])).dense
+        dense = without_projection(trunk)(
+            batch_images([resize(pixels(100), (64, 64))], stride=32)
+        ).clip_features
     expected = F.normalize(dense.mean(dim=(2, 3)), dim=-1)
     torch.testing.assert_close(pooled.features[:1], expected, atol=1e-5, rtol=1e-4)
 
 
-def test_what_was_pooled_is_kept_as_long_as_nothing_changes(trunk: LiteTrunk, tmp_path: Path):
+def test_features_are_cached_until_an_input_changes(trunk: LiteTrunk, tmp_path: Path):
     kept, images = tmp_path / "kept", labelled_folder(tmp_path / "images", images=1)
     first = Pooler(trunk, INFERENCE, folder=kept).segments(source(images))
     (file,) = kept.iterdir()
     assert re.fullmatch(r"pooled-images-[0-9a-f]{16}\.pt", file.name)
-    (images / "images/0.png").unlink()  # nobody looks at it again
+    (images / "images/0.png").unlink()  # the cache is used
     again = Pooler(trunk, INFERENCE, folder=kept).segments(source(images))
     assert torch.equal(first.features, again.features)
     assert (first.names, first.images) == (again.names, again.images)
@@ -82,27 +86,22 @@ def test_what_was_pooled_is_kept_as_long_as_nothing_changes(trunk: LiteTrunk, tm
         Pooler(trunk, other_size, folder=kept).segments(source(images))
 
 
-def test_other_weights_are_told_apart(trunk: LiteTrunk):
-    assert hash_weights(nn.Linear(1, 1)) != hash_weights(nn.Linear(1, 1))
-    assert hash_weights(trunk) == hash_weights(trunk)
-
-
-def test_damaged_features_are_told_with_the_way_out(trunk: LiteTrunk, tmp_path: Path):
+def test_a_damaged_cache_file_is_an_error(trunk: LiteTrunk, tmp_path: Path):
     kept, images = tmp_path / "kept", labelled_folder(tmp_path / "images", images=1)
     pooler = Pooler(trunk, INFERENCE, folder=kept)
     pooler.segments(source(images))
     next(kept.iterdir()).write_bytes(b"no archive")
-    with pytest.raises(CheckpointError, match=r"kept features cannot be read.*delete the file"):
+    with pytest.raises(CheckpointError, match=r"cached features cannot be read.*delete the file"):
         pooler.segments(source(images))
 
 
-def test_a_data_set_without_a_large_segment_is_told(trunk: LiteTrunk, tmp_path: Path):
+def test_a_dataset_without_a_large_segment_is_an_error(trunk: LiteTrunk, tmp_path: Path):
     folder = labelled_folder(tmp_path / "images", images=1)
     document = json.loads((folder / "panoptic.json").read_text())
     for segment in document["annotations"][0]["segments_info"]:
         segment["iscrowd"] = 1
     (folder / "panoptic.json").write_text(json.dumps(document))
-    with pytest.raises(DatasetError, match=r"images: no segment is large enough to teach a word"):
+    with pytest.raises(DatasetError, match=r"images: no segment is large enough to be pooled"):
         Pooler(trunk, INFERENCE, folder=tmp_path / "kept").segments(source(folder))
 
 
@@ -112,16 +111,16 @@ def test_a_data_set_without_a_large_segment_is_told(trunk: LiteTrunk, tmp_path: 
         ("{", r"JSONDecodeError.*list of objects with file_name and wnid"),
         ('[{"file_name": "a.jpg"}]', r"KeyError: 'wnid'"),
         ("7", r"TypeError"),
-        ("[]", r"names no image"),
-        ('[{"file_name": 1, "wnid": "n1"}]', r"something else than texts"),
+        ("[]", r"lists no image"),
+        ('[{"file_name": 1, "wnid": "n1"}]', r"contains a value that is not a string"),
     ],
 )
-def test_a_faulty_list_of_names_is_told(trunk: LiteTrunk, tmp_path: Path, content: str, message: str):
+def test_a_damaged_labels_file_is_an_error(trunk: LiteTrunk, tmp_path: Path, content: str, message: str):
     (tmp_path / "labels.json").write_text(content)
     with pytest.raises(DatasetError, match=message):
-        Pooler(trunk, INFERENCE, folder=tmp_path / "kept").named_images(tmp_path)
+        Pooler(trunk, INFERENCE, folder=tmp_path / "kept").class_images(tmp_path)
 
 
-def test_a_missing_list_of_names_is_told(trunk: LiteTrunk, tmp_path: Path):
-    with pytest.raises(DatasetError, match=r"labels\.json.*A folder of named images holds images/"):
-        Pooler(trunk, INFERENCE, folder=tmp_path / "kept").named_images(tmp_path)
+def test_a_missing_labels_file_is_an_error(trunk: LiteTrunk, tmp_path: Path):
+    with pytest.raises(DatasetError, match=r"labels\.json.*A folder of class images contains images/"):
+        Pooler(trunk, INFERENCE, folder=tmp_path / "kept").class_images(tmp_path)

@@ -1,4 +1,4 @@
-"""The tool that puts a finished training of nano into the package."""
+"""The tool that writes a completed training of nano into the package."""
 
 import hashlib
 from pathlib import Path
@@ -10,16 +10,16 @@ import torch
 from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.catalog import embedded_path
 from ovrcoat.errors import TrainingError
-from ovrcoat.training.config import read_config
+from ovrcoat.system.fingerprints import file_sha256
+from ovrcoat.training.config_file import read_config
 from tool_modules import load_tool
 
-ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "configs/nano.yaml"
+CONFIG = Path(__file__).parents[4] / "tools/nano/nano.yaml"
 
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    return load_tool("pack_nano")
+    return load_tool("nano/pack")
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +41,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_last_stage_is_packed_in_half_precision_with_its_origin(
+def test_the_last_stage_is_packed_in_half_precision_with_provenance(
     tool: ModuleType, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(tool, "known_names", lambda: ["cat", "grass"])
+    monkeypatch.setattr(tool, "common_names", lambda: ["cat", "grass"])
     tool.pack(run, CONFIG, target=tmp_path / "nano.safetensors")
     packed, shipped = native.load(tmp_path / "nano.safetensors"), native.load(embedded_path())
     for key, value in shipped.network.state_dict().items():
@@ -55,19 +55,19 @@ def test_the_last_stage_is_packed_in_half_precision_with_its_origin(
     assert list(packed.text_embeddings) == ["cat", "grass"]
     for name, row in packed.text_embeddings.items():
         torch.testing.assert_close(row, shipped.text_embeddings[name], atol=1e-5, rtol=1e-4)
-    # the text tower did not train: its file is the one that ships already
+    # the text tower is frozen: its file is the one in the package
     part = "nano-text.safetensors"
-    assert native.sha256(tmp_path / part) == native.sha256(embedded_path().with_name(part))
+    assert file_sha256(tmp_path / part) == file_sha256(embedded_path().with_name(part))
     assert (tmp_path / "nano.safetensors").stat().st_size < 20e6
 
 
-def test_the_words_that_are_asked_most_are_known(tool: ModuleType):
-    names = tool.known_names()
+def test_common_names_include_background_classes_and_coco(tool: ModuleType):
+    names = tool.common_names()
     assert len(names) == len(set(names)) > 300
     assert {"person", "wall", "grass", "tv"} <= set(names)
 
 
-def test_another_training_is_refused(tool: ModuleType, run: Path, tmp_path: Path):
+def test_other_settings_are_an_error(tool: ModuleType, run: Path, tmp_path: Path):
     other = tmp_path / "other.yaml"
     other.write_text(CONFIG.read_text().replace("batch_size: 4", "batch_size: 5"))
     with pytest.raises(

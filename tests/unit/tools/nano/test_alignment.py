@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+import alignment
+from alignment import AlignmentSet, ImageNetClass, Projection
 from ovrcoat.errors import DatasetError
-from ovrcoat.training.nano import alignment
-from ovrcoat.training.nano.alignment import AlignmentSet, Projection
 
 CHANNELS, EMBEDDING, NAMES, SAMPLES = 12, 6, 5, 40
 
@@ -50,16 +50,16 @@ def test_ridge_is_least_squares_when_the_penalty_vanishes():
     assert weak.norm() < 0.01 * true.norm()
 
 
-def test_the_map_learns_names_that_held_out_samples_then_bear():
+def test_the_projection_generalises_to_held_out_samples():
     projection = alignment.fit_projection(classes(), [alignment_set()], seed=0)
     assert projection.weight.shape == (EMBEDDING, CHANNELS)
     assert not projection.weight.requires_grad
-    assert alignment.named_right(alignment_set(), projection, held_out=True) == 1.0
-    assert alignment.named_right(alignment_set(held_out=0.0), projection, held_out=True) is None
-    assert alignment.named_right(alignment_set(held_out=0.0), projection, held_out=False) == 1.0
+    assert alignment.accuracy(alignment_set(), projection, held_out=True) == 1.0
+    assert alignment.accuracy(alignment_set(held_out=0.0), projection, held_out=True) is None
+    assert alignment.accuracy(alignment_set(held_out=0.0), projection, held_out=False) == 1.0
 
 
-def test_what_is_held_out_teaches_nothing(monkeypatch: pytest.MonkeyPatch):
+def test_held_out_samples_have_no_influence(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(alignment, "STEPS", 5)
     base = alignment_set()
     spoilt = AlignmentSet(
@@ -67,7 +67,7 @@ def test_what_is_held_out_teaches_nothing(monkeypatch: pytest.MonkeyPatch):
         torch.where(base.held_out[:, None], -base.features, base.features),
         base.labels,
         base.names,
-        base.rows,
+        base.text_embeddings,
         base.held_out,
     )
     first = alignment_set("imagenet", seed=3, held_out=0.0)
@@ -76,7 +76,9 @@ def test_what_is_held_out_teaches_nothing(monkeypatch: pytest.MonkeyPatch):
     assert torch.equal(one.weight, other.weight)
 
 
-def test_the_seed_decides_and_the_callers_random_state_stays(monkeypatch: pytest.MonkeyPatch):
+def test_the_result_depends_on_the_seed_and_the_global_random_state_is_unchanged(
+    monkeypatch: pytest.MonkeyPatch,
+):
     monkeypatch.setattr(alignment, "STEPS", 3)
     state = torch.get_rng_state()
     maps = [alignment.fit_projection(classes(), [alignment_set()], seed=seed) for seed in (0, 0, 1)]
@@ -85,20 +87,20 @@ def test_the_seed_decides_and_the_callers_random_state_stays(monkeypatch: pytest
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_a_lesson_that_is_wholly_held_out_is_told():
+def test_a_set_without_training_samples_is_an_error():
     with pytest.raises(DatasetError, match=r"voc: all images are held out.*lower held_out"):
         alignment.fit_projection(classes(), [alignment_set(), alignment_set("voc", held_out=1.0)], seed=0)
 
 
 @given(seed=st.integers(0, 1000), scale=st.floats(0.1, 10))
 @settings(max_examples=20, deadline=None)
-def test_the_projection_gives_unit_rows(seed: int, scale: float):
+def test_the_projection_gives_unit_vectors(seed: int, scale: float):
     projection = Projection(scale * unit(EMBEDDING, CHANNELS, seed=seed), unit(EMBEDDING, seed=seed + 1))
     rows = projection(unit(3, CHANNELS, seed=seed + 2))
     torch.testing.assert_close(rows.norm(dim=-1), torch.ones(3))
 
 
-def test_the_temperature_is_hot_where_samples_are_noisy():
+def test_noisy_samples_give_a_higher_temperature():
     projection = alignment.fit_projection(classes(), [alignment_set()], seed=0)
     clear = alignment.calibrate([alignment_set(noise=0.05)], projection)
     noisy = alignment.calibrate([alignment_set(noise=2.0)], projection)
@@ -106,35 +108,36 @@ def test_the_temperature_is_hot_where_samples_are_noisy():
     assert low <= noisy < clear <= high
 
 
-def test_the_temperature_looks_at_held_out_samples_among_the_names_of_all_lessons():
+def test_calibration_classifies_held_out_samples_among_the_names_of_all_sets():
     identity = Projection(torch.eye(2), torch.zeros(2))
     rows = torch.eye(2)
     held = torch.tensor([True, False])
-    right = AlignmentSet("one", rows, torch.tensor([0, 0]), ("a", "b"), rows, held)  # the taught one is wrong
-    assert alignment.calibrate([right], identity) > 15  # where float32 sees no loss any more
-    # a name of another lesson lies nearer to the sample than its own: caution
+    right = AlignmentSet(
+        "one", rows, torch.tensor([0, 0]), ("a", "b"), rows, held
+    )  # the training sample has the wrong label
+    assert alignment.calibrate([right], identity) > 15  # the loss is 0 in float32
+    # a name of another set is closer to the sample than its own: the lowest scale is best
     nearer = AlignmentSet(
         "two", rows, torch.tensor([1, 1]), ("c", "d"), rows.flip(0), torch.tensor([False, True])
     )
     assert alignment.calibrate([right, nearer], identity) == alignment.SCALES[0]
 
 
-def test_a_class_row_lies_between_its_names_and_its_definition():
+def test_a_class_embedding_is_the_mean_of_its_names_and_its_definition():
     rows = {"cat": TEXTS[0], "kitty": TEXTS[1], "a small animal": TEXTS[2]}
 
     def embed(texts: Sequence[str]) -> Tensor:
         return torch.stack([rows[text] for text in texts])
 
-    (row,) = alignment.class_rows([("n1", ("cat", "kitty"), "a small animal")], embed)
+    (row,) = alignment.embed_classes([ImageNetClass("n1", ("cat", "kitty"), "a small animal")], embed)
     names = F.normalize(TEXTS[0] + TEXTS[1], dim=-1)
     torch.testing.assert_close(row, F.normalize(names + TEXTS[2], dim=-1))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_imagenets_classes_stand_in_the_classifiers_order():
-    words = alignment.class_words()
-    assert len(words) == 1000
-    wnid, names, definition = words[0]
-    assert (wnid, names[0]) == ("n01440764", "tench")
-    assert "fish" in definition
-    assert words[999][1][0] == "toilet tissue"
+def test_imagenet_classes_are_in_the_order_of_the_classifier():
+    classes = alignment.imagenet_classes()
+    assert len(classes) == 1000
+    assert (classes[0].wnid, classes[0].names[0]) == ("n01440764", "tench")
+    assert "fish" in classes[0].definition
+    assert classes[999].names[0] == "toilet tissue"
