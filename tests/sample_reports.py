@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from ovrcoat.evaluation.metrics.mean_iou import MeanIou, tallies_of
+from ovrcoat.evaluation.metrics.mean_iou import MeanIou, tallies_from_cells
 from ovrcoat.evaluation.metrics.panoptic_quality import PanopticQuality, Tally
 from ovrcoat.evaluation.reports.report import (
-    DataFacts,
+    DatasetInfo,
     ErrorAnalysisScores,
     EvaluationReport,
     ImageTallies,
     InstanceScores,
-    ModelFacts,
+    ModelInfo,
     PanopticScores,
     RunReport,
     SemanticScores,
@@ -34,8 +34,8 @@ def random_report(seed: int, *, images: int = 12, trusts: tuple[float, ...] = (0
     panoptic = [{trust_key(trust): _counts(generator) for trust in trusts} for _ in range(images)]
     cells = [{trust_key(trust): _cells(generator) for trust in trusts} for _ in range(images)]
     return EvaluationReport(
-        model=ModelFacts(name="tiny", hash="0123456789abcdef", provenance={"source": "random"}),
-        data=DataFacts(name="toys", split="val", root="toys", images=images, fingerprint="feed" * 4),
+        model=ModelInfo(name="tiny", hash="0123456789abcdef", provenance={"source": "random"}),
+        data=DatasetInfo(name="toys", split="val", root="toys", images=images, fingerprint="feed" * 4),
         protocol={"short_side": 64, "background": "none"},
         vocabulary=Vocabulary(CATEGORIES, name="toys").to_dict(),
         seen_category_ids=SEEN,
@@ -44,7 +44,9 @@ def random_report(seed: int, *, images: int = 12, trusts: tuple[float, ...] = (0
             ImageTallies(
                 image_id=f"image {number}",
                 panoptic={key: counts for key, counts in panoptic[number].items()},
-                semantic={key: tallies_of(one, category_ids=IDS) for key, one in cells[number].items()},
+                semantic={
+                    key: tallies_from_cells(one, category_ids=IDS) for key, one in cells[number].items()
+                },
             )
             for number in range(images)
         ),
@@ -73,10 +75,10 @@ def _run(trust, panoptic, cells):
             {
                 "rows": [
                     {"outcome": "found", "meaning": "matched", "counts": {"All": 3, "Seen": 0}},
-                    {"outcome": "void", "meaning": "thrown away", "counts": {"All": 1, "Seen": 0}},
+                    {"outcome": "rejected as void", "meaning": "rejected", "counts": {"All": 1, "Seen": 0}},
                 ],
                 "segments": {"All": 4, "Seen": 0},
-                "per_category": {"1": {"found": 3, "void": 1}},
+                "per_category": {"1": {"found": 3, "rejected as void": 1}},
             }
         ),
     )

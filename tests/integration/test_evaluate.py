@@ -1,4 +1,4 @@
-"""nano on a small labelled folder, from the images to the files of a report; killed and gone on with."""
+"""nano on a small labeled folder, from the images to the report files; a killed run resumes."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def nano() -> Segmenter:
 
 @pytest.fixture
 def folder(tmp_path: Path, nano: Segmenter) -> Path:
-    """Truth by nano itself with γ = 1, at a size that makes it quick."""
+    """A folder whose ground truth is the prediction of nano at γ = 1, at a small size for speed."""
     return make_labelled_folder(tmp_path / "mine", nano.with_settings(short_side=64), images=5, trust=1)
 
 
@@ -67,10 +67,10 @@ def test_folder_and_zip_give_the_same(nano: Segmenter, folder: Path, tmp_path: P
     assert from_folder.data == from_zip.data
     own = from_folder.run(1.0).panoptic
     assert own is not None
-    assert own.groups["All"].pq in (1.0, None)  # its own prediction; None: it saw nothing in noise
+    assert own.groups["All"].pq in (1.0, None)  # its own prediction; None if it predicted nothing
 
 
-def test_a_killed_run_goes_on_to_the_same_report(folder: Path, tmp_path: Path):
+def test_a_killed_run_resumes_to_the_same_report(folder: Path, tmp_path: Path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run(command(folder, whole), check=True, timeout=300)
     process = subprocess.Popen(command(folder, killed))
@@ -83,6 +83,6 @@ def test_a_killed_run_goes_on_to_the_same_report(folder: Path, tmp_path: Path):
     process.wait(timeout=60)
     subprocess.run(command(folder, killed), check=True, timeout=300)
     assert numbers(killed / "report.json") == numbers(whole / "report.json")
-    resumed = EvaluationReport.read(killed / "report.json").timing["images_of_an_earlier_run"]
+    resumed = EvaluationReport.read(killed / "report.json").timing["resumed_images"]
     assert isinstance(resumed, int)
     assert 2 <= resumed <= 5

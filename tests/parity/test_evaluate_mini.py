@@ -1,4 +1,4 @@
-"""The four data sets in the layout of their release, evaluated from folder and from zip: equal reports."""
+"""The four datasets in their released layout: evaluation from a folder and from a zip gives equal reports."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ from ovrcoat.evaluation.evaluator import evaluate
 from ovrcoat.evaluation.plan import EvaluationSettings
 from ovrcoat.segmentation.segmenter import Segmenter
 
-FOLDERS = {  # data set → its own folder below the fixtures
+FOLDERS = {  # dataset → its folder in the fixtures
     "coco": "coco",
     "ade20k": "ade20k/ADEChallengeData2016",
     "cityscapes": "cityscapes",

@@ -25,7 +25,7 @@ def equal(value: float | None, recorded: float | None) -> bool:
 
 
 def semantic(case: Path) -> dict:
-    from ovrcoat.evaluation.metrics.mean_iou import score_semantic
+    from ovrcoat.evaluation.scoring.semantic import score_semantic
 
     expected = expected_of(case)
     return score_semantic(
@@ -46,7 +46,7 @@ def test_the_recorded_cases_are_at_hand(shared_fixtures: Path):
 def test_mean_iou(case: Path):
     expected = expected_of(case)
     if case.name.startswith("gt_label_out_of_range"):
-        with pytest.raises(DatasetError, match=r"neither a position 0 to 3 .*0001: value \d+ in \d+ pixel"):
+        with pytest.raises(DatasetError, match=r"neither an index from 0 to 3 .*0001: value \d+ in \d+ pixel"):
             semantic(case)
         return
     ours = semantic(case)
@@ -63,7 +63,7 @@ def test_mean_iou(case: Path):
 @pytest.mark.parametrize("case", cases("ap_A"), ids=lambda case: case.name)
 def test_average_precision(case: Path):
     pytest.importorskip("pycocotools")
-    from ovrcoat.evaluation.metrics.average_precision import score_instances
+    from ovrcoat.evaluation.scoring.instances import score_instances
 
     expected = expected_of(case)
     ours = score_instances(case / "gt.json", case / "pred.json")

@@ -30,11 +30,13 @@ app = App(
 VERBS = {
     "segment": "Segment images into the classes of your vocabulary.",
     "evaluate": (
-        "Measure a model on labelled images: PQ, mIoU, mask AP, and where masks are lost.\n\n"
-        "Interrupted, the same command goes on where it stopped."
+        "Measure a model on labeled images: PQ, mIoU, mask AP, and an error analysis.\n\n"
+        "If it was interrupted, run the same command again to resume."
     ),
     "score": ("Score predictions in files, as the published evaluation codes do, after checking the files."),
-    "compare": "Show what changed from run A to run B, with 95 % bootstrap intervals over the photos.",
+    "compare": (
+        "Show the differences between run A and run B, with 95 % bootstrap intervals over the images."
+    ),
     "check_data": (
         "Check labelled data, predictions and results for faults that would make numbers mean "
         "nothing.\n\n"

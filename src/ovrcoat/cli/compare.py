@@ -1,4 +1,4 @@
-"""`ovrcoat compare`: two reports of `ovrcoat evaluate` in; what changed, and how sure that is, out."""
+"""`ovrcoat compare`: compares two reports of `ovrcoat evaluate`, with confidence intervals."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from ovrcoat.cli.terminal import print_json, print_line, print_note, print_table
 from ovrcoat.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ovrcoat.config import Trust
     from ovrcoat.evaluation.reports.compare import Comparison, Difference
     from ovrcoat.evaluation.reports.report import EvaluationReport
 
@@ -20,38 +21,38 @@ COLUMNS = ("A", "B", "B - A", "95 % interval", "images")
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trusts:
-    """Which γ of the reports; one that holds a single γ needs none of these."""
+class TrustOptions:
+    """The γ to compare; not needed for reports with a single γ."""
 
     trust: float | Literal["adaptive"] | None = None
-    """The γ of both."""
+    """γ of both runs."""
 
     trust_a: float | Literal["adaptive"] | None = None
-    """The γ of A."""
+    """γ of A."""
 
     trust_b: float | Literal["adaptive"] | None = None
-    """The γ of B."""
+    """γ of B."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Analysis:
-    """How the difference is looked at."""
+class AnalysisOptions:
+    """How to compare."""
 
     samples: Annotated[int, Parameter(validator=Number(gte=1, lte=100_000))] = 1000
-    """Resamples of the images that the intervals rest on."""
+    """Number of bootstrap resamples for the intervals."""
 
     seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0
-    """Start of the random numbers."""
+    """Seed of the random number generator."""
 
     training: str | None = None
-    """Show the gain by training frequency: a data set (its training split), or a JSON file {name: count}."""
+    """Show differences by training frequency: a dataset (training split), or a JSON file {name: count}."""
 
     training_root: Path | None = None
-    """Where that data set lies. [default: as for `ovrcoat evaluate --root`]"""
+    """Folder of that dataset. [default: as in `ovrcoat evaluate --root`]"""
 
     force: Annotated[bool, Parameter(negative="")] = False
-    """Compare even if data or images differ, on the images with the same ids."""
+    """Compare even if data or images differ, using the images with the same ids."""
 
 
 def compare(
@@ -59,41 +60,41 @@ def compare(
     b: Path | None = None,
     /,
     *,
-    trusts: Trusts = Trusts(),
-    analysis: Analysis = Analysis(),
+    trusts: TrustOptions = TrustOptions(),
+    analysis: AnalysisOptions = AnalysisOptions(),
     categories: Annotated[int, Parameter(validator=Number(gte=0))] = 10,
     json: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
 ) -> int:
-    """Show what changed from run A to run B, with 95 % bootstrap intervals over the photos.
+    """Show the differences between run A and run B, with 95 % bootstrap intervals over the images.
 
     Parameters
     ----------
     a
         A report.json of `ovrcoat evaluate`.
     b
-        Another one on the same data; left out: A, for two γ of one report.
+        Another report.json on the same data. Leave it out to compare two γ of A.
     categories
-        Categories shown with the largest gains, and as many with the largest losses.
+        Number of categories to show with the largest gains, and with the largest losses.
     json
-        Write everything as one JSON document to this file; - is stdout, instead of tables.
+        Write the complete comparison to this JSON file; - writes it to stdout instead of the tables.
     """
-    from ovrcoat.evaluation.reports.bootstrap import Draws
-    from ovrcoat.evaluation.reports.compare import Side, compare_runs
+    from ovrcoat.evaluation.reports.bootstrap import BootstrapSettings
+    from ovrcoat.evaluation.reports.compare import ComparedRun, compare_runs
     from ovrcoat.evaluation.reports.report import EvaluationReport
     from ovrcoat.evaluation.reports.training_frequency import training_counts
 
     first = EvaluationReport.read(a)
     second = first if b is None else EvaluationReport.read(b)
-    sides = (
-        Side(first, _trust(first, trusts.trust_a, trusts.trust, name="A")),
-        Side(second, _trust(second, trusts.trust_b, trusts.trust, name="B")),
+    runs = (
+        ComparedRun(first, _choose_trust(first, trusts.trust_a, trusts.trust, name="A")),
+        ComparedRun(second, _choose_trust(second, trusts.trust_b, trusts.trust, name="B")),
     )
     counts = None
     if analysis.training is not None:
         counts = training_counts(analysis.training, first.categories, root=analysis.training_root)
     comparison = compare_runs(
-        *sides,
-        draws=Draws(analysis.samples, analysis.seed),
+        *runs,
+        settings=BootstrapSettings(analysis.samples, analysis.seed),
         training_counts=counts,
         force=analysis.force,
     )
@@ -103,35 +104,37 @@ def compare(
         print_json(comparison.to_dict())
         return 0
     if json is not None:
-        _write(json, comparison)
-    _say(comparison, shown=categories)
+        from ovrcoat.formats.json_files import write_json
+
+        write_json(json, comparison.to_dict())
+    _print_comparison(comparison, shown=categories)
     return 0
 
 
-def _trust(
-    report: "EvaluationReport", own: float | str | None, both: float | str | None, *, name: str
-) -> float | str:
-    """The γ asked for, or the only one there is."""
-    asked = own if own is not None else both
-    if asked is not None:
-        return asked
+def _choose_trust(
+    report: "EvaluationReport", own: "Trust | None", both: "Trust | None", *, name: str
+) -> "Trust":
+    """Return the specified γ, or the only one in the report."""
+    specified = own if own is not None else both
+    if specified is not None:
+        return specified
     if len(report.trusts) > 1:
         from ovrcoat.evaluation.reports.report import trust_key
 
         known = ", ".join(map(trust_key, report.trusts))
         raise ConfigError(
-            f"report {name} holds several γ ({known}) and none was chosen: give --trust, or --trust-a and "
+            f"report {name} contains several γ ({known}): choose one with --trust, or with --trust-a and "
             "--trust-b"
         )
     return report.trusts[0]
 
 
-def _say(comparison: "Comparison", *, shown: int) -> None:
+def _print_comparison(comparison: "Comparison", *, shown: int) -> None:
     print_line(f"A: {comparison.a}\nB: {comparison.b}")
-    print_line(f"{comparison.images} images, {comparison.samples} resamples; all in percent\n")
+    print_line(f"{comparison.images} images, {comparison.samples} resamples; all values in percent\n")
     print_table(
-        ("figure", "group", *COLUMNS),
-        [(row.figure, row.name, *_cells(row)) for row in comparison.groups if row.images],
+        ("metric", "group", *COLUMNS),
+        [(row.metric, row.name, *_cells(row)) for row in comparison.groups if row.images],
     )
     gains = [row for row in comparison.categories if row.difference is not None and row.difference > 0]
     losses = [row for row in comparison.categories if row.difference is not None and row.difference < 0]
@@ -139,32 +142,24 @@ def _say(comparison: "Comparison", *, shown: int) -> None:
         if rows:
             print_line(title)
             print_table(
-                ("figure", "category", *COLUMNS), [(row.figure, row.name, *_cells(row)) for row in rows]
+                ("metric", "category", *COLUMNS), [(row.metric, row.name, *_cells(row)) for row in rows]
             )
     if comparison.frequency is not None:
         frequency = comparison.frequency
-        print_line("by training segments of the category")
+        print_line("by number of training segments of the category")
         print_table(
-            ("figure", "segments", *COLUMNS), [(row.figure, row.name, *_cells(row)) for row in frequency.bins]
+            ("metric", "segments", *COLUMNS), [(row.metric, row.name, *_cells(row)) for row in frequency.bins]
         )
         if frequency.correlation is not None and frequency.p_value is not None:
             print_line(
-                f"rank correlation of gain and frequency (Spearman): {frequency.correlation:+.2f} "
-                f"(p = {frequency.p_value:.2g}, {frequency.categories} categories)"
+                "rank correlation of difference and training frequency (Spearman): "
+                f"{frequency.correlation:+.2f} (p = {frequency.p_value:.2g}, "
+                f"{frequency.categories} categories)"
             )
 
 
 def _cells(row: "Difference") -> tuple[str, ...]:
-    plain = ("-" if value is None else f"{value:.1f}" for value in (row.a, row.b))
+    values = ("-" if value is None else f"{value:.1f}" for value in (row.a, row.b))
     difference = "-" if row.difference is None else f"{row.difference:+.1f}"
     interval = "-" if row.interval is None else f"{row.interval[0]:+.1f} to {row.interval[1]:+.1f}"
-    return (*plain, difference, interval, str(row.images))
-
-
-def _write(path: Path, comparison: "Comparison") -> None:
-    import json
-
-    from ovrcoat.system.atomic_write import write_atomically
-
-    text = json.dumps(comparison.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    return (*values, difference, interval, str(row.images))

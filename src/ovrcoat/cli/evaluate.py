@@ -1,10 +1,10 @@
-"""`ovrcoat evaluate`: a model and labelled images in; tables and a report in three forms out."""
+"""`ovrcoat evaluate`: measures a model on labeled images; prints tables and writes a report."""
 
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ovrcoat.cli.evaluate_options import Images, Machine, Protocol, Report
+from ovrcoat.cli.evaluate_options import DataOptions, ModelOptions, OutputOptions, ProtocolOptions
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_line, print_note
 from ovrcoat.errors import ConfigError
@@ -20,54 +20,54 @@ STDOUT = Path("-")
 
 def evaluate(
     *,
-    images: Images,
-    protocol: Protocol = Protocol(),  # noqa: B008 - frozen
-    machine: Machine = Machine(),  # noqa: B008
-    report: Report = Report(),  # noqa: B008
+    data: DataOptions,
+    protocol: ProtocolOptions = ProtocolOptions(),  # noqa: B008 - frozen
+    model: ModelOptions = ModelOptions(),  # noqa: B008
+    output: OutputOptions = OutputOptions(),  # noqa: B008
 ) -> int:
-    """Measure a model on labelled images: PQ, mIoU, mask AP, and where masks are lost.
+    """Measure a model on labeled images: PQ, mIoU, mask AP, and an error analysis.
 
-    Interrupted, the same command goes on where it stopped.
+    If it was interrupted, run the same command again to resume.
     """
     from ovrcoat.data.catalog import open_dataset
 
-    dataset = open_dataset(images.data, root=images.root, split=images.split)
-    trusts = tuple(_trust(text) for text in protocol.trust.split(","))
-    if not report.quiet:
+    dataset = open_dataset(data.data, root=data.root, split=data.split)
+    trusts = tuple(_parse_trust(text) for text in protocol.trust.split(","))
+    if not output.quiet:
         split = f" ({dataset.split})" if dataset.split else ""
-        some = "" if images.limit is None and images.held_out is None else "some of "
+        some = "" if data.limit is None and data.held_out is None else "some of "
         print_note(
-            f"data: {dataset.name}{split}, {some}{len(dataset)} images, model: {machine.model}, "
+            f"data: {dataset.name}{split}, {some}{len(dataset)} images, model: {model.model}, "
             f"γ: {protocol.trust}"
         )
     with heavy_imports():
         from ovrcoat.evaluation import evaluator
         from ovrcoat.segmentation.segmenter import Segmenter
 
-    segmenter = Segmenter.load(
-        machine.model, device=machine.device, dtype=machine.dtype, compile=machine.compile
-    )
-    folder = report.output or DEFAULT_OUTPUT / dataset.name
+    segmenter = Segmenter.load(model.model, device=model.device, dtype=model.dtype, compile=model.compile)
+    folder = output.output or DEFAULT_OUTPUT / dataset.name
     journal = folder / "journal.jsonl"
     try:
-        found = evaluator.evaluate(
+        report = evaluator.evaluate(
             segmenter,
             dataset,
-            settings=_settings(images, protocol, trusts=trusts, model=machine.model),
+            settings=_settings(data, protocol, trusts=trusts, model=model.model),
             journal=journal,
-            predictions=report.save_predictions,
-            overwrite=report.overwrite,
-            progress=not report.quiet,
+            predictions=output.save_predictions,
+            overwrite=output.overwrite,
+            progress=not output.quiet,
         )
     except KeyboardInterrupt:
-        print_error(f"interrupted; what is done is kept in {journal}: run the same command again to go on")
+        print_error(
+            f"interrupted; finished images are kept in {journal}: run the same command again to resume"
+        )
         return 130
-    _write(found, folder)
-    return _tell(found, folder, report=report)
+    _write_files(report, folder)
+    return _print_report(report, folder, output=output)
 
 
 def _settings(
-    images: Images, protocol: Protocol, *, trusts: "tuple[Trust, ...]", model: str
+    data: DataOptions, protocol: ProtocolOptions, *, trusts: "tuple[Trust, ...]", model: str
 ) -> "EvaluationSettings":
     from ovrcoat.evaluation.plan import EvaluationSettings
 
@@ -79,8 +79,8 @@ def _settings(
         oracle=protocol.oracle,
         seen=protocol.seen,
         areas=protocol.areas,
-        held_out=images.held_out,
-        limit=images.limit,
+        held_out=data.held_out,
+        limit=data.limit,
         protocol=protocol.protocol,
         short_side=protocol.short_side,
         max_long_side=protocol.max_long_side,
@@ -88,47 +88,48 @@ def _settings(
     )
 
 
-def _trust(text: str) -> "Trust":
+def _parse_trust(text: str) -> "Trust":
     if text.strip() == "adaptive":
         return "adaptive"
     try:
         return float(text)
     except ValueError as error:
         raise ConfigError(
-            f"--trust: {text.strip()!r} is no γ; give numbers from 0 to 1 or adaptive, with commas: 0,0.5"
+            f"--trust: {text.strip()!r} is not a valid trust value; expected numbers from 0 to 1 or "
+            "adaptive, separated by commas: 0,0.5"
         ) from error
 
 
-def _write(found: "EvaluationReport", folder: Path) -> None:
-    """The three files of a report."""
-    from ovrcoat.evaluation.reports import tables as report_tables
+def _write_files(report: "EvaluationReport", folder: Path) -> None:
+    """Write the three files of a report."""
+    from ovrcoat.evaluation.reports.tables import format_csv, format_markdown
 
-    _put(folder / "report.json", found.to_json())
-    _put(folder / "report.md", report_tables.markdown(found))
-    _put(folder / "per_category.csv", report_tables.csv(found))
+    _write_text(folder / "report.json", report.to_json())
+    _write_text(folder / "report.md", format_markdown(report))
+    _write_text(folder / "per_category.csv", format_csv(report))
 
 
-def _put(path: Path, text: str) -> None:
+def _write_text(path: Path, text: str) -> None:
     from ovrcoat.system.atomic_write import write_atomically
 
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def _tell(found: "EvaluationReport", folder: Path, *, report: Report) -> int:
-    """Tables or JSON to stdout; the exit status."""
-    from ovrcoat.evaluation.reports.tables import table
+def _print_report(report: "EvaluationReport", folder: Path, *, output: OutputOptions) -> int:
+    """Print tables or JSON on stdout; return the exit status."""
+    from ovrcoat.evaluation.reports.tables import format_text
 
-    if report.json == STDOUT:
-        print_line(json.dumps(found.to_dict(), allow_nan=False))
-    elif report.json is not None:
-        _put(report.json, found.to_json())
-    if not report.quiet and report.json != STDOUT:
-        print_line(table(found))
-    if not report.quiet:
-        if resumed := found.timing["images_of_an_earlier_run"]:
-            print_note(f"{resumed} of {found.data.images} images were done by an earlier run")
+    if output.json == STDOUT:
+        print_line(json.dumps(report.to_dict(), allow_nan=False))
+    elif output.json is not None:
+        _write_text(output.json, report.to_json())
+    if not output.quiet and output.json != STDOUT:
+        print_line(format_text(report))
+    if not output.quiet:
+        if resumed := report.timing["resumed_images"]:
+            print_note(f"{resumed} of {report.data.images} images are from an earlier run")
         print_note(f"→ {folder / 'report.json'}, report.md, per_category.csv")
-    errors = [issue for issue in found.issues if issue.severity == "error"]
+    errors = [issue for issue in report.issues if issue.severity == "error"]
     for issue in errors:
         print_error(str(issue))
     return int(bool(errors))

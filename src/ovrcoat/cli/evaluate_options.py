@@ -9,95 +9,98 @@ from cyclopts import Parameter
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Images:
-    """The labelled photos."""
+class DataOptions:
+    """The labeled images."""
 
     data: str
-    """coco, ade20k, cityscapes, mapillary, or the path of a folder or zip file of your own."""
+    """coco, ade20k, cityscapes, mapillary, or the path of your own folder or zip file."""
 
     root: Path | None = None
-    """Folder of the data sets. [default: $OVRCOAT_DATASETS, else $DETECTRON2_DATASETS, else ./datasets]"""
+    """Folder of the published datasets.
+    [default: $OVRCOAT_DATASETS, else $DETECTRON2_DATASETS, else ./datasets]"""
 
     split: str | None = None
-    """Part of a published data set: val or train. [default: val]"""
+    """Split of a published dataset: val or train. [default: val]"""
 
     held_out: float | None = None
-    """Only images that a training with this share held out never saw, such as 0.1 for nano."""
+    """Evaluate only images that a training run with this held-out share never used (nano: 0.1)."""
 
     limit: int | None = None
-    """Only the first so many images: for trying, not for numbers to compare."""
+    """Evaluate only the first N images. The numbers are then not comparable to others."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Protocol:
-    """What each image is asked, and how."""
+class ProtocolOptions:
+    """What to predict, and how."""
 
     trust: str = "0,0.5"
-    """COAT's γ, 0 to 1 or adaptive, several with commas: each image is encoded once for all of them."""
+    """COAT's γ, 0 to 1 or adaptive; separate several with commas. Each image is encoded once."""
 
     task: str = "panoptic"
-    """panoptic (PQ), semantic (mIoU), instance (mask AP); several with commas."""
+    """panoptic (PQ), semantic (mIoU), instance (mask AP); separate several with commas."""
 
-    vocabulary: Annotated[str | None, Parameter(alias="-v")] = None
-    """Other names for the data set's categories: words or a file. [default: the published names]"""
+    vocabulary: str | None = None
+    """Other names for the dataset's categories: class names or a file. [default: the published names]"""
 
     background: str = "none"
-    """Background classes: none, as the published protocol has it; on, auto; or words, a file."""
+    """Background classes: none (as in the published protocol), on, auto, or class names, a preset, a file."""
 
     oracle: Annotated[bool, Parameter(negative="")] = False
-    """Ask each image only for the categories that its truth holds."""
+    """Restrict the vocabulary of each image to the categories in its ground truth."""
 
     seen: str | None = None
-    """Words that count as seen in the report: coco, a file. [default: the model's training vocabulary]"""
+    """Class names that count as seen in the report: coco, a file.
+    [default: the training vocabulary of the model]"""
 
     areas: Literal["json", "png"] = "json"
-    """Areas of true segments: from the JSON, as published numbers have them, or counted from the PNG."""
+    """Areas of ground-truth segments: from the JSON, as in published numbers, or counted from the PNG."""
 
     protocol: Literal["auto", "published", "model"] = "auto"
-    """Test size: published for the data set, or the model's own; auto: published unless the model is nano."""
+    """Test size: published for the dataset, or that of the model; auto: published, except for nano."""
 
     short_side: int | None = None
-    """Test size by hand: pixels of the short side."""
+    """Custom test size: short side in pixels."""
 
     max_long_side: int | None = None
-    """Test size by hand: most pixels of the long side."""
+    """Custom test size: maximum long side in pixels."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """What computes."""
+class ModelOptions:
+    """Model and hardware."""
 
     model: str = "nano"
-    """A name of `ovrcoat models`, or the path of a .safetensors file."""
+    """A name listed by `ovrcoat models`, or the path of a .safetensors file."""
 
     device: str | None = None
-    """cpu, cuda, cuda:1 or mps. [default: the best there is]"""
+    """cpu, cuda, cuda:1 or mps. [default: the fastest available device]"""
 
     dtype: Literal["auto", "float32", "bfloat16"] = "float32"
-    """What masks are computed in: bfloat16, auto, or float32: figures then do not depend on the machine."""
+    """Dtype of masks and features: bfloat16, auto, or float32, whose numbers do not depend on the machine."""
 
     compile: Annotated[bool, Parameter(negative="")] = False
-    """Compile the network first (torch.compile): takes minutes; meant for many images on a GPU."""
+    """Compile the network first (torch.compile). This takes minutes and pays off for many images on a GPU."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What is written and said."""
+class OutputOptions:
+    """Files and terminal output."""
 
     output: Path | None = None
-    """Folder for report and journal; the same command goes on there. [default: ovrcoat-evaluation/NAME]"""
+    """Folder of the report and the journal, from which an interrupted run resumes.
+    [default: ovrcoat-evaluation/NAME]"""
 
     overwrite: Annotated[bool, Parameter(negative="")] = False
-    """Start anew instead of going on with an earlier run."""
+    """Start over instead of resuming an earlier run."""
 
     save_predictions: Path | None = None
-    """Folder for the panoptic predictions in COCO's form, one subfolder per γ."""
+    """Folder for the panoptic predictions in COCO format, with one subfolder per γ."""
 
     json: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None
-    """Another place for the report as JSON; - is stdout."""
+    """Another path for the JSON report; - is stdout."""
 
     quiet: Annotated[bool, Parameter(negative="")] = False
-    """No tables, notes or progress; errors are still told."""
+    """Print no tables, notes or progress bar. Errors are still printed."""

@@ -1,1 +1,1 @@
-"""Is it any good? Panoptic quality, mean IoU and mask AP as published tables have them; checks of files."""
+"""Evaluation of models: panoptic quality, mean IoU and mask AP as published, and checks of files."""

@@ -1,8 +1,8 @@
-"""One image against its truth: encoded once, asked for every γ and task, and reduced to small tallies.
+"""Scores one image: encodes it once, predicts every task at every γ, and reduces the predictions to counts.
 
-First the network answers, then its answers are compared with the truth; that needs no network and may run in
-another thread. What comes out is an entry of the journal: it holds everything that the report needs of the
-photo.
+The work is split in two steps. `ImageScorer.predict` runs the network. `ImageScorer.score` compares the
+predictions with the ground truth; it needs no network and can run in another thread. Its result is a journal
+entry with everything that the report needs to know about the image.
 """
 
 import time
@@ -12,32 +12,37 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.config import Trust
+from ovrcoat.config import Task, Trust
 from ovrcoat.data.truth import PanopticTruth
-from ovrcoat.evaluation.journal import Entry
-from ovrcoat.evaluation.metrics.error_analysis import diagnose, region_map
-from ovrcoat.evaluation.metrics.mean_iou import MeanIou
-from ovrcoat.evaluation.metrics.panoptic_quality import match_segments, with_areas
-from ovrcoat.evaluation.plan import Plan, positions, present_only
+from ovrcoat.evaluation.journal_entry import Detection, JournalEntry, RunLengthMask
+from ovrcoat.evaluation.metrics.error_analysis import CategoryOutcome, region_map, segment_outcomes
+from ovrcoat.evaluation.metrics.mean_iou import Cell, MeanIou
+from ovrcoat.evaluation.metrics.panoptic_quality import Match, match_segments, with_areas
+from ovrcoat.evaluation.plan import EvaluationPlan, category_indices, restrict_to
 from ovrcoat.evaluation.predictions import PredictionFolder
 from ovrcoat.evaluation.prefetch import Sample
-from ovrcoat.evaluation.reports.report import trust_key
+from ovrcoat.evaluation.reports.report import PanopticCounts, trust_key
 from ovrcoat.formats.annotations import Record
 from ovrcoat.postprocessing.mask_overlaps import Overlaps
-from ovrcoat.results import InstanceResult, PanopticResult
+from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
+from ovrcoat.segmentation.encoded_image import EncodedImage
 from ovrcoat.segmentation.postprocess import Explanation
-from ovrcoat.segmentation.segmenter import EncodedImage
+from ovrcoat.segmentation.prompt import SegmentationPrompt
 from ovrcoat.vocabulary import Vocabulary
-
-DETECTION_KEYS = ("category_id", "segmentation", "score")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImagePredictions:
-    """What the network says of one image: per γ (as `trust_key` writes it) a result of each task.
+    """The predictions for one image. Dictionaries are indexed by γ (see `trust_key`).
 
-    `overlaps` are those of all masks with the true segments; None without panoptic truth. Semantic maps hold
-    places among the data set's categories, -1 for void.
+    Attributes:
+        record: The image in the dataset.
+        sample: The image and its ground truth.
+        overlaps: Overlaps of all masks with the ground-truth segments; None without the panoptic task.
+        panoptic: Panoptic results with the status of every mask.
+        semantic: Index of the predicted category in the dataset for each pixel, -1 for void.
+        instance: Instance results; None if the vocabulary contains no things.
+        seconds: Time of the prediction.
     """
 
     record: Record
@@ -50,140 +55,170 @@ class ImagePredictions:
 
     @property
     def nbytes(self) -> int:
-        """How much memory they take with their image, more or less."""
+        """Approximate memory in bytes, including the image."""
         height, width, _ = self.sample.image.pixels.shape
         return self.sample.nbytes + 4 * height * width * (len(self.panoptic) + len(self.semantic))
 
 
 class ImageScorer:
-    """Scores image after image; `folders` take the panoptic predictions, by `trust_key`.
+    """Predicts and scores images. `predict` and `score` may run in two different threads.
 
-    Images may be asked about in one thread and scored in another.
+    Args:
+        plan: What to evaluate.
+        folders: Folders in which panoptic predictions are saved, by γ (see `trust_key`).
     """
 
-    def __init__(self, plan: Plan, folders: Mapping[str, PredictionFolder]) -> None:
+    def __init__(self, plan: EvaluationPlan, folders: Mapping[str, PredictionFolder]) -> None:
         self._plan = plan
         self._folders = folders
         self._trusts = {trust_key(trust): trust for trust in plan.settings.trusts}
-        self._positions = positions(plan.dataset.categories)
+        self._category_indices = category_indices(plan.dataset.categories)
         self._names = [category.name for category in plan.dataset.categories]
+        self._prompts: dict[tuple[Task, Trust], SegmentationPrompt] = {}
 
-    def ask(self, record: Record, sample: Sample) -> ImagePredictions:
-        """Run the network, and answer every question of the plan.
-
-        Raises:
-            DatasetError: the truth contradicts itself.
-        """
+    def predict(self, record: Record, sample: Sample) -> ImagePredictions:
+        """Run the network on one image, and predict every task of the plan at every γ."""
         started = time.perf_counter()
         tasks = self._plan.settings.tasks
-        words = self._words(sample)
+        vocabulary = self._vocabulary_for(sample)
         encoded = self._plan.segmenter.encode(sample.image)
         overlaps = None
         panoptic, semantic, instance = {}, {}, {}
         if "panoptic" in tasks and (truth := sample.panoptic) is not None:
             overlaps = encoded.overlaps(region_map(truth), region_count=len(truth.segments))
-            panoptic = {key: _explained(encoded, words, trust) for key, trust in self._trusts.items()}
+            panoptic = {k: self._explain(encoded, vocabulary, trust) for k, trust in self._trusts.items()}
         if "semantic" in tasks and sample.semantic is not None:
-            semantic = {key: self._category_map(encoded, words, trust) for key, trust in self._trusts.items()}
+            semantic = {k: self._category_map(encoded, vocabulary, t) for k, t in self._trusts.items()}
         if "instance" in tasks:
-            instance = {key: _instances(encoded, words, trust) for key, trust in self._trusts.items()}
+            instance = {k: self._instances(encoded, vocabulary, t) for k, t in self._trusts.items()}
         seconds = time.perf_counter() - started
         return ImagePredictions(record, sample, overlaps, panoptic, semantic, instance, seconds)
 
-    def score(self, answers: ImagePredictions) -> Entry:
-        """The journal's entry of one image.
+    def score(self, predictions: ImagePredictions) -> JournalEntry:
+        """Compare the predictions for one image with its ground truth.
 
         Raises:
-            DatasetError: the truth contradicts itself.
-            OutputError: a prediction cannot be written.
+            DatasetError: The ground truth is inconsistent.
+            OutputError: A prediction cannot be saved.
         """
         started = time.perf_counter()
-        tasks, sample = self._plan.settings.tasks, answers.sample
-        entry: Entry = {"image_id": answers.record.image_id}
-        if answers.overlaps is not None and sample.panoptic is not None:
-            entry |= self._panoptic(answers, truth=sample.panoptic, overlaps=answers.overlaps)
-        if "semantic" in tasks and sample.semantic is not None:
-            entry["semantic"] = self._semantic(answers, truth=sample.semantic)
-        if "instance" in tasks:
-            entry["instance"] = {key: _detections(result) for key, result in answers.instance.items()}
-        return entry | {"seconds": round(answers.seconds + time.perf_counter() - started, 4)}
+        truth = predictions.sample.panoptic
+        tallies: dict[str, dict[int, PanopticCounts]] = {}
+        outcomes: dict[str, tuple[CategoryOutcome, ...]] = {}
+        differing: tuple[str, ...] = ()
+        if truth is not None and (overlaps := predictions.overlaps) is not None:
+            truth, differing = self._check_areas(predictions.record, truth, overlaps)
+            for key, explanation in predictions.panoptic.items():
+                match = self._match(predictions.record, explanation.result, truth, key=key)
+                tallies[key] = {id: (t.tp, t.fp, t.fn, t.iou_sum) for id, t in match.tallies.items()}
+                outcomes[key] = (
+                    tuple(segment_outcomes(truth, match, explanation.masks, overlaps))
+                    if explanation.masks
+                    else ()
+                )
+        semantic = self._confusion_cells(predictions)
+        instance = {key: _detections(result) for key, result in predictions.instance.items()}
+        return JournalEntry(
+            image_id=predictions.record.image_id,
+            seconds=round(predictions.seconds + time.perf_counter() - started, 4),
+            panoptic=tallies,
+            error_analysis=outcomes,
+            areas_differ=differing,
+            semantic=semantic,
+            instance=instance,
+        )
 
-    def _words(self, sample: Sample) -> Vocabulary:
-        """What this image is asked for."""
-        words = self._plan.vocabulary
+    def _vocabulary_for(self, sample: Sample) -> Vocabulary:
+        """Return the vocabulary for one image, which depends on its ground truth in the oracle protocol."""
+        vocabulary = self._plan.vocabulary
         if not self._plan.settings.oracle:
-            return words
+            return vocabulary
         if sample.panoptic is not None:
-            return present_only(words, frozenset(s.category_id for s in sample.panoptic.segments))
+            return restrict_to(vocabulary, frozenset(s.category_id for s in sample.panoptic.segments))
         ids = [category.id for category in self._plan.dataset.categories]
-        there = np.unique(sample.semantic) if sample.semantic is not None else ()
-        return present_only(words, frozenset(ids[place] for place in there if place >= 0))
+        present = np.unique(sample.semantic) if sample.semantic is not None else ()
+        return restrict_to(vocabulary, frozenset(ids[index] for index in present if index >= 0))
 
-    def _panoptic(self, answers: ImagePredictions, *, truth: PanopticTruth, overlaps: Overlaps) -> Entry:
-        record = answers.record
+    def _prompt(self, vocabulary: Vocabulary, task: Task, trust: Trust) -> SegmentationPrompt:
+        """Return the prompt for a task and a γ; images with the same vocabulary share it."""
+        if vocabulary is not self._plan.vocabulary:
+            return self._encode_prompt(vocabulary, task, trust)
+        if (task, trust) not in self._prompts:
+            self._prompts[task, trust] = self._encode_prompt(vocabulary, task, trust)
+        return self._prompts[task, trust]
+
+    def _encode_prompt(self, vocabulary: Vocabulary, task: Task, trust: Trust) -> SegmentationPrompt:
+        # the plan has chosen the background classes, and "auto" keeps existing ones
+        background = "auto" if vocabulary.background else "none"
+        return self._plan.segmenter.prompt(vocabulary, task=task, trust=trust, background=background)
+
+    def _explain(self, encoded: EncodedImage, vocabulary: Vocabulary, trust: Trust) -> Explanation:
+        """Predict panoptic segments; none if the oracle vocabulary is empty."""
+        if vocabulary.categories:
+            return encoded.explain_prompt(self._prompt(vocabulary, "panoptic", trust))
+        void = np.zeros(encoded.sizes.output, dtype=np.int32)
+        return Explanation(PanopticResult(void, (), ()), masks=())
+
+    def _category_map(
+        self, encoded: EncodedImage, vocabulary: Vocabulary, trust: Trust
+    ) -> Int32[np.ndarray, "height width"]:
+        """Predict the category of each pixel as its index in the dataset; -1 is void."""
+        if not vocabulary.categories:
+            return np.full(encoded.sizes.output, -1, dtype=np.int32)
+        result = encoded.predict(self._prompt(vocabulary, "semantic", trust))
+        assert isinstance(result, SemanticResult)
+        # value in the map of the result → index in the dataset
+        indices = [-1, *(self._category_indices[category.id] for category in vocabulary.categories)]
+        return np.array(indices, np.int32)[result.segment_map()]
+
+    def _instances(
+        self, encoded: EncodedImage, vocabulary: Vocabulary, trust: Trust
+    ) -> InstanceResult | None:
+        """Predict instances; None if the vocabulary contains no things."""
+        if not any(category.is_thing for category in vocabulary.categories):
+            return None
+        result = encoded.predict(self._prompt(vocabulary, "instance", trust))
+        assert isinstance(result, InstanceResult)
+        return result
+
+    def _check_areas(
+        self, record: Record, truth: PanopticTruth, overlaps: Overlaps
+    ) -> tuple[PanopticTruth, tuple[str, ...]]:
+        """Return the ground truth with the areas to use, and a description of each area that differs."""
         areas = {s.id: area for s, area in zip(truth.segments, overlaps.regions.tolist(), strict=True)}
-        differing = [
+        differing = tuple(
             f"{record.labels}: segment {s.id} has area {s.area} in the JSON, {areas[s.id]} pixels in the PNG"
             for s in truth.segments
             if s.area != areas[s.id]
-        ]
+        )
         if self._plan.settings.areas == "png":
             truth = PanopticTruth(truth.id_map, with_areas(truth.segments, areas))
-        tallies, lost = {}, {}
-        for key, explanation in answers.panoptic.items():
-            result = explanation.result
-            match = match_segments(truth, result.id_map, {s.id: s.category_id for s in result.segments})
-            tallies[key] = {str(id): [t.tp, t.fp, t.fn, t.iou_sum] for id, t in match.tallies.items()}
-            diagnoses = diagnose(truth, match, explanation, overlaps) if explanation.explained_masks else []
-            lost[key] = [[id, outcome.value] for id, outcome in diagnoses]
-            if key in self._folders:
-                self._folders[key].add(record, result.id_map, segments=result.segments)
-        return {"panoptic": tallies, "error_analysis": lost, "areas_differ": differing}
+        return truth, differing
 
-    def _category_map(
-        self, encoded: EncodedImage, words: Vocabulary, trust: Trust
-    ) -> Int32[np.ndarray, "height width"]:
-        """Per pixel the predicted category's place among the data set's; -1 is void."""
-        if not words.categories:
-            return np.full(encoded.sizes.output, -1, dtype=np.int32)
-        # value in the result's map → place among the data set's categories
-        places = np.array([-1, *(self._positions[category.id] for category in words.categories)], np.int32)
-        result = encoded.segment(words, task="semantic", trust=trust, background=_background(words))
-        return places[result.painted()]
+    def _match(self, record: Record, result: PanopticResult, truth: PanopticTruth, *, key: str) -> Match:
+        """Match a panoptic result with the ground truth, and save it if requested."""
+        match = match_segments(truth, result.id_map, {s.id: s.category_id for s in result.segments})
+        if key in self._folders:
+            self._folders[key].add(record, result.id_map, segments=result.segments)
+        return match
 
-    def _semantic(
-        self, answers: ImagePredictions, *, truth: Int32[np.ndarray, "height width"]
-    ) -> dict[str, list[list[int]]]:
-        """Per γ: place of the true category, of the predicted one, pixels."""
+    def _confusion_cells(self, predictions: ImagePredictions) -> dict[str, tuple[Cell, ...]]:
+        truth = predictions.sample.semantic
+        if truth is None:
+            return {}
         return {
-            key: [list(cell) for cell in MeanIou(self._names).add(truth, predicted)]
-            for key, predicted in answers.semantic.items()
+            key: MeanIou(self._names).add(truth, predicted) for key, predicted in predictions.semantic.items()
         }
 
 
-def _explained(encoded: EncodedImage, words: Vocabulary, trust: Trust) -> Explanation:
-    """The panoptic answer; where the oracle knows of nothing, nothing is asked and nothing found."""
-    if words.categories:
-        return encoded.explain(words, trust=trust, background=_background(words))
-    nothing = np.zeros(encoded.sizes.output, dtype=np.int32)
-    return Explanation(PanopticResult(nothing, (), ()), explained_masks=())
-
-
-def _instances(encoded: EncodedImage, words: Vocabulary, trust: Trust) -> InstanceResult | None:
-    """The things; None where none is asked for."""
-    if not any(category.is_thing for category in words.categories):
-        return None
-    result = encoded.segment(words, task="instance", trust=trust, background=_background(words))
-    assert isinstance(result, InstanceResult)
-    return result
-
-
-def _detections(result: InstanceResult | None) -> list[Entry]:
-    """Detections in COCO's results form, without image id and box."""
-    found = result.to_coco() if result is not None else []
-    return [{name: one[name] for name in DETECTION_KEYS} for one in found]
-
-
-def _background(words: Vocabulary) -> str:
-    """Background classes were chosen with the plan; "auto" leaves those that are there."""
-    return "auto" if words.background else "none"
+def _detections(result: InstanceResult | None) -> tuple[Detection, ...]:
+    if result is None:
+        return ()
+    return tuple(
+        Detection(
+            category_id=annotation["category_id"],
+            segmentation=RunLengthMask.model_validate(annotation["segmentation"]),
+            score=annotation["score"],
+        )
+        for annotation in result.to_coco()
+    )

@@ -1,7 +1,8 @@
-"""What an evaluation has done so far, image by image, so that an interrupted run can go on.
+"""Journal: a file that records finished images, so that an interrupted run can resume.
 
-A file of JSON lines. The first is the header: all that an image's numbers depend on. Then one line per photo.
-Lines are only ever appended; what a crash left of a last one is dropped.
+The file contains JSON lines. The first line is a header with everything that the numbers of an image depend
+on. Each further line is one entry. Lines are only appended; an incomplete last line, left by a crash, is
+dropped.
 """
 
 import json
@@ -9,50 +10,64 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ovrcoat.errors import OutputError
 from ovrcoat.system.atomic_write import cannot_write, write_atomically
 
-FORMAT = "ovrcoat evaluation journal 1"
-LINES_PER_SYNC = 20  # so many images are lost at most if the power fails; a killed process loses none
-_ADVICE = "choose another output folder, or start anew with --overwrite (overwrite=True)"
-
-Entry = dict[str, Any]
+FORMAT = "ovrcoat evaluation journal 2"
+LINES_PER_SYNC = 20  # entries that a power failure can lose at most; a killed process loses none
+_ADVICE = "choose another output folder, or start over with --overwrite (overwrite=True)"
 
 
-class Journal:
-    """An open journal.
+class JournalLine(BaseModel):
+    """Base class of journal entries: immutable, and validated when it is created or read."""
 
-    A file with an equal header is gone on with; `overwrite` starts anew whatever is there.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    Attributes:
-        path: the file.
+
+Entry = TypeVar("Entry", bound=JournalLine)
+
+
+class Journal(Generic[Entry]):
+    """An open journal of entries of one type.
+
+    Args:
+        path: The file. It is created if it does not exist; if its header equals `header`, new entries are
+            appended.
+        header: JSON-serializable facts that must be equal for two runs to share the file.
+        entry_type: Type of the entries.
+        overwrite: Start a new file, whatever the existing one contains.
 
     Raises:
-        OutputError: the file belongs to another run (the message names what differs), is damaged, no journal,
-            or cannot be written.
+        OutputError: The file belongs to a different run (the message lists the differences), has another
+            format, is damaged, or cannot be written.
     """
 
-    def __init__(self, path: Path, header: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    def __init__(
+        self, path: Path, header: Mapping[str, Any], *, entry_type: type[Entry], overwrite: bool = False
+    ) -> None:
         self.path = path
-        # as it will be read: tuples are lists, keys are text
+        self._entry_type = entry_type
+        # compared in the form in which it is read back: tuples become lists, keys become text
         self._header = json.loads(json.dumps({"format": FORMAT, **header}))
         self._unsynced = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if overwrite or not path.exists() or path.stat().st_size == 0:
-                line = _line(self._header)
+                line = json.dumps(self._header, allow_nan=False, separators=(",", ":")).encode() + b"\n"
                 write_atomically(path, lambda file: file.write(line))
             self._check_header()
-            self._end_of_good_lines = self._find_end()
+            self._end_of_entries = self._find_end()
             self._file: IO[bytes] = path.open("r+b")
-            self._file.truncate(self._end_of_good_lines)
+            self._file.truncate(self._end_of_entries)
             self._file.seek(0, os.SEEK_END)
         except OSError as error:
             raise cannot_write(path, error) from error
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> "Journal[Entry]":
         return self
 
     def __exit__(
@@ -64,27 +79,27 @@ class Journal:
         self.close()
 
     def entries(self) -> Iterator[Entry]:
-        """The entries that were there when the journal was opened, one after the other."""
+        """Yield the entries that the file contained when it was opened."""
         with self.path.open("rb") as file:
             file.readline()
-            while file.tell() < self._end_of_good_lines:
-                yield json.loads(file.readline())
+            while file.tell() < self._end_of_entries:
+                yield self._entry_type.model_validate_json(file.readline())
 
     def append(self, entry: Entry) -> None:
-        """Add an entry; when this returns, it outlives the process.
+        """Append an entry. Once this method returns, the entry survives the end of the process.
 
         Raises:
-            OutputError: the file cannot be written, say because the disk is full.
+            OutputError: The file cannot be written, for example because the disk is full.
         """
         try:
-            self._file.write(_line(entry))
+            self._file.write(entry.model_dump_json(exclude_defaults=True).encode() + b"\n")
             self._file.flush()
             self._unsynced += 1
             if self._unsynced >= LINES_PER_SYNC:
                 os.fsync(self._file.fileno())
                 self._unsynced = 0
         except OSError as error:
-            advice = "What was done before is kept; make room and run the same command again"
+            advice = "Finished images are kept; free some space and run the same command again"
             raise cannot_write(self.path, error, advice=advice) from error
 
     def close(self) -> None:
@@ -92,55 +107,63 @@ class Journal:
         self._file.close()
 
     def _check_header(self) -> None:
-        """Compare the file's header with this run's."""
+        """Compare the header of the file with that of this run."""
         with self.path.open("rb") as file:
-            found = _parsed(file.readline())
+            found = _parse_json(file.readline())
         if not isinstance(found, dict) or found.get("format") != FORMAT:
-            raise OutputError(f"{self.path} is no journal that this ovrcoat reads; {_ADVICE}")
-        if different := list(_differences(found, self._header)):
+            found_format = found.get("format") if isinstance(found, dict) else None
             raise OutputError(
-                f"{self.path} belongs to another run; {_ADVICE}. What differs:\n" + "\n".join(different)
+                f"{self.path} is not a journal of this version of ovrcoat: its format is {found_format!r}, "
+                f"expected {FORMAT!r}; {_ADVICE}"
+            )
+        if differences := list(_differences(found, self._header)):
+            raise OutputError(
+                f"{self.path} belongs to a different run; {_ADVICE}. Differences:\n" + "\n".join(differences)
             )
 
     def _find_end(self) -> int:
-        """Where the last whole line ends.
+        """Return the offset after the last complete line.
 
         Raises:
-            OutputError: a line before the last is damaged.
+            OutputError: A line is damaged. Only an incomplete last line is accepted.
         """
         with self.path.open("rb") as file:
             end = len(file.readline())
             for number, line in enumerate(file, start=2):
-                if not line.endswith(b"\n") or not isinstance(_parsed(line), dict):
-                    if file.read(1):
-                        raise OutputError(f"{self.path}: line {number} is damaged; {_ADVICE}")
-                    break  # a crash cut this line off: its image is evaluated again
+                is_complete = line.endswith(b"\n") and _parse_json(line) is not None
+                if not is_complete and not file.read(1):
+                    break  # cut off by a crash: its image is evaluated again
+                if not is_complete or not self._is_valid(line):
+                    raise OutputError(f"{self.path}: line {number} is damaged; {_ADVICE}")
                 end += len(line)
         return end
 
+    def _is_valid(self, line: bytes) -> bool:
+        try:
+            self._entry_type.model_validate_json(line)
+        except ValidationError:
+            return False
+        return True
 
-def _line(value: Entry) -> bytes:
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
-
-def _parsed(line: bytes) -> Any:
-    """The value of a line; None if it is no JSON."""
+def _parse_json(line: bytes) -> Any:
+    """Return the value of a line, or None if it is not valid JSON."""
     try:
         return json.loads(line)
     except ValueError:
         return None
 
 
-def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any], *, within: str = "") -> Iterator[str]:
-    """One line per setting that differs: the file's value, then this run's."""
-    for key in dict.fromkeys([*found, *wanted]):
-        there, here = found.get(key), wanted.get(key)
+def _differences(found: Mapping[str, Any], expected: Mapping[str, Any], *, within: str = "") -> Iterator[str]:
+    """Yield one line per setting that differs: the value in the file, then the value of this run."""
+    for key in dict.fromkeys([*found, *expected]):
+        there, here = found.get(key), expected.get(key)
         if isinstance(there, dict) and isinstance(here, dict):
             yield from _differences(there, here, within=f"{within}{key}.")
         elif there != here:
-            yield f"- {within}{key}: there {_short(there)}, now {_short(here)}"
+            yield f"- {within}{key}: {_shorten(there)} in the file, {_shorten(here)} in this run"
 
 
-def _short(value: object) -> str:
+def _shorten(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else f"{text[:77]}..."

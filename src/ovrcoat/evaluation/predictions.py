@@ -1,8 +1,8 @@
-"""Predictions on disk in COCO's panoptic form, one folder per γ: what `ovrcoat score` reads.
+"""Saves predictions in COCO's panoptic format, one folder per γ; `ovrcoat score` reads them.
 
-FOLDER/trust-0.5/panoptic.json with the data set's own image ids and categories, and its id PNGs in
-FOLDER/trust-0.5/panoptic/. The JSON is written when all images are there; until then
-FOLDER/trust-0.5/annotations.jsonl holds what will be in it.
+FOLDER/trust-0.5/panoptic.json uses the image ids and categories of the dataset, and its id PNGs are in
+FOLDER/trust-0.5/panoptic/. The JSON document is written when all images are finished. Until then, its entries
+are in FOLDER/trust-0.5/annotations.jsonl.
 """
 
 import json
@@ -14,34 +14,78 @@ from typing import IO, Any
 
 import numpy as np
 from jaxtyping import Int32
+from pydantic import BaseModel, ConfigDict
 
+from ovrcoat.config import Trust
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.errors import OutputError
-from ovrcoat.evaluation.journal import Journal
+from ovrcoat.evaluation.journal import Journal, JournalLine
 from ovrcoat.evaluation.reports.report import trust_key
 from ovrcoat.formats.annotations import ImageId, Record
 from ovrcoat.results.coco import document_head, id_image
-from ovrcoat.results.segment import Segment
+from ovrcoat.results.segment import BBox, Segment
 from ovrcoat.system.atomic_write import write_atomically
 
-SEGMENT_KEYS = ("id", "category_id", "area", "bbox", "iscrowd", "score")
+
+class _CocoEntry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ImageInfo(_CocoEntry):
+    """Entry of `images` in COCO's panoptic format; sizes in pixels."""
+
+    id: ImageId
+    file_name: str
+    height: int
+    width: int
+
+
+class SegmentInfo(_CocoEntry):
+    """Entry of `segments_info` in COCO's panoptic format, with the segment's score (0..1)."""
+
+    id: int
+    category_id: int
+    area: int
+    bbox: BBox
+    iscrowd: int
+    score: float
+
+
+class Annotation(_CocoEntry):
+    """Entry of `annotations` in COCO's panoptic format."""
+
+    image_id: ImageId
+    file_name: str
+    segments_info: tuple[SegmentInfo, ...]
+
+
+class SavedPrediction(JournalLine):
+    """Journal entry of one image whose prediction is saved."""
+
+    image: ImageInfo
+    annotation: Annotation
 
 
 class PredictionFolder:
     """The predictions of one γ.
 
-    `header` is the run's: a folder of another run is refused. `done` are the images that an earlier run has
-    evaluated.
+    Args:
+        folder: Folder of the predictions of all γ.
+        trust: COAT's γ.
+        dataset: The evaluated dataset.
+        header: Facts that must be equal for two runs to share the folder.
+        done: Images that an earlier run has finished; their predictions must exist.
+        overwrite: Start over, whatever the folder contains.
 
     Raises:
-        OutputError: the folder belongs to another run, lacks a photo of `done`, or cannot be written.
+        OutputError: The folder belongs to a different run, lacks an image in `done`, or cannot be written.
     """
 
     def __init__(
         self,
         folder: Path,
         *,
-        trust: float | int | str,
+        trust: Trust,
         dataset: Dataset,
         header: Mapping[str, Any],
         done: Collection[ImageId] = (),
@@ -49,21 +93,22 @@ class PredictionFolder:
     ) -> None:
         self.folder = folder / f"trust-{trust_key(trust)}"
         self.document_path = self.folder / "panoptic.json"
-        self._pictures = self.folder / "panoptic"
-        self._head = document_head(dataset.categories)
-        self._file_names = picture_names(dataset.records)
+        self._png_folder = self.folder / "panoptic"
+        self._document_head = document_head(dataset.categories)
+        self._png_names = png_names(dataset.records)
         self._header = {"predictions": trust_key(trust), **header}
-        self._journal = Journal(self.folder / "annotations.jsonl", self._header, overwrite=overwrite)
-        saved = {entry["image"]["id"] for entry in self._journal.entries()}
+        self._journal = self._open_journal(overwrite=overwrite)
+        saved = {entry.image.id for entry in self._journal.entries()}
         if missing := [image_id for image_id in done if image_id not in saved]:
             self._journal.close()
             raise OutputError(
-                f"{self.folder} lacks {len(missing)} images that are evaluated already, e.g. {missing[0]!r}: "
-                "give the folder of the earlier run, none, or start anew with --overwrite (overwrite=True)"
+                f"{self.folder} lacks the predictions of {len(missing)} images that are already evaluated, "
+                f"for example {missing[0]!r}: pass the folder of the earlier run, pass none, or start over "
+                "with --overwrite (overwrite=True)"
             )
         try:
-            self._pictures.mkdir(exist_ok=True)
-            self.document_path.unlink(missing_ok=True)  # it is complete or not there
+            self._png_folder.mkdir(exist_ok=True)
+            self.document_path.unlink(missing_ok=True)  # the document is either complete or missing
         except OSError as error:
             self._journal.close()
             raise OutputError(f"cannot write {self.folder}: {error.strerror or error}") from error
@@ -71,29 +116,25 @@ class PredictionFolder:
     def add(
         self, record: Record, id_map: Int32[np.ndarray, "height width"], *, segments: Sequence[Segment]
     ) -> None:
-        """Write the prediction of one image.
+        """Save the prediction of one image.
 
         Raises:
-            OutputError: a file cannot be written.
+            OutputError: A file cannot be written.
         """
-        name = self._file_names[record.image_id]
-        write_atomically(self._pictures / name, lambda file: id_image(id_map).save(file, format="PNG"))
+        png_name = self._png_names[record.image_id]
+        write_atomically(self._png_folder / png_name, lambda file: id_image(id_map).save(file, format="PNG"))
         height, width = id_map.shape
-        infos = [segment.to_coco() for segment in segments]
         self._journal.append(
-            {
-                "image": {
-                    "id": record.image_id,
-                    "file_name": PurePath(record.image).name,
-                    "height": height,
-                    "width": width,
-                },
-                "annotation": {
-                    "image_id": record.image_id,
-                    "file_name": name,
-                    "segments_info": [{key: info[key] for key in SEGMENT_KEYS} for info in infos],
-                },
-            }
+            SavedPrediction(
+                image=ImageInfo(
+                    id=record.image_id, file_name=PurePath(record.image).name, height=height, width=width
+                ),
+                annotation=Annotation(
+                    image_id=record.image_id,
+                    file_name=png_name,
+                    segments_info=tuple(map(_segment_info, segments)),
+                ),
+            )
         )
 
     def __enter__(self) -> "PredictionFolder":
@@ -108,46 +149,66 @@ class PredictionFolder:
         self.close()
 
     def close(self) -> None:
-        """Stop writing; what is there stays for the next run."""
+        """Close the journal; a later run can resume with the folder."""
         self._journal.close()
 
     def complete(self, image_ids: Collection[ImageId]) -> None:
-        """Write the JSON document of these photos.
+        """Write the JSON document of these images and close the folder.
 
         Raises:
-            OutputError: it cannot be written, or a picture is gone.
+            OutputError: The document cannot be written, or a PNG is missing.
         """
         self.close()
         write_atomically(self.document_path, lambda file: self._write_document(file, frozenset(image_ids)))
 
-    def _write_document(self, file: IO[bytes], image_ids: frozenset[ImageId]) -> None:
-        file.write(json.dumps(self._head, ensure_ascii=False)[:-1].encode() + b', "annotations": [')
-        images: list[dict[str, Any]] = []
-        for entry in self._entries(image_ids):
-            name = entry["annotation"]["file_name"]
-            if not (self._pictures / name).is_file():
-                raise OutputError(f"{self._pictures / name} is gone; start anew with --overwrite")
-            file.write(b",\n" if images else b"\n")
-            file.write(json.dumps(entry["annotation"]).encode())
-            images.append(entry["image"])
-        file.write(b'\n], "images": ' + json.dumps(images).encode() + b"}\n")
+    def _open_journal(self, *, overwrite: bool = False) -> Journal[SavedPrediction]:
+        return Journal(
+            self.folder / "annotations.jsonl",
+            self._header,
+            entry_type=SavedPrediction,
+            overwrite=overwrite,
+        )
 
-    def _entries(self, image_ids: frozenset[ImageId]) -> Iterator[dict[str, Any]]:
-        """The saved images among `image_ids`, each once: a killed run may have left one of them twice."""
-        told = set()
-        with Journal(self.folder / "annotations.jsonl", self._header) as journal:
+    def _write_document(self, file: IO[bytes], image_ids: frozenset[ImageId]) -> None:
+        """Write the document annotation by annotation, without holding all of them in memory."""
+        head = json.dumps(self._document_head, ensure_ascii=False)
+        file.write(head.removesuffix("}").encode() + b', "annotations": [')
+        images: list[str] = []
+        for entry in self._saved(image_ids):
+            png = self._png_folder / entry.annotation.file_name
+            if not png.is_file():
+                raise OutputError(f"{png} is missing; start over with --overwrite (overwrite=True)")
+            file.write(b",\n" if images else b"\n")
+            file.write(entry.annotation.model_dump_json().encode())
+            images.append(entry.image.model_dump_json())
+        file.write(b'\n], "images": [' + ",\n".join(images).encode() + b"]}\n")
+
+    def _saved(self, image_ids: frozenset[ImageId]) -> Iterator[SavedPrediction]:
+        """Yield the saved images in `image_ids` once each; a killed run can have saved an image twice."""
+        seen: set[ImageId] = set()
+        with self._open_journal() as journal:
             for entry in journal.entries():
-                image_id = entry["image"]["id"]
-                if image_id in image_ids and image_id not in told:
-                    told.add(image_id)
+                if entry.image.id in image_ids and entry.image.id not in seen:
+                    seen.add(entry.image.id)
                     yield entry
 
 
-def picture_names(records: Sequence[Record]) -> dict[ImageId, str]:
-    """The name of each image's id PNG: that of its labels, with its number in front if two are equal."""
+def png_names(records: Sequence[Record]) -> dict[ImageId, str]:
+    """Return the name of each image's id PNG: the name of its labels, prefixed by a number if not unique."""
     stems = [PurePath(record.labels).stem for record in records]
     count = Counter(stem.casefold() for stem in stems)
     return {
         record.image_id: f"{stem}.png" if count[stem.casefold()] == 1 else f"{number:07d}-{stem}.png"
         for number, (record, stem) in enumerate(zip(records, stems, strict=True))
     }
+
+
+def _segment_info(segment: Segment) -> SegmentInfo:
+    return SegmentInfo(
+        id=segment.id,
+        category_id=segment.category_id,
+        area=segment.area,
+        bbox=segment.bbox,
+        iscrowd=0,
+        score=segment.score,
+    )

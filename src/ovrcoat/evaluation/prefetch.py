@@ -1,4 +1,4 @@
-"""Images and truths, read by one thread while the network works on the image before."""
+"""Reads images and their ground truth in a background thread while the network runs."""
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,21 @@ from ovrcoat.errors import DatasetError, ImageError
 from ovrcoat.formats.annotations import Record
 from ovrcoat.system.prefetch import prefetch
 
-AHEAD = 3  # images in memory that wait for the network
-AHEAD_BYTES = 256 * 2**20  # and what they may take; one of 12 megapixels takes some 100 MB with its truth
+MAX_PREFETCHED = 3  # images that wait for the network
+MAX_PREFETCHED_BYTES = 256 * 2**20  # their memory; 12 megapixels take about 100 MB with ground truth
+
+ReadError = ImageError | DatasetError  # why an image or its ground truth cannot be used
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """A decoded image and the truths that were asked for."""
+    """A decoded image and the kinds of ground truth that the evaluation needs.
+
+    Attributes:
+        image: The upright image.
+        panoptic: Panoptic ground truth, None if not needed.
+        semantic: Category index of each pixel, negative at ignored pixels; None if not needed.
+    """
 
     image: LoadedImage
     panoptic: PanopticTruth | None
@@ -27,45 +35,49 @@ class Sample:
 
     @property
     def nbytes(self) -> int:
-        """How much memory it takes."""
+        """Memory of the arrays in bytes."""
         maps = (self.panoptic.id_map if self.panoptic else None, self.semantic)
         return self.image.pixels.nbytes + sum(labels.nbytes for labels in maps if labels is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """Why an image or its truth cannot be used."""
+def load_sample(record: Record, *, dataset: Dataset, panoptic: bool, semantic: bool) -> Sample | ReadError:
+    """Read one image and its ground truth.
 
-    reason: str
+    Args:
+        record: The image.
+        dataset: The dataset that contains it.
+        panoptic: Read the panoptic ground truth.
+        semantic: Read the semantic ground truth.
 
-
-def load_sample(record: Record, *, dataset: Dataset, panoptic: bool, semantic: bool) -> Sample | Unreadable:
-    """Read one image with the truths asked for; all have one size."""
+    Returns:
+        The sample, or the error if a file cannot be read or the labels do not have the size of the image.
+    """
     try:
         image = read_image(dataset.image(record))
         truth = dataset.panoptic(record) if panoptic else None
         category_map = dataset.semantic(record) if semantic else None
     except (DatasetError, ImageError) as error:
-        return Unreadable(str(error))
+        return error
     height, width, _ = image.pixels.shape
     for labels in (truth.id_map if truth else None, category_map):
         if labels is not None and labels.shape != (height, width):
-            return Unreadable(
-                f"{record.image} has {width} × {height} pixels (upright, by its EXIF mark), its labels "
-                f"{record.labels} have {labels.shape[1]} × {labels.shape[0]}; label the upright image"
+            return DatasetError(
+                f"{record.image} has {width} × {height} pixels (after rotation by its EXIF orientation), but "
+                f"its labels {record.labels} have {labels.shape[1]} × {labels.shape[0]}; label the rotated "
+                "image"
             )
     return Sample(image, truth, category_map)
 
 
 def prefetch_samples(
-    records: Sequence[Record], load: Callable[[Record], Sample | Unreadable]
-) -> Generator[tuple[Record, Sample | Unreadable], None, None]:
-    """Each record with what `load` makes of it, in order; `AHEAD` of them are loaded beforehand."""
+    records: Sequence[Record], load: Callable[[Record], Sample | ReadError]
+) -> Generator[tuple[Record, Sample | ReadError], None, None]:
+    """Yield each record and its `load(record)`, in order; the next ones are loaded in a background thread."""
     return prefetch(
         records,
         lambda record: (record, load(record)),
         name="read-ahead",
-        most=AHEAD,
+        max_items=MAX_PREFETCHED,
         size_of=lambda pair: pair[1].nbytes if isinstance(pair[1], Sample) else 0,
-        most_bytes=AHEAD_BYTES,
+        max_bytes=MAX_PREFETCHED_BYTES,
     )

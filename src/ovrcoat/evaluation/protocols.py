@@ -1,7 +1,7 @@
-"""At which size images are shown to the network: published per data set, the model's own, or chosen.
+"""Test sizes of images: published per dataset, that of the model, or custom.
 
-Only sizes differ between the data sets of the published protocol. Thresholds and the weights of the ensemble
-come with the model, and `background` is "none": background classes are for short lists of users.
+The published protocol differs between datasets only in the test size. Thresholds and ensemble weights are
+stored with the model. Background classes are "none"; they are meant for short user vocabularies.
 """
 
 from dataclasses import dataclass, replace
@@ -10,15 +10,18 @@ from typing import Literal
 from ovrcoat.errors import ConfigError
 
 ProtocolChoice = Literal["auto", "published", "model"]
-SMALL_FAMILIES = ("nano",)  # trained on small images: the published sizes were never meant for them
 _FOLDER = "configs/coco/panoptic-segmentation/fcclip"
 
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """A test size in pixels (the short side becomes `short_side`, the long one at most `max_long_side`).
+    """A test size.
 
-    `name` is "published", "model" or "chosen"; `source` says where the numbers come from.
+    Attributes:
+        name: "published", "model" or "custom".
+        short_side: Length of the short side after resizing, in pixels.
+        max_long_side: Maximum length of the long side, in pixels; it takes precedence over `short_side`.
+        source: Where the numbers come from.
     """
 
     name: str
@@ -45,7 +48,7 @@ PUBLISHED = {
         "fcclip_convnext_large_eval_cityscapes.yaml",
         "ovrcoat_convnext_large_eval_cityscapes.yaml",
     ),
-    # OVRCOAT released no file for Mapillary
+    # OVRCOAT released no configuration file for Mapillary Vistas
     "mapillary": _published(1024, 2560, "fcclip_convnext_large_eval_mapillary_vistas.yaml"),
 }
 
@@ -54,35 +57,40 @@ def choose_protocol(
     choice: ProtocolChoice,
     *,
     dataset: str,
-    family: str,
-    own_size: tuple[int, int],
+    fits_published_sizes: bool,
+    model_size: tuple[int, int],
     short_side: int | None = None,
     max_long_side: int | None = None,
 ) -> Protocol:
-    """Decide on the test size.
+    """Choose the test size.
 
-    "auto" is the published size if `dataset` (a name of `open_dataset`) has one and the encoder `family` is
-    one of the paper's, else the model's own, `own_size` (short side, longest side). What is given in pixels
-    replaces its part.
+    Args:
+        choice: "published" uses the published size of the dataset, "model" that of the model. "auto" uses the
+            published size if there is one and the encoder suits it, otherwise that of the model.
+        dataset: Name of the dataset, as in `open_dataset`.
+        fits_published_sizes: Attribute of the model's encoder; see `Encoder`.
+        model_size: Short side and maximum long side in the model's configuration, in pixels.
+        short_side: Custom short side in pixels; None keeps that of the protocol.
+        max_long_side: Custom maximum long side in pixels; None keeps that of the protocol.
 
     Raises:
-        ConfigError: "published" is asked for a data set that has no published size.
+        ConfigError: `choice` is "published", but the dataset has no published size.
     """
     if choice == "published" and dataset not in PUBLISHED:
         raise ConfigError(
             f"there is no published test size for {dataset!r}, only for {', '.join(PUBLISHED)}; "
-            "choose the protocol 'model', or give the size in pixels"
+            "choose the protocol 'model', or specify the size in pixels"
         )
-    if choice == "published" or (choice == "auto" and dataset in PUBLISHED and family not in SMALL_FAMILIES):
+    if choice == "published" or (choice == "auto" and dataset in PUBLISHED and fits_published_sizes):
         protocol = PUBLISHED[dataset]
     else:
-        protocol = Protocol("model", *own_size, source="the model's own configuration")
+        protocol = Protocol("model", *model_size, source="the configuration of the model")
     if short_side is None and max_long_side is None:
         return protocol
     return replace(
         protocol,
-        name="chosen",
+        name="custom",
         short_side=short_side or protocol.short_side,
         max_long_side=max_long_side or protocol.max_long_side,
-        source=f"given by hand; the rest: {protocol.source}",
+        source=f"specified by the user; the rest: {protocol.source}",
     )

@@ -1,93 +1,93 @@
-"""Entries of the journal → the report's numbers, the same way for images of this and of an earlier run."""
+"""Totals: turns journal entries into the numbers of the report, in one way for new and resumed images."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from ovrcoat.evaluation.journal import Entry
-from ovrcoat.evaluation.metrics.average_precision import InstanceAp
+from ovrcoat.evaluation.journal_entry import Detection, JournalEntry
 from ovrcoat.evaluation.metrics.error_analysis import ErrorAnalysis
-from ovrcoat.evaluation.metrics.mean_iou import MeanIou, tallies_of
+from ovrcoat.evaluation.metrics.mean_iou import MeanIou, tallies_from_cells
 from ovrcoat.evaluation.metrics.panoptic_quality import PanopticQuality, Tally
-from ovrcoat.evaluation.plan import Plan
+from ovrcoat.evaluation.plan import EvaluationPlan
 from ovrcoat.evaluation.reports.report import (
-    CountsOfCategory,
     ErrorAnalysisScores,
     ImageTallies,
     InstanceScores,
+    PanopticCounts,
     PanopticScores,
     RunReport,
     SemanticScores,
     trust_key,
 )
+from ovrcoat.evaluation.scoring.instances import Json, score_detections
 from ovrcoat.formats.annotations import ImageId, Record
 from ovrcoat.issues import Issue, IssueList
 
 
 class Totals:
-    """Adds up what images gave; per image only its tallies stay (and its detections, which AP needs).
+    """Sums the results of all images. Of each image it keeps only the counts, and the detections for AP.
 
     Attributes:
-        images: by image id, in the order in which they came.
-        findings: what is doubtful or wrong.
-        seconds: what the images took, summed up.
+        images: Counts of the finished images by id, in the order in which they were added.
+        issues: What the report should mention.
+        seconds: Total time of all images, without reading them.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: EvaluationPlan) -> None:
         self._plan = plan
         categories = plan.dataset.categories
         self._ids = [category.id for category in categories]
         keys = [trust_key(trust) for trust in plan.settings.trusts]
         self._running = {key: PanopticQuality() for key in keys}
-        self._lost = {key: ErrorAnalysis() for key in keys}
+        self._error_analysis = {key: ErrorAnalysis() for key in keys}
         self._semantic = {key: MeanIou([category.name for category in categories]) for key in keys}
-        self._detections: dict[str, dict[ImageId, list[dict[str, Any]]]] = {key: {} for key in keys}
+        self._detections: dict[str, dict[ImageId, tuple[Detection, ...]]] = {key: {} for key in keys}
         self.images: dict[ImageId, ImageTallies] = {}
         self.issues = IssueList()
         self.seconds = 0.0
 
-    def add(self, entry: Entry) -> None:
-        """Count one image."""
-        image_id = entry["image_id"]
-        self.seconds += entry["seconds"]
-        panoptic = {
-            key: {int(id): tuple(tally) for id, tally in tallies.items()}
-            for key, tallies in entry.get("panoptic", {}).items()
-        }
-        semantic = {
-            key: tallies_of([_cell(cell) for cell in cells], category_ids=self._ids)
-            for key, cells in entry.get("semantic", {}).items()
-        }
-        self.images[image_id] = ImageTallies(image_id=image_id, panoptic=panoptic, semantic=semantic)
-        for key, tallies in panoptic.items():
-            self._running[key].add(_tallies(tallies))
-            self._lost[key].add((id, outcome) for id, outcome in entry["error_analysis"][key])
-        for key, cells in entry.get("semantic", {}).items():
-            self._semantic[key].add_cells([_cell(cell) for cell in cells])
-        for key, detections in entry.get("instance", {}).items():
-            self._detections[key][image_id] = detections
-        for example in entry.get("areas_differ", ()):
-            self._add_area(example)
+    def add(self, entry: JournalEntry) -> None:
+        """Add one image."""
+        self.seconds += entry.seconds
+        self.images[entry.image_id] = ImageTallies(
+            image_id=entry.image_id,
+            panoptic=entry.panoptic,
+            semantic={
+                key: tallies_from_cells(cells, category_ids=self._ids)
+                for key, cells in entry.semantic.items()
+            },
+        )
+        for key, counts in entry.panoptic.items():
+            self._running[key].add(_tallies(counts))
+        for key, outcomes in entry.error_analysis.items():
+            self._error_analysis[key].add(outcomes)
+        for key, cells in entry.semantic.items():
+            self._semantic[key].add_cells(cells)
+        for key, detections in entry.instance.items():
+            self._detections[key][entry.image_id] = detections
+        for example in entry.areas_differ:
+            self._report_area(example)
 
-    def leave_out(self, record: Record, reason: str) -> None:
-        """Note that an image has no part in the numbers."""
+    def skip(self, record: Record, reason: str) -> None:
+        """Report that an image is not part of the numbers."""
         self.issues.add(
-            "image-left-out",
-            "images could not be evaluated, and every number here lacks them; repair them and run the same "
-            "again: only they are evaluated then",
+            "image-skipped",
+            "images could not be evaluated and are missing from all numbers; repair them and run the same "
+            "command again, which evaluates only them",
             example=f"{record.image_id}: {reason}",
         )
 
     def running_pq(self) -> dict[str, float]:
-        """Mean PQ in percent over the categories so far, by `trust_key`: cheap enough for every photo."""
+        """Return the mean PQ of the categories so far, in percent, by γ. Cheap to call."""
         return {key: _mean_pq(quality.tallies) for key, quality in self._running.items() if quality.tallies}
 
     def runs(self, records: Sequence[Record]) -> tuple[RunReport, ...]:
-        """The numbers of every γ over `records`, all of which were added.
+        """Compute the numbers of each γ.
 
-        Summed up in the order of `records`: in another one the last digits would differ.
+        Args:
+            records: The images, all of which must have been added. Their order determines the last digits of
+                the sums.
 
         Raises:
-            DatasetError: the truth of instances is faulty.
+            DatasetError: The instance ground truth has errors.
         """
         tasks = self._plan.settings.tasks
         truth = self._plan.dataset.instances(records) if "instance" in tasks else {}
@@ -101,7 +101,7 @@ class Totals:
                     if "instance" in tasks
                     else None
                 ),
-                error_analysis=self._lost_report(trust_key(trust)) if "panoptic" in tasks else None,
+                error_analysis=self._error_analysis_scores(trust_key(trust)) if "panoptic" in tasks else None,
             )
             for trust in self._plan.settings.trusts
         )
@@ -113,50 +113,45 @@ class Totals:
         report = quality.report(self._plan.dataset.categories, self._plan.seen_ids)
         return PanopticScores.model_validate(report)
 
-    def _lost_report(self, key: str) -> ErrorAnalysisScores:
-        return ErrorAnalysisScores.model_validate(self._lost[key].report(self._plan.seen_ids))
+    def _error_analysis_scores(self, key: str) -> ErrorAnalysisScores:
+        return ErrorAnalysisScores.model_validate(self._error_analysis[key].report(self._plan.seen_ids))
 
     def _semantic_scores(self, key: str) -> SemanticScores:
         return SemanticScores.model_validate(self._semantic[key].report())
 
-    def _instance_scores(
-        self, key: str, truth: dict[str, Any], *, records: Sequence[Record]
-    ) -> InstanceScores:
-        metric = InstanceAp(truth)
-        for record in records:
-            metric.add(record.image_id, self._detections[key][record.image_id])
-        report = metric.report()
+    def _instance_scores(self, key: str, truth: Json, *, records: Sequence[Record]) -> InstanceScores:
+        results = [
+            detection.model_dump(mode="json") | {"image_id": record.image_id}
+            for record in records
+            for detection in self._detections[key][record.image_id]
+        ]
+        report = score_detections(truth, results)
         for issue in report["issues"]:
             self._add_instance_issue(Issue(**issue), key)
         return InstanceScores.model_validate(report)
 
     def _add_instance_issue(self, issue: Issue, key: str) -> None:
-        """Take over a finding about the instances of one γ."""
-        for place in range(issue.count):
-            example = issue.examples[min(place, len(issue.examples) - 1)]
+        """Add an issue of the detections at one γ."""
+        for occurrence in range(issue.count):
+            example = issue.examples[min(occurrence, len(issue.examples) - 1)]
             self.issues.add(issue.code, issue.message, example=f"γ {key}: {example}", severity=issue.severity)
 
-    def _add_area(self, example: str) -> None:
-        counted = self._plan.settings.areas == "png"
+    def _report_area(self, example: str) -> None:
+        recounted = self._plan.settings.areas == "png"
+        used = (
+            "this report counts them from the PNG; published numbers use those in the JSON (--areas json)"
+            if recounted
+            else "this report uses those in the JSON, as published numbers do; --areas png recounts them"
+        )
         self.issues.add(
             "areas-differ",
-            "areas of true segments in the JSON are not those of the PNG; here they were "
-            + (
-                "recounted from the PNG: published numbers have them from the JSON (--areas json)"
-                if counted
-                else "taken from the JSON, as published numbers have it; --areas png recounts them"
-            ),
+            f"areas of ground-truth segments in the JSON differ from the PNG; {used}",
             example=example,
-            severity="note" if counted else "warning",
+            severity="note" if recounted else "warning",
         )
 
 
-def _cell(values: Sequence[int]) -> tuple[int, int, int]:
-    true, predicted, pixels = values
-    return true, predicted, pixels
-
-
-def _tallies(counts: Mapping[int, CountsOfCategory]) -> dict[int, Tally]:
+def _tallies(counts: Mapping[int, PanopticCounts]) -> dict[int, Tally]:
     return {category_id: Tally(*values) for category_id, values in counts.items()}
 
 

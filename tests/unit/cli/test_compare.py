@@ -29,8 +29,8 @@ def test_tables(reports, capsys):
     assert run(*reports, "--trust", 0.5) == 0
     text = capsys.readouterr().out
     assert text.startswith("A: tiny, γ = 0.5\nB: tiny, γ = 0.5\n12 images, 50 resamples")
-    for word in ("95 % interval", "Unseen_Things", "mIoU", "largest gains", "largest losses"):
-        assert word in text
+    for text_part in ("95 % interval", "Unseen_Things", "mIoU", "largest gains", "largest losses"):
+        assert text_part in text
 
 
 def test_two_trusts_of_one_report_and_the_gain_by_frequency(reports, tmp_path, capsys):
@@ -40,7 +40,7 @@ def test_two_trusts_of_one_report_and_the_gain_by_frequency(reports, tmp_path, c
     text = capsys.readouterr().out
     assert "A: tiny, γ = 0\nB: tiny, γ = 0.5" in text
     assert "101-1000" in text
-    assert "rank correlation of gain and frequency (Spearman)" in text
+    assert "rank correlation of difference and training frequency (Spearman)" in text
 
 
 def test_json_to_a_file_and_to_stdout(reports, tmp_path, capsys):
@@ -66,10 +66,12 @@ def test_categories_shown(reports, capsys):
     assert "largest" not in capsys.readouterr().out
 
 
-def test_a_choice_among_several_trusts_is_asked_for(reports):
-    with pytest.raises(ConfigError, match=r"report A holds several γ \(0, 0\.5\).*--trust-a and --trust-b"):
+def test_several_trusts_need_a_choice(reports):
+    with pytest.raises(
+        ConfigError, match=r"report A contains several γ \(0, 0\.5\).*--trust-a and --trust-b"
+    ):
         run(*reports)
-    with pytest.raises(ConfigError, match="report B holds several"):
+    with pytest.raises(ConfigError, match="report B contains several"):
         run(*reports, "--trust-a", 0)
 
 
@@ -100,8 +102,8 @@ def test_wrong_numbers_are_usage_errors(reports):
 
 def test_it_starts_without_torch(reports):
     code = (
-        "import sys; from ovrcoat.cli.compare import compare, Trusts; from pathlib import Path; "
-        f"compare(Path({str(reports[0])!r}), trusts=Trusts(trust=0.5)); "
+        "import sys; from ovrcoat.cli.compare import compare, TrustOptions; from pathlib import Path; "
+        f"compare(Path({str(reports[0])!r}), trusts=TrustOptions(trust=0.5)); "
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -36,7 +36,7 @@ def test_tables_and_files(ovrcoat: Command, capsys: pytest.CaptureFixture[str], 
     assert ovrcoat("--data", "mine", "--model", "weights/my-model.safetensors") == 0
     shown = capsys.readouterr()
     assert "γ = 0.5, panoptic quality" in shown.out
-    assert "what became of true segments" in shown.out
+    assert "outcomes of ground-truth segments" in shown.out
     assert "data: mine, 2 images, model: weights/my-model.safetensors, γ: 0,0.5" in shown.err
     folder = tmp_path / "ovrcoat-evaluation" / "mine"
     report = EvaluationReport.read(folder / "report.json")
@@ -47,7 +47,7 @@ def test_tables_and_files(ovrcoat: Command, capsys: pytest.CaptureFixture[str], 
     assert (folder / "journal.jsonl").is_file()
 
 
-def test_the_options_arrive(ovrcoat: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_all_options_are_used(ovrcoat: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     status = ovrcoat(
         *("--data", tmp_path / "mine", "--trust", "0.25", "--task", "panoptic, semantic", "--limit", 1),
         *(
@@ -78,20 +78,20 @@ def test_the_options_arrive(ovrcoat: Command, tmp_path: Path, capsys: pytest.Cap
         "short_side": 96,
         "limit": 1,
         "oracle": True,
-        "test_size": "chosen",
+        "test_size": "custom",
         "seen": "road",
     }
     assert {key: report.protocol[key] for key in expected} == expected
 
 
-def test_json_to_stdout_is_all_there(ovrcoat: Command, capsys: pytest.CaptureFixture[str]):
+def test_json_to_stdout_is_complete(ovrcoat: Command, capsys: pytest.CaptureFixture[str]):
     assert ovrcoat("--data", "mine", "--json", "-") == 0
     shown = capsys.readouterr()
     assert json.loads(shown.out)["data"]["images"] == 2
     assert shown.out.isascii()
 
 
-def test_the_same_command_goes_on(
+def test_the_same_command_resumes(
     ovrcoat: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     def stop(*arguments: object, **options: object) -> None:
@@ -99,26 +99,26 @@ def test_the_same_command_goes_on(
 
     assert ovrcoat("--data", "mine", "--limit", 1) == 0
     with monkeypatch.context() as patch:
-        patch.setattr(evaluator, "_work", stop)
+        patch.setattr(evaluator, "_evaluate_images", stop)
         assert ovrcoat("--data", "mine") == 130
-    assert "run the same command again to go on" in capsys.readouterr().err
+    assert "run the same command again to resume" in capsys.readouterr().err
     assert ovrcoat("--data", "mine") == 0
-    assert "1 of 2 images were done by an earlier run" in capsys.readouterr().err
-    with pytest.raises(OutputError, match="belongs to another run"):
+    assert "1 of 2 images are from an earlier run" in capsys.readouterr().err
+    with pytest.raises(OutputError, match="belongs to a different run"):
         ovrcoat("--data", "mine", "--trust", "1")
     assert ovrcoat("--data", "mine", "--trust", "1", "--overwrite") == 0
 
 
-def test_a_image_left_out_is_said_aloud(ovrcoat: Command, capsys: pytest.CaptureFixture[str]):
+def test_a_skipped_image_is_reported(ovrcoat: Command, capsys: pytest.CaptureFixture[str]):
     Path("mine/images/photo1.png").write_bytes(b"no image")
     assert ovrcoat("--data", "mine", "--quiet") == 1
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "error: images could not be evaluated, and every number here lacks them" in shown.err
+    assert "error: images could not be evaluated and are missing from all numbers" in shown.err
 
 
-def test_a_trust_that_is_no_number(ovrcoat: Command):
-    with pytest.raises(ConfigError, match="--trust: 'half' is no γ"):
+def test_an_invalid_trust_value(ovrcoat: Command):
+    with pytest.raises(ConfigError, match="--trust: 'half' is not a valid trust value"):
         ovrcoat("--data", "mine", "--trust", "0,half")
 
 
@@ -127,6 +127,6 @@ def test_an_unknown_task(ovrcoat: Command):
         ovrcoat("--data", "mine", "--task", "depth")
 
 
-def test_a_data_set_that_is_not_there(ovrcoat: Command):
+def test_a_missing_dataset(ovrcoat: Command):
     with pytest.raises(DatasetError, match="nowhere"):
         ovrcoat("--data", "nowhere")

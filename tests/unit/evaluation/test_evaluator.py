@@ -1,4 +1,4 @@
-"""The whole evaluation on a tiny network; the truth is what the network itself finds with γ = 0.5."""
+"""The complete evaluation on a tiny network. Its ground truth is the prediction of the network at γ = 0.5."""
 
 import json
 import shutil
@@ -51,7 +51,7 @@ def codes(report: EvaluationReport) -> dict[str, str]:
     return {issue.code: issue.severity for issue in report.issues}
 
 
-def test_the_networks_own_prediction_is_perfect(tiny_segmenter: Segmenter, folder: Path):
+def test_the_own_prediction_of_the_network_is_perfect(tiny_segmenter: Segmenter, folder: Path):
     report = evaluate(tiny_segmenter, open_dataset(folder))
     without, with_coat = report.runs
     assert (without.trust, with_coat.trust) == (0.0, 0.5)
@@ -69,7 +69,7 @@ def test_the_networks_own_prediction_is_perfect(tiny_segmenter: Segmenter, folde
     assert report.seen_category_ids == (1, 3)  # cat and sky: what its training knew
 
 
-def test_a_image_is_encoded_once_for_all_trusts_and_tasks(tiny_segmenter: Segmenter, folder: Path):
+def test_an_image_is_encoded_once_for_all_trusts_and_tasks(tiny_segmenter: Segmenter, folder: Path):
     report = evaluate(tiny_segmenter, open_dataset(folder), settings=ALL_TASKS)
     assert encoded_images(tiny_segmenter) == 3
     for run in report.runs:
@@ -88,65 +88,65 @@ def test_folder_and_zip_give_the_same(tiny_segmenter: Segmenter, folder: Path, t
     assert numbers(from_folder) == numbers(from_zip)
 
 
-def test_an_interrupted_run_goes_on(
+def test_an_interrupted_run_resumes(
     tiny_segmenter: Segmenter, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     whole = evaluate(tiny_segmenter, open_dataset(folder), settings=ALL_TASKS)
     journal = tmp_path / "out" / "journal.jsonl"
-    ask = ImageScorer.ask
+    predict = ImageScorer.predict
 
     def interrupted(scorer: ImageScorer, record: Any, sample: Any) -> Any:
         if record.image_id == 3:
             raise KeyboardInterrupt
-        return ask(scorer, record, sample)
+        return predict(scorer, record, sample)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ImageScorer, "ask", interrupted)
+        patch.setattr(ImageScorer, "predict", interrupted)
         with pytest.raises(KeyboardInterrupt):
             evaluate(tiny_segmenter, open_dataset(folder), settings=ALL_TASKS, journal=journal)
     journal.write_bytes(journal.read_bytes() + b'{"image_id": 3, "panop')  # killed while writing
     tiny_segmenter.network.encoder.batch_sizes.clear()
     resumed = evaluate(tiny_segmenter, open_dataset(folder), settings=ALL_TASKS, journal=journal)
     assert encoded_images(tiny_segmenter) == 1
-    assert resumed.timing["images_of_an_earlier_run"] == 2
+    assert resumed.timing["resumed_images"] == 2
     assert numbers(resumed) == numbers(whole)
 
 
-def test_the_network_is_asked_here_and_its_answers_are_scored_in_a_thread(
+def test_the_network_runs_in_this_thread_and_scoring_in_another(
     tiny_segmenter: Segmenter, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     journal = tmp_path / "journal.jsonl"
     (folder / "images" / "photo2.png").write_bytes(b"")
     here = threading.current_thread()
-    asked, scored = [], []
-    ask, score = ImageScorer.ask, ImageScorer.score
+    predicted, scored = [], []
+    predict, score = ImageScorer.predict, ImageScorer.score
 
-    def watched_ask(scorer: ImageScorer, record: Any, sample: Any) -> Any:
-        asked.append((record.image_id, threading.current_thread() is here))
-        return ask(scorer, record, sample)
+    def watched_predict(scorer: ImageScorer, record: Any, sample: Any) -> Any:
+        predicted.append((record.image_id, threading.current_thread() is here))
+        return predict(scorer, record, sample)
 
-    def watched_score(scorer: ImageScorer, answers: Any) -> Any:
-        scored.append((answers.record.image_id, threading.current_thread() is here))
-        return score(scorer, answers)
+    def watched_score(scorer: ImageScorer, predictions: Any) -> Any:
+        scored.append((predictions.record.image_id, threading.current_thread() is here))
+        return score(scorer, predictions)
 
-    monkeypatch.setattr(ImageScorer, "ask", watched_ask)
+    monkeypatch.setattr(ImageScorer, "predict", watched_predict)
     monkeypatch.setattr(ImageScorer, "score", watched_score)
     report = evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
-    assert asked == [(1, True), (3, True)]
+    assert predicted == [(1, True), (3, True)]
     assert scored == [(1, False), (3, False)]
-    noted = [json.loads(line)["image_id"] for line in journal.read_text().splitlines()[1:]]
-    assert noted == [image.image_id for image in report.images] == [1, 3]
+    journaled = [json.loads(line)["image_id"] for line in journal.read_text().splitlines()[1:]]
+    assert journaled == [image.image_id for image in report.images] == [1, 3]
 
 
-def test_an_error_of_the_scoring_thread_stops_the_run(
+def test_an_error_in_the_scoring_thread_stops_the_run(
     tiny_segmenter: Segmenter, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     score = ImageScorer.score
 
-    def full(scorer: ImageScorer, answers: Any) -> Any:
-        if answers.record.image_id == 2:
+    def full(scorer: ImageScorer, predictions: Any) -> Any:
+        if predictions.record.image_id == 2:
             raise OutputError("the disk is full")
-        return score(scorer, answers)
+        return score(scorer, predictions)
 
     journal = tmp_path / "journal.jsonl"
     with monkeypatch.context() as patch:
@@ -155,13 +155,10 @@ def test_an_error_of_the_scoring_thread_stops_the_run(
             evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
     assert [json.loads(line)["image_id"] for line in journal.read_text().splitlines()[1:]] == [1]
     assert not [thread for thread in threading.enumerate() if thread.name.endswith(("-ahead", "-behind"))]
-    assert (
-        evaluate(tiny_segmenter, open_dataset(folder), journal=journal).timing["images_of_an_earlier_run"]
-        == 1
-    )
+    assert evaluate(tiny_segmenter, open_dataset(folder), journal=journal).timing["resumed_images"] == 1
 
 
-def test_a_finished_run_costs_nothing_twice(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):
+def test_a_finished_run_needs_no_network(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):
     first = evaluate(tiny_segmenter, open_dataset(folder), journal=tmp_path / "journal.jsonl")
     tiny_segmenter.network.encoder.batch_sizes.clear()
     again = evaluate(tiny_segmenter, open_dataset(folder), journal=tmp_path / "journal.jsonl")
@@ -169,33 +166,35 @@ def test_a_finished_run_costs_nothing_twice(tiny_segmenter: Segmenter, folder: P
     assert numbers(again) == numbers(first)
 
 
-def test_another_run_does_not_touch_the_journal(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):
+def test_a_different_run_does_not_touch_the_journal(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):
     journal = tmp_path / "journal.jsonl"
     evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
     other = EvaluationSettings(trusts=(0.25,), short_side=96)
-    with pytest.raises(OutputError, match="belongs to another run") as caught:
+    with pytest.raises(OutputError, match="belongs to a different run") as caught:
         evaluate(tiny_segmenter, open_dataset(folder), settings=other, journal=journal)
-    assert 'trusts: there ["0", "0.5"], now ["0.25"]' in str(caught.value)
-    assert "inference.short_side: there 64, now 96" in str(caught.value)
+    assert 'trusts: ["0", "0.5"] in the file, ["0.25"] in this run' in str(caught.value)
+    assert "inference.short_side: 64 in the file, 96 in this run" in str(caught.value)
     report = evaluate(tiny_segmenter, open_dataset(folder), settings=other, journal=journal, overwrite=True)
     assert report.trusts == (0.25,)
 
 
-def test_a_limit_is_told_and_a_longer_run_goes_on(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):
+def test_a_limit_is_reported_and_a_longer_run_resumes(
+    tiny_segmenter: Segmenter, folder: Path, tmp_path: Path
+):
     journal = tmp_path / "journal.jsonl"
     short = evaluate(
         tiny_segmenter, open_dataset(folder), settings=EvaluationSettings(limit=2), journal=journal
     )
     assert short.data.images == 3  # of the data set; two were evaluated
     assert [image.image_id for image in short.images] == [1, 2]
-    assert codes(short) == {"some-images-only": "note"}
+    assert codes(short) == {"partial-dataset": "note"}
     tiny_segmenter.network.encoder.batch_sizes.clear()
     whole = evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
     assert encoded_images(tiny_segmenter) == 1
     assert numbers(whole) == numbers(evaluate(tiny_segmenter, open_dataset(folder)))
 
 
-def test_a_image_that_cannot_be_read_is_told_and_repaired(
+def test_an_unreadable_image_is_reported_and_can_be_repaired(
     tiny_segmenter: Segmenter, folder: Path, tmp_path: Path
 ):
     whole = evaluate(tiny_segmenter, open_dataset(folder))
@@ -204,9 +203,9 @@ def test_a_image_that_cannot_be_read_is_told_and_repaired(
     image.write_bytes(content[:100])
     journal = tmp_path / "journal.jsonl"
     lacking = evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
-    assert codes(lacking) == {"image-left-out": "error"}
+    assert codes(lacking) == {"image-skipped": "error"}
     assert lacking.issues[0].examples[0].startswith("2: ")
-    assert "every number here lacks them" in lacking.issues[0].message
+    assert "missing from all numbers" in lacking.issues[0].message
     assert [image.image_id for image in lacking.images] == [1, 3]
     image.write_bytes(content)
     tiny_segmenter.network.encoder.batch_sizes.clear()
@@ -216,25 +215,25 @@ def test_a_image_that_cannot_be_read_is_told_and_repaired(
     assert repaired.runs == whole.runs
 
 
-def test_labels_of_another_size_are_told(tiny_segmenter: Segmenter, folder: Path):
+def test_labels_of_a_different_size_are_reported(tiny_segmenter: Segmenter, folder: Path):
     image = folder / "images" / "photo1.png"
     Image.open(image).transpose(Image.Transpose.ROTATE_90).save(image)
     report = evaluate(tiny_segmenter, open_dataset(folder))
-    assert codes(report) == {"image-left-out": "error"}
+    assert codes(report) == {"image-skipped": "error"}
     assert (
-        "has 40 × 56 pixels (upright, by its EXIF mark), its labels panoptic/photo1.png have 56 × 40"
-        in str(report.issues[0])
+        "has 40 × 56 pixels (after rotation by its EXIF orientation), but its labels "
+        "panoptic/photo1.png have 56 × 40" in str(report.issues[0])
     )
 
 
 def test_without_any_image_there_is_no_report(tiny_segmenter: Segmenter, folder: Path):
     for image in (folder / "images").iterdir():
         image.unlink()
-    with pytest.raises(DatasetError, match="no photo of mine could be evaluated"):
+    with pytest.raises(DatasetError, match="no image of mine could be evaluated"):
         evaluate(tiny_segmenter, open_dataset(folder))
 
 
-def test_areas_that_differ_are_told(tiny_segmenter: Segmenter, folder: Path):
+def test_different_areas_are_reported(tiny_segmenter: Segmenter, folder: Path):
     def enlarge(document: dict[str, Any]) -> None:
         document["annotations"][0]["segments_info"][0]["area"] += 100
 
@@ -258,7 +257,7 @@ def test_an_iou_above_one_is_an_error(tiny_segmenter: Segmenter, folder: Path):
 
     change_json(folder, shrink)
     report = evaluate(tiny_segmenter, open_dataset(folder))
-    assert codes(report) == {"image-left-out": "error"}
+    assert codes(report) == {"image-skipped": "error"}
     assert "the IoU would exceed 1" in str(report.issues[0])
     assert [image.image_id for image in report.images] == [1, 3]
 
@@ -276,8 +275,8 @@ def test_the_oracle_asks_for_what_is_there(tiny_segmenter: Segmenter, folder: Pa
     panoptic = report.runs[0].panoptic
     assert panoptic is not None
     found = {id: (score.tp, score.fp, score.fn) for id, score in panoptic.per_class.items()}
-    assert found.keys() == {1, 4}  # nothing else was asked, so nothing else can be found in vain
-    assert report.images[2].panoptic["0.5"] == {}  # an empty image is asked for nothing
+    assert found.keys() == {1, 4}  # only these categories can be predicted
+    assert report.images[2].panoptic["0.5"] == {}  # an empty ground truth gives an empty vocabulary
     assert report.protocol["oracle"] is True
 
 
@@ -296,29 +295,29 @@ def test_the_oracle_reads_semantic_labels_too(tiny_segmenter: Segmenter, folder:
     assert {id for image in report.images for id in image.semantic["0"]} == {1, 4}
     assert report.images[0].semantic["0"][1][1] == 20 * 56
     assert report.runs[0].panoptic is None
-    with pytest.raises(ConfigError, match="mine has a truth for semantic, but asked was for panoptic"):
+    with pytest.raises(ConfigError, match="mine has ground truth for semantic, but not for panoptic"):
         evaluate(tiny_segmenter, open_dataset(folder))
 
 
-def test_seen_is_a_matter_of_the_report_alone(tiny_segmenter: Segmenter, folder: Path):
+def test_seen_changes_only_the_report(tiny_segmenter: Segmenter, folder: Path):
     usual = evaluate(tiny_segmenter, open_dataset(folder))
     other = evaluate(tiny_segmenter, open_dataset(folder), settings=EvaluationSettings(seen="road; dog"))
     assert other.seen_category_ids == (2, 4)
     assert other.images == usual.images
 
 
-def test_hidden_words_are_told(tiny_segmenter: Segmenter, folder: Path):
+def test_background_classes_are_reported(tiny_segmenter: Segmenter, folder: Path):
     settings = EvaluationSettings(background="house; tree")
     report = evaluate(tiny_segmenter, open_dataset(folder), settings=settings)
     assert codes(report)["background-classes"] == "note"
     assert report.vocabulary["background"]
 
 
-def test_doubts_about_words_are_told_once(tiny_segmenter: Segmenter, folder: Path):
+def test_vocabulary_issues_are_reported_once(tiny_segmenter: Segmenter, folder: Path):
     settings = EvaluationSettings(vocabulary="cat, kitty, kitty; dog")
     report = evaluate(tiny_segmenter, open_dataset(folder), settings=settings)
-    doubts = [issue for issue in report.issues if issue.code == "suspicious-vocabulary"]
-    assert [issue.count for issue in doubts] == [1]
+    suspicious = [issue for issue in report.issues if issue.code == "suspicious-vocabulary"]
+    assert [issue.count for issue in suspicious] == [1]
 
 
 def test_predictions_need_panoptic(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):
@@ -331,22 +330,22 @@ def test_predictions_need_panoptic(tiny_segmenter: Segmenter, folder: Path, tmp_
         )
 
 
-def test_the_bar_tells_the_running_quality(
+def test_the_progress_bar_shows_the_running_quality(
     tiny_segmenter: Segmenter, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    told: list[dict[str, str]] = []
+    shown: list[dict[str, str]] = []
 
     class Bar(evaluator.tqdm):  # type: ignore[type-arg]
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **(options | {"disable": False}))
 
         def set_postfix(self, *arguments: Any, **options: Any) -> None:
-            told.append(arguments[0])
+            shown.append(arguments[0])
 
     monkeypatch.setattr(evaluator, "tqdm", Bar)
     evaluate(tiny_segmenter, open_dataset(folder), progress=True)
-    assert len(told) == 3
-    assert told[-1]["PQ γ=0.5"] == "100.0"
+    assert len(shown) == 3
+    assert shown[-1]["PQ γ=0.5"] == "100.0"
 
 
 def test_adaptive_trust_is_a_run_like_any_other(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):

@@ -1,26 +1,39 @@
-"""A journal goes on where its run was interrupted, and only there."""
+"""A journal lets an interrupted run resume, and only that run."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from pydantic import Field
 
 from ovrcoat.errors import OutputError
-from ovrcoat.evaluation.journal import LINES_PER_SYNC, Journal
+from ovrcoat.evaluation.journal import FORMAT, LINES_PER_SYNC, Journal, JournalLine
 
 HEADER = {"model": {"hash": "abc"}, "trusts": (0.0, 0.5)}
-ENTRIES = [{"image_id": number, "tallies": {"7": [1, 0, 0, 0.75]}} for number in range(3)]
 
 
-def write(path: Path, entries: list[dict[str, Any]] = ENTRIES) -> None:
-    with Journal(path, HEADER) as journal:
+class Entry(JournalLine):
+    image_id: int | str
+    tallies: dict[int, tuple[int, int, int, float]] = Field(default={})
+
+
+ENTRIES = [Entry(image_id=number, tallies={7: (1, 0, 0, 0.75)}) for number in range(3)]
+
+
+def open_journal(
+    path: Path, header: dict[str, object] = HEADER, *, overwrite: bool = False
+) -> Journal[Entry]:
+    return Journal(path, header, entry_type=Entry, overwrite=overwrite)
+
+
+def write(path: Path, entries: list[Entry] = ENTRIES) -> None:
+    with open_journal(path) as journal:
         for entry in entries:
             journal.append(entry)
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    with Journal(path, HEADER) as journal:
+def read(path: Path) -> list[Entry]:
+    with open_journal(path) as journal:
         return list(journal.entries())
 
 
@@ -29,38 +42,38 @@ def test_a_new_journal_is_empty_and_makes_its_folder(tmp_path: Path):
     assert json.loads((tmp_path / "new" / "journal.jsonl").read_text())["trusts"] == [0.0, 0.5]
 
 
-def test_entries_come_back_in_order_and_are_gone_on_with(tmp_path: Path):
+def test_entries_are_read_in_order_and_appended(tmp_path: Path):
     path = tmp_path / "journal.jsonl"
     write(path, ENTRIES[:2])
     write(path, ENTRIES[2:])
     assert read(path) == ENTRIES
 
 
-def test_an_entry_outlives_a_process_that_is_killed(tmp_path: Path):
+def test_an_entry_survives_a_killed_process(tmp_path: Path):
     path = tmp_path / "journal.jsonl"
-    journal = Journal(path, HEADER)
+    journal = open_journal(path)
     journal.append(ENTRIES[0])
-    assert read(path) == ENTRIES[:1]  # nobody closed it
+    assert read(path) == ENTRIES[:1]  # the journal was not closed
     journal.close()
 
 
-def test_only_entries_from_before_are_given(tmp_path: Path):
+def test_only_earlier_entries_are_read(tmp_path: Path):
     path = tmp_path / "journal.jsonl"
     write(path, ENTRIES[:1])
-    with Journal(path, HEADER) as journal:
+    with open_journal(path) as journal:
         journal.append(ENTRIES[1])
         assert list(journal.entries()) == ENTRIES[:1]
 
 
 def test_many_entries(tmp_path: Path):
     path = tmp_path / "journal.jsonl"
-    many = [{"image_id": number} for number in range(2 * LINES_PER_SYNC + 3)]
+    many = [Entry(image_id=number) for number in range(2 * LINES_PER_SYNC + 3)]
     write(path, many)
     assert read(path) == many
 
 
 @pytest.mark.parametrize("torn", [b'{"image_id": 9, "tal', b'{"image_id"\n', b"\0\0\0\n", b"\xff"])
-def test_a_torn_last_line_is_dropped(tmp_path: Path, torn: bytes):
+def test_an_incomplete_last_line_is_dropped(tmp_path: Path, torn: bytes):
     path = tmp_path / "journal.jsonl"
     write(path, ENTRIES[:2])
     whole = path.read_bytes()
@@ -70,52 +83,78 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path, torn: bytes):
     assert path.read_bytes().startswith(whole)
 
 
-def test_a_damaged_line_in_the_middle_is_refused(tmp_path: Path):
+def test_a_damaged_line_in_the_middle_is_rejected(tmp_path: Path):
     path = tmp_path / "journal.jsonl"
     write(path)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:2], b"rubbish\n", *lines[2:]]))
-    with pytest.raises(OutputError, match="line 3 is damaged; choose another output folder, or start anew"):
+    with pytest.raises(OutputError, match="line 3 is damaged; choose another output folder, or start over"):
         read(path)
 
 
-def test_another_run_is_refused_by_what_differs(tmp_path: Path):
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"image_id": 9, "panop": {}}\n',
+        b'{"tallies": {}}\n',
+        b'{"image_id": 9, "tallies": {"7": [1]}}\n',
+        b"[1]\n",
+    ],
+)
+@pytest.mark.parametrize("place", [2, 4])
+def test_a_line_of_another_type_is_rejected(tmp_path: Path, line: bytes, place: int):
+    path = tmp_path / "journal.jsonl"
+    write(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:place], line, *lines[place:]]))
+    with pytest.raises(OutputError, match=f"line {place + 1} is damaged; choose another output folder"):
+        read(path)
+
+
+def test_the_earlier_format_is_rejected(tmp_path: Path):
+    path = tmp_path / "journal.jsonl"
+    path.write_text('{"format": "ovrcoat evaluation journal 1"}\n')
+    with pytest.raises(OutputError, match=f"format is 'ovrcoat evaluation journal 1', expected '{FORMAT}'"):
+        read(path)
+
+
+def test_a_different_run_is_rejected_with_the_differences(tmp_path: Path):
     path = tmp_path / "journal.jsonl"
     write(path)
     other = {"model": {"hash": "xyz"}, "trusts": (0.0, 0.5), "tasks": ["semantic"]}
-    with pytest.raises(OutputError, match="belongs to another run") as caught:
-        Journal(path, other)
-    assert '- model.hash: there "abc", now "xyz"' in str(caught.value)
-    assert '- tasks: there null, now ["semantic"]' in str(caught.value)
+    with pytest.raises(OutputError, match="belongs to a different run") as caught:
+        open_journal(path, other)
+    assert '- model.hash: "abc" in the file, "xyz" in this run' in str(caught.value)
+    assert '- tasks: null in the file, ["semantic"] in this run' in str(caught.value)
     assert "trusts" not in str(caught.value)
     assert read(path) == ENTRIES
 
 
-def test_overwrite_starts_anew(tmp_path: Path):
+def test_overwrite_starts_over(tmp_path: Path):
     path = tmp_path / "journal.jsonl"
     write(path)
-    with Journal(path, {"model": "another"}, overwrite=True) as journal:
+    with open_journal(path, {"model": "another"}, overwrite=True) as journal:
         assert list(journal.entries()) == []
-    with Journal(path, {"model": "another"}) as journal:
+    with open_journal(path, {"model": "another"}) as journal:
         assert list(journal.entries()) == []
 
 
 @pytest.mark.parametrize("content", [b"hello\n", b"[1]\n", b'{"format": "journal 99"}\n'])
-def test_a_strange_file_is_left_alone(tmp_path: Path, content: bytes):
+def test_a_foreign_file_is_not_modified(tmp_path: Path, content: bytes):
     path = tmp_path / "journal.jsonl"
     path.write_bytes(content)
-    with pytest.raises(OutputError, match="no journal that this ovrcoat reads"):
+    with pytest.raises(OutputError, match="is not a journal of this version of ovrcoat"):
         read(path)
     assert path.read_bytes() == content
 
 
-def test_an_empty_file_is_no_obstacle(tmp_path: Path):
+def test_an_empty_file_is_accepted(tmp_path: Path):
     path = tmp_path / "journal.jsonl"
     path.touch()
     assert read(path) == []
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path):
+def test_a_path_that_cannot_be_written(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         read(tmp_path / "file" / "journal.jsonl")

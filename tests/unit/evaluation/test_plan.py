@@ -10,7 +10,7 @@ from labelled_images import WORDS, make_labelled_folder
 from ovrcoat.data.catalog import open_dataset
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.errors import ConfigError, DatasetError, VocabularyError
-from ovrcoat.evaluation.plan import EvaluationSettings, make_plan, model_hash, present_only, renamed
+from ovrcoat.evaluation.plan import EvaluationSettings, make_plan, model_hash, rename_categories, restrict_to
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.vocabulary import Category, Vocabulary
 
@@ -33,17 +33,17 @@ def test_the_plan_is_complete(tiny_segmenter: Segmenter, dataset: Dataset):
     assert header["trusts"] == ["0", "0.5"]
     assert "trust" not in header["inference"]
     assert header["data"]["fingerprint"] == dataset.fingerprint()
-    assert plan.facts()["test_size"] == "chosen"
+    assert plan.protocol_settings()["test_size"] == "custom"
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"trusts": ()}, "no γ was given"),
-        ({"trusts": (0.5, 1.5)}, "γ .trust. is 1.5, expected 0 to 1"),
+        ({"trusts": ()}, "no γ .trust. was specified"),
+        ({"trusts": (0.5, 1.5)}, "γ .trust. is 1.5, expected a number from 0 to 1"),
         ({"trusts": (float("nan"),)}, "γ .trust. is nan"),
-        ({"tasks": ("depth",)}, "unknown task 'depth'; choose among panoptic, semantic, instance"),
-        ({"tasks": ()}, "asked was for no task at all"),
+        ({"tasks": ("depth",)}, "unknown task 'depth'; choose from panoptic, semantic, instance"),
+        ({"tasks": ()}, "no task was specified; choose from instance, panoptic, semantic"),
         ({"limit": 0}, "limit is 0, expected 1 or more"),
         ({"held_out": 0.0}, "held_out is 0.0, expected a share above 0"),
         ({"protocol": "published"}, "no published test size for 'mine'"),
@@ -59,22 +59,24 @@ def test_settings_out_of_range(
 
 def test_a_task_without_truth(tiny_segmenter: Segmenter, dataset: Dataset, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(dataset, "tasks", frozenset({"instance"}))
-    with pytest.raises(ConfigError, match="mine has a truth for instance, but asked was for panoptic"):
+    with pytest.raises(ConfigError, match="mine has ground truth for instance, but not for panoptic"):
         make_plan(tiny_segmenter, dataset, settings=EvaluationSettings())
-    with pytest.raises(ConfigError, match="has only instances: nobody knows all categories"):
+    with pytest.raises(
+        ConfigError, match="has only instance ground truth, which does not list all categories"
+    ):
         make_plan(tiny_segmenter, dataset, settings=EvaluationSettings(tasks=("instance",), oracle=True))
 
 
-def test_a_data_set_without_images(
+def test_a_dataset_without_images(
     tiny_segmenter: Segmenter, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(dataset, "records", ())
-    with pytest.raises(DatasetError, match="mine has no labelled images"):
+    with pytest.raises(DatasetError, match="mine has no labeled images"):
         make_plan(tiny_segmenter, dataset, settings=EvaluationSettings())
 
 
-def test_own_names_by_first_name():
-    asked = renamed(WORDS, "sky, heaven#thing; cat, kitty")
+def test_custom_names_by_first_name():
+    asked = rename_categories(WORDS, "sky, heaven#thing; cat, kitty")
     assert [category.names for category in asked.categories] == [
         ("cat", "kitty"),
         ("dog",),
@@ -82,34 +84,39 @@ def test_own_names_by_first_name():
         ("road",),
     ]
     assert [category.id for category in asked.categories] == [1, 2, 3, 4]
-    assert not asked.categories[2].is_thing  # what is a thing says the data set
+    assert not asked.categories[2].is_thing  # things and stuff are those of the dataset
 
 
-def test_own_names_by_id():
-    asked = renamed(WORDS, "Katze; Hund; Himmel; Straße")
+def test_custom_names_by_id():
+    asked = rename_categories(WORDS, "Katze; Hund; Himmel; Straße")
     assert [category.name for category in asked.categories] == ["Katze", "Hund", "Himmel", "Straße"]
 
 
-def test_a_data_set_with_equal_names_is_renamed_by_id():
+def test_a_dataset_with_equal_names_is_renamed_by_id():
     twins = Vocabulary((Category(("cat",), True, 1), Category(("cat",), True, 2)))
-    assert [category.name for category in renamed(twins, "tom cat; cat").categories] == ["tom cat", "cat"]
+    assert [category.name for category in rename_categories(twins, "tom cat; cat").categories] == [
+        "tom cat",
+        "cat",
+    ]
 
 
-def test_names_of_something_else_are_refused():
-    with pytest.raises(VocabularyError, match="2 of 3 categories have a first name that is none of its 4"):
-        renamed(WORDS, "cat; unicorn; dragon")
+def test_names_of_another_dataset_are_rejected():
+    with pytest.raises(
+        VocabularyError, match="2 of 3 categories have a first name that is none of its 4 names"
+    ):
+        rename_categories(WORDS, "cat; unicorn; dragon")
 
 
-def test_no_words_are_the_own_words():
-    assert renamed(WORDS, None) is WORDS
+def test_without_names_the_vocabulary_is_unchanged():
+    assert rename_categories(WORDS, None) is WORDS
 
 
-def test_present_only():
-    kept = present_only(WORDS, frozenset({4, 1, 99}))
+def test_restrict_to():
+    kept = restrict_to(WORDS, frozenset({4, 1, 99}))
     assert [category.name for category in kept.categories] == ["cat", "road"]
 
 
-def test_the_hash_is_that_of_weights_network_and_training_words(tiny_segmenter: Segmenter):
+def test_the_hash_is_that_of_weights_network_and_training_vocabulary(tiny_segmenter: Segmenter):
     before = model_hash(tiny_segmenter)
     assert model_hash(tiny_segmenter.with_settings(short_side=96, trust=0.1)) == before
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Saved predictions are COCO panoptic files of the data set's own ids, and score as the evaluation did."""
+"""Saved predictions are COCO panoptic files with the ids of the dataset, and score as the evaluation."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from ovrcoat.data.dataset import Dataset
 from ovrcoat.errors import OutputError
 from ovrcoat.evaluation.evaluator import evaluate
 from ovrcoat.evaluation.plan import EvaluationSettings
-from ovrcoat.evaluation.predictions import PredictionFolder, picture_names
+from ovrcoat.evaluation.predictions import PredictionFolder, png_names
 from ovrcoat.evaluation.scoring.panoptic import PanopticSource, score_panoptic
 from ovrcoat.formats.annotations import Record
 from ovrcoat.segmentation.segmenter import Segmenter
@@ -32,7 +32,7 @@ def saved(folder: Path, dataset: Dataset, **options: object) -> PredictionFolder
     return PredictionFolder(folder, trust=0.5, dataset=dataset, header={"run": 1}, **options)  # type: ignore[arg-type]
 
 
-def test_files_score_as_the_evaluation_did(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):
+def test_files_have_the_score_of_the_evaluation(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):
     report = evaluate(tiny_segmenter, open_dataset(folder), predictions=tmp_path / "saved")
     for run in report.runs:
         place = tmp_path / "saved" / f"trust-{run.trust:g}"
@@ -47,7 +47,9 @@ def test_files_score_as_the_evaluation_did(tiny_segmenter: Segmenter, folder: Pa
         }
 
 
-def test_the_document_speaks_the_data_sets_language(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):
+def test_the_document_uses_ids_and_names_of_the_dataset(
+    tiny_segmenter: Segmenter, folder: Path, tmp_path: Path
+):
     evaluate(
         tiny_segmenter,
         open_dataset(folder),
@@ -66,20 +68,20 @@ def test_the_document_speaks_the_data_sets_language(tiny_segmenter: Segmenter, f
     assert document["annotations"][0]["segments_info"][0]["score"] > 0
 
 
-def test_a_run_goes_on_with_its_predictions(tmp_path: Path, dataset: Dataset):
+def test_a_run_resumes_with_its_predictions(tmp_path: Path, dataset: Dataset):
     empty = np.zeros((40, 56), np.int32)
     first, second, _ = dataset.records
     with saved(tmp_path, dataset) as predictions:
         predictions.add(first, empty, segments=())
         predictions.add(second, empty, segments=())
     with saved(tmp_path, dataset, done=[first.image_id]) as predictions:
-        predictions.add(second, empty, segments=())  # its image had not reached the run's journal
+        predictions.add(second, empty, segments=())  # the journal of the run did not contain its image
         predictions.complete([first.image_id, second.image_id])
     document = json.loads((tmp_path / "trust-0.5" / "panoptic.json").read_text())
     assert [image["id"] for image in document["images"]] == [1, 2]
 
 
-def test_the_document_is_complete_or_not_there(tmp_path: Path, dataset: Dataset):
+def test_the_document_is_complete_or_missing(tmp_path: Path, dataset: Dataset):
     with saved(tmp_path, dataset) as predictions:
         predictions.complete([])
         assert predictions.document_path.exists()
@@ -87,32 +89,32 @@ def test_the_document_is_complete_or_not_there(tmp_path: Path, dataset: Dataset)
         assert not predictions.document_path.exists()
 
 
-def test_a_folder_that_lacks_earlier_images_is_refused(tmp_path: Path, dataset: Dataset):
-    with pytest.raises(OutputError, match="lacks 2 images that are evaluated already"):
+def test_a_folder_that_lacks_earlier_images_is_rejected(tmp_path: Path, dataset: Dataset):
+    with pytest.raises(OutputError, match="lacks the predictions of 2 images that are already evaluated"):
         saved(tmp_path, dataset, done=[1, 2])
 
 
-def test_a_picture_that_is_gone_is_told(tmp_path: Path, dataset: Dataset):
+def test_a_missing_png_is_reported(tmp_path: Path, dataset: Dataset):
     with saved(tmp_path, dataset) as predictions:
         predictions.add(dataset.records[0], np.zeros((40, 56), np.int32), segments=())
         (tmp_path / "trust-0.5" / "panoptic" / "photo1.png").unlink()
-        with pytest.raises(OutputError, match=r"photo1\.png is gone"):
+        with pytest.raises(OutputError, match=r"photo1\.png is missing"):
             predictions.complete([1])
 
 
-def test_predictions_of_another_run_are_refused(tmp_path: Path, dataset: Dataset):
+def test_predictions_of_a_different_run_are_rejected(tmp_path: Path, dataset: Dataset):
     saved(tmp_path, dataset).close()
-    with pytest.raises(OutputError, match="belongs to another run"):
+    with pytest.raises(OutputError, match="belongs to a different run"):
         PredictionFolder(tmp_path, trust=0.5, dataset=dataset, header={"run": 2})
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path, dataset: Dataset):
+def test_a_folder_that_cannot_be_written(tmp_path: Path, dataset: Dataset):
     (tmp_path / "trust-0.5").mkdir()
     (tmp_path / "trust-0.5" / "panoptic").write_text("a file")
     with pytest.raises(OutputError, match="cannot write"):
         saved(tmp_path, dataset)
 
 
-def test_pictures_are_called_like_the_labels_and_never_alike():
+def test_pngs_are_named_after_the_labels_and_unique():
     records = [Record(1, "a/1.jpg", "a/1.png"), Record(2, "b/1.jpg", "b/1.png"), Record(3, "c.jpg", "c.tif")]
-    assert picture_names(records) == {1: "0000000-1.png", 2: "0000001-1.png", 3: "c.png"}
+    assert png_names(records) == {1: "0000000-1.png", 2: "0000001-1.png", 3: "c.png"}

@@ -1,4 +1,4 @@
-"""Images come in order, a few ahead and no more, and none is lost."""
+"""Images are prefetched in order, only a few ahead, and none is lost."""
 
 import threading
 from pathlib import Path
@@ -7,7 +7,8 @@ import pytest
 
 from labelled_images import make_labelled_folder
 from ovrcoat.data.catalog import open_dataset
-from ovrcoat.evaluation.prefetch import AHEAD, Sample, Unreadable, load_sample, prefetch_samples
+from ovrcoat.errors import DatasetError, ImageError
+from ovrcoat.evaluation.prefetch import MAX_PREFETCHED, Sample, load_sample, prefetch_samples
 from ovrcoat.formats.annotations import Record
 from ovrcoat.segmentation.segmenter import Segmenter
 
@@ -15,36 +16,36 @@ RECORDS = [Record(number, f"{number}.jpg", f"{number}.png") for number in range(
 
 
 def test_all_come_in_order():
-    pairs = list(prefetch_samples(RECORDS, lambda record: Unreadable(str(record.image_id))))
-    assert [(record.image_id, sample.reason) for record, sample in pairs] == [
+    pairs = list(prefetch_samples(RECORDS, lambda record: DatasetError(str(record.image_id))))
+    assert [(record.image_id, str(sample)) for record, sample in pairs] == [
         (number, str(number)) for number in range(10)
     ]
 
 
-def test_only_a_few_are_loaded_ahead():
+def test_only_a_few_are_prefetched():
     loaded: list[object] = []
 
-    def load(record: Record) -> Unreadable:
+    def load(record: Record) -> DatasetError:
         loaded.append(record.image_id)
-        return Unreadable("")
+        return DatasetError("")
 
     pairs = prefetch_samples(RECORDS, load)
     next(pairs)
-    assert len(loaded) <= AHEAD + 1
+    assert len(loaded) <= MAX_PREFETCHED + 1
     pairs.close()
-    assert len(loaded) <= AHEAD + 1
+    assert len(loaded) <= MAX_PREFETCHED + 1
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
 
 
-def test_an_error_of_our_own_is_not_swallowed():
-    def load(record: Record) -> Unreadable:
+def test_an_unexpected_error_is_raised():
+    def load(record: Record) -> DatasetError:
         raise ZeroDivisionError(record.image_id)
 
     with pytest.raises(ZeroDivisionError):
         list(prefetch_samples(RECORDS, load))
 
 
-def test_a_sample_holds_what_was_asked_for(tmp_path: Path, tiny_segmenter: Segmenter):
+def test_a_sample_contains_what_was_requested(tmp_path: Path, tiny_segmenter: Segmenter):
     dataset = open_dataset(make_labelled_folder(tmp_path / "mine", tiny_segmenter, images=1))
     sample = load_sample(dataset.records[0], dataset=dataset, panoptic=True, semantic=False)
     assert isinstance(sample, Sample)
@@ -57,12 +58,12 @@ def test_a_sample_holds_what_was_asked_for(tmp_path: Path, tiny_segmenter: Segme
     assert sample.semantic is not None
 
 
-def test_what_cannot_be_read_says_why(tmp_path: Path, tiny_segmenter: Segmenter):
+def test_an_unreadable_file_gives_an_error(tmp_path: Path, tiny_segmenter: Segmenter):
     folder = make_labelled_folder(tmp_path / "mine", tiny_segmenter, images=2)
     dataset = open_dataset(folder)
     (folder / "images" / "photo1.png").unlink()
     (folder / "panoptic" / "photo2.png").write_bytes(b"")
     for record, name in zip(dataset.records, ("photo1.png", "photo2.png"), strict=True):
         sample = load_sample(record, dataset=dataset, panoptic=True, semantic=False)
-        assert isinstance(sample, Unreadable)
-        assert name in sample.reason
+        assert isinstance(sample, ImageError | DatasetError)
+        assert name in str(sample)

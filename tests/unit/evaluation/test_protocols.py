@@ -16,35 +16,41 @@ from ovrcoat.evaluation.protocols import PUBLISHED, choose_protocol
     ],
 )
 def test_published_sizes(dataset: str, size: tuple[int, int]):
-    protocol = choose_protocol("auto", dataset=dataset, family="convnext", own_size=(64, 128))
+    protocol = choose_protocol("auto", dataset=dataset, fits_published_sizes=True, model_size=(64, 128))
     assert (protocol.short_side, protocol.max_long_side) == size
     assert protocol.name == "published"
     assert ".yaml" in protocol.source
 
 
-def test_nano_keeps_its_own_size_unless_asked():
-    own = choose_protocol("auto", dataset="coco", family="nano", own_size=(320, 512))
+def test_nano_keeps_its_own_size_unless_requested():
+    own = choose_protocol("auto", dataset="coco", fits_published_sizes=False, model_size=(320, 512))
     assert (own.name, own.short_side, own.max_long_side) == ("model", 320, 512)
     assert (
-        choose_protocol("published", dataset="coco", family="nano", own_size=(320, 512)) == PUBLISHED["coco"]
+        choose_protocol("published", dataset="coco", fits_published_sizes=False, model_size=(320, 512))
+        == PUBLISHED["coco"]
     )
 
 
-def test_an_own_folder_is_seen_at_the_models_size():
-    assert choose_protocol("auto", dataset="mine", family="convnext", own_size=(640, 900)).short_side == 640
+def test_a_custom_folder_uses_the_size_of_the_model():
+    assert (
+        choose_protocol("auto", dataset="mine", fits_published_sizes=True, model_size=(640, 900)).short_side
+        == 640
+    )
 
 
-def test_the_models_size_on_a_published_data_set():
-    protocol = choose_protocol("model", dataset="coco", family="resnet", own_size=(640, 900))
+def test_the_size_of_the_model_on_a_published_dataset():
+    protocol = choose_protocol("model", dataset="coco", fits_published_sizes=True, model_size=(640, 900))
     assert (protocol.name, protocol.max_long_side) == ("model", 900)
 
 
-def test_a_size_given_by_hand_is_told():
-    protocol = choose_protocol("auto", dataset="coco", family="resnet", own_size=(6, 9), short_side=400)
-    assert (protocol.name, protocol.short_side, protocol.max_long_side) == ("chosen", 400, 1333)
-    assert "by hand" in protocol.source
+def test_a_custom_size_is_reported():
+    protocol = choose_protocol(
+        "auto", dataset="coco", fits_published_sizes=True, model_size=(6, 9), short_side=400
+    )
+    assert (protocol.name, protocol.short_side, protocol.max_long_side) == ("custom", 400, 1333)
+    assert "specified by the user" in protocol.source
 
 
 def test_no_published_size():
     with pytest.raises(ConfigError, match="no published test size for 'mine', only for coco, ade20k"):
-        choose_protocol("published", dataset="mine", family="convnext", own_size=(64, 128))
+        choose_protocol("published", dataset="mine", fits_published_sizes=True, model_size=(64, 128))

@@ -1,1 +1,1 @@
-"""Metrics: arrays in, numbers out; no files."""
+"""Metrics: functions and accumulators that turn arrays into numbers. No file access."""

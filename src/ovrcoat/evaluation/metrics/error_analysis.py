@@ -1,7 +1,7 @@
-"""Where masks are lost: for every true segment, how far the best mask for it got.
+"""Error analysis: why each ground-truth segment was found or missed.
 
-The diagnosis that the paper is built on. A true segment that is not found had no good mask; or it had one,
-which was thrown away as void, fell below the score threshold, lost its pixels to others, or got a wrong name.
+This is the analysis that motivates the paper. A missed segment has no good mask, or it has a good mask that
+was rejected as void, scored below the threshold, lost its pixels to other masks, or was classified wrongly.
 """
 
 from collections import Counter
@@ -14,105 +14,127 @@ from jaxtyping import Int32
 
 from ovrcoat.data.truth import PanopticTruth, replace_ids
 from ovrcoat.evaluation.metrics.panoptic_quality import Match
-from ovrcoat.formats.annotations import TrueSegment
+from ovrcoat.formats.annotations import SegmentAnnotation
 from ovrcoat.postprocessing.mask_overlaps import Overlaps
 from ovrcoat.postprocessing.mask_status import ExplainedMask, MaskStatus
-from ovrcoat.segmentation.postprocess import Explanation
 
-GOOD_IOU = 0.5  # a mask is good if its IoU is above this: the rule by which PQ calls a segment found
+GOOD_IOU = 0.5  # a mask is good if its IoU with the segment is above this value, the matching rule of PQ
 
 
-class Outcome(StrEnum):
-    """What became of a true segment; exactly one of these."""
+class SegmentOutcome(StrEnum):
+    """Outcome of a ground-truth segment: found, or the reason for the miss. Each segment has exactly one."""
 
     FOUND = "found"
     NO_MASK = "no mask"
-    VOID = "void"
-    VOID_MISNAMED = "void, misnamed"
+    REJECTED_AS_VOID = "rejected as void"
+    REJECTED_AS_VOID_MISCLASSIFIED = "rejected as void, misclassified"
     BELOW_THRESHOLD = "below threshold"
-    HIDDEN = "background class"
+    BACKGROUND_CLASS = "background class"
     OVERLAP = "overlap"
-    MISNAMED = "misnamed"
+    MISCLASSIFIED = "misclassified"
 
 
 MEANINGS = {
-    Outcome.FOUND: "matched by a segment of its category (a true positive)",
-    Outcome.NO_MASK: "no mask of the decoder has an IoU above 0.5 with it",
-    Outcome.VOID: "a good mask with the right name was thrown away as void: what COAT is for",
-    Outcome.VOID_MISNAMED: "its good masks were thrown away as void, and had wrong names too",
-    Outcome.BELOW_THRESHOLD: "a good mask with the right name fell below the score threshold",
-    Outcome.HIDDEN: "a hidden background word took its good mask",
-    Outcome.OVERLAP: "a good mask with the right name lost its pixels to other masks, or was merged away",
-    Outcome.MISNAMED: "its good masks have wrong names",
+    SegmentOutcome.FOUND: "matched by a predicted segment of its category (a true positive)",
+    SegmentOutcome.NO_MASK: "no mask of the decoder has an IoU above 0.5 with the segment",
+    SegmentOutcome.REJECTED_AS_VOID: (
+        "a good mask with the correct category was rejected as void; COAT addresses this case"
+    ),
+    SegmentOutcome.REJECTED_AS_VOID_MISCLASSIFIED: (
+        "all good masks were rejected as void, and their categories are wrong too"
+    ),
+    SegmentOutcome.BELOW_THRESHOLD: "a good mask with the correct category scored below the threshold",
+    SegmentOutcome.BACKGROUND_CLASS: "a background class won the good mask",
+    SegmentOutcome.OVERLAP: (
+        "a good mask with the correct category lost its pixels to other masks, or was merged with one"
+    ),
+    SegmentOutcome.MISCLASSIFIED: "all good masks have a wrong category",
 }
 
-# How a good mask with the right name ends, in the order of the way.
-_RIGHTLY_NAMED = {
-    MaskStatus.VOID: Outcome.VOID,
-    MaskStatus.BELOW_THRESHOLD: Outcome.BELOW_THRESHOLD,
-    MaskStatus.DUPLICATE: Outcome.OVERLAP,
-    MaskStatus.EMPTY: Outcome.OVERLAP,
-    MaskStatus.OVERLAP: Outcome.OVERLAP,
-    MaskStatus.SEGMENT: Outcome.OVERLAP,  # a segment, but cut, or merged with others: it does not match
+# Outcome of a segment by the status of a good mask with the correct category
+_OUTCOME_OF_STATUS = {
+    MaskStatus.VOID: SegmentOutcome.REJECTED_AS_VOID,
+    MaskStatus.BELOW_THRESHOLD: SegmentOutcome.BELOW_THRESHOLD,
+    MaskStatus.DUPLICATE: SegmentOutcome.OVERLAP,
+    MaskStatus.EMPTY: SegmentOutcome.OVERLAP,
+    MaskStatus.OVERLAP: SegmentOutcome.OVERLAP,
+    MaskStatus.SEGMENT: SegmentOutcome.OVERLAP,  # it is a segment but does not match: truncated or merged
 }
-_FARTHEST_FIRST = tuple(reversed(MaskStatus))
+_LATEST_FIRST = tuple(reversed(MaskStatus))
 
-Diagnosis = tuple[int, Outcome]  # category id of a true segment, and what became of it
+CategoryOutcome = tuple[int, SegmentOutcome]  # category id and outcome of a ground-truth segment
 
 
 def region_map(truth: PanopticTruth) -> Int32[np.ndarray, "height width"]:
-    """For `EncodedImage.overlaps`: per pixel the place of its segment in `truth.segments`, -1 for void."""
-    place_of = {segment.id: place for place, segment in enumerate(truth.segments)}
-    return replace_ids(truth.id_map, place_of, otherwise=-1)
+    """Return the index in `truth.segments` of each pixel's segment, -1 for void (see `mask_overlaps`)."""
+    index_of = {segment.id: index for index, segment in enumerate(truth.segments)}
+    return replace_ids(truth.id_map, index_of, otherwise=-1)
 
 
-def diagnose(
-    truth: PanopticTruth, match: Match, explanation: Explanation, overlaps: Overlaps
-) -> list[Diagnosis]:
-    """Say of each true segment (crowds left out) what became of it.
+def segment_outcomes(
+    truth: PanopticTruth, match: Match, explained_masks: Sequence[ExplainedMask], overlaps: Overlaps
+) -> list[CategoryOutcome]:
+    """Determine the outcome of each ground-truth segment of one image; crowd segments are left out.
 
-    `overlaps` are those of the regions of `region_map(truth)`; they depend on no word and no γ.
+    Args:
+        truth: Ground truth of the image.
+        match: Matching of the prediction with `truth`.
+        explained_masks: All masks of the decoder with their status, by query.
+        overlaps: Overlaps of all masks with the regions of `region_map(truth)`. They do not depend on the
+            vocabulary or on γ.
     """
     found = {true_id for true_id, _, _ in match.pairs}
-    good = overlaps.ious() > GOOD_IOU
-    diagnoses = []
-    for place, segment in enumerate(truth.segments):
+    is_good = overlaps.ious() > GOOD_IOU
+    outcomes = []
+    for index, segment in enumerate(truth.segments):
         if segment.is_crowd:
             continue
-        explained_masks = [explanation.explained_masks[query] for query in np.flatnonzero(good[:, place])]
-        outcome = Outcome.FOUND if segment.id in found else _outcome(segment, explained_masks)
-        diagnoses.append((segment.category_id, outcome))
-    return diagnoses
+        good_masks = [explained_masks[query] for query in np.flatnonzero(is_good[:, index]).tolist()]
+        outcome = SegmentOutcome.FOUND if segment.id in found else _miss_reason(segment, good_masks)
+        outcomes.append((segment.category_id, outcome))
+    return outcomes
 
 
-def _outcome(segment: TrueSegment, good: Sequence[ExplainedMask]) -> Outcome:
-    """Why a segment is not found: the mask with the right name that got farthest says it, if there is one."""
-    if not good:
-        return Outcome.NO_MASK
-    rightly_named = [mask.status for mask in good if mask.category_id == segment.category_id]
-    for status in _FARTHEST_FIRST:
-        if status in rightly_named:
-            return _RIGHTLY_NAMED[status]
-    explained_masks = {mask.status for mask in good}
-    if explained_masks == {MaskStatus.VOID}:
-        return Outcome.VOID_MISNAMED
-    if explained_masks <= {MaskStatus.VOID, MaskStatus.HIDDEN}:
-        return Outcome.HIDDEN
-    return Outcome.MISNAMED
+def _miss_reason(segment: SegmentAnnotation, good_masks: Sequence[ExplainedMask]) -> SegmentOutcome:
+    """Return why a segment was missed.
+
+    If good masks with the correct category exist, the one that passed the most tests determines the reason.
+    """
+    if not good_masks:
+        return SegmentOutcome.NO_MASK
+    correct = [mask.status for mask in good_masks if mask.category_id == segment.category_id]
+    for status in _LATEST_FIRST:
+        if status in correct:
+            return _OUTCOME_OF_STATUS[status]
+    statuses = {mask.status for mask in good_masks}
+    if statuses == {MaskStatus.VOID}:
+        return SegmentOutcome.REJECTED_AS_VOID_MISCLASSIFIED
+    if statuses <= {MaskStatus.VOID, MaskStatus.BACKGROUND}:
+        return SegmentOutcome.BACKGROUND_CLASS
+    return SegmentOutcome.MISCLASSIFIED
 
 
 class ErrorAnalysis:
-    """Counts diagnoses over photos."""
+    """Counts segment outcomes over images."""
 
     def __init__(self) -> None:
-        self._counts: Counter[Diagnosis] = Counter()
+        self._counts: Counter[CategoryOutcome] = Counter()
 
-    def add(self, diagnoses: Iterable[tuple[int, str]]) -> None:
-        """Count those of one image; outcomes may be plain text, as a journal has them."""
-        self._counts.update((category_id, Outcome(outcome)) for category_id, outcome in diagnoses)
+    def add(self, outcomes: Iterable[CategoryOutcome]) -> None:
+        """Add the outcomes of one image."""
+        self._counts.update(outcomes)
 
     def report(self, seen_ids: Collection[int] | None = None) -> dict[str, Any]:
-        """Counts per outcome: over all true segments, over seen and unseen categories, and per category."""
+        """Return the number of segments per outcome.
+
+        Args:
+            seen_ids: Ids of the seen categories; None leaves out the groups "Seen" and "Unseen".
+
+        Returns:
+            JSON-serializable dictionary: `rows` with the counts of each outcome by group, `segments` with the
+            number of segments of each group, and `per_category` with the non-zero counts by category id as
+            text.
+        """
         groups: dict[str, set[int]] = {"All": {category_id for category_id, _ in self._counts}}
         if seen_ids is not None:
             groups |= {"Seen": groups["All"] & set(seen_ids), "Unseen": groups["All"] - set(seen_ids)}
@@ -123,16 +145,17 @@ class ErrorAnalysis:
                     "meaning": MEANINGS[outcome],
                     "counts": {name: self._count(outcome, ids) for name, ids in groups.items()},
                 }
-                for outcome in Outcome
+                for outcome in SegmentOutcome
             ],
             "segments": {
-                name: sum(self._count(outcome, ids) for outcome in Outcome) for name, ids in groups.items()
+                name: sum(self._count(outcome, ids) for outcome in SegmentOutcome)
+                for name, ids in groups.items()
             },
             "per_category": {
-                str(id): {o.value: self._counts[id, o] for o in Outcome if self._counts[id, o]}
+                str(id): {o.value: self._counts[id, o] for o in SegmentOutcome if self._counts[id, o]}
                 for id in sorted(groups["All"])
             },
         }
 
-    def _count(self, outcome: Outcome, category_ids: Collection[int]) -> int:
+    def _count(self, outcome: SegmentOutcome, category_ids: Collection[int]) -> int:
         return sum(self._counts[category_id, outcome] for category_id in category_ids)

@@ -1,6 +1,6 @@
-"""Groups of categories that a table has a line for: All, Things, Stuff, Seen, Unseen and their crossings.
+"""Groups of categories in result tables: All, Things, Stuff, Seen, Unseen and their combinations.
 
-A group's figure is the plain mean over those of its categories that anything was counted for.
+The value of a group is the mean over its categories that have anything to count.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -8,15 +8,21 @@ from collections.abc import Collection, Iterable, Sequence
 from ovrcoat.vocabulary import Category, Vocabulary, list_presets
 from ovrcoat.vocabulary.catalog import match_key
 
-# Of a list's names, to be taken for a preset with the same ids. COCO's own file shares 102 of 133 names with
-# the published list ("door-stuff" there is "door" here), ADE20K's 142 of 150, Mapillary's 62 of 65.
-AGREEING_NAMES = 0.5
+# Share of names that must agree for a list to count as a preset with the same ids. COCO's own file shares 102
+# of 133 names with the published list ("door-stuff" is "door" there), ADE20K's 142 of 150, Mapillary's 62 of
+# 65.
+MIN_NAME_AGREEMENT = 0.5
 
 
 def group_ids(
     categories: Sequence[Category], seen_ids: Collection[int] | None = None
 ) -> dict[str, tuple[int, ...]]:
-    """The category ids of every group, in the order of a table; without `seen_ids` only those by kind."""
+    """Return the category ids of each group, in table order.
+
+    Args:
+        categories: All categories.
+        seen_ids: Ids of the seen categories; None leaves out the groups of seen and unseen categories.
+    """
     by_kind = {
         "All": tuple(category.id for category in categories),
         "Things": tuple(category.id for category in categories if category.is_thing),
@@ -37,25 +43,25 @@ def group_ids(
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """The plain mean of what is not None; None if nothing is left."""
+    """Return the mean of the values that are not None, or None if there are none."""
     present = [value for value in values if value is not None]
     return sum(present) / len(present) if present else None
 
 
 def seen_category_ids(categories: Sequence[Category], training: Vocabulary) -> frozenset[int]:
-    """The ids of the categories that training knew, by the published rule (`Vocabulary.seen_in`).
+    """Return the ids of the seen categories by the published rule (`Vocabulary.seen_in`).
 
-    Names are split at commas, and nothing else is done to them. A data set's JSON holds one name per
-    category, but the rule speaks of the published synonyms: those of `matching_preset`, if there is one.
+    Names are split at commas and otherwise compared unchanged. The JSON of a dataset has one name per
+    category, but the published rule uses synonyms; they are taken from `matching_preset`, if there is one.
     """
     preset = matching_preset(categories)
-    asked = preset.categories if preset else [_split(category) for category in categories]
-    flags = Vocabulary(tuple(asked)).seen_in(training)
-    return frozenset(category.id for category, seen in zip(asked, flags, strict=True) if seen)
+    compared = preset.categories if preset else [_split_names(category) for category in categories]
+    flags = Vocabulary(tuple(compared)).seen_in(training)
+    return frozenset(category.id for category, seen in zip(compared, flags, strict=True) if seen)
 
 
 def matching_preset(categories: Sequence[Category]) -> Vocabulary | None:
-    """The preset with exactly these ids and mostly these names, if any."""
+    """Return the preset that has exactly these ids and at least half of these names, or None."""
     if not categories:
         return None
     names = {category.id: _keys(category) for category in categories}
@@ -63,15 +69,15 @@ def matching_preset(categories: Sequence[Category]) -> Vocabulary | None:
         listed = {category.id: _keys(category) for category in preset.categories}
         if listed.keys() == names.keys():
             agreeing = sum(not listed[id].isdisjoint(names[id]) for id in names)
-            if agreeing >= AGREEING_NAMES * len(names):
+            if agreeing >= MIN_NAME_AGREEMENT * len(names):
                 return preset
     return None
 
 
-def _split(category: Category) -> Category:
+def _split_names(category: Category) -> Category:
     names = tuple(part for name in category.names for part in name.replace(", ", ",").split(","))
     return Category(names, category.is_thing, category.id)
 
 
 def _keys(category: Category) -> set[str]:
-    return {match_key(name) for name in _split(category).names}
+    return {match_key(name) for name in _split_names(category).names}

@@ -1,10 +1,15 @@
-"""Panoptic quality, number for number that of the public COCO evaluation code (panopticapi).
+"""Panoptic quality (PQ), equal to the public COCO evaluation code (panopticapi) to the last digit.
 
-One image's truth and prediction in, counts per category out; counts add up, images may come in any order.
-The rules, where they surprise: an IoU must exceed 0.5; true void leaves the union; the true area is what the
-JSON says, the predicted one is counted; a crowd is neither found nor missed; an unmatched prediction is
-forgiven if more than half of it lies on void and on the crowd of its category (the last such crowd only);
-stuff is not merged.
+Each image is matched separately and gives counts per category. Counts are summed, so the order of the images
+does not matter. Rules of panopticapi that are easy to miss:
+
+- A match needs an IoU above 0.5, not equal to it.
+- Ground-truth void pixels do not count towards the union.
+- The area of a ground-truth segment is the one in its JSON; the area of a predicted segment is counted.
+- A crowd segment is neither a match nor a miss.
+- An unmatched prediction is not a false positive if more than half of it is on void or on the crowd segment
+  of its category. If a category has several crowd segments, only the last one counts.
+- Stuff segments of the same category are not merged.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,17 +22,24 @@ from jaxtyping import Int32
 from ovrcoat.data.truth import PanopticTruth
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.metrics.groups import group_ids, mean
-from ovrcoat.formats.annotations import TrueSegment
+from ovrcoat.formats.annotations import SegmentAnnotation
 from ovrcoat.vocabulary import Category
 
-VOID = 0  # in an id map: nobody's pixel
-MATCH = 0.5  # an IoU above it can be reached by one pair only (Kirillov et al., Panoptic Segmentation, 2019)
-FORGIVEN = 0.5  # of an unmatched prediction's area, on void and crowd (panopticapi)
+VOID = 0  # value of void pixels in an id map
+MATCH_IOU = 0.5  # above it, matches are unique (Kirillov et al., Panoptic Segmentation, 2019)
+IGNORED_SHARE = 0.5  # of an unmatched prediction on void and crowd; above it, it does not count (panopticapi)
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Counts of one category: matched, predicted in vain, missed; and the sum of the matches' IoU."""
+    """Counts of one category.
+
+    Attributes:
+        tp: Matched segments.
+        fp: Predicted segments without a match.
+        fn: Ground-truth segments without a match.
+        iou_sum: Sum of the IoU of all matches.
+    """
 
     tp: int = 0
     fp: int = 0
@@ -39,19 +51,19 @@ class Tally:
 
     @property
     def pq(self) -> float | None:
-        """Panoptic quality, 0..1; None where nothing counts."""
+        """Panoptic quality, 0..1; None if there is nothing to count."""
         return self.iou_sum / self._size if self._size else None
 
     @property
     def sq(self) -> float | None:
-        """Segmentation quality: the matches' mean IoU, 0..1; 0 without any, None where nothing counts."""
+        """Segmentation quality: mean IoU of the matches, 0..1; 0 without matches, None if nothing counts."""
         if not self._size:
             return None
         return self.iou_sum / self.tp if self.tp else 0.0
 
     @property
     def rq(self) -> float | None:
-        """Recognition quality (F1 of segments), 0..1; None where nothing counts."""
+        """Recognition quality (F1 of the segments), 0..1; None if there is nothing to count."""
         return self.tp / self._size if self._size else None
 
     @property
@@ -61,11 +73,11 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What became of one image's segments.
+    """The matching of one image.
 
     Attributes:
-        tallies: by category id; only categories with something to count.
-        pairs: true segment id, predicted segment id, IoU of every match.
+        tallies: Counts by category id; categories with nothing to count are left out.
+        pairs: Ground-truth segment id, predicted segment id and IoU of each match.
     """
 
     tallies: dict[int, Tally]
@@ -74,7 +86,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Pixel counts of one image, void included: by true id, by predicted id, and by pair of them."""
+    """Pixel counts of one image: by ground-truth id, by predicted id, and by pair of ids. Includes void."""
 
     true_areas: dict[int, int]
     predicted_areas: dict[int, int]
@@ -84,18 +96,23 @@ class Overlap:
 def match_segments(
     truth: PanopticTruth, predicted_map: Int32[np.ndarray, "height width"], predicted: Mapping[int, int]
 ) -> Match:
-    """Match one image's segments; `predicted` tells the category of every segment id of `predicted_map`.
+    """Match the segments of one image.
+
+    Args:
+        truth: Ground truth of the image.
+        predicted_map: Predicted segment id of each pixel; 0 is void.
+        predicted: Category id of each segment id in `predicted_map`.
 
     Raises:
-        DatasetError: the sizes differ; `predicted_map` and `predicted` hold different ids; the truth's areas
-            are too small to be true.
+        DatasetError: The sizes differ, `predicted_map` and `predicted` contain different ids, or a
+            ground-truth area is smaller than the intersection with a prediction.
     """
     overlap = count_overlap(truth.id_map, predicted_map)
     if overlap.predicted_areas.keys() - {VOID} != predicted.keys() - {VOID} or VOID in predicted:
         odd = sorted((overlap.predicted_areas.keys() - {VOID}) ^ predicted.keys())
         raise DatasetError(
-            f"segment ids {odd[:5]} are in only one of the predicted map and the list of predicted segments, "
-            f"expected the same in both and {VOID} in neither: it is void; list every segment that has pixels"
+            f"segment ids {odd[:5]} are in only one of the predicted map and the list of predicted segments; "
+            f"expected the same ids in both, without {VOID} (void): list every segment that has pixels"
         )
     return match_overlap(overlap, truth.segments, predicted=predicted)
 
@@ -104,29 +121,29 @@ def count_overlap(
     true_map: Int32[np.ndarray, "true_height true_width"],
     predicted_map: Int32[np.ndarray, "predicted_height predicted_width"],
 ) -> Overlap:
-    """Count pixels per pair of ids (not negative).
+    """Count the pixels of each pair of ids; ids must not be negative.
 
-    Ids seldom change along a row: only where one begins is looked at, and what lies between is counted by
-    subtraction. Sorting a few thousand beginnings is far cheaper than sorting all pixels.
+    The maps are first run-length encoded, because ids rarely change along a row. Sorting a few thousand runs
+    is much faster than sorting all pixels.
 
     Raises:
-        DatasetError: the sizes differ.
+        DatasetError: The sizes differ.
     """
     if true_map.shape != predicted_map.shape:
         raise DatasetError(
-            f"the prediction has {size_text(predicted_map)} pixels, the truth {size_text(true_map)}, "
-            "expected the same size; predict at the size of the labels"
+            f"the prediction has {size_text(predicted_map)} pixels, the ground truth {size_text(true_map)}; "
+            "expected the same size: predict at the size of the labels"
         )
     true_ids, predicted_ids = true_map.reshape(-1), predicted_map.reshape(-1)
-    begins = np.ones(true_ids.size, dtype=np.bool_)
-    np.not_equal(true_ids[1:], true_ids[:-1], out=begins[1:])
-    begins[1:] |= predicted_ids[1:] != predicted_ids[:-1]
-    starts = np.flatnonzero(begins)
+    is_start = np.ones(true_ids.size, dtype=np.bool_)
+    np.not_equal(true_ids[1:], true_ids[:-1], out=is_start[1:])
+    is_start[1:] |= predicted_ids[1:] != predicted_ids[:-1]
+    starts = np.flatnonzero(is_start)
     lengths = np.diff(starts, append=true_ids.size)
     keys = true_ids[starts].astype(np.int64) << 32 | predicted_ids[starts]
-    pairs = np.unique(keys)  # that and a search take a third of the time of `return_inverse`
-    places = np.searchsorted(pairs, keys)
-    counts = np.bincount(places, weights=lengths, minlength=len(pairs))  # float64: exact below 2⁵³ pixels
+    pairs = np.unique(keys)  # with searchsorted, three times as fast as `return_inverse`
+    indices = np.searchsorted(pairs, keys)
+    counts = np.bincount(indices, weights=lengths, minlength=len(pairs))  # float64: exact below 2⁵³ pixels
     overlap = Overlap({}, {}, {})
     for true_id, predicted_id, count in zip(
         (pairs >> 32).tolist(), (pairs & 0xFFFF_FFFF).tolist(), counts.astype(np.int64).tolist(), strict=True
@@ -138,36 +155,41 @@ def count_overlap(
 
 
 def match_overlap(
-    overlap: Overlap, segments: Sequence[TrueSegment], *, predicted: Mapping[int, int]
+    overlap: Overlap, segments: Sequence[SegmentAnnotation], *, predicted: Mapping[int, int]
 ) -> Match:
-    """Match segments by their pixel counts; every id of `predicted` has pixels.
+    """Match the segments of one image by their pixel counts.
+
+    Args:
+        overlap: Pixel counts of the two id maps.
+        segments: Ground-truth segments.
+        predicted: Category id of each predicted segment id; each of them must have pixels.
 
     Raises:
-        DatasetError: an area of `segments` is so small that an IoU would exceed 1.
+        DatasetError: The area of a ground-truth segment is so small that an IoU would exceed 1.
     """
     pairs = tuple(_matches(overlap, segments, predicted))
     found, used = {pair[0] for pair in pairs}, {pair[1] for pair in pairs}
     tallies: dict[int, Tally] = {}
 
-    def count(category_id: int, one: Tally) -> None:
-        tallies[category_id] = tallies.get(category_id, Tally()) + one
+    def count(category_id: int, tally: Tally) -> None:
+        tallies[category_id] = tallies.get(category_id, Tally()) + tally
 
     for _, predicted_id, iou in pairs:
         count(predicted[predicted_id], Tally(tp=1, iou_sum=iou))
     crowds: dict[int, int] = {}
     for segment in segments:
         if segment.is_crowd:
-            crowds[segment.category_id] = segment.id  # the last one stays, as in panopticapi
+            crowds[segment.category_id] = segment.id  # the last one replaces the others, as in panopticapi
         elif segment.id not in found:
             count(segment.category_id, Tally(fn=1))
     for predicted_id, category_id in predicted.items():
-        if predicted_id not in used and not _is_forgiven(overlap, predicted_id, crowds.get(category_id)):
+        if predicted_id not in used and not _is_ignored(overlap, predicted_id, crowds.get(category_id)):
             count(category_id, Tally(fp=1))
     return Match(tallies, pairs)
 
 
 def _matches(
-    overlap: Overlap, segments: Sequence[TrueSegment], predicted: Mapping[int, int]
+    overlap: Overlap, segments: Sequence[SegmentAnnotation], predicted: Mapping[int, int]
 ) -> Iterable[tuple[int, int, float]]:
     true_segments = {segment.id: segment for segment in segments if not segment.is_crowd}
     for (true_id, predicted_id), intersection in overlap.intersections.items():
@@ -182,24 +204,24 @@ def _matches(
         union = segment.area + outside
         if union < intersection:  # panopticapi would report an IoU above 1
             raise DatasetError(
-                f"segment {true_id} of the truth has area {segment.area} in its JSON, but "
+                f"ground-truth segment {true_id} has area {segment.area} in its JSON, but "
                 f"{overlap.true_areas[true_id]} pixels, {intersection} of them in the predicted segment "
-                f"{predicted_id}: the IoU would exceed 1; recount the areas from the pixels (--areas png)"
+                f"{predicted_id}: the IoU would exceed 1; count the areas from the pixels (--areas png)"
             )
-        if intersection / union > MATCH:
+        if intersection / union > MATCH_IOU:
             yield true_id, predicted_id, intersection / union
 
 
-def _is_forgiven(overlap: Overlap, predicted_id: int, crowd_id: int | None) -> bool:
-    """Whether more than half of an unmatched prediction lies where nobody can say that it is wrong."""
-    excused = overlap.intersections.get((VOID, predicted_id), 0)
+def _is_ignored(overlap: Overlap, predicted_id: int, crowd_id: int | None) -> bool:
+    """Return whether more than half of an unmatched prediction is on void or on a crowd segment."""
+    ignored = overlap.intersections.get((VOID, predicted_id), 0)
     if crowd_id is not None:
-        excused += overlap.intersections.get((crowd_id, predicted_id), 0)
-    return excused / overlap.predicted_areas[predicted_id] > FORGIVEN
+        ignored += overlap.intersections.get((crowd_id, predicted_id), 0)
+    return ignored / overlap.predicted_areas[predicted_id] > IGNORED_SHARE
 
 
-def recounted(truth: PanopticTruth) -> PanopticTruth:
-    """The same truth with areas counted from its pixels."""
+def recount_areas(truth: PanopticTruth) -> PanopticTruth:
+    """Return a copy of the ground truth whose areas are counted from its pixels."""
     ids, counts = np.unique(truth.id_map, return_counts=True)
     return replace(
         truth,
@@ -207,33 +229,44 @@ def recounted(truth: PanopticTruth) -> PanopticTruth:
     )
 
 
-def with_areas(segments: Sequence[TrueSegment], areas: Mapping[int, int]) -> tuple[TrueSegment, ...]:
-    """The same segments with their area in `areas`, 0 where there is none."""
+def with_areas(
+    segments: Sequence[SegmentAnnotation], areas: Mapping[int, int]
+) -> tuple[SegmentAnnotation, ...]:
+    """Return copies of the segments with the areas in `areas` (by segment id); 0 for ids that it lacks."""
     return tuple(replace(segment, area=areas.get(segment.id, 0)) for segment in segments)
 
 
 class PanopticQuality:
-    """Sums up the tallies of images.
+    """Sums the counts of many images.
 
     Attributes:
-        tallies: so far, by category id.
+        tallies: Current sums by category id.
     """
 
     def __init__(self) -> None:
         self.tallies: dict[int, Tally] = {}
 
     def add(self, tallies: Mapping[int, Tally]) -> None:
-        """Count one more image."""
+        """Add the tallies of one image."""
         for category_id, tally in tallies.items():
             self.tallies[category_id] = self.tallies.get(category_id, Tally()) + tally
 
     def report(
         self, categories: Sequence[Category], seen_ids: Collection[int] | None = None
     ) -> dict[str, Any]:
-        """All figures as fractions (0..1) in a form that JSON can hold; None where nothing counts.
+        """Compute the metrics.
 
-        `groups` are those of `groups.group_ids` with the number `n` of counted categories; `per_class` is by
-        category id as text, in the order of `categories`; `not_counted` are the ids of the others.
+        Args:
+            categories: All categories of the dataset.
+            seen_ids: Ids of the seen categories; None leaves out the groups of seen and unseen categories.
+
+        Returns:
+            JSON-serializable dictionary of fractions (0..1), None where nothing counts:
+
+            - `groups`: PQ, SQ and RQ of each group in `group_ids`, and the number `n` of its counted
+              categories.
+            - `per_class`: Counts and metrics by category id as text, in the order of `categories`.
+            - `not_counted`: Ids of the categories with nothing to count.
         """
         tallies = {category.id: self.tallies.get(category.id, Tally()) for category in categories}
         counted = {id for id, tally in tallies.items() if tally.pq is not None}
@@ -241,7 +274,7 @@ class PanopticQuality:
             "unit": "fraction (0..1)",
             "groups": {
                 name: {
-                    figure: mean(getattr(tallies[id], figure) for id in ids) for figure in ("pq", "sq", "rq")
+                    metric: mean(getattr(tallies[id], metric) for id in ids) for metric in ("pq", "sq", "rq")
                 }
                 | {"n": len(counted.intersection(ids))}
                 for name, ids in group_ids(categories, seen_ids).items()
@@ -263,6 +296,6 @@ def _class_entry(category: Category, tally: Tally, seen_ids: Collection[int] | N
 
 
 def size_text(id_map: Int32[np.ndarray, "height width"]) -> str:
-    """Width × height, as people say it."""
+    """Return the size of a map as "width × height"."""
     height, width = id_map.shape
     return f"{width} × {height}"

@@ -1,1 +1,1 @@
-"""Evaluation reports: contents, tables, comparison of two runs."""
+"""Evaluation reports: their contents, result tables, and the comparison of two runs."""

@@ -1,59 +1,63 @@
-"""Two runs on the same images: what changed, by group and category, and how sure that is."""
+"""Compares two runs on the same images: differences by group and category, with confidence intervals."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from ovrcoat.config import Trust
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.metrics.groups import group_ids
 from ovrcoat.evaluation.reports.bootstrap import (
-    Draws,
-    Figures,
+    BootstrapSettings,
+    MetricFunction,
     Tallies,
-    panoptic_figures,
-    resample,
-    semantic_figures,
+    bootstrap,
+    panoptic_metrics,
+    semantic_metrics,
     tally_matrix,
 )
 from ovrcoat.evaluation.reports.report import EvaluationReport, ImageTallies, InstanceScores, trust_key
-from ovrcoat.evaluation.reports.training_frequency import BINS, MORE, frequency_bin
+from ovrcoat.evaluation.reports.training_frequency import BIN_NAMES, frequency_bin
 from ovrcoat.vocabulary import Category
 
-SAMPLES = 1000  # the ends of a 95 % interval then rest on 25 resamples each
-MIN_PHOTOS = 5  # with fewer the resamples repeat themselves: an interval would only look narrow
-AP_FIGURES = ("AP", "AP50", "AP75")
+FORMAT = "ovrcoat comparison 2"
+SAMPLES = 1000  # each end of a 95 % interval is then determined by 25 resamples
+MIN_IMAGES = 5  # with fewer images, resamples repeat and the interval would be too narrow
+AP_METRICS = ("AP", "AP50", "AP75")
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One of the two runs."""
+class ComparedRun:
+    """One of the two runs: a report and a γ that it contains."""
 
     report: EvaluationReport
-    trust: float | int | str
+    trust: Trust
 
     @property
     def label(self) -> str:
-        """For people."""
+        """Model and γ as text."""
         return f"{self.report.model.name}, γ = {trust_key(self.trust)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One figure of a group or category in percent; None where it is undefined.
+    """One metric of a group or category in both runs, in percent.
 
     Attributes:
-        figure: "PQ", "SQ", "RQ", "IoU" (of a category), "mIoU" (of a group), "AP", "AP50" or "AP75".
-        name: of the group or category.
-        difference: b - a, in percent points.
-        interval: where 95 % of the resamples lie; None for AP, which is no sum over images, and for
-            categories of fewer than `MIN_PHOTOS` photos.
-        images: those that have anything to count for it, in either run.
-        category_id: None for groups.
+        metric: "PQ", "SQ", "RQ", "IoU" (of a category), "mIoU" (of a group), "AP", "AP50" or "AP75".
+        name: Name of the group or category.
+        a: Value in run A; None if undefined.
+        b: Value in run B; None if undefined.
+        difference: b - a, in percentage points; None if undefined.
+        interval: 95 % bootstrap interval of the difference. None for AP, which is not a sum over images, and
+            for groups and categories in fewer than `MIN_IMAGES` images.
+        images: Number of images with anything to count, in either run.
+        category_id: Id of the category; None for groups.
     """
 
-    figure: str
+    metric: str
     name: str
     a: float | None
     b: float | None
@@ -65,10 +69,14 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class FrequencyGain:
-    """Gain against the number of training segments, by bins, and as Spearman's rank correlation (-1..1).
+    """Differences by the number of training segments of the category.
 
-    `correlation` and `p_value` (of no correlation) are None with fewer than three categories, or without
-    any difference between them.
+    Attributes:
+        bins: Differences by bins of the number of training segments.
+        correlation: Spearman's rank correlation (-1..1) of difference and number of training segments. None
+            with fewer than three categories, or if all values are equal.
+        p_value: p-value under the hypothesis of no correlation; None if `correlation` is None.
+        categories: Number of categories that the correlation is based on.
     """
 
     bins: tuple[Difference, ...]
@@ -79,11 +87,18 @@ class FrequencyGain:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What `compare_runs` finds.
+    """Result of `compare_runs`.
 
     Attributes:
-        categories: those with anything to count, task by task, the largest gain first.
-        notes: what to mind: settings that differ, images left out.
+        a: Model and γ of run A.
+        b: Model and γ of run B.
+        images: Number of compared images.
+        samples: Number of resamples.
+        seed: Seed of the random number generator.
+        groups: Differences of all groups.
+        categories: Differences of the categories with anything to count, by task and descending difference.
+        frequency: Differences by training frequency; None without training counts.
+        notes: What to consider: settings that differ, images that were left out.
     """
 
     a: str
@@ -97,39 +112,43 @@ class Comparison:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """A form that JSON can hold."""
-        return {"format": "ovrcoat comparison 1", "unit": "percent (0..100)"} | asdict(self)
+        """Return the comparison as a JSON-serializable dictionary."""
+        return {"format": FORMAT, "unit": "percent (0..100)"} | asdict(self)
 
 
 def compare_runs(
-    a: Side,
-    b: Side,
+    a: ComparedRun,
+    b: ComparedRun,
     *,
-    draws: Draws = Draws(SAMPLES, seed=0),  # noqa: B008 - frozen
+    settings: BootstrapSettings = BootstrapSettings(SAMPLES, seed=0),  # noqa: B008 - frozen
     training_counts: Mapping[int, int] | None = None,
     force: bool = False,
 ) -> Comparison:
-    """Compare two runs on the images of both, with 95 % bootstrap intervals over these photos.
+    """Compare two runs on their common images, with 95 % bootstrap intervals.
 
-    `training_counts`: training segments by category id. `force` compares runs on different data as far as
-    images have the same ids.
+    Args:
+        a: The first run.
+        b: The second run.
+        settings: Number of resamples and seed.
+        training_counts: Number of training segments by category id, for `Comparison.frequency`.
+        force: Compare runs on different data, using the images with the same ids.
 
     Raises:
-        DatasetError: the data differ and not `force`; there is no image or no task in common; the category
-            ids differ; a γ was not evaluated.
+        DatasetError: The data differ and `force` is False, the runs have no image or no task in common, the
+            category ids differ, or a γ was not evaluated.
     """
     runs = a.report.run(a.trust), b.report.run(b.trust)
-    notes = _check_same(a, b, force=force)
+    notes = _check_comparable(a.report, b.report, force=force)
     images = _common_images(a.report, b.report, force=force)
     count = len(images[0])
-    is_whole = count == len(a.report.images) == len(b.report.images)
-    if not is_whole:
+    is_complete = count == len(a.report.images) == len(b.report.images)
+    if not is_complete:
         notes.append(f"compared on the {count} images that both runs have; AP is left out")
-    sides = [_ImagesOf(a, images[0]), _ImagesOf(b, images[1])]
-    tasks = _compare_tasks(sides, draws=draws, training_counts=training_counts)
+    sides = [_Side(a, images[0]), _Side(b, images[1])]
+    tasks = _compare_tasks(sides, settings=settings, training_counts=training_counts)
     groups = [row for task in tasks for row in task.groups]
-    if runs[0].instance and runs[1].instance and is_whole:
-        groups += _of_instances(runs[0].instance, runs[1].instance, images=count)
+    if runs[0].instance and runs[1].instance and is_complete:
+        groups += _compare_instances(runs[0].instance, runs[1].instance, images=count)
     if not groups:
         raise DatasetError(
             f"{a.label} and {b.label} have no task in common, expected panoptic, semantic or instance "
@@ -139,8 +158,8 @@ def compare_runs(
         a=a.label,
         b=b.label,
         images=count,
-        samples=draws.samples,
-        seed=draws.seed,
+        samples=settings.samples,
+        seed=settings.seed,
         groups=tuple(groups),
         categories=tuple(row for task in tasks for row in task.categories),
         frequency=_frequency_gain(tasks[0], training_counts) if tasks and training_counts else None,
@@ -149,24 +168,24 @@ def compare_runs(
 
 
 @dataclass(frozen=True, slots=True)
-class _Metric:
-    """How a task's tallies become figures; the first figure is the one of categories, under its own name."""
+class _Task:
+    """How the counts of a task become metrics. Categories use the first metric, under a name of its own."""
 
-    task: Literal["panoptic", "semantic"]
-    labels: tuple[str, ...]
-    of_category: str
-    width: int  # numbers per tally
-    figures: Figures
+    name: Literal["panoptic", "semantic"]
+    metrics: tuple[str, ...]
+    category_metric: str
+    width: int  # numbers per count
+    compute: MetricFunction
 
 
-_METRICS = (
-    _Metric("panoptic", ("PQ", "SQ", "RQ"), "PQ", 4, panoptic_figures),
-    _Metric("semantic", ("mIoU",), "IoU", 3, semantic_figures),
+_TASKS = (
+    _Task("panoptic", ("PQ", "SQ", "RQ"), "PQ", 4, panoptic_metrics),
+    _Task("semantic", ("mIoU",), "IoU", 3, semantic_metrics),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
+class _TaskDifferences:
     """The differences of one task; `bins` are groups by training frequency."""
 
     groups: list[Difference]
@@ -175,154 +194,154 @@ class _Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class _ImagesOf:
-    """A run, and those of its images that are compared."""
+class _Side:
+    """A run and its compared images."""
 
-    side: Side
+    run: ComparedRun
     images: Sequence[ImageTallies]
 
     def has(self, task: str) -> bool:
-        return getattr(self.side.report.run(self.side.trust), task) is not None
+        return getattr(self.run.report.run(self.run.trust), task) is not None
 
     def tallies(self, task: str) -> list[Tallies]:
-        return [getattr(image, task).get(trust_key(self.side.trust), {}) for image in self.images]
+        return [getattr(image, task).get(trust_key(self.run.trust), {}) for image in self.images]
 
 
 def _compare_tasks(
-    sides: Sequence[_ImagesOf], *, draws: Draws, training_counts: Mapping[int, int] | None
-) -> list[_Rows]:
-    """The tasks that both runs have; words and seen categories are those of the first."""
-    report = sides[0].side.report
+    sides: Sequence[_Side], *, settings: BootstrapSettings, training_counts: Mapping[int, int] | None
+) -> list[_TaskDifferences]:
+    """Compare all tasks that both runs have. Names and seen categories are those of the first run."""
+    report = sides[0].run.report
     categories = report.categories
     return [
         _compare_task(
-            metric,
-            [side.tallies(metric.task) for side in sides],
+            task,
+            [side.tallies(task.name) for side in sides],
             categories=categories,
             groups=group_ids(categories, report.seen_category_ids),
             bins={} if training_counts is None else _bins(categories, training_counts),
-            draws=draws,
+            settings=settings,
         )
-        for metric in _METRICS
-        if all(side.has(metric.task) for side in sides)
+        for task in _TASKS
+        if all(side.has(task.name) for side in sides)
     ]
 
 
 def _compare_task(
-    metric: _Metric,
+    task: _Task,
     sides: Sequence[Sequence[Tallies]],
     *,
     categories: Sequence[Category],
     groups: Mapping[str, Collection[int]],
     bins: Mapping[str, Collection[int]],
-    draws: Draws,
-) -> _Rows:
-    """Resample one task; `sides` are the images' tallies of A and of B."""
+    settings: BootstrapSettings,
+) -> _TaskDifferences:
+    """Compare one task; `sides` are the counts of all images in run A and in run B."""
     ids = [category.id for category in categories]
     members = {**groups, **bins}
-    places = [[ids.index(id) for id in member_ids] for member_ids in members.values()]
-    first, second = (tally_matrix(images, ids, width=metric.width) for images in sides)
-    resampled = resample(
+    indices = [[ids.index(id) for id in member_ids] for member_ids in members.values()]
+    first, second = (tally_matrix(images, ids, width=task.width) for images in sides)
+    resampled = bootstrap(
         first,
         second,
-        lambda sums: metric.figures(sums.reshape(len(sums), -1, metric.width), places),
-        draws=draws,
+        lambda sums: task.compute(sums.reshape(len(sums), -1, task.width), indices),
+        settings=settings,
     )
-    met = [a.keys() | b.keys() for a, b in zip(*sides, strict=True)]  # what each image has to count
+    counted_ids = [a.keys() | b.keys() for a, b in zip(*sides, strict=True)]  # of each image
 
-    def row(figure: int, column: int, label: str, *, name: str, of: Collection[int]) -> Difference:
-        a, b = (_number(run[figure, column]) for run in (resampled.first, resampled.second))
-        images = sum(not ids.isdisjoint(of) for ids in met)
-        certain = a is not None and b is not None and images >= MIN_PHOTOS
-        interval = resampled.interval(figure, column) if certain else None
+    def row(metric: int, column: int, label: str, *, name: str, of: Collection[int]) -> Difference:
+        a, b = (_number(run[metric, column]) for run in (resampled.first, resampled.second))
+        images = sum(not ids.isdisjoint(of) for ids in counted_ids)
+        has_interval = a is not None and b is not None and images >= MIN_IMAGES
+        interval = resampled.interval(metric, column) if has_interval else None
         return Difference(label, name, a, b, _minus(b, a), interval, images)
 
-    def rows(names: Mapping[str, Collection[int]], figures: Sequence[str]) -> list[Difference]:
-        columns = {name: len(ids) + place for place, name in enumerate(members)}
+    def rows(names: Mapping[str, Collection[int]], metrics: Sequence[str]) -> list[Difference]:
+        columns = {name: len(ids) + index for index, name in enumerate(members)}
         return [
-            row(figure, columns[name], label, name=name, of=member_ids)
-            for figure, label in enumerate(figures)
+            row(metric, columns[name], label, name=name, of=member_ids)
+            for metric, label in enumerate(metrics)
             for name, member_ids in names.items()
         ]
 
     of_categories = [
         replace(
-            row(0, place, metric.of_category, name=category.name, of=[category.id]), category_id=category.id
+            row(0, index, task.category_metric, name=category.name, of=[category.id]),
+            category_id=category.id,
         )
-        for place, category in enumerate(categories)
+        for index, category in enumerate(categories)
     ]
-    return _Rows(
-        groups=rows(groups, metric.labels),
-        bins=rows(bins, metric.labels[:1]),
-        categories=sorted((row for row in of_categories if row.images), key=_largest_gain_first),
+    return _TaskDifferences(
+        groups=rows(groups, task.metrics),
+        bins=rows(bins, task.metrics[:1]),
+        categories=sorted((row for row in of_categories if row.images), key=_descending_difference),
     )
 
 
-def _of_instances(a: InstanceScores, b: InstanceScores, *, images: int) -> list[Difference]:
-    """AP of both; it is no sum over images, so there is nothing to resample."""
+def _compare_instances(a: InstanceScores, b: InstanceScores, *, images: int) -> list[Difference]:
+    """Compare AP. It is not a sum over images, so it cannot be resampled."""
     return [
         Difference(
             name, "All", a.stats[name], b.stats[name], _minus(b.stats[name], a.stats[name]), None, images
         )
-        for name in AP_FIGURES
+        for name in AP_METRICS
         if name in a.stats and name in b.stats
     ]
 
 
 def _bins(categories: Sequence[Category], training_counts: Mapping[int, int]) -> dict[str, list[int]]:
-    """Category ids by how often training showed them; a category without a number was never shown."""
-    bins: dict[str, list[int]] = {name: [] for name in (*(name for name, _ in BINS), MORE)}
+    """Return category ids by bin of training frequency; categories without a count have frequency 0."""
+    bins: dict[str, list[int]] = {name: [] for name in BIN_NAMES}
     for category in categories:
         bins[frequency_bin(training_counts.get(category.id, 0))].append(category.id)
     return bins
 
 
-def _frequency_gain(rows: _Rows, training_counts: Mapping[int, int]) -> FrequencyGain:
+def _frequency_gain(differences: _TaskDifferences, training_counts: Mapping[int, int]) -> FrequencyGain:
     from scipy import stats
 
     points = [
         (training_counts.get(row.category_id, 0), row.difference)
-        for row in rows.categories
+        for row in differences.categories
         if row.category_id is not None and row.difference is not None
     ]
     counts, gains = [count for count, _ in points], [gain for _, gain in points]
-    bins = tuple(rows.bins)
+    bins = tuple(differences.bins)
     if len(points) < 3 or len(set(counts)) == 1 or len(set(gains)) == 1:
         return FrequencyGain(bins, None, None, len(points))
     found = stats.spearmanr(counts, gains)
     return FrequencyGain(bins, float(found.statistic), _number(found.pvalue), len(points))
 
 
-def _check_same(a: Side, b: Side, *, force: bool) -> list[str]:
-    """Refuse what cannot be compared; say what differs besides."""
+def _check_comparable(a: EvaluationReport, b: EvaluationReport, *, force: bool) -> list[str]:
+    """Raise if the reports are not comparable; return notes about other differences."""
     notes = []
-    first, second = a.report, b.report
-    if first.data.fingerprint != second.data.fingerprint:
-        said = (
-            f"the runs are on different data: {first.data.name} ({first.data.fingerprint[:12]}) and "
-            f"{second.data.name} ({second.data.fingerprint[:12]})"
+    if a.data.fingerprint != b.data.fingerprint:
+        text = (
+            f"the runs are on different data: {a.data.name} ({a.data.fingerprint[:12]}) and "
+            f"{b.data.name} ({b.data.fingerprint[:12]})"
         )
         if not force:
             raise DatasetError(
-                f"{said}; expected the same fingerprint: evaluate both on one data set, or give --force to "
-                "compare the images of the same id"
+                f"{text}; expected the same fingerprint: evaluate both on the same dataset, or use --force "
+                "to compare the images with the same ids"
             )
-        notes.append(said)
-    if {one.id for one in first.categories} != {one.id for one in second.categories}:
+        notes.append(text)
+    if {one.id for one in a.categories} != {one.id for one in b.categories}:
         raise DatasetError(
-            f"the runs have different categories ({_ids_of(first.categories)} and "
-            f"{_ids_of(second.categories)}), expected the same ids: evaluate both with one vocabulary"
+            f"the runs have different categories ({_describe_ids(a.categories)} and "
+            f"{_describe_ids(b.categories)}), expected the same ids: evaluate both with the same vocabulary"
         )
-    if first.seen_category_ids != second.seen_category_ids:
+    if a.seen_category_ids != b.seen_category_ids:
         notes.append("the runs differ in which categories are seen; Seen and Unseen are those of A")
-    for name in sorted(first.protocol.keys() | second.protocol.keys()):
-        values = first.protocol.get(name), second.protocol.get(name)
+    for name in sorted(a.protocol.keys() | b.protocol.keys()):
+        values = a.protocol.get(name), b.protocol.get(name)
         if values[0] != values[1]:
             notes.append(f"the setting {name} differs: {values[0]} and {values[1]}")
     return notes
 
 
-def _ids_of(categories: Sequence[Category]) -> str:
+def _describe_ids(categories: Sequence[Category]) -> str:
     shown = ", ".join(str(category.id) for category in categories[:5])
     return f"{len(categories)}: {shown}{' …' if len(categories) > 5 else ''}"
 
@@ -330,24 +349,24 @@ def _ids_of(categories: Sequence[Category]) -> str:
 def _common_images(
     a: EvaluationReport, b: EvaluationReport, *, force: bool
 ) -> tuple[list[ImageTallies], list[ImageTallies]]:
-    """The images that both have, in one order."""
+    """Return the images that both reports contain, in the order of A."""
     in_b = {image.image_id: image for image in b.images}
     common = [image for image in a.images if image.image_id in in_b]
     if not common:
         raise DatasetError(
-            f"the runs have no image in common (A has {len(a.images)}, B has {len(b.images)}): nothing can "
-            "be compared; evaluate both on the same images"
+            f"the runs have no image in common (A has {len(a.images)}, B has {len(b.images)}), so they "
+            "cannot be compared; evaluate both on the same images"
         )
     if (len(common) < len(a.images) or len(common) < len(b.images)) and not force:
         raise DatasetError(
             f"A has {len(a.images)} images and B has {len(b.images)}, of which {len(common)} are in both; "
-            "expected the same images: evaluate both with one --limit, or give --force to compare these"
+            "expected the same images: evaluate both with the same --limit, or use --force to compare these"
         )
     return common, [in_b[image.image_id] for image in common]
 
 
 def _number(value: float) -> float | None:
-    """NaN is undefined."""
+    """Return a float, or None for NaN."""
     return None if math.isnan(value) else float(value)
 
 
@@ -355,5 +374,5 @@ def _minus(b: float | None, a: float | None) -> float | None:
     return None if a is None or b is None else b - a
 
 
-def _largest_gain_first(row: Difference) -> tuple[bool, float]:
+def _descending_difference(row: Difference) -> tuple[bool, float]:
     return row.difference is None, -(row.difference or 0.0)

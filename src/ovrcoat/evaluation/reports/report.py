@@ -1,6 +1,7 @@
-"""What an evaluation found, as one JSON document: settings, numbers per γ, and tallies per photo.
+"""The report of an evaluation as one JSON document: settings, numbers per γ, and counts per image.
 
-The tallies are what `compare` resamples. All is checked on the way in: a report may come from a stranger.
+`ovrcoat compare` resamples the counts per image. A report is validated when it is read, because it may come
+from an untrusted source.
 """
 
 from datetime import UTC, datetime
@@ -10,39 +11,53 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from ovrcoat._version import __version__
-from ovrcoat.config import Fraction, TrustSetting
+from ovrcoat.config import Fraction, Trust, TrustSetting
 from ovrcoat.errors import DatasetError, VocabularyError
+from ovrcoat.formats.annotations import ImageId
 from ovrcoat.issues import Issue
 from ovrcoat.vocabulary import Category, Vocabulary
 
-FORMAT: Final = "ovrcoat evaluation 1"
+FORMAT: Final = "ovrcoat evaluation 2"
 MAX_BYTES = 512 * 2**20  # COCO's 118,287 training images with two γ take about 200 MB
-SHOWN = 3  # faults of a broken file that the message names
+MAX_SHOWN = 3  # errors of an invalid file that the message lists
 
 Count = Annotated[int, Field(ge=0, le=2**53)]  # pixels or segments; the upper end keeps sums exact
-ImageId = int | str
-CountsOfCategory = tuple[Count, Count, Count, Annotated[float, Field(ge=0)]]  # tp, fp, fn, sum of IoU
-PixelsOfCategory = tuple[Count, Count, Count]  # intersection, truth, predicted
+PanopticCounts = tuple[Count, Count, Count, Annotated[float, Field(ge=0)]]  # tp, fp, fn, sum of IoU
+PixelCounts = tuple[Count, Count, Count]  # intersection, ground truth, prediction
 
 
-class Part(BaseModel):
-    """Base: frozen; what a later version may add is left out."""
+class ReportModel(BaseModel):
+    """Base class: immutable; unknown fields, which a later version may add, are ignored."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", allow_inf_nan=False, populate_by_name=True, serialize_by_alias=True
     )
 
 
-class ModelFacts(Part):
-    """Which model: its name or path's last part, the SHA-256 (hexadecimal) of its weights, their origin."""
+class ModelInfo(ReportModel):
+    """The evaluated model.
+
+    Attributes:
+        name: Name of the model, or the file name of its weights.
+        hash: SHA-256 of the weights and the configuration, hexadecimal.
+        provenance: Origin of the weights.
+    """
 
     name: str
     hash: str
     provenance: dict[str, JsonValue] = {}
 
 
-class DataFacts(Part):
-    """Which images: `root` is the last part of the folder's path, `fingerprint` that of `Dataset`."""
+class DatasetInfo(ReportModel):
+    """The evaluated dataset.
+
+    Attributes:
+        name: Name of the dataset.
+        split: Its split, None if it has no splits.
+        root: Name of its folder.
+        images: Number of images in the dataset, including images that were not evaluated.
+        fingerprint: See `Dataset.fingerprint`.
+    """
 
     name: str
     split: str | None = None
@@ -51,8 +66,8 @@ class DataFacts(Part):
     fingerprint: str
 
 
-class GroupScore(Part):
-    """Means over the `n` categories of a group that count, 0..1; None if there are none."""
+class GroupScore(ReportModel):
+    """Mean PQ, SQ and RQ (0..1) of the `n` categories of a group that count; None if there are none."""
 
     pq: Fraction | None
     sq: Fraction | None
@@ -60,8 +75,8 @@ class GroupScore(Part):
     n: Count
 
 
-class CategoryScore(Part):
-    """Panoptic quality of one category, 0..1; None if nothing counts."""
+class CategoryScore(ReportModel):
+    """Counts of one category, and its PQ, SQ and RQ (0..1); None if there is nothing to count."""
 
     tp: Count
     fp: Count
@@ -72,16 +87,16 @@ class CategoryScore(Part):
     rq: Fraction | None
 
 
-class PanopticScores(Part):
-    """What `PanopticQuality.report` gives: groups by name (All, Things, ...), categories by id."""
+class PanopticScores(ReportModel):
+    """Result of `PanopticQuality.report`: groups by name (All, Things, ...), categories by id."""
 
     unit: str = "fraction (0..1)"
     groups: dict[str, GroupScore]
     per_class: dict[int, CategoryScore]
 
 
-class SemanticScores(Part):
-    """What `MeanIou.report` gives: percent; lists in the order of the vocabulary; None: undefined."""
+class SemanticScores(ReportModel):
+    """Result of `MeanIou.report` in percent; lists are in vocabulary order; None means undefined."""
 
     unit: str = "percent (0..100)"
     mean_iou: float | None = Field(alias="mIoU")
@@ -92,40 +107,40 @@ class SemanticScores(Part):
     acc: tuple[float | None, ...]
 
 
-class InstanceCategory(Part):
-    """Mask AP of one category in percent; None: undefined."""
+class InstanceCategory(ReportModel):
+    """Mask AP of one category in percent; None means undefined."""
 
     name: str
     ap: float | None = Field(alias="AP")
     ap50: float | None = Field(alias="AP50")
 
 
-class InstanceScores(Part):
-    """What `InstanceAp.report` gives: COCO's twelve statistics in percent, and AP by category id."""
+class InstanceScores(ReportModel):
+    """Result of `score_detections`: COCO's twelve statistics in percent, and AP by category id."""
 
     unit: str = "percent (0..100)"
     stats: dict[str, float | None]
     per_class: dict[int, InstanceCategory]
 
 
-class ErrorAnalysisRow(Part):
-    """How many true segments had this outcome, by group (All, Seen, Unseen)."""
+class ErrorAnalysisRow(ReportModel):
+    """Number of ground-truth segments with one outcome, by group (All, Seen, Unseen)."""
 
     outcome: str
     meaning: str
     counts: dict[str, Count]
 
 
-class ErrorAnalysisScores(Part):
-    """What `ErrorAnalysis.report` gives: true segments by what became of them; `segments` are all of a group."""
+class ErrorAnalysisScores(ReportModel):
+    """Result of `ErrorAnalysis.report`; `segments` is the number of ground-truth segments of each group."""
 
     rows: tuple[ErrorAnalysisRow, ...]
     segments: dict[str, Count]
     per_category: dict[int, dict[str, Count]]
 
 
-class RunReport(Part):
-    """The numbers of one γ; a task that was not evaluated is None."""
+class RunReport(ReportModel):
+    """The numbers of one γ; None for tasks that were not evaluated."""
 
     trust: TrustSetting
     panoptic: PanopticScores | None = None
@@ -134,33 +149,38 @@ class RunReport(Part):
     error_analysis: ErrorAnalysisScores | None = None
 
 
-class ImageTallies(Part):
-    """What one image adds, by `trust_key` and category id; categories with nothing are left out."""
+class ImageTallies(ReportModel):
+    """Counts of one image by γ (see `trust_key`) and category id; categories without counts are left out."""
 
     image_id: ImageId
-    panoptic: dict[str, dict[int, CountsOfCategory]] = {}
-    semantic: dict[str, dict[int, PixelsOfCategory]] = {}
+    panoptic: dict[str, dict[int, PanopticCounts]] = {}
+    semantic: dict[str, dict[int, PixelCounts]] = {}
 
 
-class EvaluationReport(Part):
-    """One evaluation: `EvaluationReport(model=ModelFacts(...), data=DataFacts(...), runs=(...), ...)`.
+class EvaluationReport(ReportModel):
+    """The report of one evaluation.
 
     Attributes:
-        created: time in UTC, ISO 8601.
-        ovrcoat: the version that wrote it.
-        protocol: every setting that a number depends on: sizes, α, β, thresholds, background, oracle, seed.
-        vocabulary: `Vocabulary.to_dict` of the words asked; category ids are the data set's own.
-        seen_category_ids: categories that training knew; None if nobody asked.
-        runs: one per γ, at least one.
-        images: one per evaluated photo.
-        timing: seconds, as the evaluator measured them.
+        format: Format and its version; other versions are rejected.
+        created: Creation time in UTC, ISO 8601.
+        ovrcoat: Version of ovrcoat that wrote the report.
+        model: The evaluated model.
+        data: The evaluated dataset.
+        protocol: All settings that the numbers depend on: sizes, α, β, thresholds, background classes,
+            oracle.
+        vocabulary: The vocabulary (`Vocabulary.to_dict`) with the category ids of the dataset.
+        seen_category_ids: Ids of the seen categories; None if unknown.
+        runs: The numbers of each γ, at least one.
+        images: Counts of each evaluated image.
+        timing: Wall-clock times in seconds, device and dtype.
+        issues: What you should know about the numbers.
     """
 
-    format: Literal["ovrcoat evaluation 1"] = FORMAT
+    format: Literal["ovrcoat evaluation 2"] = FORMAT
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     ovrcoat: str = __version__
-    model: ModelFacts
-    data: DataFacts
+    model: ModelInfo
+    data: DatasetInfo
     protocol: dict[str, JsonValue]
     vocabulary: dict[str, JsonValue]
     seen_category_ids: tuple[int, ...] | None = None
@@ -173,9 +193,9 @@ class EvaluationReport(Part):
     def _fits(self) -> "EvaluationReport":
         keys = [trust_key(run.trust) for run in self.runs]
         if len(set(keys)) < len(keys):
-            raise ValueError(f"runs: one γ comes twice ({', '.join(keys)}), expected each once")
+            raise ValueError(f"runs: duplicate γ ({', '.join(keys)}), expected each γ once")
         if len({image.image_id for image in self.images}) < len(self.images):
-            raise ValueError("images: an image comes twice, expected each image_id once")
+            raise ValueError("images: duplicate image_id, expected each image once")
         known = {category.id for category in self.categories}
         for run in self.runs:
             if run.semantic and not len(run.semantic.iou) == len(run.semantic.acc) == len(self.categories):
@@ -187,96 +207,106 @@ class EvaluationReport(Part):
             named = set[int]().union(*image.panoptic.values(), *image.semantic.values())
             if not named <= known:
                 raise ValueError(
-                    f"images: image {image.image_id!r} has tallies of category {min(named - known)}, "
+                    f"images: image {image.image_id!r} has counts of category {min(named - known)}, "
                     "which is not in the vocabulary"
                 )
         return self
 
     @property
     def categories(self) -> tuple[Category, ...]:
-        """The categories asked, in their order."""
+        """The categories of the vocabulary, in order."""
         try:
             return Vocabulary.from_dict(self.vocabulary).categories
         except VocabularyError as error:
             raise ValueError(f"vocabulary: {error}") from error
 
     @property
-    def trusts(self) -> tuple[float | str, ...]:
-        """The γ that there are numbers for."""
+    def trusts(self) -> tuple[Trust, ...]:
+        """The evaluated values of γ."""
         return tuple(run.trust for run in self.runs)
 
-    def run(self, trust: float | int | str) -> RunReport:
-        """The numbers of one γ.
+    def run(self, trust: Trust) -> RunReport:
+        """Return the numbers of one γ.
 
         Raises:
-            DatasetError: there are none.
+            DatasetError: This γ was not evaluated.
         """
         for run in self.runs:
             if trust_key(run.trust) == trust_key(trust):
                 return run
         known = ", ".join(trust_key(trust) for trust in self.trusts)
         raise DatasetError(
-            f"the report on {self.model.name} has no numbers for γ = {trust_key(trust)}, only for {known}; "
+            f"the report of {self.model.name} has no numbers for γ = {trust_key(trust)}, only for {known}; "
             f"choose one of these, or evaluate again with --trust {trust_key(trust)}"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """A form that JSON can hold."""
+        """Return the report as a JSON-serializable dictionary."""
         return self.model_dump(mode="json")
 
     def to_json(self) -> str:
-        """The document, without indents: the tallies of thousands of images would double in size."""
+        """Return the report as JSON without indentation, which would double the size of large reports."""
         return self.model_dump_json() + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, *, origin: str = "the report") -> "EvaluationReport":
-        """Read what `to_json` wrote, perhaps by a stranger's hand; `origin` stands in messages.
+        """Parse and validate a report.
+
+        Args:
+            text: The JSON document.
+            origin: Name of the document in error messages.
 
         Raises:
-            DatasetError: it is no such document, of another version, damaged, or contradicts itself.
+            DatasetError: The document is not a report, has another format version, is damaged or
+                inconsistent.
         """
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise DatasetError(f"{origin}: {_what_is_wrong(error)}") from error
+            raise DatasetError(f"{origin}: {_describe(error)}") from error
 
     @classmethod
     def read(cls, path: Path) -> "EvaluationReport":
-        """Read a report's file.
+        """Read a report from a file.
 
         Raises:
-            DatasetError: there is none, it is too large, or see `from_json`.
+            DatasetError: The file cannot be read or is too large, or its content is invalid (see
+                `from_json`).
         """
         try:
             if (size := path.stat().st_size) > MAX_BYTES:
                 raise DatasetError(
-                    f"{path} has {size:,} bytes, expected at most {MAX_BYTES:,}: this is hardly a report of "
-                    "ovrcoat evaluate; check the path"
+                    f"{path} has {size:,} bytes, expected at most {MAX_BYTES:,}: it is probably not a report "
+                    "of ovrcoat evaluate; check the path"
                 )
             content = path.read_bytes()
         except OSError as error:
             raise DatasetError(
                 f"cannot read the report {path} ({error.strerror or error}): "
-                "give the report.json that ovrcoat evaluate has written"
+                "pass the report.json of ovrcoat evaluate"
             ) from error
         return cls.from_json(content, origin=str(path))
 
 
-def trust_key(trust: float | int | str) -> str:
-    """The key of a γ in the tallies: "0", "0.5"."""
+def trust_key(trust: Trust) -> str:
+    """Return γ as text, for example "0", "0.5" or "adaptive"; reports and files use it as a key."""
     return trust if isinstance(trust, str) else f"{trust:g}"
 
 
-def _what_is_wrong(error: ValidationError) -> str:
-    """The first faults in words; of a foreign or newer document only that it is one."""
-    faults = error.errors(include_url=False)
-    for fault in faults:
-        if fault["loc"] == ("format",):
-            return f"its format is {fault['input']!r}, expected {FORMAT!r}: use the version that wrote it"
-    if faults[0]["type"] == "json_invalid":
-        return f"it is no JSON or cut off ({faults[0]['msg']}); copy it again, or evaluate again"
+def _describe(error: ValidationError) -> str:
+    """Return the first validation errors as text, or only the format version if that is wrong."""
+    details = error.errors(include_url=False)
+    for detail in details:
+        if detail["loc"] == ("format",):
+            return (
+                f"its format is {detail['input']!r}, expected {FORMAT!r}: use the version of ovrcoat that "
+                "wrote it, or evaluate again"
+            )
+    if details[0]["type"] == "json_invalid":
+        return f"not valid JSON, or truncated ({details[0]['msg']}); copy the file again, or evaluate again"
     shown = "; ".join(
-        f"{'.'.join(map(str, fault['loc'])) or 'top'}: {fault['msg']}" for fault in faults[:SHOWN]
+        f"{'.'.join(map(str, detail['loc'])) or 'top level'}: {detail['msg']}"
+        for detail in details[:MAX_SHOWN]
     )
-    more = f" (and {len(faults) - SHOWN} more)" if len(faults) > SHOWN else ""
-    return f"this is no report of ovrcoat evaluate, or a damaged one: {shown}{more}. Evaluate again"
+    more = f" (and {len(details) - MAX_SHOWN} more)" if len(details) > MAX_SHOWN else ""
+    return f"this is not a report of ovrcoat evaluate, or it is damaged: {shown}{more}. Evaluate again"

@@ -1,70 +1,69 @@
-"""How often training showed each category: does a change help what was rare?"""
+"""Training frequency: the number of training segments of each category."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ovrcoat.errors import DatasetError
+from ovrcoat.formats.json_files import read_json_object
 from ovrcoat.vocabulary import Category
 
-MAX_BYTES = 64 * 2**20  # of a file of counts: a name and a number for each of some thousand categories
-BINS = (("never", 0), ("1-10", 10), ("11-100", 100), ("101-1000", 1000))  # name, most segments
-MORE = "more"
+MAX_BYTES = 64 * 2**20  # of a JSON file of counts; a few thousand names take less than 1 MB
+BINS = (("0", 0), ("1-10", 10), ("11-100", 100), ("101-1000", 1000))  # name, maximum number of segments
+LAST_BIN = ">1000"
+BIN_NAMES = (*(name for name, _ in BINS), LAST_BIN)
+_EXPECTED_FILE = 'counts by name, such as {"cat": 120, "sofa": 3}'
 
 
 def frequency_bin(count: int) -> str:
-    """The bin of a number of training segments."""
-    return next((name for name, most in BINS if count <= most), MORE)
+    """Return the name of the bin for a number of training segments."""
+    return next((name for name, maximum in BINS if count <= maximum), LAST_BIN)
 
 
 def training_counts(
     source: str, categories: Sequence[Category], *, root: Path | None = None
 ) -> dict[int, int]:
-    """Training segments per category id.
+    """Return the number of training segments by category id.
 
-    `source` is a data set (a published name, of which the training split is taken, or the place of one's
-    own), or a JSON file {name: count}. A training category counts for every category that shares a name with
-    it, character by character: the rule of seen and unseen. Crowds are not counted: training leaves them out.
+    A training category counts for every category that shares a name with it, character by character, which is
+    also the rule of seen and unseen categories. Crowd segments are not counted, because training excludes
+    them.
+
+    Args:
+        source: A published dataset, of which the training split is used; the path of your own dataset; or a
+            JSON file {name: count}.
+        categories: The evaluated categories.
+        root: Folder of the published datasets.
 
     Raises:
-        DatasetError: the data set or the file cannot be read, or holds no segment.
+        DatasetError: The dataset or the file cannot be read, or contains no segment of these categories.
     """
     is_file = source.lower().endswith(".json")
-    counts = _from_file(Path(source)) if is_file else _from_dataset(source, root=root)
+    counts = _read_file(Path(source)) if is_file else _count_dataset(source, root=root)
     found = {
         category.id: sum(count for names, count in counts.items() if not names.isdisjoint(category.names))
         for category in categories
     }
     if not any(found.values()):
         raise DatasetError(
-            f"{source} has no segment of any category that was evaluated, so nothing can be said of training "
-            "frequency; expected names as the vocabulary of the report has them"
+            f"{source} has no segment of any evaluated category, so the training frequency is unknown; "
+            "expected names as in the vocabulary of the report"
         )
     return found
 
 
-def _from_file(path: Path) -> Mapping[frozenset[str], int]:
-    advice = 'expected a JSON file such as {"cat": 120, "sofa": 3}'
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DatasetError(f"{path} has more than {MAX_BYTES:,} bytes; {advice}")
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DatasetError(f"cannot read {path} ({error.strerror or error}); {advice}") from error
-    except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path} is no JSON or cut off ({error}); {advice}") from error
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path} holds a JSON {type(content).__name__}; {advice}")
+def _read_file(path: Path) -> Mapping[frozenset[str], int]:
+    content = read_json_object(path, expected=_EXPECTED_FILE, max_bytes=MAX_BYTES)
     for name, count in content.items():
         if type(count) is not int or count < 0:
             raise DatasetError(
-                f"{path}: the count of {name!r} is {count!r}; {advice}: whole numbers from 0 on"
+                f"{path}: the count of {name!r} is {count!r}, expected an integer of 0 or more: "
+                f"{_EXPECTED_FILE}"
             )
     return {frozenset([name]): count for name, count in content.items()}
 
 
-def _from_dataset(source: str, *, root: Path | None) -> Mapping[frozenset[str], int]:
+def _count_dataset(source: str, *, root: Path | None) -> Mapping[frozenset[str], int]:
     from ovrcoat.data.catalog import list_datasets, open_dataset
 
     dataset = open_dataset(source, root=root, split="train" if source in list_datasets() else None)
@@ -76,8 +75,8 @@ def _from_dataset(source: str, *, root: Path | None) -> Mapping[frozenset[str], 
     )
     if not segments:
         raise DatasetError(
-            f"{source} lists no panoptic segments, expected a data set with panoptic labels; "
-            'give one, or a JSON file such as {"cat": 120, "sofa": 3}'
+            f"{source} lists no panoptic segments, expected a dataset with panoptic labels; "
+            'use one, or a JSON file with counts by name, such as {"cat": 120, "sofa": 3}'
         )
     counts: Counter[frozenset[str]] = Counter()
     for category in dataset.categories:

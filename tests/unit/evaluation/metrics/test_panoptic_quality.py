@@ -14,9 +14,9 @@ from ovrcoat.evaluation.metrics.panoptic_quality import (
     Tally,
     count_overlap,
     match_segments,
-    recounted,
+    recount_areas,
 )
-from ovrcoat.formats.annotations import TrueSegment
+from ovrcoat.formats.annotations import SegmentAnnotation
 from ovrcoat.vocabulary import Category
 
 CATEGORIES = (Category(("cat",), True, 1), Category(("dog",), True, 2), Category(("wall",), False, 3))
@@ -26,13 +26,13 @@ def id_map(*rows: list[int]) -> np.ndarray:
     return np.array(rows, dtype=np.int32)
 
 
-def truth_of(ids: np.ndarray, *segments: TrueSegment) -> PanopticTruth:
+def truth_of(ids: np.ndarray, *segments: SegmentAnnotation) -> PanopticTruth:
     """A truth whose areas are counted."""
-    return recounted(PanopticTruth(ids, segments))
+    return recount_areas(PanopticTruth(ids, segments))
 
 
-def segment(id: int, category_id: int, *, is_crowd: bool = False) -> TrueSegment:
-    return TrueSegment(id, category_id, area=0, is_crowd=is_crowd)
+def segment(id: int, category_id: int, *, is_crowd: bool = False) -> SegmentAnnotation:
+    return SegmentAnnotation(id, category_id, area=0, is_crowd=is_crowd)
 
 
 def test_half_is_no_match_and_more_than_half_is():
@@ -80,19 +80,19 @@ def test_exactly_half_on_void_is_not_forgiven():
 
 
 def test_the_area_of_the_json_is_believed_unless_recounted():
-    truth = PanopticTruth(id_map([1, 1, 1, 1]), (TrueSegment(1, 1, area=5),))
+    truth = PanopticTruth(id_map([1, 1, 1, 1]), (SegmentAnnotation(1, 1, area=5),))
     assert match_segments(truth, id_map([8, 8, 8, 8]), {8: 1}).pairs == ((1, 8, 0.8),)
-    assert match_segments(recounted(truth), id_map([8, 8, 8, 8]), {8: 1}).pairs == ((1, 8, 1.0),)
+    assert match_segments(recount_areas(truth), id_map([8, 8, 8, 8]), {8: 1}).pairs == ((1, 8, 1.0),)
 
 
 def test_a_segment_without_pixels_is_missed():
-    truth = recounted(PanopticTruth(id_map([0, 0]), (TrueSegment(4, 1, area=30),)))
+    truth = recount_areas(PanopticTruth(id_map([0, 0]), (SegmentAnnotation(4, 1, area=30),)))
     assert truth.segments[0].area == 0
     assert match_segments(truth, id_map([0, 0]), {}).tallies == {1: Tally(fn=1)}
 
 
 def test_an_area_that_would_make_an_iou_above_1_is_refused():
-    truth = PanopticTruth(id_map([1, 1, 1, 1]), (TrueSegment(1, 1, area=3),))
+    truth = PanopticTruth(id_map([1, 1, 1, 1]), (SegmentAnnotation(1, 1, area=3),))
     with pytest.raises(DatasetError, match=r"segment 1 .* area 3 .* 4 pixels, 4 of them .*--areas png"):
         match_segments(truth, id_map([8, 8, 8, 8]), {8: 1})
 
@@ -106,7 +106,7 @@ def test_ids_of_map_and_list_must_agree(predicted: dict[int, int]):
 
 def test_sizes_must_agree():
     truth = truth_of(id_map([1, 1]), segment(1, 1))
-    with pytest.raises(DatasetError, match="prediction has 1 × 2 pixels, the truth 2 × 1"):
+    with pytest.raises(DatasetError, match="prediction has 1 × 2 pixels, the ground truth 2 × 1"):
         match_segments(truth, id_map([8], [8]), {8: 1})
 
 
@@ -240,7 +240,7 @@ def test_the_truth_finds_itself(scene: Scene):
         truth.id_map, tuple(segment(part.id, part.category_id) for part in truth.segments)
     )
     own = {part.id: part.category_id for part in truth.segments}
-    match = match_segments(recounted(without_crowds), truth.id_map, own)
+    match = match_segments(recount_areas(without_crowds), truth.id_map, own)
     assert all(tally.pq == 1 for tally in match.tallies.values())
     assert len(match.pairs) == len(own)
 

@@ -3,21 +3,21 @@ import json
 import pytest
 
 from ovrcoat.errors import DatasetError
-from ovrcoat.evaluation.reports.bootstrap import Draws
-from ovrcoat.evaluation.reports.compare import MIN_PHOTOS, Comparison, Side, compare_runs
+from ovrcoat.evaluation.reports.bootstrap import BootstrapSettings
+from ovrcoat.evaluation.reports.compare import MIN_IMAGES, ComparedRun, Comparison, compare_runs
 from ovrcoat.evaluation.reports.report import EvaluationReport
 from sample_reports import CATEGORIES, random_report
 
-DRAWS = Draws(samples=200, seed=1)
+SETTINGS = BootstrapSettings(samples=200, seed=1)
 
 
 def compare(a: EvaluationReport, b: EvaluationReport, trusts=(0.5, 0.5), **options: object) -> Comparison:
-    return compare_runs(Side(a, trusts[0]), Side(b, trusts[1]), draws=DRAWS, **options)
+    return compare_runs(ComparedRun(a, trusts[0]), ComparedRun(b, trusts[1]), settings=SETTINGS, **options)
 
 
-def row_of(comparison: Comparison, figure: str, name: str):
+def row_of(comparison: Comparison, metric: str, name: str):
     rows = (*comparison.groups, *comparison.categories)
-    return next(row for row in rows if (row.figure, row.name) == (figure, name))
+    return next(row for row in rows if (row.metric, row.name) == (metric, name))
 
 
 def changed(report: EvaluationReport, part: str | None = None, **changes: object) -> EvaluationReport:
@@ -32,9 +32,9 @@ def test_numbers_are_those_of_the_reports():
     for side, report in (("a", a), ("b", b)):
         run = report.run(0.5)
         for name, group in run.panoptic.groups.items():
-            for figure in ("pq", "sq", "rq"):
-                value = getattr(group, figure)
-                ours = getattr(row_of(found, figure.upper(), name), side)
+            for metric in ("pq", "sq", "rq"):
+                value = getattr(group, metric)
+                ours = getattr(row_of(found, metric.upper(), name), side)
                 assert ours == (None if value is None else pytest.approx(100 * value))
         assert getattr(row_of(found, "mIoU", "All"), side) == pytest.approx(run.semantic.mean_iou)
         assert getattr(row_of(found, "AP", "All"), side) == run.instance.stats["AP"]
@@ -42,7 +42,7 @@ def test_numbers_are_those_of_the_reports():
         assert getattr(row_of(found, "IoU", "sky"), side) == pytest.approx(run.semantic.iou[2])
 
 
-def test_a_run_against_itself_shows_nothing():
+def test_a_run_does_not_differ_from_itself():
     found = compare(random_report(1), random_report(1))
     rows = [row for row in (*found.groups, *found.categories) if row.difference is not None]
     assert rows
@@ -61,23 +61,23 @@ def test_two_trusts_of_one_report():
     assert row_of(found, "AP", "All").interval is None
 
 
-def test_categories_come_with_the_largest_gain_first():
+def test_categories_are_sorted_by_descending_difference():
     found = compare(random_report(1), random_report(2))
-    gains = [row.difference for row in found.categories if row.figure == "PQ"]
+    gains = [row.difference for row in found.categories if row.metric == "PQ"]
     assert gains == sorted(gains, reverse=True)
     assert "road" not in {row.name for row in found.categories}  # in no image
 
 
 def test_few_images_give_no_interval():
-    found = compare(random_report(1, images=MIN_PHOTOS - 1), random_report(2, images=MIN_PHOTOS - 1))
+    found = compare(random_report(1, images=MIN_IMAGES - 1), random_report(2, images=MIN_IMAGES - 1))
     assert {row.interval for row in found.groups} == {None}
 
 
 def test_document_is_json():
     found = compare(random_report(1), random_report(2), training_counts={1: 5, 7: 50, 40: 0})
     document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert document["format"] == "ovrcoat comparison 1"
-    assert document["groups"][0]["figure"] == "PQ"
+    assert document["format"] == "ovrcoat comparison 2"
+    assert document["groups"][0]["metric"] == "PQ"
 
 
 # -- training frequency ----------------------------------------------------------------------------------
@@ -87,11 +87,11 @@ def test_gain_by_training_frequency():
     a, b = random_report(1), random_report(2)
     found = compare(a, b, training_counts={1: 5, 7: 50, 40: 0}).frequency
     by_name = {row.name: row for row in found.bins}
-    assert list(by_name) == ["never", "1-10", "11-100", "101-1000", "more"]
-    pq = {row.name: row for row in compare(a, b).categories if row.figure == "PQ"}
+    assert list(by_name) == ["0", "1-10", "11-100", "101-1000", ">1000"]
+    pq = {row.name: row for row in compare(a, b).categories if row.metric == "PQ"}
     assert by_name["1-10"].difference == pytest.approx(pq["cat"].difference)
-    assert by_name["never"].difference == pytest.approx(pq["sky"].difference)  # "road" counts nothing
-    assert by_name["more"].difference is None
+    assert by_name["0"].difference == pytest.approx(pq["sky"].difference)  # "road" counts nothing
+    assert by_name[">1000"].difference is None
     assert found.categories == 3
     # with three ranks the correlation is one of four values; it is 1 if gain goes with frequency
     counts = {"cat": 5, "dog": 50, "sky": 0}
@@ -102,8 +102,8 @@ def test_gain_by_training_frequency():
 
 def test_perfectly_ranked_gains_correlate():
     a, b = random_report(1), random_report(2)
-    order = [row.category_id for row in compare(a, b).categories if row.figure == "PQ"]
-    counts = {id: 10**place for place, id in enumerate(order)}  # the largest gain was rarest
+    order = [row.category_id for row in compare(a, b).categories if row.metric == "PQ"]
+    counts = {id: 10**place for place, id in enumerate(order)}  # the rarest category has the largest gain
     assert compare(a, b, training_counts=counts).frequency.correlation == pytest.approx(-1)
 
 
@@ -116,14 +116,14 @@ def test_no_correlation_without_differences():
 # -- what cannot be compared -----------------------------------------------------------------------------
 
 
-def test_other_data_are_refused_unless_forced():
+def test_different_data_are_rejected_unless_forced():
     a, b = random_report(1), changed(random_report(2), "data", fingerprint="beef", name="others")
     with pytest.raises(DatasetError, match=r"different data: toys \(feed.* and others \(beef\).*--force"):
         compare(a, b)
     assert "different data" in compare(a, b, force=True).notes[0]
 
 
-def test_other_images_are_refused_unless_forced():
+def test_different_images_are_rejected_unless_forced():
     a = random_report(1)
     b = changed(random_report(2), images=random_report(2).images[:7])
     with pytest.raises(DatasetError, match=r"A has 12 images and B has 7, of which 7 are in both"):
@@ -131,20 +131,20 @@ def test_other_images_are_refused_unless_forced():
     found = compare(a, b, force=True)
     assert found.images == 7
     assert "7 images that both runs have" in found.notes[0]
-    assert "AP" not in {row.figure for row in found.groups}
+    assert "AP" not in {row.metric for row in found.groups}
     with pytest.raises(DatasetError, match="no image in common"):
         compare(a, changed(b, images=()), force=True)
 
 
-def test_other_categories_are_refused_even_then():
+def test_different_categories_are_always_rejected():
     b = random_report(2)
-    words = dict(b.vocabulary)
-    words["categories"] = words["categories"][:3]
+    vocabulary = dict(b.vocabulary)
+    vocabulary["categories"] = vocabulary["categories"][:3]
     with pytest.raises(DatasetError, match=r"different categories \(4: 1, 7, 40, 41 and 3: 1, 7, 40\)"):
-        compare(random_report(1), changed(b, vocabulary=words), force=True)
+        compare(random_report(1), changed(b, vocabulary=vocabulary), force=True)
 
 
-def test_no_common_task_is_refused():
+def test_no_common_task_is_rejected():
     def only(report: EvaluationReport, task: str) -> EvaluationReport:
         others = {"panoptic", "semantic", "instance"} - {task}
         runs = tuple(run.model_copy(update=dict.fromkeys(others)) for run in report.runs)
@@ -153,11 +153,11 @@ def test_no_common_task_is_refused():
     with pytest.raises(DatasetError, match="no task in common"):
         compare(only(random_report(1), "panoptic"), only(random_report(2), "semantic"))
     found = compare(only(random_report(1), "semantic"), random_report(2), training_counts={1: 5})
-    assert {row.figure for row in found.groups} == {"mIoU"}
-    assert {row.figure for row in found.frequency.bins} == {"mIoU"}
+    assert {row.metric for row in found.groups} == {"mIoU"}
+    assert {row.metric for row in found.frequency.bins} == {"mIoU"}
 
 
-def test_what_else_differs_is_noted():
+def test_other_differences_are_noted():
     b = changed(random_report(2), protocol={"short_side": 800, "oracle": True}, seen_category_ids=(1,))
     notes = compare(random_report(1), b).notes
     assert len(notes) == 4

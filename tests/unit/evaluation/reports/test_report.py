@@ -12,7 +12,7 @@ from sample_reports import random_report
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 6))
-def test_json_gives_the_same_report_back(seed: int, images: int):
+def test_json_preserves_the_report(seed: int, images: int):
     report = random_report(seed, images=images)
     assert EvaluationReport.from_json(report.to_json()) == report
 
@@ -74,30 +74,33 @@ def without_vocabulary_entry() -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no JSON or cut off"),
-        (random_report(0).to_json()[:-50], "no JSON or cut off"),
-        ("[" * 100_000, "no JSON or cut off"),
-        ("[]", "no report of ovrcoat evaluate"),
-        ("{}", r"no report .*model: Field required.*\(and \d+ more\)"),
-        (changed(format="ovrcoat evaluation 2"), "format is 'ovrcoat evaluation 2', expected 'ovrcoat eval"),
+        ("{", "not valid JSON, or truncated"),
+        (random_report(0).to_json()[:-50], "not valid JSON, or truncated"),
+        ("[" * 100_000, "not valid JSON, or truncated"),
+        ("[]", "not a report of ovrcoat evaluate"),
+        ("{}", r"not a report .*model: Field required.*\(and \d+ more\)"),
+        (
+            changed(format="ovrcoat evaluation 1"),
+            "format is 'ovrcoat evaluation 1', expected 'ovrcoat evaluation 2'",
+        ),
         (changed(runs=[]), "runs: Tuple should have at least 1 item"),
-        (changed(runs=[{"trust": 0.5}, {"trust": 0.5}]), "one γ comes twice"),
+        (changed(runs=[{"trust": 0.5}, {"trust": 0.5}]), "duplicate γ"),
         (changed(runs=[{"trust": 1.5}]), "less than or equal to 1"),
-        (changed(images=[{"image_id": 1}, {"image_id": 1}]), "an image comes twice"),
+        (changed(images=[{"image_id": 1}, {"image_id": 1}]), "duplicate image_id"),
         (changed(images=[{"image_id": 1, "panoptic": {"0": {"99": [1, 0, 0, 1]}}}]), "category 99, which is"),
         (changed(images=[{"image_id": 1, "panoptic": {"0": {"1": [-1, 0, 0, 1]}}}]), "greater than or equal"),
         (changed(vocabulary={"categories": 3}), "vocabulary: this is not a saved vocabulary"),
         (without_vocabulary_entry(), "iou and acc have 4 and 4 entries, expected one for each of the 3"),
     ],
 )
-def test_a_broken_document_is_refused(text: str, message: str):
+def test_an_invalid_document_is_rejected(text: str, message: str):
     with pytest.raises(DatasetError, match=message):
         EvaluationReport.from_json(text)
 
 
 def test_reading_a_file(tmp_path, monkeypatch):
     path = tmp_path / "report.json"
-    with pytest.raises(DatasetError, match=r"cannot read the report .*No such file.*give the report\.json"):
+    with pytest.raises(DatasetError, match=r"cannot read the report .*No such file.*pass the report\.json"):
         EvaluationReport.read(path)
     path.write_text(random_report(3).to_json(), encoding="utf-8")
     assert EvaluationReport.read(path) == random_report(3).model_copy(

@@ -1,10 +1,13 @@
+"""Mask AP of detections in COCO format."""
+
 import json
 
 import numpy as np
 import pytest
 
 from ovrcoat.errors import DatasetError, MissingExtraError
-from ovrcoat.evaluation.metrics.average_precision import STATISTICS, InstanceAp, score_instances
+from ovrcoat.evaluation.metrics.average_precision import STATISTICS
+from ovrcoat.evaluation.scoring.instances import score_detections, score_instances
 
 pytest.importorskip("pycocotools")
 SIZE = (20, 30)
@@ -39,10 +42,7 @@ def result(image_id: int | str, category_id: int = 1, score: float = 0.9, **more
 
 
 def report_of(labels: dict, *results: dict) -> dict:
-    metric = InstanceAp(labels)
-    for one in results:
-        metric.add(one["image_id"], [{key: one[key] for key in one if key != "image_id"}])
-    return metric.report()
+    return score_detections(labels, results)
 
 
 def codes(report: dict) -> set[str]:
@@ -108,13 +108,11 @@ def test_polygons_and_plain_run_lengths_are_read():
     assert report["stats"]["AP"] == pytest.approx(100)
 
 
-def test_the_given_data_stay_as_they_are():
+def test_the_input_is_not_modified():
     labels = truth(annotation(0, 1))
     before = json.dumps(labels)
     found = [result(1)]
-    metric = InstanceAp(labels)
-    metric.add(1, found)
-    assert metric.report() == metric.report()
+    assert score_detections(labels, found) == score_detections(labels, found)
     assert json.dumps(labels) == before
     assert found == [result(1)]
 
@@ -122,10 +120,10 @@ def test_the_given_data_stay_as_they_are():
 @pytest.mark.parametrize(
     ("labels", "found", "message"),
     [
-        (truth(annotation(1, 1), image_ids=(1, 1)), result(1), "image id stands twice"),
+        (truth(annotation(1, 1), image_ids=(1, 1)), result(1), "image id occurs twice"),
         (truth(annotation(1, 1, 99)), result(1), "category that is not listed"),
         (truth(annotation(1, 1)), result(1, 99), "category that the ground truth does not list"),
-        (truth(annotation(1, 1)), result(1, score=float("nan")), "score is no number"),
+        (truth(annotation(1, 1)), result(1, score=float("nan")), "score is not a number"),
         (truth(annotation(1, 1)), result("1"), "numbers in one file and text in the other"),
         (
             truth(annotation(1, 1)),
@@ -134,16 +132,15 @@ def test_the_given_data_stay_as_they_are():
         ),
     ],
 )
-def test_faults_are_refused(labels: dict, found: dict, message: str):
+def test_errors_are_rejected(labels: dict, found: dict, message: str):
     with pytest.raises(DatasetError, match=message):
         report_of(labels, found)
 
 
-def test_a_score_must_be_there():
-    metric = InstanceAp(truth(annotation(1, 1)))
-    metric.add(1, [{"category_id": 1, "segmentation": mask(2, 3)}])
+def test_a_score_is_required():
+    unscored = {"image_id": 1, "category_id": 1, "segmentation": mask(2, 3)}
     with pytest.raises(DatasetError, match="lacks its score"):
-        metric.report()
+        score_detections(truth(annotation(1, 1)), [unscored])
 
 
 def test_files(tmp_path, monkeypatch):
@@ -153,19 +150,19 @@ def test_files(tmp_path, monkeypatch):
         score_instances(labels, results)
     results.write_text(json.dumps([result(1)]))
     assert score_instances(labels, results)["stats"]["AP50"] == pytest.approx(100)
-    with pytest.raises(DatasetError, match=r"holds a JSON list, expected an object .*exchanged\?"):
+    with pytest.raises(DatasetError, match=r"results.json holds a JSON list, expected an object .*\(the ground truth"):
         score_instances(results, labels)
     results.write_text("[" * 100_000)
-    with pytest.raises(DatasetError, match="no JSON or cut off"):
+    with pytest.raises(DatasetError, match="is not valid JSON .*may be truncated"):
         score_instances(labels, results)
-    monkeypatch.setattr("ovrcoat.evaluation.metrics.average_precision.MAX_BYTES", 3)
+    monkeypatch.setattr("ovrcoat.evaluation.scoring.instances.MAX_BYTES", 3)
     with pytest.raises(DatasetError, match="expected at most 3"):
         score_instances(labels, results)
 
 
-def test_without_pycocotools_the_command_that_helps_is_named(monkeypatch):
+def test_without_pycocotools_the_message_names_the_install_command(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "pycocotools.cocoeval", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'ovrcoat\[coco\]'"):
-        InstanceAp(truth(annotation(1, 1)))
+        score_detections(truth(annotation(1, 1)), [])
