@@ -109,7 +109,7 @@ def _check_usage(data: str | None, files: Files) -> None:
     )
     for given, path, needed, other in needs:
         if path is not None and other is None:
-            raise ConfigError(f"--{given} needs --{needed}; give both")
+            raise ConfigError(f"--{given} was given without --{needed}; give both")
     if data is None and files.truth is None and files.instances is None:
         raise ConfigError("nothing to check; name a dataset or a folder, or give --truth or --instances")
 

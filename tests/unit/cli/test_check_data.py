@@ -66,10 +66,10 @@ def panoptic(folder: Path, name: str, image_id: object) -> tuple[Path, Path]:
 
 def test_good_data_are_called_so(semantic: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(semantic, "--limit", 1) == 0
-    assert capsys.readouterr().out == f"{semantic}: 1 image\n\nno faults found in 1 image\n"
+    assert capsys.readouterr().out == f"{semantic}: 1 image\n\nno issues found in 1 image\n"
 
 
-def test_faults_are_counted_with_the_first_examples(
+def test_issues_are_counted_with_the_first_examples(
     semantic: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(semantic) == 1
@@ -105,7 +105,7 @@ def test_panoptic_files_are_checked_with_and_without_prediction(
     prediction, prediction_dir = panoptic(tmp_path, "prediction", "1")
     given = ("--truth", truth, "--truth-dir", truth_dir)
     assert run(*given) == 0
-    assert capsys.readouterr().out.endswith("no faults found in 1 image\n")
+    assert capsys.readouterr().out.endswith("no issues found in 1 image\n")
     assert run(*given, "--prediction", prediction, "--prediction-dir", prediction_dir) == 1
     assert "error image-id-type, 1 ×" in capsys.readouterr().out
 
@@ -129,7 +129,7 @@ def test_json_goes_to_a_file_or_to_stdout(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "nothing to check; name a data set"),
+        ((), "nothing to check; name a dataset"),
         (("--truth", "a.json"), "--truth was given without --truth-dir"),
         (("--truth-dir", "a"), "--truth-dir was given without --truth;"),
         (("--prediction", "a.json"), "--prediction was given without --prediction-dir"),

@@ -32,7 +32,7 @@ def test_files_are_made_once(root: Path, capsys: pytest.CaptureFixture[str]):
     assert run("cityscapes", str(root)) == 0
     assert capsys.readouterr().out == f"1 images → {made}\n"
     assert run("cityscapes", str(root)) == 0
-    assert capsys.readouterr().out.startswith(f"nothing to do: {made} there already; --overwrite makes")
+    assert capsys.readouterr().out.startswith(f"nothing to do: {made} already exist; --overwrite creates")
     assert run("cityscapes", str(root), "--overwrite", "--quiet") == 0
     assert capsys.readouterr() == ("", "")
 
@@ -46,18 +46,18 @@ def test_the_root_may_come_from_the_environment(root: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("name", ["coco", "mapillary"])
 def test_complete_releases_need_nothing(name: str, capsys: pytest.CaptureFixture[str]):
     assert run(name) == 0
-    assert capsys.readouterr().err == f"{name} needs no preparation: its release has panoptic files\n"
+    assert capsys.readouterr().err == f"{name} needs no preparation: its release includes panoptic files\n"
     assert run(name, "--quiet") == 0
     assert capsys.readouterr() == ("", "")
 
 
-def test_an_unknown_data_set_is_told():
-    with pytest.raises(DatasetError, match="unknown data set 'lvis'; choose one of ade20k, cityscapes, coco"):
+def test_an_unknown_dataset_is_reported():
+    with pytest.raises(DatasetError, match="unknown dataset 'lvis'; choose one of ade20k, cityscapes, coco"):
         run("lvis")
 
 
 def test_published_areas_are_for_ade20k_only(root: Path):
-    with pytest.raises(ConfigError, match="--published-areas is for ade20k, not for cityscapes"):
+    with pytest.raises(ConfigError, match="--published-areas applies to ade20k, not to cityscapes"):
         run("cityscapes", str(root), "--published-areas")
 
 

@@ -63,7 +63,7 @@ def test_quiet_says_nothing(panoptic: tuple, tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(("areas", "percent"), [("json", "76.4"), ("png", "82.9")])
-def test_areas_that_differ_are_told_whichever_is_used(
+def test_areas_that_differ_are_reported_whichever_is_used(
     areas: str, percent: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     document = truth_document()
@@ -73,11 +73,11 @@ def test_areas_that_differ_are_told_whichever_is_used(
     assert run(*sides, "--prediction-dir", prediction_dir, "--areas", areas) == 0
     out, err = capsys.readouterr()
     assert ["All", percent] in [line.split()[:2] for line in out.splitlines()]
-    assert "warning: the area of a true segment in the JSON is not its number of pixels" in err
+    assert "warning: the area of a ground-truth segment in the JSON is not its number of pixels" in err
     assert "(1 ×: image 1, segment 70000: JSON 9, pixels 6)" in err
 
 
-def test_faults_stop_it_with_all_of_them(panoptic: tuple, tmp_path: Path):
+def test_errors_stop_it_and_are_all_listed(panoptic: tuple, tmp_path: Path):
     (tmp_path / "prediction" / "1.png").unlink()
     Image.new("L", (4, 3)).save(tmp_path / "prediction" / "2.png")
     with pytest.raises(DatasetError, match=r"(?s)PNG file is missing.*not 8-bit RGB.*image 2, prediction"):
@@ -126,7 +126,7 @@ def test_instances(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         (("--task", "semantic", "--truth-dir", "a"), "needs --prediction-dir, --categories"),
         (
             ("--task", "instance", "--truth", "a", "--prediction", "b", "--seen", "coco", "--ignore", "0"),
-            "does not know --seen, --ignore, expected --truth, --prediction",
+            "does not support --seen, --ignore, expected --truth, --prediction",
         ),
     ],
 )
@@ -136,9 +136,9 @@ def test_options_must_fit_the_task(tokens: tuple[str, ...], message: str):
 
 
 def test_seen_is_given_once_and_in_numbers(panoptic: tuple):
-    with pytest.raises(ConfigError, match="--seen and --seen-ids say the same thing twice"):
+    with pytest.raises(ConfigError, match="--seen and --seen-ids exclude each other"):
         run(*panoptic, "--seen", "coco", "--seen-ids", "1")
-    with pytest.raises(ConfigError, match="--seen-ids is '1,x', expected whole numbers"):
+    with pytest.raises(ConfigError, match="--seen-ids is '1,x', expected integers"):
         run(*panoptic, "--seen-ids", "1,x")
     with pytest.raises(VocabularyError, match=r"nowhere\.txt"):
         run(*panoptic, "--seen", "nowhere.txt")

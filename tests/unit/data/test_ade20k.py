@@ -50,7 +50,7 @@ def test_prepared_files_are_taken(tmp_path: Path):
     assert dataset.panoptic(dataset.records[0]).segments[0].category_id == 0
 
 
-def test_values_that_are_no_category_are_told(tmp_path: Path):
+def test_values_that_are_no_category_are_reported(tmp_path: Path):
     wrong = picture(np.array([[151]], dtype=np.uint8))
     dataset = Ade20k(put(tmp_path, {**ade20k(), f"annotations/validation/{STEM}.png": wrong}))
     with pytest.raises(DatasetError, match=r"pixels hold 151, .* Expected 0 \(other\) and 1 to 150"):
@@ -65,14 +65,14 @@ def test_values_that_are_no_category_are_told(tmp_path: Path):
         ([[(0, 4, 0)]], r"instance 4 \(green\) has the class 0 \(red\)"),
     ],
 )
-def test_faulty_instance_labels_are_told(pixels: list, message: str, tmp_path: Path):
+def test_invalid_instance_labels_are_reported(pixels: list, message: str, tmp_path: Path):
     faulty = picture(np.array(pixels, dtype=np.uint8))
     dataset = Ade20k(put(tmp_path, {**ade20k(), f"annotations_instance/validation/{STEM}.png": faulty}))
     with pytest.raises(DatasetError, match=message):
         dataset.instances(dataset.records)
 
 
-def test_missing_instance_labels_are_told(tmp_path: Path):
+def test_missing_instance_labels_are_reported(tmp_path: Path):
     files = {name: content for name, content in ade20k().items() if "instance" not in name}
     dataset = Ade20k(put(tmp_path, files))
     assert dataset.tasks == {"semantic"}

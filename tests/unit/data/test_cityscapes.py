@@ -31,10 +31,10 @@ def test_train_ids_come_first(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("name", "value"), [("labelIds", 34), ("labelTrainIds", 19)])
-def test_values_that_are_no_label_are_told(name: str, value: int, tmp_path: Path):
+def test_values_that_are_no_label_are_reported(name: str, value: int, tmp_path: Path):
     wrong = picture(np.array([[value]], dtype=np.uint8))
     dataset = Cityscapes(put(tmp_path, {**cityscapes(), f"{STEM}_{name}.png": wrong}))
-    with pytest.raises(DatasetError, match=f"pixels hold {value}, .* Take labelIds or labelTrainIds"):
+    with pytest.raises(DatasetError, match=f"pixels hold {value}, .* Use labelIds or labelTrainIds"):
         dataset.semantic(dataset.records[0])
 
 

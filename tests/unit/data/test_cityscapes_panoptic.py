@@ -30,13 +30,13 @@ def test_prepared_files_are_found(form: str, tmp_path: Path):
     else:
         put_zip(home / "all.zip", cityscapes())
     done = prepare_cityscapes(tmp_path)
-    assert (done.made, done.documents) == (1, (home / "gtFine" / "cityscapes_panoptic_val.json",))
+    assert (done.image_count, done.documents) == (1, (home / "gtFine" / "cityscapes_panoptic_val.json",))
     dataset = Cityscapes(tmp_path)
     truth = dataset.panoptic(dataset.records[0])
     np.testing.assert_array_equal(truth.id_map, [[7, 7, 26_000, 0], [7, 24, 26_000, 0]])
     assert [one.area for one in truth.segments] == [3, 1, 2]
-    assert prepare_cityscapes(tmp_path).made == 0
-    assert prepare_cityscapes(tmp_path, overwrite=True).made == 1
+    assert prepare_cityscapes(tmp_path).image_count == 0
+    assert prepare_cityscapes(tmp_path, overwrite=True).image_count == 1
 
 
 def test_progress_is_reported(tmp_path: Path):
@@ -46,6 +46,6 @@ def test_progress_is_reported(tmp_path: Path):
     assert seen == ["gtFine/val/ulm/ulm_000001_000002_gtFine_instanceIds.png"]
 
 
-def test_missing_labels_are_told(tmp_path: Path):
+def test_missing_labels_are_reported(tmp_path: Path):
     with pytest.raises(DatasetError, match=r"gtFine/val/\*/\*_gtFine_instanceIds\.png not found; .*https://"):
         prepare_cityscapes(tmp_path)

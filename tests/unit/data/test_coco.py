@@ -44,7 +44,7 @@ def test_instances_are_cocos_own(tmp_path: Path):
     }
 
 
-def test_missing_instances_are_told(tmp_path: Path):
+def test_missing_instances_are_reported(tmp_path: Path):
     files = coco()
     del files["annotations/instances_val2017.json"]
     dataset = Coco(put(tmp_path, files))
@@ -55,19 +55,23 @@ def test_missing_instances_are_told(tmp_path: Path):
 
 
 @pytest.mark.parametrize("data", [{}, {"images": [{}], "annotations": []}, {"images": [3]}])
-def test_instances_of_another_form_are_told(data: dict[str, Any]):
-    with pytest.raises(DatasetError, match=r"i\.json: this is no instances file of COCO's form"):
+def test_instances_of_another_form_are_reported(data: dict[str, Any]):
+    with pytest.raises(
+        DatasetError, match=r"i\.json: this is not an instances file .* expected COCO's instances format"
+    ):
         select_instances(data, RECORDS, location="i.json")
 
 
-def test_instances_without_one_of_the_images_are_told():
+def test_instances_without_one_of_the_images_are_reported():
     data = {"images": [{"id": 8}], "annotations": [], "categories": []}
     with pytest.raises(DatasetError, match=r"i\.json: 1 of 1 images are missing, e\.g\. 7"):
         select_instances(data, RECORDS, location="i.json")
 
 
-def test_categories_of_another_release_are_told(tmp_path: Path):
+def test_categories_of_another_release_are_reported(tmp_path: Path):
     files = coco()
     files["annotations/panoptic_val2017.json"]["categories"].pop()
-    with pytest.raises(DatasetError, match=r"panoptic_val2017\.json: this is not the category list"):
+    with pytest.raises(
+        DatasetError, match=r"panoptic_val2017\.json: the categories are not those of the dataset"
+    ):
         Coco(put(tmp_path, files))

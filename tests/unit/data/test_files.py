@@ -64,7 +64,7 @@ def test_a_zip_inside_a_zip_is_read_by_its_name(tmp_path: Path):
     assert not tree.exists("other/a.png")
 
 
-def test_a_damaged_zip_inside_a_zip_is_told(tmp_path: Path):
+def test_a_damaged_zip_inside_a_zip_is_reported(tmp_path: Path):
     root = put_zip(tmp_path / "outer.zip", {"panoptic_val.zip": b"no zip"})
     with pytest.raises(DatasetError, match=r"outer\.zip → panoptic_val\.zip: this zip file cannot be opened"):
         FileTree(root, home="home").read("panoptic_val/a.png")
@@ -98,25 +98,25 @@ def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path):
     assert str(tree.missing("b.json", "c.json", advice="")).startswith("b.json or c.json not found")
 
 
-def test_a_place_that_does_not_exist_is_told(tmp_path: Path):
-    with pytest.raises(DatasetError, match="nowhere: there is no such folder or zip file"):
+def test_a_place_that_does_not_exist_is_reported(tmp_path: Path):
+    with pytest.raises(DatasetError, match="nowhere: the folder or zip file does not exist"):
         FileTree(tmp_path / "nowhere", home="home")
 
 
-def test_a_file_that_is_no_zip_is_told(tmp_path: Path):
+def test_a_file_that_is_no_zip_is_reported(tmp_path: Path):
     put(tmp_path, {"labels.tar": b"tar"})
-    with pytest.raises(DatasetError, match=r"labels\.tar: a data set is a folder or a zip file"):
+    with pytest.raises(DatasetError, match=r"labels\.tar: expected a folder or a zip file"):
         FileTree(tmp_path / "labels.tar", home="home")
 
 
-def test_a_zip_that_is_cut_off_is_told(tmp_path: Path):
+def test_a_zip_that_is_cut_off_is_reported(tmp_path: Path):
     whole = put_zip(tmp_path / "home" / "a.zip", FILES).read_bytes()
     (tmp_path / "home" / "a.zip").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DatasetError, match=r"a\.zip: this zip file cannot be opened .* download it again"):
         FileTree(tmp_path, home="home").read("names.txt")
 
 
-def test_a_damaged_member_is_told(tmp_path: Path):
+def test_a_damaged_member_is_reported(tmp_path: Path):
     path = put_zip(tmp_path / "a.zip", {"names.txt": b"something to be found"})
     path.write_bytes(path.read_bytes().replace(b"something", b"somethink"))
     with pytest.raises(DatasetError, match=r"a\.zip → names\.txt: cannot be read \(Bad CRC-32"):
@@ -127,16 +127,16 @@ def test_a_damaged_member_is_told(tmp_path: Path):
 def test_a_file_that_unpacks_to_too_much_is_not_read(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(files, "DOCUMENT_LIMIT", 10)
+    monkeypatch.setattr(files, "MAX_JSON_BYTES", 10)
     root = put(tmp_path / "a", FILES) if form == "folder" else put_zip(tmp_path / "a.zip", FILES)
     assert FileTree(root, home="home").read("names.txt") == b"cat"
-    monkeypatch.setattr(files, "DOCUMENT_LIMIT", 2)
+    monkeypatch.setattr(files, "MAX_JSON_BYTES", 2)
     with pytest.raises(DatasetError, match=r"names\.txt: 3 bytes unpacked, expected at most 2"):
         FileTree(root, home="home").read("names.txt")
     assert FileTree(root, home="home").read("labels/a.png") == b"A"  # pictures have their own limit
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def refuse(path: Path) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
@@ -187,7 +187,7 @@ def test_a_tree_can_be_sent_to_another_process(tmp_path: Path):
     assert pickle.loads(pickle.dumps(tree)).read("names.txt") == b"cat"
 
 
-def test_an_encrypted_member_is_told(tmp_path: Path):
+def test_an_encrypted_member_is_reported(tmp_path: Path):
     path = put_zip(tmp_path / "a.zip", {"names.txt": b"cat"})
     content = bytearray(path.read_bytes())
     for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):

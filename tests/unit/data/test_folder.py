@@ -55,24 +55,24 @@ def test_the_fingerprint_is_the_same_for_a_zip_and_another_for_other_labels(tmp_
     assert open_dataset(put(tmp_path / "other" / "pets", files)).fingerprint() != folder.fingerprint()
 
 
-def test_a_missing_image_is_told(tmp_path: Path):
+def test_a_missing_image_is_reported(tmp_path: Path):
     dataset = opened("folder", tmp_path)
     (tmp_path / "pets" / "images" / "one.jpg").unlink()
     with pytest.raises(DatasetError, match=r"images/one\.jpg not found; looked in .*pets.*docs/datasets\.md"):
         dataset.image(dataset.records[0])
 
 
-def test_labels_of_another_size_are_told(tmp_path: Path):
+def test_labels_of_another_size_are_reported(tmp_path: Path):
     dataset = opened("folder", tmp_path)
     put(tmp_path / "pets", {"panoptic/one.png": id_png(ID_MAP.T)})
-    with pytest.raises(DatasetError, match=r"one\.png: 2 × 4 pixels, but the JSON says 4 × 2 for image 9"):
+    with pytest.raises(DatasetError, match=r"one\.png: 2 × 4 pixels, but the JSON states 4 × 2 for image 9"):
         dataset.panoptic(dataset.records[0])
 
 
-def test_segments_that_the_json_lacks_are_told(tmp_path: Path):
+def test_segments_that_the_json_lacks_are_reported(tmp_path: Path):
     dataset = opened("folder", tmp_path)
     put(tmp_path / "pets", {"panoptic/one.png": id_png(ID_MAP + (ID_MAP == 5))})
-    with pytest.raises(DatasetError, match=r"holds segments that the JSON lacks: 1, e\.g\. 6"):
+    with pytest.raises(DatasetError, match=r"the PNG holds 1 segments that are not in the JSON, e\.g\. 6"):
         dataset.panoptic(dataset.records[0])
 
 
@@ -84,6 +84,6 @@ def test_a_segment_without_pixels_is_taken_as_it_is(tmp_path: Path):
     assert len(dataset.instances(dataset.records)["annotations"]) == 1
 
 
-def test_a_faulty_json_is_told_on_opening(tmp_path: Path):
+def test_a_invalid_json_is_reported_on_opening(tmp_path: Path):
     with pytest.raises(DatasetError, match=r"panoptic\.json: \"categories\" is empty"):
         open_dataset(put(tmp_path, own_folder(categories=[])))

@@ -11,6 +11,7 @@ from dataset_samples import id_png, picture
 from ovrcoat.data import label_images
 from ovrcoat.data.label_images import decode_channels, decode_ids, decode_values, map_values
 from ovrcoat.errors import DatasetError
+from ovrcoat.formats import panoptic_png
 
 
 @given(st.lists(st.integers(0, 2**24 - 1), min_size=1, max_size=8))
@@ -44,26 +45,42 @@ def test_of_a_palette_picture_the_index_counts():
 
 
 def test_a_grey_id_map_is_refused():
-    with pytest.raises(DatasetError, match=r"a\.png: this picture is of mode L, expected 8-bit RGB"):
+    with pytest.raises(DatasetError, match=r"a\.png: 8-bit grayscale; expected 8-bit RGB"):
         decode_ids(picture(np.zeros((2, 2), dtype=np.uint8)), location="a.png")
 
 
 def test_coloured_labels_are_refused():
-    with pytest.raises(DatasetError, match=r"a\.png: this picture is of mode RGB, expected one channel"):
+    with pytest.raises(DatasetError, match=r"a\.png: the image has mode RGB, expected one channel"):
         decode_values(picture(np.zeros((2, 2, 3), dtype=np.uint8)), location="a.png")
 
 
 @pytest.mark.parametrize("kept", [0, 20, 60])
-def test_a_damaged_picture_is_told(kept: int):
+def test_a_damaged_picture_is_reported(kept: int):
     whole = id_png(np.arange(400, dtype=np.int32).reshape(20, 20))
-    with pytest.raises(DatasetError, match=r"a\.png: these labels cannot be decoded .* copy or download"):
+    with pytest.raises(DatasetError, match=r"a\.png: .*; expected a complete PNG file: copy or download"):
         decode_ids(whole[:kept], location="a.png")
 
 
-def test_a_picture_of_too_many_pixels_is_not_decoded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(label_images, "MAX_PIXELS", 5)
-    with pytest.raises(DatasetError, match=r"a\.png: 3 × 2 pixels, expected at most 5"):
+def test_an_image_with_too_many_pixels_is_not_decoded(monkeypatch: pytest.MonkeyPatch):
+    for module in (label_images, panoptic_png):
+        monkeypatch.setattr(module, "MAX_PIXELS", 5)
+    with pytest.raises(DatasetError, match=r"a\.png: 3 × 2 pixels .*, expected at most 5"):
         decode_ids(id_png(np.zeros((2, 3), dtype=np.int32)), location="a.png")
+    with pytest.raises(DatasetError, match=r"a\.png: 3 × 2 pixels, expected at most 5"):
+        decode_values(picture(np.zeros((2, 3), dtype=np.uint8)), location="a.png")
+
+
+@pytest.mark.parametrize("kept", [0, 20, 60])
+def test_damaged_values_are_reported(kept: int):
+    whole = picture(np.arange(400, dtype=np.uint16).reshape(20, 20))
+    with pytest.raises(DatasetError, match=r"a\.png: the labels cannot be decoded .* copy or download"):
+        decode_values(whole[:kept], location="a.png")
+
+
+def test_ids_with_an_alpha_channel_are_rejected():
+    rgba = picture(np.zeros((2, 2, 4), dtype=np.uint8))
+    with pytest.raises(DatasetError, match=r"a\.png: 8-bit RGB with alpha; expected 8-bit RGB"):
+        decode_ids(rgba, location="a.png")
 
 
 def test_values_become_positions():
@@ -72,9 +89,11 @@ def test_values_become_positions():
     np.testing.assert_array_equal(positions, [[0, -1], [1, 0]])
 
 
-def test_unknown_values_are_told():
+def test_unknown_values_are_reported():
     values = np.arange(8, dtype=np.int32).reshape(2, 4)
-    with pytest.raises(DatasetError, match=r"a\.png: pixels hold 1, 2, 3, 4, 5 …, which is no .* Do that\."):
+    with pytest.raises(
+        DatasetError, match=r"a\.png: pixels hold 1, 2, 3, 4, 5 …, which belongs to no category. Do that\."
+    ):
         map_values(values, {0: 0}, location="a.png", advice="Do that.")
 
 

@@ -20,10 +20,10 @@ def test_both_layouts_are_read_and_named(nesting: str, layout: str, tmp_path: Pa
     assert [segment.category_id for segment in dataset.panoptic(record).segments] == [1, 28]
 
 
-def test_labels_of_the_newer_list_are_told(tmp_path: Path):
+def test_labels_of_the_newer_list_are_reported(tmp_path: Path):
     newer = picture(np.array([[66]], dtype=np.uint8))
     dataset = Mapillary(put(tmp_path, {**mapillary(), "validation/labels/abc.png": newer}))
-    with pytest.raises(DatasetError, match=r"pixels hold 66, .* labels of v1\.2, not of v2\.0"):
+    with pytest.raises(DatasetError, match=r"pixels hold 66, .* labels of v1\.2, not v2\.0"):
         dataset.semantic(dataset.records[0])
 
 

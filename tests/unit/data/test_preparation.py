@@ -40,9 +40,9 @@ def test_an_interrupted_document_leaves_nothing(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path: Path):
+def test_a_place_that_cannot_be_written_is_reported(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"cannot write .*a\.json: .* made beside the release"):
+    with pytest.raises(OutputError, match=r"cannot write .*a\.json: .* created next to the release"):
         DocumentWriter(tmp_path / "file" / "a.json", categories=[])
     with pytest.raises(OutputError, match=r"cannot write .*a\.png: "):
         write_id_map(tmp_path / "file" / "a.png", IDS, overwrite=False)

@@ -73,14 +73,14 @@ def test_an_unnamed_value_is_no_void(tmp_path: Path):
         dataset.semantic(dataset.records[0])
 
 
-def test_labels_without_image_are_told(tmp_path: Path):
+def test_labels_without_image_are_reported(tmp_path: Path):
     with pytest.raises(
-        DatasetError, match=r"1 label files have no photo of that name in images/, e\.g\. a\."
+        DatasetError, match=r"1 label files have no image of that name in images/, e\.g\. a\."
     ):
         open_dataset(put(tmp_path, street(**{"images/a.jpg": None})))
 
 
-def test_no_labels_are_told(tmp_path: Path):
+def test_no_labels_are_reported(tmp_path: Path):
     files = street(**{"labels/a.png": None, "labels/deep/b.png": None})
     with pytest.raises(DatasetError, match="no labels in labels/"):
         SemanticFolderDataset(FileTree(put(tmp_path, files), home="street"), name="street")
@@ -90,19 +90,19 @@ def test_no_labels_are_told(tmp_path: Path):
     ("names", "message"),
     [
         (None, r"names\.json or names\.yaml or names\.yml or names\.txt not found"),
-        ("# only a comment\n", r"names\.txt: there are no names"),
+        ("# only a comment\n", r"names\.txt: the file contains no names"),
         ("7: road\n7: street\n", r"names\.txt: several categories have the id 7"),
-        ("road#stone", r"names\.txt: .*only #thing or #stuff"),
+        ("road#stone", r"names\.txt: .*expected #thing or #stuff"),
     ],
 )
-def test_faulty_names_are_told(names: str | None, message: str, tmp_path: Path):
+def test_invalid_names_are_reported(names: str | None, message: str, tmp_path: Path):
     with pytest.raises(DatasetError, match=message) as caught:
         open_dataset(put(tmp_path / "street", street(**{"names.txt": names})))
     assert str(tmp_path / "street") in str(caught.value)
 
 
 @pytest.mark.parametrize("ignore", [255, ["255"], [True], [0.5]])
-def test_a_faulty_list_of_ignored_values_is_told(ignore: Any, tmp_path: Path):
+def test_a_invalid_list_of_ignored_values_is_reported(ignore: Any, tmp_path: Path):
     names = {"categories": [{"name": "road", "id": 7}], "ignore": ignore}
     with pytest.raises(DatasetError, match=r'names\.json: "ignore" is .* expected a list of pixel values'):
         open_dataset(put(tmp_path, street(**{"names.json": names})))
@@ -111,8 +111,8 @@ def test_a_faulty_list_of_ignored_values_is_told(ignore: Any, tmp_path: Path):
 def test_there_is_no_other_truth(tmp_path: Path):
     dataset = open_dataset(put(tmp_path, street()))
     with pytest.raises(
-        DatasetError, match="semantic labels tell no panoptic truth; ask for the task semantic"
+        DatasetError, match="semantic labels contain no panoptic ground truth; choose the task semantic"
     ):
         dataset.panoptic(dataset.records[0])
-    with pytest.raises(DatasetError, match="semantic labels tell no instance truth"):
+    with pytest.raises(DatasetError, match="semantic labels contain no instance ground truth"):
         dataset.instances(dataset.records)

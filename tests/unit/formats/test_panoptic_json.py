@@ -61,15 +61,13 @@ def test_records_come_in_the_order_of_the_annotations():
 
 
 @pytest.mark.parametrize("content", [b'{"a": ', b"\xff\xfe", b"[" * 100_000])
-def test_no_json_is_told(content: bytes):
+def test_no_json_is_reported(content: bytes):
     with pytest.raises(DatasetError, match=r"p\.json is not valid JSON .* expected COCO's panoptic format"):
         read_published(content, location="p.json", categories=(), image_path=_path, labels_path=_path)
 
 
-def test_another_value_is_told():
-    with pytest.raises(
-        DatasetError, match=r"p\.json holds a JSON list, expected COCO's"
-    ):
+def test_another_value_is_reported():
+    with pytest.raises(DatasetError, match=r"p\.json holds a JSON list, expected COCO's"):
         read_published(b"[]", location="p.json", categories=(), image_path=_path, labels_path=_path)
 
 
@@ -91,7 +89,10 @@ ANNOTATION = document()["annotations"][0]
         (document(annotations=[ANNOTATION | {"image_id": [9]}]), r'an image that is not in "images" .*\[9\]'),
         (document(annotations=[ANNOTATION | {"file_name": "../a.png"}]), '"file_name" is missing or leads'),
         (document(annotations=[ANNOTATION] * 2), "images have several annotations"),
-        (document(annotations=[ANNOTATION | {"segments_info": 3}]), '"segments_info" is missing or not a list'),
+        (
+            document(annotations=[ANNOTATION | {"segments_info": 3}]),
+            '"segments_info" is missing or not a list',
+        ),
         (segment(id=0), 'a segment\'s "id" is not a number from 1'),
         (segment(id=2**24), 'a segment\'s "id" is not a number from 1'),
         (segment(id="5"), 'a segment\'s "id" is not a number from 1'),
@@ -108,14 +109,14 @@ ANNOTATION = document()["annotations"][0]
         ),
     ],
 )
-def test_faults_are_told_with_the_form_that_was_expected(data: dict[str, Any], message: str):
+def test_faults_are_reported_with_the_form_that_was_expected(data: dict[str, Any], message: str):
     with pytest.raises(DatasetError, match=message) as caught:
         read(data)
     assert str(caught.value).startswith("p.json cannot be used:")
     assert "Expected COCO's panoptic format" in str(caught.value)
 
 
-def test_all_faults_are_told_at_once_and_counted():
+def test_all_faults_are_reported_at_once_and_counted():
     bad = [ANNOTATION | {"segments_info": [SEGMENTS[0] | {"id": 0}, SEGMENTS[1] | {"category_id": 3}]}]
     images = document()["images"]
     others = [{"image_id": number, "file_name": "x.png", "segments_info": []} for number in range(7)]
@@ -143,13 +144,15 @@ def test_own_categories_have_synonyms_and_kinds():
         (None, r"p\.json: categories"),
     ],
 )
-def test_faulty_categories_are_told(categories: Any, message: str):
+def test_invalid_categories_are_reported(categories: Any, message: str):
     with pytest.raises(DatasetError, match=message):
         read_categories({"categories": categories}, location="p.json")
 
 
-def test_categories_that_share_an_id_are_told():
-    with pytest.raises(DatasetError, match=r"a: several categories have the id 3; give each category its own id"):
+def test_categories_that_share_an_id_are_reported():
+    with pytest.raises(
+        DatasetError, match=r"a: several categories have the id 3; give each category its own id"
+    ):
         check_unique_ids([Category(("a",), True, 3), Category(("b",), True, 3)], location="a")
 
 
@@ -177,7 +180,7 @@ def test_the_release_may_name_a_category_otherwise():
         ),
     ],
 )
-def test_another_list_of_categories_is_told(categories: Any, message: str):
+def test_another_list_of_categories_is_reported(categories: Any, message: str):
     with pytest.raises(DatasetError, match=message) as caught:
         check_categories({"categories": categories}, EXPECTED, location="p.json")
     assert str(caught.value).startswith("p.json: the categories are not those of the dataset")

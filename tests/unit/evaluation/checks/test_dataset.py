@@ -1,4 +1,4 @@
-"""Every fault of a data set is found by its code; whole little data sets, from folder and zip, have none."""
+"""Every known issue of a dataset is found; small valid datasets, as folder and zip file, have none."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ from dataset_trees import (
 )
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.checks.dataset import DatasetCheck, check_dataset
-from ovrcoat.evaluation.checks.dataset_faults import FAULTS
+from ovrcoat.evaluation.checks.dataset_issues import DATASET_ISSUES
 
 
 def check(kind: str, home: Path) -> DatasetCheck:
@@ -74,8 +74,8 @@ def turned(orientation: int, size: tuple[int, int]) -> Edit:
 
 
 def train_ids(document: Any) -> None:
-    for place, category in enumerate(document["categories"]):
-        category["id"] = place
+    for index, category in enumerate(document["categories"]):
+        category["id"] = index
     segments_info(document)[0]["category_id"], segments_info(document)[1]["category_id"] = 0, 13
 
 
@@ -101,18 +101,18 @@ def ade_full(home: Path) -> None:
 
 ADE = "validation/ADE_val_00000001.png"
 CASES: dict[str, tuple[str, Edit, str]] = {
-    "data-set-unusable": ("own", lambda home: (home / "panoptic.json").write_text("{"), "no valid JSON"),
+    "dataset-unusable": ("own", lambda home: (home / "panoptic.json").write_text("{"), "not valid JSON"),
     "image-missing": ("own", removes("images/a.png"), "images/a.png"),
     "image-damaged": ("own", lambda home: (home / "images/a.png").write_bytes(b"x"), "images/a.png: "),
     "image-rotated": ("own", turned(6, (WIDTH, HEIGHT)), "orientation 6"),
-    "labels-of-unrotated-photo": ("own", turned(8, (HEIGHT, WIDTH)), "image 4 × 6, labels 6 × 4"),
+    "labels-of-unrotated-image": ("own", turned(8, (HEIGHT, WIDTH)), "image 4 × 6, labels 6 × 4"),
     "size-differs": (
         "own",
         lambda home: write_image(home / "images/a.png", (8, 12)),
         "image 12 × 8, labels 6 × 4",
     ),
     "labels-missing": ("own", removes("panoptic/a.png"), "panoptic/a.png"),
-    "labels-unusable": ("own", draws("panoptic/a.png", halves(1, 2)), "mode L"),
+    "labels-unusable": ("own", draws("panoptic/a.png", halves(1, 2)), "8-bit grayscale"),
     "areas-cost": (
         "own",
         edit_json("panoptic.json", lambda document: segments_info(document)[0].update(area=24)),
@@ -142,7 +142,7 @@ CASES: dict[str, tuple[str, Edit, str]] = {
     "image-in-other-split": (
         "coco",
         moves("val2017/000000000005.jpg", "train2017/000000000005.jpg"),
-        "there is train2017/",
+        "found train2017/",
     ),
     "coco-panoptic-inside": (
         "coco",
@@ -228,19 +228,19 @@ def test_a_zip_file_gives_the_same_issues(kind: str, tmp_path: Path) -> None:
     assert [(f.code, f.count) for f in in_zip.issues] == [(f.code, f.count) for f in in_folder.issues]
 
 
-def test_every_fault_has_a_case() -> None:
-    assert set(CASES) == set(FAULTS)
+def test_every_issue_has_a_case() -> None:
+    assert set(CASES) == set(DATASET_ISSUES)
 
 
-@pytest.mark.parametrize("code", FAULTS)
-def test_fault_is_found(code: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", DATASET_ISSUES)
+def test_issue_is_found(code: str, tmp_path: Path) -> None:
     kind, edit, example = CASES[code]
     home = build(kind, tmp_path)
     edit(home)
     found = {issue.code: issue for issue in check(kind, home).issues}
     assert code in found
-    assert found[code].severity == FAULTS[code][0]
-    assert any(example in place for place in found[code].examples), found[code].examples
+    assert found[code].severity == DATASET_ISSUES[code][0]
+    assert any(example in text for text in found[code].examples), found[code].examples
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_fault_is_found(code: str, tmp_path: Path) -> None:
         ("crowd-twice", {"iscrowd": 1, "category_id": 2}),
     ],
 )
-def test_panoptic_faults_are_found_in_data_sets(code: str, values: dict[str, Any], tmp_path: Path) -> None:
+def test_panoptic_issues_are_found_in_datasets(code: str, values: dict[str, Any], tmp_path: Path) -> None:
     home = build("own", tmp_path)
 
     def edit(document: Any) -> None:
@@ -272,7 +272,7 @@ def test_what_the_reader_refuses_is_an_error(tmp_path: Path) -> None:
     home = build("own", tmp_path)
     edit_json("panoptic.json", lambda document: document["images"][0].update(width=7))(home)
     (error,) = check("own", home).issues.with_severity("error")
-    assert "6 × 4 pixels, but the JSON says 7 × 4" in error.examples[0]
+    assert "6 × 4 pixels, but the JSON states 7 × 4" in error.examples[0]
 
 
 json_values = st.recursive(
@@ -315,7 +315,7 @@ def test_nothing_that_json_can_hold_raises(document: dict[str, Any], kind: str, 
     assert check(kind, home).issues.with_severity("error")
 
 
-def test_faults_of_many_kinds_are_told_at_once(tmp_path: Path) -> None:
+def test_issues_of_many_kinds_are_reported_at_once(tmp_path: Path) -> None:
     home = build("ade20k", tmp_path)
     for code in ("ade20k-label-unknown", "ade20k-instance-class", "ade20k-shifted-labels-missing"):
         CASES[code][1](home)
@@ -340,8 +340,8 @@ def test_a_limit_spares_pictures_but_not_lists(tmp_path: Path) -> None:
     assert "labels-unusable" in check_dataset(home).issues
 
 
-def test_a_place_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no such folder or zip file"):
+def test_a_folder_that_does_not_exist_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="the folder or zip file does not exist"):
         check_dataset(tmp_path / "nowhere")
-    with pytest.raises(DatasetError, match="no such folder or zip file"):
+    with pytest.raises(DatasetError, match="the folder or zip file does not exist"):
         check_dataset("coco", root=tmp_path / "nowhere")

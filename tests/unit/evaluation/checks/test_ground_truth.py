@@ -1,4 +1,4 @@
-"""A panoptic truth in files, checked without a prediction."""
+"""Panoptic ground truth in files, checked without a prediction."""
 
 import json
 from pathlib import Path
@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from ovrcoat.errors import DatasetError
-from ovrcoat.evaluation.checks.ground_truth import check_truth, read_list, read_object
-from ovrcoat.evaluation.scoring.panoptic import PanopticSource
+from ovrcoat.evaluation.checks.ground_truth import check_ground_truth
+from ovrcoat.formats.panoptic_json import PanopticSource
 
 
 def write_truth(folder: Path, areas: tuple[int, int] = (8, 8), *, count: int = 1) -> PanopticSource:
@@ -32,21 +32,23 @@ def write_truth(folder: Path, areas: tuple[int, int] = (8, 8), *, count: int = 1
 
 
 def test_a_good_truth_has_no_issues(tmp_path: Path) -> None:
-    issues, count = check_truth(write_truth(tmp_path, count=3))
+    issues, count = check_ground_truth(write_truth(tmp_path, count=3))
     assert (list(issues), count) == ([], 3)
 
 
-def test_wrong_areas_are_told_with_what_they_cost(tmp_path: Path) -> None:
-    issues, _ = check_truth(write_truth(tmp_path, areas=(10, 8)))
+def test_wrong_areas_are_reported_with_their_effect(tmp_path: Path) -> None:
+    issues, _ = check_ground_truth(write_truth(tmp_path, areas=(10, 8)))
     assert [(issue.code, issue.severity) for issue in issues] == [
         ("areas-differ", "warning"),
         ("areas-cost", "note"),
     ]
-    assert next(iter(issues.with_severity("note"))).examples == ["PQ of the truth against itself is 90.00"]
+    assert next(iter(issues.with_severity("note"))).examples == [
+        "PQ of the ground truth against itself is 90.00"
+    ]
 
 
 def test_areas_that_let_iou_exceed_1_are_errors(tmp_path: Path) -> None:
-    issues, _ = check_truth(write_truth(tmp_path, areas=(3, 8)))
+    issues, _ = check_ground_truth(write_truth(tmp_path, areas=(3, 8)))
     assert "area-impossible" in {issue.code for issue in issues.with_severity("error")}
 
 
@@ -54,35 +56,26 @@ def test_pictures_that_cannot_be_read_do_not_hide_the_others(tmp_path: Path) -> 
     source = write_truth(tmp_path, areas=(10, 8), count=3)
     (tmp_path / "0.png").unlink()
     Image.new("RGBA", (4, 4)).save(tmp_path / "1.png")
-    issues, count = check_truth(source)
+    issues, count = check_ground_truth(source)
     assert {"png-missing", "png-with-alpha", "areas-differ"} <= {issue.code for issue in issues}
     assert count == 3
 
 
-def test_a_limit_spares_pictures(tmp_path: Path) -> None:
+def test_a_limit_skips_images(tmp_path: Path) -> None:
     source = write_truth(tmp_path, count=2)
     (tmp_path / "1.png").unlink()
-    issues, count = check_truth(source, limit=1)
+    issues, count = check_ground_truth(source, limit=1)
     assert (list(issues), count) == ([], 1)
 
 
-def test_json_files_that_cannot_be_read_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "x.json"
-    with pytest.raises(DatasetError, match=r"cannot read .*x\.json.*check the path"):
-        read_object(path)
-    path.write_text("[1, 2")
-    with pytest.raises(DatasetError, match="no JSON or cut off"):
-        read_list(path)
-    path.write_text("[1, 2]")
-    assert read_list(path) == [1, 2]
-    with pytest.raises(DatasetError, match="holds a JSON list, expected an object"):
-        read_object(path)
-    path.write_text("{}")
-    with pytest.raises(DatasetError, match="holds a JSON dict, expected a list"):
-        read_list(path)
-    monkeypatch.setattr("ovrcoat.evaluation.checks.ground_truth.DOCUMENT_LIMIT", 1)
-    with pytest.raises(DatasetError, match="2 bytes, expected at most 1"):
-        read_object(path)
+def test_a_json_file_that_cannot_be_read_is_rejected(tmp_path: Path) -> None:
+    source = write_truth(tmp_path)
+    source.json.write_text("[1, 2]")
+    with pytest.raises(DatasetError, match=r"holds a JSON list, expected COCO's panoptic format"):
+        check_ground_truth(source)
+    source.json.unlink()
+    with pytest.raises(DatasetError, match=r"cannot read .*\.json .*check the path"):
+        check_ground_truth(source)
 
 
 def test_a_missing_area_is_counted_and_not_called_impossible(tmp_path: Path) -> None:
@@ -90,5 +83,5 @@ def test_a_missing_area_is_counted_and_not_called_impossible(tmp_path: Path) -> 
     document = json.loads((tmp_path / "truth.json").read_text())
     del document["annotations"][0]["segments_info"][0]["area"]
     (tmp_path / "truth.json").write_text(json.dumps(document))
-    issues, _ = check_truth(source)
+    issues, _ = check_ground_truth(source)
     assert [issue.code for issue in issues] == ["area-missing"]

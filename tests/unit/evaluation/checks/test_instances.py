@@ -1,4 +1,4 @@
-"""Every fault of AP files is found, by its code; good files are silent."""
+"""Every known issue of files for mask AP is found; valid files have none."""
 
 import copy
 import math
@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovrcoat.evaluation.checks.instances import FAULTS, check_instances
+from ovrcoat.evaluation.checks.instance_issues import INSTANCE_ISSUES
+from ovrcoat.evaluation.checks.instances import check_instances
 
 RUNS = {"size": [4, 5], "counts": [5, 3, 12]}  # 3 pixels
 TRUTH: dict[str, Any] = {
@@ -74,11 +75,11 @@ CASES: dict[str, tuple[Edit, str]] = {
     "mask-missing": (_sets("annotations", segmentation=None), "annotation 1: no segmentation"),
     "mask-damaged": (
         _sets("annotations", segmentation={"size": [4, 5], "counts": [3]}),
-        "annotation 1: runs of 3 pixels in all, expected 20",
+        "annotation 1: runs of 3 pixels in total, expected 20",
     ),
     "mask-size-differs": (
         _sets("annotations", segmentation={"size": [5, 4], "counts": [20]}),
-        "annotation 1: mask 4 × 5, image 5 × 4 (width × height), height and width exchanged",
+        "annotation 1: mask 4 × 5, image 5 × 4 (width × height), height and width are swapped",
     ),
     "polygon-too-few-points": (
         _sets("annotations", segmentation=[[0, 0, 3, 3]]),
@@ -130,18 +131,18 @@ def test_good_files_have_no_issues() -> None:
     assert list(check_instances(TRUTH, None)) == []
 
 
-def test_every_fault_has_a_case() -> None:
-    assert set(CASES) == set(FAULTS)
+def test_every_issue_has_a_case() -> None:
+    assert set(CASES) == set(INSTANCE_ISSUES)
 
 
-@pytest.mark.parametrize("code", FAULTS)
-def test_fault_is_found(code: str) -> None:
+@pytest.mark.parametrize("code", INSTANCE_ISSUES)
+def test_issue_is_found(code: str) -> None:
     edit, example = CASES[code]
     truth, results = copy.deepcopy(TRUTH), copy.deepcopy(RESULTS)
     edit(truth, results)
     found = {issue.code: issue for issue in check_instances(truth, results)}
     assert code in found
-    assert found[code].severity == FAULTS[code][0]
+    assert found[code].severity == INSTANCE_ISSUES[code][0]
     assert found[code].examples[0].startswith(example)
 
 
@@ -149,8 +150,8 @@ def test_fault_is_found(code: str) -> None:
     "code",
     [
         code
-        for code in FAULTS
-        if FAULTS[code][0] != "error" and code not in ("no-annotations", "results-empty")
+        for code in INSTANCE_ISSUES
+        if INSTANCE_ISSUES[code][0] != "error" and code not in ("no-annotations", "results-empty")
     ],
 )
 def test_what_is_no_error_stands_alone(code: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ovrcoat.evaluation.checks.rle import MaskArea, MaskFault, measure_mask
+from ovrcoat.evaluation.checks.rle import InvalidMask, MaskArea, measure_mask
 
 masks = hnp.arrays(
     np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40), elements=st.integers(0, 1)
@@ -44,27 +44,27 @@ def test_long_runs_are_read() -> None:
 
 def test_polygons_give_their_area_and_how_far_it_may_be_off() -> None:
     square, triangle = [0, 0, 10, 0, 10, 10, 0, 10], [20.0, 0.0, 24.0, 0.0, 20.0, 3.0]
-    assert measure_mask([square, triangle], size=(30, 30)) == MaskArea(106.0, slack=53.0)
+    assert measure_mask([square, triangle], size=(30, 30)) == MaskArea(106.0, tolerance=53.0)
 
 
 @pytest.mark.parametrize(
-    ("segmentation", "kind", "detail"),
+    ("segmentation", "reason", "detail"),
     [
         (None, "missing", "no segmentation"),
         ([], "missing", "no segmentation"),
         (7, "damaged", "type int"),
         ({"counts": [4]}, "damaged", "without their size"),
         ({"size": [2, True], "counts": [4]}, "damaged", "without their size"),
-        ({"size": [2, 3], "counts": [6]}, "size-differs", "mask 3 × 2, image 2 × 3.*exchanged"),
+        ({"size": [2, 3], "counts": [6]}, "size-differs", "mask 3 × 2, image 2 × 3.*swapped"),
         ({"size": [9, 9], "counts": [81]}, "size-differs", "mask 9 × 9"),
-        ({"size": [3, 2], "counts": [2, 2]}, "damaged", "4 pixels in all, expected 6"),
+        ({"size": [3, 2], "counts": [2, 2]}, "damaged", "4 pixels in total, expected 6"),
         ({"size": [3, 2], "counts": [8, -2]}, "damaged", "expected 6"),
-        ({"size": [3, 2], "counts": [6.0]}, "damaged", "no run lengths"),
-        ({"size": [3, 2], "counts": "é"}, "damaged", "no run lengths"),
-        ({"size": [3, 2], "counts": ""}, "damaged", "no run lengths"),
-        ({"size": [3, 2], "counts": "o"}, "damaged", "no run lengths"),  # says that more follows
-        ({"size": [3, 2], "counts": "oooooooooo0"}, "damaged", "no run lengths"),
-        ({"size": [3, 2], "counts": " "}, "damaged", "no run lengths"),
+        ({"size": [3, 2], "counts": [6.0]}, "damaged", "not run lengths"),
+        ({"size": [3, 2], "counts": "é"}, "damaged", "not run lengths"),
+        ({"size": [3, 2], "counts": ""}, "damaged", "not run lengths"),
+        ({"size": [3, 2], "counts": "o"}, "damaged", "not run lengths"),  # says that more follows
+        ({"size": [3, 2], "counts": "oooooooooo0"}, "damaged", "not run lengths"),
+        ({"size": [3, 2], "counts": " "}, "damaged", "not run lengths"),
         ([[1, 2, 3]], "damaged", "pairs"),
         ([[1, 2, 3, "4", 5, 6]], "damaged", "list of numbers"),
         ([[1, 2, 3, float("nan"), 5, 6]], "damaged", "list of numbers"),
@@ -73,8 +73,8 @@ def test_polygons_give_their_area_and_how_far_it_may_be_off() -> None:
         ([[1, 2, 3, 4]], "too-few-points", "2 points"),
     ],
 )
-def test_a_mask_that_cannot_be_used_says_why(segmentation: Any, kind: str, detail: str) -> None:
-    fault = measure_mask(segmentation, size=(3, 2))
-    assert isinstance(fault, MaskFault)
-    assert fault.kind == kind
-    assert re.search(detail, fault.detail)
+def test_a_mask_that_cannot_be_used_says_why(segmentation: Any, reason: str, detail: str) -> None:
+    invalid = measure_mask(segmentation, size=(3, 2))
+    assert isinstance(invalid, InvalidMask)
+    assert invalid.reason == reason
+    assert re.search(detail, invalid.detail)

@@ -1,6 +1,5 @@
-"""Files of both sides: figures come out, damaged ones are told, no image is lost on the way."""
+"""Scores of ground truth and predictions in files; damaged files are reported; no image is lost."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,18 +9,12 @@ import pytest
 from PIL import Image
 
 from ovrcoat.errors import DatasetError, MissingExtraError
-from ovrcoat.evaluation.scoring import panoptic as panoptic_files
-from ovrcoat.evaluation.scoring.panoptic import (
-    PanopticSource,
-    PngFaultError,
-    check_panoptic,
-    read_id_map,
-    score_panoptic,
-)
+from ovrcoat.evaluation.scoring.panoptic import check_panoptic, score_panoptic
+from ovrcoat.formats import json_files, panoptic_png
+from ovrcoat.formats.panoptic_json import PanopticSource
 from ovrcoat.vocabulary import Vocabulary
 from panoptic_pairs import (
     PREDICTED_IDS,
-    TRUE_IDS,
     id_map_to_image,
     prediction_document,
     truth_document,
@@ -46,10 +39,10 @@ def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if request.param == "kornia":
         pytest.importorskip("kornia_rs")
     else:
-        monkeypatch.setattr(panoptic_files, "import_optional", _missing)
-    panoptic_files._id_decoder.cache_clear()
+        monkeypatch.setattr(panoptic_png, "import_optional", _missing)
+    panoptic_png._decoder.cache_clear()
     yield request.param
-    panoptic_files._id_decoder.cache_clear()
+    panoptic_png._decoder.cache_clear()
 
 
 def _missing(module: str, *, extra: str) -> None:
@@ -171,7 +164,7 @@ def test_a_swapped_size_is_said(tmp_path: Path):
     pair = sources(tmp_path)
     DAMAGES["size-mismatch"](pair[1].folder / "1.png")
     with pytest.raises(
-        DatasetError, match=r"truth 4 × 3, prediction 3 × 4 pixels .width and height look swapped"
+        DatasetError, match=r"ground truth 4 × 3, prediction 3 × 4 pixels .width and height look swapped"
     ):
         score_panoptic(*pair)
 
@@ -185,7 +178,9 @@ def test_a_listed_size_that_is_not_the_png_s_is_told(tmp_path: Path):
 def test_missing_folders_and_files_are_told_once(tmp_path: Path):
     truth, _ = sources(tmp_path)
     with pytest.raises(
-        DatasetError, match=r"(?s)no such folder.*\(1 ×: .*nowhere.*cannot be read.*nothing.json: No such"
+        DatasetError,
+        match=r"(?s)folder of PNG files does not exist.*\(1 ×: .*nowhere.*cannot be read.*nothing.json "
+        r"\(No such",
     ):
         score_panoptic(truth, PanopticSource(tmp_path / "nothing.json", tmp_path / "nowhere"))
     with pytest.raises(DatasetError, match=r"nothing.json"):
@@ -209,28 +204,9 @@ def test_json_that_is_none_is_told(content: str, reason: str, tmp_path: Path):
 
 def test_a_json_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pair = sources(tmp_path)
-    monkeypatch.setattr(panoptic_files, "DOCUMENT_LIMIT", 10)
-    with pytest.raises(DatasetError, match="larger than"):
+    monkeypatch.setattr(json_files, "MAX_JSON_BYTES", 10)
+    with pytest.raises(DatasetError, match="expected at most 10"):
         score_panoptic(*pair)
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 3)])
-def test_both_decoders_read_all_ids(shape: tuple[int, int], tmp_path: Path, decoder: str):
-    ids = np.random.default_rng(0).integers(0, 1 << 24, shape, dtype=np.int32)
-    id_map_to_image(ids).save(tmp_path / "ids.png")
-    read, has_alpha = read_id_map(tmp_path / "ids.png")
-    np.testing.assert_array_equal(read, ids)
-    assert read.dtype == np.int32
-    assert not has_alpha
-
-
-def test_alpha_is_ignored_not_blended(tmp_path: Path, decoder: str):
-    picture = id_map_to_image(TRUE_IDS)
-    picture.putalpha(Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)))
-    picture.save(tmp_path / "ids.png")
-    read, has_alpha = read_id_map(tmp_path / "ids.png")
-    np.testing.assert_array_equal(read, TRUE_IDS)
-    assert has_alpha
 
 
 def test_alpha_is_a_warning(tmp_path: Path):
@@ -241,15 +217,6 @@ def test_alpha_is_a_warning(tmp_path: Path):
     figures = score_panoptic(*pair)
     assert codes(figures) == ["png-with-alpha"]
     assert figures["groups"]["All"]["pq"] == pytest.approx((4 / 5 + 6 / 7) / 2)
-
-
-def test_a_picture_that_is_no_png_is_said_to_be_none(tmp_path: Path):
-    stream = io.BytesIO()
-    Image.new("RGB", (64, 64)).save(stream, format="BMP")
-    (tmp_path / "ids.png").write_bytes(stream.getvalue())
-    with pytest.raises(PngFaultError, match="no PNG file") as caught:
-        read_id_map(tmp_path / "ids.png")
-    assert caught.value.code == "png-damaged"
 
 
 def test_many_images_come_out_in_order_and_with_progress(tmp_path: Path):
