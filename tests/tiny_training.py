@@ -1,4 +1,4 @@
-"""A training that takes a second: a CLIP of a few thousand weights, images of two coloured, noisy halves."""
+"""A training that takes a second: a CLIP of a few thousand weights, images with two noisy coloured halves."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,8 @@ from ovrcoat.config import ConvNextConfig, ModelConfig
 from ovrcoat.model.network import build_network
 from ovrcoat.vocabulary import Vocabulary
 
-WORDS = "cat, kitty#thing; sky#stuff"
-VOID, CAT, SKY, ZEBRA = 0, 1, 2, 3  # ids of segments and of their categories; zebra is no training word
+VOCABULARY = "cat, kitty#thing; sky#stuff"
+VOID, CAT, SKY, ZEBRA = 0, 1, 2, 3  # ids of segments and of their categories; zebra is no training class
 COLOURS = {VOID: (90, 90, 90), CAT: (220, 40, 20), SKY: (30, 90, 230), ZEBRA: (240, 240, 240)}
 
 
@@ -30,13 +30,13 @@ def make_model(path: Path, *, drop_path: float = 0.0) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = build_network(config)
-    words = Vocabulary.parse("cat")
-    native.save(path, network, config=config, training_vocabulary=words, provenance={"source": "random"})
+    vocabulary = Vocabulary.parse("cat")
+    native.save(path, network, config=config, training_vocabulary=vocabulary, provenance={"source": "random"})
     return path
 
 
 def make_images(root: Path, halves: Sequence[tuple[int, int]], *, crowds: Sequence[int] = ()) -> Path:
-    """A labelled folder with a photo of 36 × 48 for each pair of segments, left and right.
+    """A labelled folder with an image of 36 × 48 for each pair of segments, left and right.
 
     A pair with `VOID` has no label there; segments of a category in `crowds` are crowds.
     """
@@ -76,7 +76,7 @@ def settings(
     if not (folder / "full").exists():
         make_images(folder / "full", [(CAT, SKY), (SKY, CAT), (CAT, ZEBRA)])
         make_images(folder / "part", [(CAT, VOID), (VOID, VOID), (VOID, SKY)])
-    base = {"start": {"model": "tiny.safetensors"}, "vocabulary": WORDS, "output": str(output)}
+    base = {"start": {"model": "tiny.safetensors"}, "vocabulary": VOCABULARY, "output": str(output)}
     chosen: dict[str, Any] = {"precision": "float32", "workers": 0, "save_every": 2, "stages": list(stages)}
     return base | chosen | more
 

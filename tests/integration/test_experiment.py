@@ -1,4 +1,4 @@
-"""The tool that repeats the paper's experiment: what it runs, and the table that it makes of the reports."""
+"""The tool that repeats the experiment of the paper: its commands, and the tables that it makes."""
 
 import statistics
 from pathlib import Path
@@ -18,33 +18,37 @@ def tool() -> ModuleType:
 
 @pytest.fixture
 def commands(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """The verbs that were run; a training leaves folders, an evaluation a report of random numbers."""
-    said: list[tuple[str, ...]] = []
+    """The commands that were run; training makes folders, evaluation a report with random numbers."""
+    recorded: list[tuple[str, ...]] = []
 
     def pretend(*command: object) -> None:
         words = tuple(map(str, command))
-        said.append(words)
-        output = Path(words[words.index("--output") + 1])
+        if words[:2] == ("-m", "ovrcoat"):
+            words = words[2:]
+        recorded.append(words)
         if words[0] == "train":
-            for folder in ("start", "segmentation", "ovr"):
+            output = Path(words[words.index("--output") + 1])
+            for folder in ("segmentation", "ovr"):
                 (output / folder).mkdir(parents=True, exist_ok=True)
-        else:
+        elif words[0] == "evaluate":
+            output = Path(words[words.index("--output") + 1])
             output.mkdir(parents=True)
-            (output / "report.json").write_text(random_report(len(said)).to_json())
+            (output / "report.json").write_text(random_report(len(recorded)).to_json())
 
-    monkeypatch.setattr(tool, "ovrcoat", pretend)
-    return said
+    monkeypatch.setattr(tool, "run_python", pretend)
+    monkeypatch.setenv("OVRCOAT_DATASETS", "sets")
+    return recorded
 
 
 def run(tool: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> str:
     """The table of two seeds."""
-    options = ["--data", "images", "--folder", str(folder), "--seeds", "3", "4", *more]
+    options = ["--folder", str(folder), "--seeds", "3", "4", *more]
     monkeypatch.setattr("sys.argv", ["experiment.py", *options])
     tool.main()
     return (folder / "table.md").read_text()
 
 
-def test_both_second_stages_go_on_from_one_first_stage(tool, commands, tmp_path, monkeypatch, capsys):
+def test_both_second_stages_continue_from_one_first_stage(tool, commands, tmp_path, monkeypatch, capsys):
     run(tool, tmp_path, monkeypatch)
     trainings = [command for command in commands if command[0] == "train"]
     assert [(command[3], command[-1]) for command in trainings] == [
@@ -54,12 +58,21 @@ def test_both_second_stages_go_on_from_one_first_stage(tool, commands, tmp_path,
         ("seed=4", "stages.1.ovr.form=probabilities"),
     ]
     assert (tmp_path / "seed-3/probabilities/segmentation").is_dir()
+    start = f"start.model={tmp_path / 'seed-4/initial/model.safetensors'}"
+    assert [start in command for command in trainings] == [False, False, True, True]
+    builds = [command for command in commands if command[0].endswith("initial_model.py")]
+    assert [command[1:] for command in builds] == [
+        (str(tool.INITIAL_CONFIG), "--seed", seed, "--folder", str(tmp_path / f"seed-{seed}/initial"))
+        for seed in ("3", "4")
+    ]
+    data = [command[command.index("--data") + 1] for command in commands if command[0] == "evaluate"]
+    assert set(data) == {"sets/msrc_dev", "sets/coco_things"}
     evaluated = {command[command.index("--model") + 1] for command in commands if command[0] == "evaluate"}
     assert str(tmp_path / "seed-4/probabilities/ovr/model.safetensors") in evaluated
     assert len(evaluated) == 2 * 3
 
 
-def test_the_table_tells_mean_and_spread_over_the_seeds(tool, commands, tmp_path, monkeypatch, capsys):
+def test_the_table_has_mean_and_deviation_over_the_seeds(tool, commands, tmp_path, monkeypatch, capsys):
     table = run(tool, tmp_path, monkeypatch)
     assert table == capsys.readouterr().out
     reports = [
@@ -80,6 +93,14 @@ def test_only_the_table(tool, commands, tmp_path, monkeypatch, capsys):
     assert commands == []
 
 
-def test_without_reports_it_says_what_is_missing(tool, tmp_path, monkeypatch):
+def test_missing_reports_are_an_error(tool, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=r"no seed of \[3, 4\] has reports of all models on msrc_dev"):
         run(tool, tmp_path, monkeypatch, "--only-table")
+
+
+def test_without_the_datasets_it_stops_before_training(tool, commands, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("OVRCOAT_DATASETS")
+    with pytest.raises(SystemExit):
+        run(tool, tmp_path, monkeypatch)
+    assert "environment variable OVRCOAT_DATASETS is not set" in capsys.readouterr().err
+    assert commands == []

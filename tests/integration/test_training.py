@@ -1,4 +1,4 @@
-"""Trainings that are killed and gone on with, and trainings of two processes: the same as one undisturbed."""
+"""Killed and resumed runs, and runs of two processes, give the same as one uninterrupted process."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import tiny_training
-from ovrcoat.training.config import read_config
+from ovrcoat.training.config_file import read_config
 from ovrcoat.training.run import train
 from tiny_training import VOID
 
@@ -35,7 +35,7 @@ def two_stages(folder: Path, output: Path, **more: Any) -> Path:
         tiny_training.make_model(model, drop_path=0.3)
     stages = [
         tiny_training.stage("one", steps=STEPS, schedule={"ema": 0.8, "micro_batch_size": 1}),
-        tiny_training.stage("two", steps=4, data="part", ovr={"distillation": 0.5}),
+        tiny_training.stage("two", steps=4, data="part", ovr={}),
     ]
     values = tiny_training.settings(folder, output=output, stages=stages, save_every=SAVED, **more)
     return tiny_training.write(folder / f"{output.name}.yaml", values)
@@ -71,8 +71,8 @@ def results(output: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_losses_and_weights(tmp_path: Path):
-    """Killed with crops made in its own process and gone on with one worker, and the other way round."""
+def test_a_killed_run_resumes_to_the_same_losses_and_weights(tmp_path: Path):
+    """Killed without data loading workers and resumed with one, and the other way round."""
     torch.set_num_threads(1)
     train(read_config(two_stages(tmp_path, tmp_path / "whole")), base=tmp_path)
     whole = results(tmp_path / "whole")
@@ -94,10 +94,10 @@ import sys
 from pathlib import Path
 import accelerate
 import torch
-from ovrcoat.training.config import read_config
+from ovrcoat.training.config_file import read_config
 from ovrcoat.training.run import train
 torch.set_num_threads(1)
-accelerate.Accelerator.end_training = lambda self: None  # which would end the processes' acquaintance
+accelerate.Accelerator.end_training = lambda self: None  # which would disconnect the processes
 for path in sys.argv[1:]:
     train(read_config(path), base=Path(path).parent)
 """
@@ -111,9 +111,7 @@ def cases(tmp_path: Path) -> dict[str, Path]:
     tiny_training.make_images(tmp_path / "rare", [(tiny_training.CAT, VOID), (VOID, VOID)])
     stages = {
         "full": [tiny_training.stage("one", steps=2, schedule=gentle)],
-        "part": [
-            tiny_training.stage("one", steps=2, data="part", schedule=gentle, ovr={"distillation": 1.0})
-        ],
+        "part": [tiny_training.stage("one", steps=2, data="part", schedule=gentle, ovr={})],
         # one mask in all, or none
         "rare": [
             tiny_training.stage("one", steps=5, data="rare", schedule=few, ovr={"form": "probabilities"})
@@ -127,7 +125,7 @@ def cases(tmp_path: Path) -> dict[str, Path]:
 
 
 @pytest.mark.slow
-def test_two_processes_do_what_one_does(tmp_path: Path, cases: dict[str, Path]):
+def test_two_processes_compute_what_one_does(tmp_path: Path, cases: dict[str, Path]):
     torch.set_num_threads(1)
     paths = []
     for name, path in cases.items():
@@ -149,7 +147,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path, cases: dict[str, Path]):
     assert run.returncode == 0, run.stderr
     for name in cases:
         one, two = (tmp_path / kind / name / "one" for kind in ("single", "double"))
-        assert (two / "log.1.jsonl").is_file(), "the processes did not know of each other"
+        assert (two / "log.1.jsonl").is_file(), "the processes were not connected"
         for alone, together in zip(
             tiny_training.records(one / "log.jsonl"), tiny_training.records(two / "log.jsonl"), strict=True
         ):

@@ -1,4 +1,4 @@
-"""`ovrcoat train` on a tiny network: what is told, what is written, which status."""
+"""`ovrcoat train` on a tiny network: messages, files and exit status."""
 
 import json
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def ovrcoat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     return run
 
 
-def test_it_says_what_it_does_and_ends_with_how_to_use_it(
+def test_it_prints_the_plan_and_how_to_use_the_checkpoint(
     ovrcoat: Command, capsys: pytest.CaptureFixture[str]
 ):
     assert ovrcoat("c.yaml") == 0
@@ -39,19 +39,19 @@ def test_it_says_what_it_does_and_ends_with_how_to_use_it(
     checkpoint = Path("out/two/model.safetensors")
     assert shown.out.splitlines() == [
         f"→ {checkpoint}",
-        f"try it: ovrcoat segment PHOTO --model {checkpoint}",
+        f"try it: ovrcoat segment IMAGE --model {checkpoint}",
     ]
     first, one, two, *_ = shown.err.splitlines()
     assert first == "start: tiny.safetensors; stages: one (2 steps), two (1 steps); output: out"
-    assert one.startswith("one: 2 steps; 3 images, 2 words, ")
-    assert one.endswith(" parameters train")
-    assert two.startswith("two: 1 steps; 3 images, 2 words, ")
+    assert one.startswith("one: 2 steps; 3 images, 2 classes, ")
+    assert one.endswith(" parameters are trained")
+    assert two.startswith("two: 1 steps; 3 images, 2 classes, ")
     header = native.read_header(checkpoint)
     assert [category.names[0] for category in header.training_vocabulary.categories] == ["cat", "sky"]
     assert header.provenance.keys() >= {"source", "stage_one", "stage_two"}
     assert ovrcoat("c.yaml") == 0
     again = capsys.readouterr()
-    assert "one: finished by an earlier run\ntwo: finished by an earlier run" in again.err
+    assert "one: completed by an earlier run\ntwo: completed by an earlier run" in again.err
     assert again.out == shown.out
 
 
@@ -77,7 +77,7 @@ def test_settings_output_and_json(ovrcoat: Command, capsys: pytest.CaptureFixtur
     assert not Path("out").exists()
 
 
-def test_interrupted_it_says_how_to_go_on(
+def test_an_interrupt_prints_how_to_continue(
     ovrcoat: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     def interrupt(*_: object) -> None:
@@ -85,11 +85,11 @@ def test_interrupted_it_says_how_to_go_on(
 
     monkeypatch.setattr(StageTrainer, "_step", interrupt)
     assert ovrcoat("c.yaml") == 130
-    assert "interrupted; run the same command again to go on" in capsys.readouterr().err
+    assert "interrupted; run the same command again to continue" in capsys.readouterr().err
     monkeypatch.undo()
 
 
-def test_only_the_first_process_speaks(
+def test_only_the_first_process_prints(
     ovrcoat: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("RANK", "1")
@@ -97,12 +97,14 @@ def test_only_the_first_process_speaks(
     assert capsys.readouterr() == ("", "")
 
 
-def test_errors_are_for_the_caller(ovrcoat: Command):
+def test_errors_are_raised_to_the_caller(ovrcoat: Command):
     with pytest.raises(ConfigError, match="unknown key; did you mean 'seed'"):
         ovrcoat("c.yaml", "--set", "sed=1")
     with pytest.raises(ConfigError, match=r"cannot read missing\.yaml"):
         ovrcoat("missing.yaml")
     assert ovrcoat("c.yaml", "--quiet") == 0
-    told = r"one.settings\.json was made with other settings \(seed: 0 then, 1 now\); use the old"
+    told = (
+        r"one.settings\.json was made with other settings \(seed: 0 then, 1 now\); restore the old settings"
+    )
     with pytest.raises(TrainingError, match=told):
         ovrcoat("c.yaml", "--set", "seed=1")

@@ -21,7 +21,7 @@ def run(network: SegmentationNetwork) -> Predictions:
     return predict(
         network,
         ImageBatch(pixels=pixels, valid_sizes=((64, 64), (64, 48))),
-        CategoryEmbeddings(words, torch.tensor([0, 1]), 2),
+        CategoryEmbeddings.shared(words, torch.tensor([0, 1]), 2),
         with_clip=True,
     )
 

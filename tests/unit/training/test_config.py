@@ -6,9 +6,11 @@ import yaml
 
 import tiny_training
 from ovrcoat.errors import ConfigError
-from ovrcoat.training.config import OvrConfig, TrainConfig, read_config
+from ovrcoat.training.config import OvrConfig, TrainConfig
+from ovrcoat.training.config_file import REMOVED_KEYS, RENAMED_KEYS, read_config, with_current_keys
 
-CONFIGS = Path(__file__).parents[3] / "configs"
+ROOT = Path(__file__).parents[3]
+CONFIGS = ROOT / "configs"
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_an_override_needs_key_and_value(path: Path, override: str):
     "override", ["stages.7.name=x", "stages.first.name=x", "vocabulary.x=1", "stages.0.name.x=1", "seed=[1"]
 )
 def test_an_override_of_a_place_that_is_not_there(path: Path, override: str):
-    with pytest.raises(ConfigError, match="there is no place"):
+    with pytest.raises(ConfigError, match="the configuration has no setting"):
         changed(path, override)
 
 
@@ -76,10 +78,10 @@ def test_an_override_of_a_place_that_is_not_there(path: Path, override: str):
         ("stages.1.ovr.wight=1", "stages.1.ovr.wight: unknown key; did you mean 'weight'"),
         ("stages.0.data.0.pth=x", "stages.0.data.0.pth: unknown key; did you mean 'path'"),
         ("start.pixel_decoder.chanels=1", "start.pixel_decoder.chanels: .*mean 'channels'"),
-        ("start.nano_towers.nams=1", "start.nano_towers.nams: unknown key; did you mean 'names'"),
+        ("start.mask_decoder.querys=1", "start.mask_decoder.querys: unknown key; did you mean 'queries'"),
         (
             "stages.0.loss.qqq=1",
-            "stages.0.loss.qqq: unknown key; there are category, mask, dice, void, points",
+            "stages.0.loss.qqq: unknown key; expected one of category, mask, dice, void, points",
         ),
     ],
 )
@@ -96,8 +98,8 @@ def test_an_unknown_key_names_the_nearest_one(path: Path, override: str, told: s
         ("stages.0.crop.scales=[2, 1]", "scales are \\(2.0, 1.0\\), expected the smaller one first"),
         ("stages.0.name=two", "stages are called \\['two', 'two'\\], expected different names"),
         ("stages=[]", "stages: Tuple should have at least 1 item"),
-        ("start={}", "start gives nothing, expected one of model, clip and nano_towers"),
-        ("start.clip=x", "start gives \\['model', 'clip'\\], expected one of"),
+        ("start={}", "start has neither, expected either model or clip"),
+        ("start.clip=x", "start has model and clip, expected either model or clip"),
         ("precision=half", "precision: Input should be 'bfloat16' or 'float32'"),
     ],
 )
@@ -106,12 +108,50 @@ def test_a_value_that_does_not_fit(path: Path, override: str, told: str):
         changed(path, override)
 
 
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("stages.0.schedule.clip_norm=1", "stages.0.schedule.clip_norm: .* write 'max_grad_norm'"),
+        ("stages.0.schedule.warm_up=1", "stages.0.schedule.warm_up: .* write 'warmup_steps'"),
+        ("stages.0.schedule.photos_at_once=1", "photos_at_once: .* write 'micro_batch_size'"),
+        ("stages.0.crop.colour_jitter=true", "colour_jitter: .* write 'color_jitter'"),
+        ("stages.1.ovr.encoder_rate=0.1", "encoder_rate: .* write 'encoder_lr_multiplier'"),
+        ("stages.1.watch={}", "stages.1.watch: the key was renamed; write 'validation'"),
+        ("start.nano_towers={}", "start.nano_towers: .* tools/nano/build.py"),
+        ("stages.1.ovr.distillation=0.1", "distillation: the option was removed; delete the key"),
+        ("stages.0.clip_norm=1", "stages.0.clip_norm: unknown key; expected one of name"),
+    ],
+)
+def test_a_key_of_an_earlier_version_gives_an_error_that_says_what_to_write(
+    path: Path, override: str, told: str
+):
+    with pytest.raises(ConfigError, match=told):
+        changed(path, override)
+
+
+def test_settings_of_an_earlier_version_can_be_compared():
+    saved = {"schedule": {"clip_norm": 1.0}, "data": [{"path": "a"}]}
+    assert with_current_keys(saved) == {"schedule": {"max_grad_norm": 1.0}, "data": [{"path": "a"}]}
+
+
+def test_no_former_key_is_in_use():
+    keys = {key for path in SHIPPED for key in all_keys(yaml.safe_load(path.read_text(encoding="utf-8")))}
+    assert set(RENAMED_KEYS.values()) - {"validation"} <= keys
+    assert not keys & {*RENAMED_KEYS, *REMOVED_KEYS}
+
+
+def all_keys(value: object) -> set[str]:
+    if isinstance(value, dict):
+        return set(value).union(*map(all_keys, value.values()))
+    return set().union(*map(all_keys, value)) if isinstance(value, list) else set()
+
+
 @pytest.mark.parametrize("text", ["- a", "", "a: [", "\xff"])
 def test_a_file_that_is_no_configuration(tmp_path: Path, text: str):
     path = tmp_path / "c.yaml"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(
-        ConfigError, match=r"expected (keys such as start and stages|a YAML file as in configs/)"
+        ConfigError, match=r"expected (keys such as start and vocabulary|a YAML file as in configs/)"
     ):
         read_config(path)
 
@@ -121,7 +161,7 @@ def test_a_missing_file(tmp_path: Path):
         read_config(tmp_path / "missing.yaml")
 
 
-SHIPPED = sorted(CONFIGS.glob("*.yaml"))
+SHIPPED = [*sorted(CONFIGS.glob("*.yaml")), ROOT / "tools/nano/nano.yaml"]
 NEEDED = {"published-stage1", "published-stage2", "one-gpu", "finetune-folder", "tiny"}
 
 
@@ -135,8 +175,9 @@ def test_a_shipped_configuration_is_valid_and_begins_with_what_to_expect(path: P
     assert config.stages
     text = path.read_text(encoding="utf-8")
     head = text[: re.search(r"^[a-z]", text, flags=re.M).start()].lower()  # type: ignore[union-attr]
-    for words in ("hardware:", "time:", "number:", f"ovrcoat train configs/{path.name}"):
-        assert words in head, words
+    command = "tools/nano/build.py" if path.stem == "nano" else f"ovrcoat train configs/{path.name}"
+    for text_part in ("command:", "hardware:", "time:", "number:", command):
+        assert text_part in head, text_part
     assert any(word in head for word in ("published", "measured")), "say where the number comes from"
     assert len(yaml.safe_load(text)) <= len(TrainConfig.model_fields)
 

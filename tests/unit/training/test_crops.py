@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from ovrcoat.data.truth import PanopticTruth
-from ovrcoat.formats.annotations import TrueSegment
+from ovrcoat.formats.annotations import SegmentAnnotation
 from ovrcoat.training.config import CropConfig
-from ovrcoat.training.crops import SMALLEST_MASK, Crop, Cropper, LabelledImage, collate
+from ovrcoat.training.crops import MIN_MASK_AREA, Crop, Cropper, LabelledImage, collate
 from ovrcoat.training.losses import UNNAMED
 
 COLOURS = {0: 0, 3: 80, 700: 160, 70_000: 240}  # grey value of each segment id
@@ -22,7 +22,7 @@ NUMBERS = {11: 0, 12: 1}  # 13 is no training word
 def labelled(id_map: np.ndarray, *, listed: tuple[int, ...], crowds: tuple[int, ...] = ()) -> LabelledImage:
     """An image whose grey values tell its segments; every unlabelled pixel is void."""
     grey = np.vectorize(COLOURS.__getitem__)(id_map).astype(np.uint8)
-    segments = tuple(TrueSegment(id, CATEGORY_OF[id], 0, id in crowds) for id in listed)
+    segments = tuple(SegmentAnnotation(id, CATEGORY_OF[id], 0, id in crowds) for id in listed)
     truth = PanopticTruth(id_map, segments)
     return LabelledImage("photo.jpg", np.stack([grey] * 3, axis=-1), truth, all_labelled=True)
 
@@ -50,7 +50,7 @@ def unknown(source: LabelledImage) -> LabelledImage:
 def cropper(size: int = 32, *, scales: tuple[float, float] = (0.8, 1.8), **more: Any) -> Cropper:
     """Without colour jitter, so that the colours go on telling the segments."""
     chosen = CropConfig(size=size, scales=scales, **{"fit": "short side", **more})
-    return Cropper(chosen, category_numbers=NUMBERS)
+    return Cropper(chosen, category_map=NUMBERS)
 
 
 def cut(maker: Cropper, source: LabelledImage, *, seed: int) -> Crop:
@@ -107,7 +107,7 @@ def test_crops_move_and_flip():
 
 
 def test_the_same_seed_gives_the_same_crop_with_colour_jitter():
-    maker = cropper(colour_jitter=True)
+    maker = cropper(color_jitter=True)
     first, second, other = (cut(maker, image(), seed=seed) for seed in (5, 5, 6))
     assert torch.equal(first.pixels, second.pixels)
     assert torch.equal(first.targets.masks, second.targets.masks)
@@ -170,15 +170,15 @@ def test_flipping_can_be_switched_off():
 
 
 def test_what_is_left_of_an_object_must_be_visible_at_stride_4():
-    for area in (SMALLEST_MASK - 1, SMALLEST_MASK):
+    for area in (MIN_MASK_AREA - 1, MIN_MASK_AREA):
         id_map = np.full((40, 40), 3, dtype=np.int32)
         id_map[0, :area] = 700
         crop = cut(cropper(40, scales=(1.0, 1.0)), labelled(id_map, listed=(3, 700)), seed=0)
-        assert len(crop.targets.masks) == (2 if area >= SMALLEST_MASK else 1)
+        assert len(crop.targets.masks) == (2 if area >= MIN_MASK_AREA else 1)
         assert crop.targets.labelled.all()
 
 
-def test_a_image_without_labels_gives_no_target():
+def test_an_image_without_labels_gives_no_target():
     empty = np.zeros((40, 60), dtype=np.int32)
     crop = cut(cropper(), unknown(labelled(empty, listed=())), seed=0)
     assert crop.targets.masks.shape == (0, 32, 32)

@@ -6,9 +6,9 @@ import torch
 import tiny_clip
 import tiny_training
 from ovrcoat.errors import CheckpointError, ConfigError
-from ovrcoat.training import initialization as start_module
+from ovrcoat.training import initialization
 from ovrcoat.training.config import StartConfig
-from ovrcoat.training.initialization import Start, start
+from ovrcoat.training.initialization import InitialModel, load_initial_model
 
 DECODERS = {
     "pixel_decoder": {"channels": 32, "mask_channels": 32, "layers": 1, "feed_forward": 16},
@@ -16,11 +16,11 @@ DECODERS = {
 }
 
 
-def begin(tmp_path: Path, *, seed: int = 0, **settings: object) -> Start:
-    return start(StartConfig.model_validate(settings), base=tmp_path, folder=tmp_path / "start", seed=seed)
+def begin(tmp_path: Path, *, seed: int = 0, **settings: object) -> InitialModel:
+    return load_initial_model(StartConfig.model_validate(settings), base=tmp_path, seed=seed)
 
 
-def test_a_model_beside_the_configuration(tmp_path: Path):
+def test_a_model_next_to_the_configuration(tmp_path: Path):
     tiny_training.make_model(tmp_path / "tiny.safetensors")
     found = begin(tmp_path, model="tiny.safetensors")
     assert found.config.mask_decoder.queries == 5
@@ -35,12 +35,12 @@ def test_a_model_that_is_not_there(tmp_path: Path):
 @pytest.fixture
 def encoder(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
     """Lets "tiny" be a CLIP encoder, whose weights these are."""
-    monkeypatch.setitem(start_module.CLIP_ENCODERS, "tiny", tiny_clip.encoder_config("convnext"))
+    monkeypatch.setitem(initialization.CLIP_ENCODERS, "tiny", tiny_clip.encoder_config("convnext"))
     state = {
         key: torch.full_like(value, 0.5)
         for key, value in tiny_clip.make_network("convnext").encoder.state_dict().items()
     }
-    monkeypatch.setattr(start_module, "clip_encoder_state", lambda name, file: state)
+    monkeypatch.setattr(initialization, "clip_encoder_state", lambda name, file: state)
     return state
 
 
@@ -56,8 +56,10 @@ def test_clip_s_weights_with_new_decoders(tmp_path: Path, encoder: dict[str, tor
 
 
 def test_an_unknown_encoder_and_weights_that_do_not_fit(tmp_path: Path, encoder: dict[str, torch.Tensor]):
-    with pytest.raises(ConfigError, match=r"unknown CLIP encoder 'huge'; there are .*convnext_large_d_320"):
+    with pytest.raises(
+        ConfigError, match=r"unknown CLIP encoder 'huge'; expected one of .*convnext_large_d_320"
+    ):
         begin(tmp_path, clip="huge")
     encoder.pop("logit_scale")
-    with pytest.raises(CheckpointError, match="the weights for tiny do not fit it"):
+    with pytest.raises(CheckpointError, match="the weights of tiny do not fit its architecture"):
         begin(tmp_path, clip="tiny", **DECODERS)

@@ -12,7 +12,7 @@ from ovrcoat.training.losses import (
     mask_losses,
     matched_losses,
     segmentation_loss,
-    wanted_probabilities,
+    target_probabilities,
 )
 from ovrcoat.training.matcher import Assignment, LossWeights, match, matching_cost
 from ovrcoat.training.points import RandomPoints, sample_points
@@ -22,7 +22,7 @@ QUERIES, CATEGORIES = 4, 3
 
 
 def halves(category_ids: tuple[int, int] = (2, 0)) -> Targets:
-    """A photo of 32 × 32 pixels whose left and right half are one target each."""
+    """An image of 32 × 32 pixels whose left and right half are one target each."""
     masks = torch.zeros(2, 32, 32, dtype=torch.bool)
     masks[0, :, :16] = True
     masks[1, :, 16:] = True
@@ -125,12 +125,12 @@ def test_without_targets_masks_cost_nothing_and_everything_stays_finite():
     assert prediction.mask_logits.grad.abs().max() == 0
 
 
-def test_a_image_without_targets_beside_one_with():
+def test_an_image_without_targets_beside_one_with():
     terms = loss_of(undecided(2), nothing(labelled=True), halves())
     assert all(torch.isfinite(term) and term > 0 for term in terms.values())
 
 
-def test_unknown_pixels_punish_nothing_and_void_ones_do():
+def test_unknown_pixels_contribute_no_void_loss_and_void_pixels_do():
     for labelled in (False, True):
         prediction = undecided()
         terms = loss_of(prediction, nothing(labelled=labelled))
@@ -142,7 +142,7 @@ def test_unknown_pixels_punish_nothing_and_void_ones_do():
         assert [term.item() == 0 for term in terms.values()] == [not labelled, True, True]
 
 
-def test_a_free_query_is_punished_by_as_much_as_it_lies_on_labelled_pixels():
+def test_the_void_loss_of_a_free_query_is_weighted_by_the_labelled_share_of_its_mask():
     """Its gradient is that of the whole void loss times the labelled share of its mask."""
     known = torch.zeros(32, 32, dtype=torch.bool)
     known[:, :8] = True  # a quarter
@@ -157,7 +157,7 @@ def test_a_free_query_is_punished_by_as_much_as_it_lies_on_labelled_pixels():
     torch.testing.assert_close(weight, torch.tensor(0.1 * 0.75))
 
 
-def test_a_term_is_divided_by_at_least_one_unless_told_otherwise():
+def test_a_term_is_divided_by_at_least_one_unless_denominators_are_given():
     """A batch without masks gives zero; what several processes have together is taken as it is."""
     term = LossTerm(torch.tensor([3.0, 0.0]), torch.tensor([0.5, 0.0]), weight=2.0)
     assert term.per_prediction().tolist() == [3.0, 0.0]
@@ -217,7 +217,7 @@ def test_a_target_without_a_name_goes_to_the_query_that_is_least_void():
     same_masks = prediction.mask_logits[0].clone()
     same_masks[2:] = same_masks[:2]
     log_probs = log_probs_of(prediction)[0].roll(2, dims=0)  # now queries 2 and 3 are sure of something
-    wanted = wanted_probabilities(log_probs, targets.category_ids)
+    wanted = target_probabilities(log_probs, targets.category_ids)
     points = torch.rand(100, 2, generator=torch.Generator().manual_seed(0))
     found = match(matching_cost(wanted, same_masks, targets.masks, points=points, weights=WEIGHTS))
     assert found.queries.tolist() == [2, 3]

@@ -46,7 +46,7 @@ def test_the_second_softmax_weakens_the_gradient():
     assert norms["probabilities"] < 0.01 * norms["logits"]
 
 
-def test_unnamed_targets_teach_nothing():
+def test_unnamed_targets_have_no_ovr_loss():
     both = ovr_loss(LOGITS[:1], [targets(2, UNNAMED)], [pairs([1, 2], [0, 1])], weight=1.0, form="logits")
     alone = ovr_loss(LOGITS[:1], [targets(2)], [pairs([1], [0])], weight=1.0, form="logits")
     torch.testing.assert_close(both.value(), alone.value())

@@ -7,10 +7,11 @@ import torch
 import tiny_training
 from ovrcoat.checkpoints import native
 from ovrcoat.data.held_out import is_held_out
-from ovrcoat.errors import DatasetError, MissingExtraError
+from ovrcoat.errors import ConfigError, DatasetError, MissingExtraError
 from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.training import run as recipe
-from ovrcoat.training.config import DataConfig, TrainConfig, read_config
+from ovrcoat.training.config import DataConfig, TrainConfig
+from ovrcoat.training.config_file import read_config
 from ovrcoat.training.run import embed_vocabulary, train
 from ovrcoat.training.sources import open_source
 from ovrcoat.vocabulary import Vocabulary
@@ -30,19 +31,19 @@ def logged(folder: Path, name: str = "run") -> list[dict[str, float]]:
 
 
 def test_recomputing_activations_gives_the_same_losses(tmp_path: Path):
-    second = {"ovr": {"distillation": 0.2}}  # its untouched copy must not share what is changed
+    second = {"ovr": {}}
     train(configure(tmp_path, "plain", stage=second), base=tmp_path)
     train(configure(tmp_path, "saving", stage=second, checkpoint_activations=True), base=tmp_path)
     for plain, saving in zip(logged(tmp_path, "plain"), logged(tmp_path, "saving"), strict=True):
         assert saving == pytest.approx(plain, rel=1e-5)
 
 
-def test_watching_changes_no_loss_and_writes_its_own_file(tmp_path: Path):
+def test_validation_changes_no_loss_and_writes_its_own_file(tmp_path: Path):
     train(configure(tmp_path, "plain"), base=tmp_path)
     validation = {"validation": {"data": {"path": "full"}, "every": 1, "limit": 1}}
-    train(configure(tmp_path, "watched", stage=validation), base=tmp_path)
-    assert logged(tmp_path, "watched") == logged(tmp_path, "plain")
-    seen = [line for line in tiny_training.records(tmp_path / "watched" / "one" / "validation.jsonl")]
+    train(configure(tmp_path, "validated", stage=validation), base=tmp_path)
+    assert logged(tmp_path, "validated") == logged(tmp_path, "plain")
+    seen = [line for line in tiny_training.records(tmp_path / "validated" / "one" / "validation.jsonl")]
     assert [line["steps"] for line in seen] == [1, 2]
     assert all(line["pq"] for line in seen)
 
@@ -59,7 +60,7 @@ def test_trackers_write_their_files(tmp_path: Path):
     assert found.Scalars("one/mask")[1].value == pytest.approx(logged(tmp_path)[1]["mask"])
 
 
-def test_a_tracker_that_is_not_installed_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_tracker_that_is_not_installed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     config = configure(tmp_path, trackers=["wandb"])
     monkeypatch.setattr(recipe.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"tracker 'wandb' is not installed\. Run: pip install wandb"):
@@ -77,7 +78,7 @@ def test_without_accelerate_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
         train(config, base=tmp_path)
 
 
-def test_words_may_be_many(tmp_path: Path):
+def test_a_vocabulary_may_be_long(tmp_path: Path):
     """More than a file name can hold."""
     words = "; ".join(f"thing number {number}" for number in range(40)) + "; cat; sky"
     train(configure(tmp_path, vocabulary=words), base=tmp_path)
@@ -85,9 +86,9 @@ def test_words_may_be_many(tmp_path: Path):
     assert len(header.training_vocabulary.categories) == 42
 
 
-def test_words_may_lie_in_a_file_beside_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "words.txt").write_text("cat\nsky\n")
-    config = configure(tmp_path, vocabulary="words.txt")
+def test_a_vocabulary_file_is_relative_to_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "names.txt").write_text("cat\nsky\n")
+    config = configure(tmp_path, vocabulary="names.txt")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
@@ -106,12 +107,39 @@ def test_images_that_are_held_out_are_not_trained_on(tmp_path: Path):
         open_source(DataConfig(path="many", held_out=1.0), base=tmp_path)
 
 
-def test_names_of_one_category_are_rows_of_one_category():
+def test_synonyms_belong_to_one_category():
     import tiny_clip
 
     words = Vocabulary.parse("cat, kitty; sky")
     categories = embed_vocabulary(tiny_clip.make_network("convnext"), words, ("{}",))
-    assert categories.category_of_row.tolist() == [0, 0, 1]
+    assert categories.category_of_embedding.tolist() == [0, 0, 1]
     assert categories.category_count == 2
-    assert not categories.rows.requires_grad
-    torch.testing.assert_close(categories.rows.norm(dim=-1), torch.ones(3))
+    assert not categories.in_vocab.requires_grad
+    torch.testing.assert_close(categories.in_vocab.norm(dim=-1), torch.ones(3))
+
+
+def test_a_run_can_be_given_as_a_file(tmp_path: Path):
+    configure(tmp_path)
+    seen: list[recipe.StageStatus] = []
+    config = tmp_path / "run.yaml"
+    path = train(str(config), overrides=["stages.0.schedule.steps=1"], on_status=seen.append)
+    assert path == tmp_path / "run" / "one" / "model.safetensors"
+    assert [(status.name, status.steps, status.finished) for status in seen] == [("one", 1, False)]
+    assert train(config, overrides=["stages.0.schedule.steps=1"], on_status=seen.append) == path
+    assert seen[1].finished
+
+
+def test_overrides_need_a_file(tmp_path: Path):
+    with pytest.raises(ConfigError, match="overrides apply to a YAML file"):
+        train(configure(tmp_path), base=tmp_path, overrides=["seed=1"])
+
+
+def test_variables_of_all_stages_are_checked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("MY_DATA", raising=False)
+    stages = [tiny_training.stage("one"), tiny_training.stage("two", data="${MY_DATA}/full")]
+    values = tiny_training.settings(tmp_path, output=tmp_path / "run", stages=stages)
+    with pytest.raises(ConfigError, match="needs the environment variable MY_DATA"):
+        train(tiny_training.write(tmp_path / "run.yaml", values))
+    assert not (tmp_path / "run" / "one").exists()
+    monkeypatch.setenv("MY_DATA", str(tmp_path))
+    assert train(tmp_path / "run.yaml") == tmp_path / "run" / "two" / "model.safetensors"

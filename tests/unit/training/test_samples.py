@@ -12,8 +12,8 @@ from ovrcoat.data.catalog import open_dataset
 from ovrcoat.errors import DatasetError
 from ovrcoat.training.config import CropConfig
 from ovrcoat.training.crops import Cropper
-from ovrcoat.training.samples import SampleNumbers, Samples, category_numbers, sample_seed
-from ovrcoat.training.sources import Source
+from ovrcoat.training.samples import SampleNumbers, Samples, map_categories, sample_seed
+from ovrcoat.training.sources import ImageSource
 from ovrcoat.vocabulary import Vocabulary
 from tiny_training import CAT, SKY, VOID
 
@@ -21,21 +21,21 @@ CROP = CropConfig(size=64, scales=(0.9, 1.2), fit="short side")
 
 
 @pytest.fixture
-def sources(tmp_path: Path) -> list[Source]:
+def sources(tmp_path: Path) -> list[ImageSource]:
     """Two images, and one that is drawn less often."""
     two = open_dataset(tiny_training.make_images(tmp_path / "two", [(CAT, SKY), (SKY, CAT)]))
     one = open_dataset(tiny_training.make_images(tmp_path / "one", [(CAT, VOID)]))
     return [
-        Source(two, tuple(two.records), weight=0.7, unlabelled="void"),
-        Source(one, tuple(one.records), weight=0.3, unlabelled="unknown"),
+        ImageSource(two, tuple(two.records), weight=0.7, unlabelled="void"),
+        ImageSource(one, tuple(one.records), weight=0.3, unlabelled="unknown"),
     ]
 
 
-def samples(sources: list[Source], *, seed: int = 0) -> Samples:
-    return Samples(sources, [Cropper(CROP, category_numbers={CAT: 0, SKY: 1})] * len(sources), seed=seed)
+def samples(sources: list[ImageSource], *, seed: int = 0) -> Samples:
+    return Samples(sources, [Cropper(CROP, category_map={CAT: 0, SKY: 1})] * len(sources), seed=seed)
 
 
-def test_a_sample_is_a_function_of_seed_and_number(sources: list[Source]):
+def test_a_sample_is_a_function_of_seed_and_number(sources: list[ImageSource]):
     first = samples(sources)[3]
     torch.rand(5)
     torch.manual_seed(1)
@@ -50,15 +50,15 @@ def test_a_sample_is_a_function_of_seed_and_number(sources: list[Source]):
         assert not torch.equal(other.pixels, first.pixels)
 
 
-def test_data_sets_are_drawn_by_their_weights(sources: list[Source]):
+def test_datasets_are_drawn_by_their_weights(sources: list[ImageSource]):
     drawn = samples(sources)
     names = [drawn[number].name for number in range(60)]
     assert set(names) == {"images/two0.png", "images/two1.png", "images/one0.png"}
     assert 6 < names.count("images/one0.png") < 30  # 18 expected, deviation 3.5
 
 
-def test_unlabelled_pixels_are_what_their_data_set_says(sources: list[Source]):
-    void = Source(sources[1].dataset, sources[1].records, weight=1.0, unlabelled="void")
+def test_the_meaning_of_unlabelled_pixels_is_set_by_dataset(sources: list[ImageSource]):
+    void = ImageSource(sources[1].dataset, sources[1].records, weight=1.0, unlabelled="void")
     known, unknown = samples([void])[0], samples([sources[1]])[0]
     assert torch.equal(known.pixels, unknown.pixels)
     height, width = known.valid_size
@@ -66,24 +66,24 @@ def test_unlabelled_pixels_are_what_their_data_set_says(sources: list[Source]):
     assert torch.equal(unknown.targets.labelled, unknown.targets.masks.any(0))
 
 
-def test_labels_of_another_size_than_their_image_are_refused(sources: list[Source], tmp_path: Path):
+def test_labels_of_another_size_than_their_image_are_refused(sources: list[ImageSource], tmp_path: Path):
     Image.fromarray(np.zeros((10, 12, 3), np.uint8)).save(tmp_path / "one" / "images" / "one0.png")
-    told = r"the labels of images/one0\.png have 48 × 36 pixels, it has 12 × 10"
+    told = r"the labels of images/one0\.png have 48 × 36 pixels, the image has 12 × 10; both must have"
     with pytest.raises(DatasetError, match=told):
         samples(sources[1:])[0]
 
 
-def test_names_that_are_shared_become_numbers():
+def test_categories_are_matched_by_name():
     ours = Vocabulary.parse("cat, kitty; sofa; dog")
     theirs = Vocabulary.parse("couch, sofa; zebra; kitty")
-    numbers = category_numbers(theirs.categories, ours.categories)
+    numbers = map_categories(theirs.categories, ours.categories)
     ids = [category.id for category in theirs.categories]
     assert numbers == {ids[0]: 1, ids[2]: 0}
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 5), st.integers(1, 6), st.integers(1, 3), st.integers(1, 4))
-def test_processes_share_out_every_step(first_step: int, steps: int, share: int, processes: int):
+def test_processes_divide_every_step(first_step: int, steps: int, share: int, processes: int):
     batch_size, last = share * processes, first_step + steps
     of_each = [
         SampleNumbers(

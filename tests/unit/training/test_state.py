@@ -7,28 +7,30 @@ import torch
 from torch import nn
 
 from ovrcoat.errors import OutputError, TrainingError
-from ovrcoat.training.state import RunningMean, check_settings, resume, save_state
+from ovrcoat.training.state import ParameterAverage, check_settings, resume, save_state
 
 
 class Run:
-    """A parameter, its optimiser and its mean."""
+    """A parameter, its optimizer and its average."""
 
     def __init__(self, *shape: int, settings: Mapping[str, Any] | None = None) -> None:
         self.parameters = {"weight": nn.Parameter(torch.ones(*shape))}
-        self.optimiser = torch.optim.AdamW(self.parameters.values(), lr=0.1)
-        self.mean = RunningMean(self.parameters, decay=0.5)
+        self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=0.1)
+        self.average = ParameterAverage(self.parameters, decay=0.5)
         self.settings = settings or {"schedule": {"steps": 4}, "seed": 0}
 
     def step(self) -> None:
         self.parameters["weight"].square().sum().backward()
-        self.optimiser.step()
-        self.mean.update(self.parameters)
+        self.optimizer.step()
+        self.average.update(self.parameters)
 
     def save(self, path: Path, step: int) -> None:
-        save_state(path, self.parameters, self.optimiser, step=step, settings=self.settings, mean=self.mean)
+        save_state(
+            path, self.parameters, self.optimizer, step=step, settings=self.settings, average=self.average
+        )
 
     def resume(self, path: Path) -> int:
-        return resume(path, self.parameters, self.optimiser, settings=self.settings, mean=self.mean)
+        return resume(path, self.parameters, self.optimizer, settings=self.settings, average=self.average)
 
 
 def test_a_resumed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path):
@@ -39,19 +41,19 @@ def test_a_resumed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path):
     straight.save(path, 1)
     assert resumed.resume(path) == 1
     for run in (straight, resumed):
-        run.optimiser.zero_grad()
+        run.optimizer.zero_grad()
         run.step()
     assert torch.equal(straight.parameters["weight"], resumed.parameters["weight"])
-    assert torch.equal(straight.mean.values["weight"], resumed.mean.values["weight"])
+    assert torch.equal(straight.average.values["weight"], resumed.average.values["weight"])
 
 
-def test_the_running_mean():
+def test_the_moving_average():
     run = Run(2)
     with torch.no_grad():
         run.parameters["weight"].fill_(3.0)
-    run.mean.update(run.parameters)
-    assert run.mean.values["weight"].tolist() == [2.0, 2.0]
-    run.mean.copy_to(run.parameters)
+    run.average.update(run.parameters)
+    assert run.average.values["weight"].tolist() == [2.0, 2.0]
+    run.average.copy_to(run.parameters)
     assert run.parameters["weight"].tolist() == [2.0, 2.0]
 
 
@@ -60,7 +62,7 @@ def test_other_settings_are_refused_naming_what_differs(tmp_path: Path):
     Run(2).save(path, 1)
     other = Run(2, settings={"schedule": {"steps": 9}, "seed": 0})
     with pytest.raises(
-        TrainingError, match=r"other settings \(schedule\.steps: 4 then, 9 now\); use the old"
+        TrainingError, match=r"other settings \(schedule\.steps: 4 then, 9 now\); restore the old settings"
     ):
         other.resume(path)
 
@@ -72,32 +74,46 @@ def test_a_message_names_a_few_differences_and_counts_the_rest():
     check_settings(Path("x"), then, {**then, "unheard of": 1})
 
 
-def test_settings_that_an_earlier_version_did_not_know_are_off():
+def test_a_setting_that_only_one_version_knows_is_no_difference_if_it_is_off():
     then = {"ovr": {"weight": 0.1}}
-    check_settings(Path("x"), then, {"ovr": {"weight": 0.1, "compensation": 0.0, "image_names": None}})
+    more = {"ovr": {"weight": 0.1, "compensation": 0.0, "image_names": None}}
+    check_settings(Path("x"), then, more)
+    check_settings(Path("x"), more, then)
     with pytest.raises(TrainingError, match=r"ovr\.compensation: None then, 0\.1 now"):
         check_settings(Path("x"), then, {"ovr": {"weight": 0.1, "compensation": 0.1}})
+    with pytest.raises(TrainingError, match=r"ovr\.compensation: 0\.1 then, None now"):
+        check_settings(Path("x"), {"ovr": {"weight": 0.1, "compensation": 0.1}}, then)
+    with pytest.raises(TrainingError, match=r"ovr\.weight: 0\.1 then, 0\.0 now"):
+        check_settings(Path("x"), then, {"ovr": {"weight": 0.0}})
     with pytest.raises(TrainingError, match=r"ovr\.weight: None then, 0\.1 now"):
         check_settings(Path("x"), {"ovr": None}, then)
     with pytest.raises(TrainingError, match=r"ovr\.weight: 0\.1 then, None now"):
         check_settings(Path("x"), then, {"ovr": None})
 
 
+def test_settings_under_former_names_are_recognised():
+    check_settings(Path("x"), {"schedule": {"clip_norm": 1.0}}, {"schedule": {"max_grad_norm": 1.0}})
+    with pytest.raises(TrainingError, match=r"schedule\.max_grad_norm: 1\.0 then, 0\.1 now"):
+        check_settings(Path("x"), {"schedule": {"clip_norm": 1.0}}, {"schedule": {"max_grad_norm": 0.1}})
+
+
 @pytest.mark.parametrize("other", [(3,), (2, 1)])
 def test_another_network_is_refused(tmp_path: Path, other: tuple[int, ...]):
     path = tmp_path / "state.pt"
     Run(2).save(path, 1)
-    with pytest.raises(TrainingError, match=r"belongs to another network; choose another folder, or delete"):
+    with pytest.raises(
+        TrainingError, match=r"belongs to another network; choose another output folder, or delete"
+    ):
         Run(*other).resume(path)
 
 
 def test_a_damaged_file_and_another_format_are_refused(tmp_path: Path):
     path = tmp_path / "state.pt"
     path.write_bytes(b"no state")
-    with pytest.raises(TrainingError, match=r"cannot be read \(.*\); delete it to start this stage anew"):
+    with pytest.raises(TrainingError, match=r"cannot be read \(.*\); delete it to restart this stage"):
         Run(2).resume(path)
     torch.save({"format": 7}, path)
-    with pytest.raises(TrainingError, match=r"has format 7, this ovrcoat reads 1"):
+    with pytest.raises(TrainingError, match=r"has format 7, this version reads 1"):
         Run(2).resume(path)
 
 

@@ -16,16 +16,16 @@ from ovrcoat.training.config import StageConfig
 from ovrcoat.training.crops import Cropper
 from ovrcoat.training.objective import Objective
 from ovrcoat.training.samples import Samples
-from ovrcoat.training.sources import Source
+from ovrcoat.training.sources import ImageSource
 from ovrcoat.training.stages import stage_of
 from ovrcoat.training.trainer import RunOptions, StageTrainer
 from tiny_training import CAT, SKY, ZEBRA
 
-WORDS = CategoryEmbeddings(torch.eye(2, 16), torch.tensor([0, 1]), 2)
+WORDS = CategoryEmbeddings.shared(torch.eye(2, 16), torch.tensor([0, 1]), 2)
 
 
 class OneProcess:
-    """What the trainer asks of accelerate, on one process."""
+    """The part of accelerate that the trainer uses, for one process."""
 
     num_processes, process_index, is_main_process = 1, 0, True
 
@@ -60,7 +60,7 @@ def make(tmp_path: Path) -> Make:
     dataset = open_dataset(
         tiny_training.make_images(tmp_path / "full", [(CAT, SKY), (SKY, CAT), (CAT, ZEBRA)])
     )
-    source = Source(dataset, tuple(dataset.records), weight=1.0, unlabelled="void")
+    source = ImageSource(dataset, tuple(dataset.records), weight=1.0, unlabelled="void")
 
     def build(
         folder: str = "run", *, family: str = "convnext", network: Any = None, **settings: Any
@@ -71,7 +71,7 @@ def make(tmp_path: Path) -> Make:
         return StageTrainer(
             Objective(used, config, categories=WORDS, bfloat16=False),
             stage_of(config),
-            Samples([source], [Cropper(config.crop, category_numbers={CAT: 0, SKY: 1})], seed=0),
+            Samples([source], [Cropper(config.crop, category_map={CAT: 0, SKY: 1})], seed=0),
             accelerator=OneProcess(),
             seed=0,
             options=RunOptions(
@@ -95,8 +95,8 @@ def log(trainer: StageTrainer) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("family", tiny_clip.FAMILIES)
-@pytest.mark.parametrize("ovr", [None, {"distillation": 0.1}])
-def test_what_is_frozen_stays_bit_identical(make: Make, family: str, ovr: dict[str, float] | None):
+@pytest.mark.parametrize("ovr", [None, {"weight": 0.1}])
+def test_frozen_weights_stay_bit_identical(make: Make, family: str, ovr: dict[str, float] | None):
     trainer = make(family=family, ovr=ovr, steps=3)
     before = state(trainer)
     trainer.run()
@@ -155,44 +155,44 @@ def test_a_finished_run_does_nothing_more(make: Make):
 def test_the_gradient_is_clipped_as_a_whole(make: Make):
     trainer = make(steps=1, schedule={"max_grad_norm": 0.01, "warmup_steps": 0, "learning_rate": 1.0})
     before = state(trainer)
-    trainer.optimiser = torch.optim.SGD(trainer.trained.values(), lr=1.0)
-    trainer._peaks = [1.0]
+    trainer.optimizer = torch.optim.SGD(trainer.trained.values(), lr=1.0)
+    trainer._peak_rates = [1.0]
     trainer.run()
     moved = [(tensor - before[name]).flatten() for name, tensor in state(trainer).items()]
     assert torch.cat(moved).norm().item() == pytest.approx(0.01, rel=0.01)
-    assert log(trainer)[0]["gradient_norm"] > 0.01
+    assert log(trainer)[0]["grad_norm"] > 0.01
 
 
-def test_a_few_steps_teach_it(make: Make):
+def test_a_few_steps_lower_the_loss(make: Make):
     trainer = make(steps=14, schedule={"learning_rate": 5e-3, "batch_size": 1}, loss={"points": 32})
     trainer.run()
     losses = [line["category"] + line["mask"] + line["dice"] for line in log(trainer)]
     assert sum(losses[-3:]) < 0.7 * sum(losses[:3])
 
 
-def test_rates_follow_the_schedule_and_trackers_hear_of_every_step(make: Make):
+def test_learning_rates_follow_the_schedule_and_trackers_receive_every_step(make: Make):
     schedule = {"warmup_steps": 2, "reference_batch_size": 1, "milestones": [0.6]}
     trainer = make(steps=3, schedule=schedule, ovr={"encoder_lr_multiplier": 0.5})
     trainer.run()
-    assert [line["rate"] for line in log(trainer)] == pytest.approx([1e-3, 2e-3, 2e-4])
-    rates = {group["lr"] for group in trainer.optimiser.param_groups}
+    assert [line["learning_rate"] for line in log(trainer)] == pytest.approx([1e-3, 2e-3, 2e-4])
+    rates = {group["lr"] for group in trainer.optimizer.param_groups}
     assert sorted(rates) == pytest.approx([1e-4, 2e-4])
     heard = trainer.accelerator.logged
     assert [step for step, _ in heard] == [0, 1, 2]
     assert heard[0][1]["run/mask"] == log(trainer)[0]["mask"]
 
 
-def test_the_mean_of_the_weights_is_what_a_run_ends_with(make: Make):
+def test_the_result_has_averaged_weights(make: Make):
     plain, averaged = make("plain", steps=2), make("averaged", steps=2, schedule={"ema": 0.25})
     start = state(plain)["text_classifier.void_embedding"]
     seen = []
-    update = averaged.mean.update  # type: ignore[union-attr]
+    update = averaged.average.update  # type: ignore[union-attr]
 
     def remember(parameters: dict[str, Tensor]) -> None:
         seen.append(parameters["text_classifier.void_embedding"].detach().clone())
         update(parameters)
 
-    averaged.mean.update = remember  # type: ignore[union-attr,method-assign,assignment]
+    averaged.average.update = remember  # type: ignore[union-attr,method-assign,assignment]
     plain.run()
     averaged.run()
     assert [line["mask"] for line in log(plain)] == [line["mask"] for line in log(averaged)]
@@ -200,7 +200,7 @@ def test_the_mean_of_the_weights_is_what_a_run_ends_with(make: Make):
     torch.testing.assert_close(state(averaged)["text_classifier.void_embedding"], expected)
 
 
-def test_images_at_once_change_only_what_the_terms_are_divided_by(make: Make):
+def test_micro_batches_change_only_the_denominators(make: Make):
     """Each part is divided by its own masks: equal parts give the same."""
     whole, parts = make("whole", steps=1), make("parts", steps=1, schedule={"micro_batch_size": 1})
     crops = [whole.samples[number] for number in range(4)]
@@ -214,7 +214,7 @@ def test_images_at_once_change_only_what_the_terms_are_divided_by(make: Make):
 
 
 @pytest.mark.parametrize("broken", ["loss", "gradient"])
-def test_a_number_that_is_none_stops_naming_step_terms_and_images_and_keeps_the_weights(
+def test_a_loss_that_is_not_finite_stops_with_step_terms_and_images_and_keeps_the_weights(
     make: Make, broken: str
 ):
     network = tiny_clip.make_network("convnext")
@@ -234,9 +234,11 @@ def test_a_number_that_is_none_stops_naming_step_terms_and_images_and_keeps_the_
     assert log(trainer) == []
 
 
-def test_a_batch_that_cannot_be_shared_out_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch):
+def test_a_batch_that_cannot_be_divided_is_an_error(make: Make, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(OneProcess, "num_processes", 3)
-    with pytest.raises(ConfigError, match="a batch of 2 cannot be shared by 3 processes; choose a multiple"):
+    with pytest.raises(
+        ConfigError, match="a batch of 2 cannot be divided among 3 processes; choose a multiple"
+    ):
         make()
 
 
