@@ -1,4 +1,4 @@
-"""A training that takes a second: a CLIP of a few thousand weights, images with two noisy coloured halves."""
+"""A training that takes a second: a CLIP of a few thousand weights, images with two noisy colored halves."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from ovrcoat.vocabulary import Vocabulary
 
 VOCABULARY = "cat, kitty#thing; sky#stuff"
 VOID, CAT, SKY, ZEBRA = 0, 1, 2, 3  # ids of segments and of their categories; zebra is no training class
-COLOURS = {VOID: (90, 90, 90), CAT: (220, 40, 20), SKY: (30, 90, 230), ZEBRA: (240, 240, 240)}
+COLORS = {VOID: (90, 90, 90), CAT: (220, 40, 20), SKY: (30, 90, 230), ZEBRA: (240, 240, 240)}
 
 
 def make_model(path: Path, *, drop_path: float = 0.0) -> Path:
@@ -36,7 +36,7 @@ def make_model(path: Path, *, drop_path: float = 0.0) -> Path:
 
 
 def make_images(root: Path, halves: Sequence[tuple[int, int]], *, crowds: Sequence[int] = ()) -> Path:
-    """A labelled folder with an image of 36 × 48 for each pair of segments, left and right.
+    """A labeled folder with an image of 36 × 48 for each pair of segments, left and right.
 
     A pair with `VOID` has no label there; segments of a category in `crowds` are crowds.
     """
@@ -47,10 +47,10 @@ def make_images(root: Path, halves: Sequence[tuple[int, int]], *, crowds: Sequen
         name = f"{root.name}{number}.png"
         ids = np.full((36, 48), left, dtype=np.uint8)
         ids[:, 16 + 4 * number :] = right
-        colours = np.array([COLOURS[key] for key in range(4)])[ids]
+        colors = np.array([COLORS[key] for key in range(4)])[ids]
         # flat images would have GroupNorm divide by nothing, and gradients of millions
-        noise = np.random.default_rng(number).integers(-20, 21, colours.shape)
-        pixels = (colours + noise).clip(0, 255).astype(np.uint8)
+        noise = np.random.default_rng(number).integers(-20, 21, colors.shape)
+        pixels = (colors + noise).clip(0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(root / "images" / name)
         Image.fromarray(np.stack([ids, 0 * ids, 0 * ids], axis=-1)).save(root / "panoptic" / name)
         images.append({"id": number, "file_name": name, "height": 36, "width": 48})
@@ -90,10 +90,10 @@ def stage(name: str, *, steps: int = 4, data: str = "full", **more: Any) -> dict
         "warmup_steps": 2,
         "max_grad_norm": 1.0,
     }
-    unlabelled = "unknown" if data == "part" else "void"
+    unlabeled = "unknown" if data == "part" else "void"
     usual: dict[str, Any] = {
         "name": name,
-        "data": [{"path": data, "unlabelled": unlabelled}],
+        "data": [{"path": data, "unlabeled": unlabeled}],
         "crop": {"size": 64, "scales": [0.8, 1.6], "fit": "short side"},
         "loss": {"points": 48},
     }

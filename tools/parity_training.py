@@ -170,7 +170,7 @@ def training_categories(subject: Subject) -> CategoryEmbeddings:
 
 
 def _targets(arrays: Mapping[str, Tensor], index: int, size: tuple[int, int], *, empty: bool) -> Targets:
-    """Pad the masks of an image with zeros to the size of the batch; every pixel counts as labelled."""
+    """Pad the masks of an image with zeros to the size of the batch; every pixel counts as labeled."""
     masks = arrays[f"inputs/train{index}_masks"].bool()
     height, width = masks.shape[-2:]
     masks = F.pad(masks, (0, size[1] - width, 0, size[0] - height))

@@ -105,7 +105,7 @@ for path in sys.argv[1:]:
 
 @pytest.fixture
 def cases(tmp_path: Path) -> dict[str, Path]:
-    """Configurations by name: all labelled, partly labelled, and with too few masks for all processes."""
+    """Configurations by name: all labeled, partly labeled, and with too few masks for all processes."""
     gentle = {"batch_size": 4, "learning_rate": 1e-4, "max_grad_norm": 0.01}  # so that rounding stays small
     few = {**gentle, "batch_size": 2}
     tiny_training.make_images(tmp_path / "rare", [(tiny_training.CAT, VOID), (VOID, VOID)])

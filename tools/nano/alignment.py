@@ -1,6 +1,6 @@
 """Fit the linear map from pooled image features to the text embedding space.
 
-1. Ridge regression from the normalised weights of ImageNet's classifier, one vector per class, to the text
+1. Ridge regression from the normalized weights of ImageNet's classifier, one vector per class, to the text
    embeddings of the classes' names and definitions. This step uses no images.
 2. A short refinement on image features of known classes: cross-entropy among the classes of each dataset,
    with a penalty on the distance from the ridge solution. It is the OVR loss, for the projection alone.
@@ -110,7 +110,7 @@ def embed_classes(classes: Sequence[ImageNetClass], embed: Embed) -> Float[Tenso
 def ridge(
     inputs: Float[Tensor, "sample channel"], outputs: Float[Tensor, "sample embedding"], *, strength: float
 ) -> Float[Tensor, "channel embedding"]:
-    """Ridge regression on centred inputs and outputs.
+    """Ridge regression on centered inputs and outputs.
 
     Args:
         inputs: one row per sample.

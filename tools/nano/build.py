@@ -1,4 +1,4 @@
-"""Build nano, the model that is part of the package, from its pretrained towers and labelled images.
+"""Build nano, the model that is part of the package, from its pretrained towers and labeled images.
 
     pip install -e '.[nano,train]'
     export OVRCOAT_DATASETS=/path/to/datasets       # see tools/nano/nano.yaml for what it must contain

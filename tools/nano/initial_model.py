@@ -3,7 +3,7 @@
     python tools/nano/initial_model.py tools/nano/initial.yaml --folder runs/nano/initial
 
 The projection maps pooled image features to the text embedding space. It is fitted on the names of ImageNet's
-classes and, optionally, on the masks of labelled datasets (alignment.py). The folder then contains:
+classes and, optionally, on the masks of labeled datasets (alignment.py). The folder then contains:
 
 - model.safetensors, the checkpoint for `start.model` of a training configuration, and its settings.json;
 - alignment.json, with the temperature and the accuracy on each dataset;
@@ -67,7 +67,7 @@ class InitialModelConfig(Settings):
     """Settings of the initial model; paths may contain `${NAME}` for an environment variable."""
 
     class_images: str  # folder with images/ and labels.json: images of ImageNet's classes
-    masks: tuple[DataConfig, ...] = ()  # labelled datasets that also train the projection
+    masks: tuple[DataConfig, ...] = ()  # labeled datasets that also train the projection
     pixel_decoder: PixelDecoderConfig = PixelDecoderConfig()
     mask_decoder: MaskDecoderConfig = MaskDecoderConfig()
     inference: InferenceConfig = InferenceConfig()
@@ -186,7 +186,7 @@ def build_initial_model(
 
 
 def pool_datasets(pooler: Pooler, config: InitialModelConfig, *, base: Path) -> tuple[FeatureSet, ...]:
-    """Pool the class images, which come first, and the labelled datasets."""
+    """Pool the class images, which come first, and the labeled datasets."""
     sets = []
     for data in config.masks:
         source = open_source(data.model_copy(update={"held_out": 0.0}), base=base)
@@ -248,7 +248,7 @@ def fit_alignment(
     Args:
         network: computes the text embeddings.
         classifier: weights of ImageNet's classifier, one row per class.
-        sets: class images first, then labelled datasets.
+        sets: class images first, then labeled datasets.
         templates: prompts of the text embeddings.
         seed: of the random batches.
 
@@ -299,7 +299,7 @@ def fit_alignment(
 def _class_image_set(
     item: FeatureSet, classes: Sequence[ImageNetClass], text_embeddings: Float[Tensor, "name embedding"]
 ) -> AlignmentSet:
-    """The class images, labelled among all classes of ImageNet."""
+    """The class images, labeled among all classes of ImageNet."""
     wnids = tuple(entry.wnid for entry in classes)
     index_of = {wnid: index for index, wnid in enumerate(wnids)}
     pooled = item.pooled

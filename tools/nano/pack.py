@@ -71,10 +71,10 @@ def pack(run: Path, config: Path, *, target: Path, overrides: Sequence[str] = ()
             "made_by": f"tools/nano/pack.py of ovrcoat {__version__}",
             "config": config.name,
             "config_sha256": file_sha256(config),
-            "licence": LICENSE,
+            "license": LICENSE,
         },
         dtype=torch.float16,
-        parts=TEXT_PART,
+        shards=TEXT_PART,
         text_embeddings=dict(zip(names, embeddings, strict=True)),
     )
 

@@ -97,7 +97,7 @@ class Pooler:
         return self._cached(title, key, lambda: self._pool(masks(), title, total=len(source.records)))
 
     def class_images(self, folder: Path) -> PooledSegments:
-        """Pool whole images of a folder with images/ and labels.json, labelled by WordNet id.
+        """Pool whole images of a folder with images/ and labels.json, labeled by WordNet id.
 
         Raises:
             DatasetError: a file is missing or damaged, or has another format.

@@ -34,7 +34,7 @@ class DataConfig(Settings):
     weight: Annotated[float, Field(gt=0)] = 1.0  # sampling frequency, relative to the other datasets
     # Meaning of a pixel without a label. "void": it shows none of the classes, as in COCO panoptic.
     # "unknown": its content was not annotated, so it contributes no void loss.
-    unlabelled: Literal["void", "unknown"] = "void"
+    unlabeled: Literal["void", "unknown"] = "void"
     held_out: Fraction = 0.0  # share of the images, chosen by a hash of their file names, to exclude
 
 

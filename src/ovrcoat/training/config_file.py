@@ -20,6 +20,7 @@ RENAMED_KEYS = {
     "colour_jitter": "color_jitter",
     "encoder_rate": "encoder_lr_multiplier",
     "photos_at_once": "micro_batch_size",
+    "unlabelled": "unlabeled",
     "warm_up": "warmup_steps",
     "watch": "validation",
 }

@@ -1,4 +1,4 @@
-"""Random crops of labelled images: resizing, cropping, flipping and colour jitter, deterministic for a seed.
+"""Random crops of labeled images: resizing, cropping, flipping and color jitter, deterministic for a seed.
 
 torchvision is imported inside functions: the import takes seconds, and only training needs it.
 """
@@ -20,20 +20,20 @@ MIN_MASK_AREA = 16  # pixels: one pixel at stride 4, the resolution of the mask 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LabelledImage:
+class LabeledImage:
     """An image with its ground truth.
 
     Attributes:
         name: path of the image in its dataset.
         pixels: RGB.
         truth: its segments.
-        all_labelled: whether a pixel outside all segments is void (True) or unknown (False).
+        all_labeled: whether a pixel outside all segments is void (True) or unknown (False).
     """
 
     name: str
     pixels: UInt8[np.ndarray, "height width 3"]
     truth: PanopticTruth
-    all_labelled: bool
+    all_labeled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Cropper:
         self.category_map = category_map
         self.color_jitter = v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05)
 
-    def __call__(self, image: LabelledImage) -> Crop:
+    def __call__(self, image: LabeledImage) -> Crop:
         """Cut one crop, using torch's global random state."""
         from torchvision.transforms.v2 import InterpolationMode
         from torchvision.transforms.v2 import functional as transforms
@@ -99,8 +99,8 @@ class Cropper:
         edge = min(shape) if self.settings.fit == "short side" else max(shape)
         return [max(1, round(side * target / edge)) for side in shape]
 
-    def _targets(self, image: LabelledImage, id_map: Int[Tensor, "height width"], valid: Size) -> Targets:
-        """Masks of the segments in the crop. Crowd regions and padding count as unlabelled."""
+    def _targets(self, image: LabeledImage, id_map: Int[Tensor, "height width"], valid: Size) -> Targets:
+        """Masks of the segments in the crop. Crowd regions and padding count as unlabeled."""
         masks, category_ids, crowds = [], [], []
         for segment in image.truth.segments:
             if segment.is_crowd:
@@ -110,14 +110,14 @@ class Cropper:
             if int(mask.sum()) >= MIN_MASK_AREA:
                 masks.append(mask)
                 category_ids.append(self.category_map.get(segment.category_id, UNNAMED))
-        labelled = torch.zeros_like(id_map, dtype=torch.bool)
+        labeled = torch.zeros_like(id_map, dtype=torch.bool)
         inside = id_map[: valid[0], : valid[1]]
-        unknown = torch.tensor(crowds if image.all_labelled else [*crowds, 0], dtype=id_map.dtype)
-        labelled[: valid[0], : valid[1]] = ~torch.isin(inside, unknown)
+        unknown = torch.tensor(crowds if image.all_labeled else [*crowds, 0], dtype=id_map.dtype)
+        labeled[: valid[0], : valid[1]] = ~torch.isin(inside, unknown)
         return Targets(
             masks=torch.stack(masks) if masks else torch.zeros(0, *id_map.shape, dtype=torch.bool),
             category_ids=torch.tensor(category_ids, dtype=torch.long),
-            labelled=labelled,
+            labeled=labeled,
         )
 
 
@@ -134,7 +134,7 @@ def collate(
         Targets(
             masks=crop.targets.masks.to(device, non_blocking=True),
             category_ids=crop.targets.category_ids.to(device, non_blocking=True),
-            labelled=crop.targets.labelled.to(device, non_blocking=True),
+            labeled=crop.targets.labeled.to(device, non_blocking=True),
         )
         for crop in crops
     )

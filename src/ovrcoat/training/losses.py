@@ -1,7 +1,7 @@
 """The segmentation loss: category, mask and dice terms for every prediction of the mask decoder.
 
-Partly labelled images: the void loss of an unmatched query is weighted by the share of its mask that covers
-labelled pixels. A target without a category trains its query's mask and "not void", but no category.
+Partly labeled images: the void loss of an unmatched query is weighted by the share of its mask that covers
+labeled pixels. A target without a category trains its query's mask and "not void", but no category.
 
 Each term keeps its numerator and denominator apart, so that several processes can divide by the mean of their
 denominators. Their gradients then equal those of one process with all images.
@@ -29,12 +29,12 @@ class Targets:
     Attributes:
         masks: at the padded size.
         category_ids: index in the training vocabulary of each mask, or `UNNAMED`.
-        labelled: False for pixels whose content is unknown.
+        labeled: False for pixels whose content is unknown.
     """
 
     masks: Bool[Tensor, "target height width"]
     category_ids: Int[Tensor, " target"]
-    labelled: Bool[Tensor, "height width"]
+    labeled: Bool[Tensor, "height width"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +172,12 @@ def category_loss(
         mask_logits: of the same queries.
         targets: of each image.
         assignments: of each image.
-        void_weight: weight of an unmatched query whose mask covers labelled pixels only.
+        void_weight: weight of an unmatched query whose mask covers labeled pixels only.
     """
     loss = -log_probs[..., -1]
     weight = torch.stack(
         [
-            void_weight * labelled_share(logits, target.labelled)
+            void_weight * labeled_share(logits, target.labeled)
             for logits, target in zip(mask_logits, targets, strict=True)
         ]
     )
@@ -193,14 +193,14 @@ def category_loss(
 
 
 @torch.no_grad()
-def labelled_share(
-    mask_logits: Float[Tensor, "query height width"], labelled: Bool[Tensor, "full_height full_width"]
+def labeled_share(
+    mask_logits: Float[Tensor, "query height width"], labeled: Bool[Tensor, "full_height full_width"]
 ) -> Float[Tensor, " query"]:
-    """Return the share of each mask on labelled pixels, 0 to 1; exactly 1 if all pixels are labelled."""
-    if bool(labelled.all()):
+    """Return the share of each mask on labeled pixels, 0 to 1; exactly 1 if all pixels are labeled."""
+    if bool(labeled.all()):
         return torch.ones(len(mask_logits), device=mask_logits.device)
     height, width = mask_logits.shape[-2:]
-    known = F.adaptive_avg_pool2d(labelled[None].float(), (height, width))[0]
+    known = F.adaptive_avg_pool2d(labeled[None].float(), (height, width))[0]
     inside = mask_logits.float().sigmoid().flatten(1)
     return (inside @ known.flatten()) / inside.sum(dim=-1).clamp(min=1e-6)
 

@@ -13,7 +13,7 @@ from ovrcoat.data.images import read_image
 from ovrcoat.errors import ConfigError, DatasetError
 from ovrcoat.formats.annotations import Record
 from ovrcoat.training.config import DataConfig
-from ovrcoat.training.crops import LabelledImage
+from ovrcoat.training.crops import LabeledImage
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -67,15 +67,15 @@ class ImageSource:
     Attributes:
         records: the images to train on, without held-out images.
         weight: sampling frequency, relative to the other sources.
-        unlabelled: meaning of a pixel without a label (see `DataConfig`).
+        unlabeled: meaning of a pixel without a label (see `DataConfig`).
     """
 
     dataset: Dataset
     records: tuple[Record, ...]
     weight: float
-    unlabelled: Literal["void", "unknown"]
+    unlabeled: Literal["void", "unknown"]
 
-    def image(self, record: Record) -> LabelledImage:
+    def image(self, record: Record) -> LabeledImage:
         """Read an image with its labels.
 
         Raises:
@@ -89,7 +89,7 @@ class ImageSource:
                 f"{self.dataset.name}: the labels of {record.image} have {width} × {height} pixels, the "
                 f"image has {image.pixels.shape[1]} × {image.pixels.shape[0]}; both must have the same size"
             )
-        return LabelledImage(record.image, image.pixels, truth, all_labelled=self.unlabelled == "void")
+        return LabeledImage(record.image, image.pixels, truth, all_labeled=self.unlabeled == "void")
 
 
 def open_source(data: DataConfig, *, base: Path) -> ImageSource:
@@ -103,4 +103,4 @@ def open_source(data: DataConfig, *, base: Path) -> ImageSource:
     records = tuple(record for record in dataset.records if not is_held_out(record.image, data.held_out))
     if not records:
         raise DatasetError(f"{data.path}: no image is left to train on; held_out is {data.held_out}")
-    return ImageSource(dataset, records, weight=data.weight, unlabelled=data.unlabelled)
+    return ImageSource(dataset, records, weight=data.weight, unlabeled=data.unlabeled)

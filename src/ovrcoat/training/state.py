@@ -12,7 +12,7 @@ from ovrcoat.errors import TrainingError
 from ovrcoat.system.atomic_write import write_atomically
 from ovrcoat.training.config_file import with_current_keys
 
-FORMAT = 1
+FORMAT = 2
 MAX_SHOWN = 4  # differences between settings that a message lists
 
 
@@ -63,8 +63,8 @@ def save_state(
         "step": step,
         "settings": dict(settings),
         "parameters": {name: parameter.detach() for name, parameter in parameters.items()},
-        "optimiser": optimizer.state_dict(),
-        "mean": None if average is None else average.values,
+        "optimizer": optimizer.state_dict(),
+        "average": None if average is None else average.values,
     }
     write_atomically(path, lambda file: torch.save(state, file))
 
@@ -108,9 +108,9 @@ def resume(
     if {name: value.shape for name, value in state["parameters"].items()} != shapes:
         raise TrainingError(f"{path} belongs to another network; choose another output folder, or delete it")
     _copy(state["parameters"], parameters)
-    optimizer.load_state_dict(state["optimiser"])
+    optimizer.load_state_dict(state["optimizer"])
     if average is not None:
-        average.values = {name: value.to(parameters[name].device) for name, value in state["mean"].items()}
+        average.values = {name: value.to(parameters[name].device) for name, value in state["average"].items()}
     step: int = state["step"]
     return step
 
@@ -123,7 +123,7 @@ def check_settings(path: Path, saved: Mapping[str, Any], current: Mapping[str, A
 
     Args:
         path: the file, for the message.
-        saved: its settings. Keys that were renamed since are recognised.
+        saved: its settings. Keys that were renamed since are recognized.
         current: settings of this run.
 
     Raises:

@@ -115,6 +115,7 @@ def test_a_value_that_does_not_fit(path: Path, override: str, told: str):
         ("stages.0.schedule.warm_up=1", "stages.0.schedule.warm_up: .* write 'warmup_steps'"),
         ("stages.0.schedule.photos_at_once=1", "photos_at_once: .* write 'micro_batch_size'"),
         ("stages.0.crop.colour_jitter=true", "colour_jitter: .* write 'color_jitter'"),
+        ("stages.0.data.0.unlabelled=void", "unlabelled: .* write 'unlabeled'"),
         ("stages.1.ovr.encoder_rate=0.1", "encoder_rate: .* write 'encoder_lr_multiplier'"),
         ("stages.1.watch={}", "stages.1.watch: the key was renamed; write 'validation'"),
         ("start.nano_towers={}", "start.nano_towers: .* tools/nano/build.py"),

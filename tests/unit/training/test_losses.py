@@ -8,7 +8,7 @@ from ovrcoat.training.losses import (
     LossTerm,
     Targets,
     category_loss,
-    labelled_share,
+    labeled_share,
     mask_losses,
     matched_losses,
     segmentation_loss,
@@ -29,9 +29,9 @@ def halves(category_ids: tuple[int, int] = (2, 0)) -> Targets:
     return Targets(masks, torch.tensor(category_ids), torch.ones(32, 32, dtype=torch.bool))
 
 
-def nothing(*, labelled: bool) -> Targets:
+def nothing(*, labeled: bool) -> Targets:
     """An image without targets."""
-    known = torch.full((32, 32), labelled)
+    known = torch.full((32, 32), labeled)
     return Targets(torch.zeros(0, 32, 32, dtype=torch.bool), torch.zeros(0, dtype=torch.long), known)
 
 
@@ -113,7 +113,7 @@ def test_weights_scale_their_terms():
 
 def test_without_targets_masks_cost_nothing_and_everything_stays_finite():
     prediction = undecided(2)
-    terms = loss_of(prediction, nothing(labelled=True), nothing(labelled=True))
+    terms = loss_of(prediction, nothing(labeled=True), nothing(labeled=True))
     assert terms["mask"] == terms["dice"] == 0
     expected = -log_probs_of(prediction)[..., -1].mean()  # every query should say void
     torch.testing.assert_close(terms["category"], WEIGHTS.category * expected)
@@ -126,24 +126,24 @@ def test_without_targets_masks_cost_nothing_and_everything_stays_finite():
 
 
 def test_an_image_without_targets_beside_one_with():
-    terms = loss_of(undecided(2), nothing(labelled=True), halves())
+    terms = loss_of(undecided(2), nothing(labeled=True), halves())
     assert all(torch.isfinite(term) and term > 0 for term in terms.values())
 
 
 def test_unknown_pixels_contribute_no_void_loss_and_void_pixels_do():
-    for labelled in (False, True):
+    for labeled in (False, True):
         prediction = undecided()
-        terms = loss_of(prediction, nothing(labelled=labelled))
+        terms = loss_of(prediction, nothing(labeled=labeled))
         torch.stack([*terms.values()]).sum().backward()
         gradient = prediction.void_logits.grad
         assert gradient is not None
         assert torch.isfinite(gradient).all()
-        assert (gradient != 0).all() if labelled else (gradient == 0).all()
-        assert [term.item() == 0 for term in terms.values()] == [not labelled, True, True]
+        assert (gradient != 0).all() if labeled else (gradient == 0).all()
+        assert [term.item() == 0 for term in terms.values()] == [not labeled, True, True]
 
 
-def test_the_void_loss_of_a_free_query_is_weighted_by_the_labelled_share_of_its_mask():
-    """Its gradient is that of the whole void loss times the labelled share of its mask."""
+def test_the_void_loss_of_a_free_query_is_weighted_by_the_labeled_share_of_its_mask():
+    """Its gradient is that of the whole void loss times the labeled share of its mask."""
     known = torch.zeros(32, 32, dtype=torch.bool)
     known[:, :8] = True  # a quarter
     target = Targets(torch.zeros(0, 32, 32, dtype=torch.bool), torch.zeros(0, dtype=torch.long), known)
@@ -165,17 +165,17 @@ def test_a_term_is_divided_by_at_least_one_unless_denominators_are_given():
     assert term.divided_by(torch.tensor([0.5, 0.5])).value() == 12
 
 
-def test_void_counts_by_how_much_of_a_mask_is_labelled():
-    labelled = torch.zeros(32, 32, dtype=torch.bool)
-    labelled[:, :16] = True
+def test_void_counts_by_how_much_of_a_mask_is_labeled():
+    labeled = torch.zeros(32, 32, dtype=torch.bool)
+    labeled[:, :16] = True
     masks = torch.full((4, 8, 8), -30.0)
-    masks[0, :, :4] = 30  # on labelled pixels
-    masks[1, :, 4:] = 30  # on unlabelled ones
+    masks[0, :, :4] = 30  # on labeled pixels
+    masks[1, :, 4:] = 30  # on unlabeled ones
     masks[2] = 30  # on both
-    share = labelled_share(masks, labelled)
+    share = labeled_share(masks, labeled)
     torch.testing.assert_close(share[:3], torch.tensor([1.0, 0.0, 0.5]))
     assert 0 <= share[3] <= 1
-    assert labelled_share(masks, torch.ones(32, 32, dtype=torch.bool)).tolist() == [1, 1, 1, 1]
+    assert labeled_share(masks, torch.ones(32, 32, dtype=torch.bool)).tolist() == [1, 1, 1, 1]
 
 
 def test_the_category_term_is_a_weighted_mean():
@@ -255,7 +255,7 @@ def test_masks_in_bfloat16_are_read_in_float32():
     )
     same = LayerPrediction(rough.mask_logits.float(), rough.category_logits, rough.void_logits)
     partly = halves()
-    partly.labelled[:, 20:] = False
+    partly.labeled[:, 20:] = False
     found, wanted = loss_of(rough, partly), loss_of(same, partly)
     for name, value in found.items():
         assert value.dtype == torch.float32

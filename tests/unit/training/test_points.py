@@ -16,8 +16,8 @@ CPU = torch.device("cpu")
 
 def test_points_are_x_and_y_fractions():
     maps = torch.arange(6.0).reshape(1, 2, 3)
-    centres = torch.tensor([[[1 / 6, 0.25], [0.5, 0.25], [5 / 6, 0.75]]])
-    torch.testing.assert_close(sample_points(maps, centres), torch.tensor([[0.0, 1.0, 5.0]]))
+    centers = torch.tensor([[[1 / 6, 0.25], [0.5, 0.25], [5 / 6, 0.75]]])
+    torch.testing.assert_close(sample_points(maps, centers), torch.tensor([[0.0, 1.0, 5.0]]))
     between = torch.tensor([[[1 / 3, 0.25], [0.5, 0.5], [0.0, 0.25], [2.0, 2.0]]])
     expected = torch.tensor([[0.5, 2.5, 0.0, 0.0]])  # at the border half of the sample lies outside
     torch.testing.assert_close(sample_points(maps, between), expected, atol=1e-5, rtol=0)

@@ -26,8 +26,8 @@ def sources(tmp_path: Path) -> list[ImageSource]:
     two = open_dataset(tiny_training.make_images(tmp_path / "two", [(CAT, SKY), (SKY, CAT)]))
     one = open_dataset(tiny_training.make_images(tmp_path / "one", [(CAT, VOID)]))
     return [
-        ImageSource(two, tuple(two.records), weight=0.7, unlabelled="void"),
-        ImageSource(one, tuple(one.records), weight=0.3, unlabelled="unknown"),
+        ImageSource(two, tuple(two.records), weight=0.7, unlabeled="void"),
+        ImageSource(one, tuple(one.records), weight=0.3, unlabeled="unknown"),
     ]
 
 
@@ -57,13 +57,13 @@ def test_datasets_are_drawn_by_their_weights(sources: list[ImageSource]):
     assert 6 < names.count("images/one0.png") < 30  # 18 expected, deviation 3.5
 
 
-def test_the_meaning_of_unlabelled_pixels_is_set_by_dataset(sources: list[ImageSource]):
-    void = ImageSource(sources[1].dataset, sources[1].records, weight=1.0, unlabelled="void")
+def test_the_meaning_of_unlabeled_pixels_is_set_by_dataset(sources: list[ImageSource]):
+    void = ImageSource(sources[1].dataset, sources[1].records, weight=1.0, unlabeled="void")
     known, unknown = samples([void])[0], samples([sources[1]])[0]
     assert torch.equal(known.pixels, unknown.pixels)
     height, width = known.valid_size
-    assert known.targets.labelled[:height, :width].all()
-    assert torch.equal(unknown.targets.labelled, unknown.targets.masks.any(0))
+    assert known.targets.labeled[:height, :width].all()
+    assert torch.equal(unknown.targets.labeled, unknown.targets.masks.any(0))
 
 
 def test_labels_of_another_size_than_their_image_are_refused(sources: list[ImageSource], tmp_path: Path):

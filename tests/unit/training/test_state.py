@@ -91,7 +91,7 @@ def test_a_setting_that_only_one_version_knows_is_no_difference_if_it_is_off():
         check_settings(Path("x"), then, {"ovr": None})
 
 
-def test_settings_under_former_names_are_recognised():
+def test_settings_under_former_names_are_recognized():
     check_settings(Path("x"), {"schedule": {"clip_norm": 1.0}}, {"schedule": {"max_grad_norm": 1.0}})
     with pytest.raises(TrainingError, match=r"schedule\.max_grad_norm: 1\.0 then, 0\.1 now"):
         check_settings(Path("x"), {"schedule": {"clip_norm": 1.0}}, {"schedule": {"max_grad_norm": 0.1}})
@@ -113,7 +113,7 @@ def test_a_damaged_file_and_another_format_are_refused(tmp_path: Path):
     with pytest.raises(TrainingError, match=r"cannot be read \(.*\); delete it to restart this stage"):
         Run(2).resume(path)
     torch.save({"format": 7}, path)
-    with pytest.raises(TrainingError, match=r"has format 7, this version reads 1"):
+    with pytest.raises(TrainingError, match=r"has format 7, this version reads 2"):
         Run(2).resume(path)
 
 
@@ -124,7 +124,7 @@ def test_nothing_in_a_state_is_run(tmp_path: Path):
         def __reduce__(self) -> tuple[Any, ...]:
             return Path.touch, (trap,)
 
-    torch.save({"format": 1, "step": Trap()}, path)
+    torch.save({"format": 2, "step": Trap()}, path)
     with pytest.raises(TrainingError, match="cannot be read"):
         Run(2).resume(path)
     assert not trap.exists()

@@ -60,7 +60,7 @@ def make(tmp_path: Path) -> Make:
     dataset = open_dataset(
         tiny_training.make_images(tmp_path / "full", [(CAT, SKY), (SKY, CAT), (CAT, ZEBRA)])
     )
-    source = ImageSource(dataset, tuple(dataset.records), weight=1.0, unlabelled="void")
+    source = ImageSource(dataset, tuple(dataset.records), weight=1.0, unlabeled="void")
 
     def build(
         folder: str = "run", *, family: str = "convnext", network: Any = None, **settings: Any

@@ -1,4 +1,4 @@
-"""Small folders of labelled images and of class images."""
+"""Small folders of labeled images and of class images."""
 
 import json
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ EDGE = 40
 
 
 def pixels(seed: int) -> np.ndarray:
-    """A noisy image of one colour."""
+    """A noisy image of one color."""
     random = np.random.default_rng(seed)
     noise = random.integers(-20, 21, (EDGE, EDGE, 3))
     return (random.integers(0, 256, 3) + noise).clip(0, 255).astype(np.uint8)
 
 
-def labelled_folder(folder: Path, *, images: int = 6) -> Path:
+def labeled_folder(folder: Path, *, images: int = 6) -> Path:
     """Each image: a cat on the left, sky on the right, a tiny dog, a crowd of dogs, one row without label."""
     for name in ("images", "panoptic"):
         (folder / name).mkdir(parents=True)

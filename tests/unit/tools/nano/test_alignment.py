@@ -18,22 +18,22 @@ def unit(*shape: int, seed: int) -> Tensor:
     return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
-CENTRES, TEXTS = unit(NAMES, CHANNELS, seed=1), unit(NAMES, EMBEDDING, seed=2)
+CENTERS, TEXTS = unit(NAMES, CHANNELS, seed=1), unit(NAMES, EMBEDDING, seed=2)
 
 
 def alignment_set(
     title: str = "images", *, seed: int = 0, held_out: float = 0.25, noise: float = 0.2
 ) -> AlignmentSet:
-    """Samples around one centre per name."""
+    """Samples around one center per name."""
     labels = torch.arange(SAMPLES) % NAMES
-    features = F.normalize(CENTRES[labels] + noise * unit(SAMPLES, CHANNELS, seed=seed + 10), dim=-1)
+    features = F.normalize(CENTERS[labels] + noise * unit(SAMPLES, CHANNELS, seed=seed + 10), dim=-1)
     kept = torch.arange(SAMPLES) >= round(SAMPLES * held_out)
     return AlignmentSet(title, features, labels, tuple("abcde"), TEXTS, ~kept)
 
 
 def classes() -> AlignmentSet:
     none = torch.zeros(NAMES, dtype=torch.bool)
-    return AlignmentSet("classes", CENTRES, torch.arange(NAMES), tuple("abcde"), TEXTS, none)
+    return AlignmentSet("classes", CENTERS, torch.arange(NAMES), tuple("abcde"), TEXTS, none)
 
 
 def test_ridge_is_least_squares_when_the_penalty_vanishes():

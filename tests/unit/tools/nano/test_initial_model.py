@@ -17,7 +17,7 @@ from ovrcoat.errors import CheckpointError, DatasetError, TrainingError
 from ovrcoat.model.encoders.nano import LiteTrunk, NanoEncoder, SentenceTower
 from ovrcoat.training.initialization import InitialModel
 
-from .nano_images import class_image_folder, labelled_folder
+from .nano_images import class_image_folder, labeled_folder
 
 CLASSES = tuple(
     ImageNetClass(f"n{place}", (name,), f"some {name}")
@@ -57,7 +57,7 @@ def settings(**more: Any) -> InitialModelConfig:
 def base(tmp_path: Path) -> Path:
     """A folder with `names` and `images`."""
     class_image_folder(tmp_path / "names", [entry.wnid for entry in CLASSES])
-    labelled_folder(tmp_path / "images", images=8)
+    labeled_folder(tmp_path / "images", images=8)
     return tmp_path
 
 

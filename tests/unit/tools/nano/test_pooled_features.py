@@ -17,7 +17,7 @@ from ovrcoat.training.config import DataConfig
 from ovrcoat.training.sources import ImageSource, open_source
 from pooled_features import Pooler, without_projection
 
-from .nano_images import EDGE, class_image_folder, labelled_folder, pixels
+from .nano_images import EDGE, class_image_folder, labeled_folder, pixels
 
 INFERENCE = InferenceConfig(short_side=64, max_long_side=96)
 
@@ -34,7 +34,7 @@ def source(folder: Path) -> ImageSource:
 
 def test_crowds_and_tiny_segments_are_left_out(trunk: LiteTrunk, tmp_path: Path):
     pooler = Pooler(trunk, INFERENCE, folder=tmp_path / "kept")
-    pooled = pooler.segments(source(labelled_folder(tmp_path / "images", images=2)))
+    pooled = pooler.segments(source(labeled_folder(tmp_path / "images", images=2)))
     assert pooled.names == ("cat", "sky")
     assert pooled.labels.tolist() == [0, 1, 0, 1]
     assert pooled.images == ("images/0.png", "images/0.png", "images/1.png", "images/1.png")
@@ -54,7 +54,7 @@ def test_features_are_the_input_of_the_projection(trunk: LiteTrunk, tmp_path: Pa
     sizes = ImageSizes(padded=(64, 64), valid=(64, 64), output=(EDGE, EDGE))
     expected = embed_masks(encoder, encoder(batch).clip_features, masks=mask, sizes=sizes)
     pooler = Pooler(trunk, INFERENCE, folder=tmp_path / "kept")
-    pooled = pooler.segments(source(labelled_folder(tmp_path / "images", images=1)))
+    pooled = pooler.segments(source(labeled_folder(tmp_path / "images", images=1)))
     torch.testing.assert_close(encoder.projection(pooled.features[:1]), expected)
 
 
@@ -73,7 +73,7 @@ def test_class_images_are_pooled_as_a_whole(trunk: LiteTrunk, tmp_path: Path):
 
 
 def test_features_are_cached_until_an_input_changes(trunk: LiteTrunk, tmp_path: Path):
-    kept, images = tmp_path / "kept", labelled_folder(tmp_path / "images", images=1)
+    kept, images = tmp_path / "kept", labeled_folder(tmp_path / "images", images=1)
     first = Pooler(trunk, INFERENCE, folder=kept).segments(source(images))
     (file,) = kept.iterdir()
     assert re.fullmatch(r"pooled-images-[0-9a-f]{16}\.pt", file.name)
@@ -87,7 +87,7 @@ def test_features_are_cached_until_an_input_changes(trunk: LiteTrunk, tmp_path: 
 
 
 def test_a_damaged_cache_file_is_an_error(trunk: LiteTrunk, tmp_path: Path):
-    kept, images = tmp_path / "kept", labelled_folder(tmp_path / "images", images=1)
+    kept, images = tmp_path / "kept", labeled_folder(tmp_path / "images", images=1)
     pooler = Pooler(trunk, INFERENCE, folder=kept)
     pooler.segments(source(images))
     next(kept.iterdir()).write_bytes(b"no archive")
@@ -96,7 +96,7 @@ def test_a_damaged_cache_file_is_an_error(trunk: LiteTrunk, tmp_path: Path):
 
 
 def test_a_dataset_without_a_large_segment_is_an_error(trunk: LiteTrunk, tmp_path: Path):
-    folder = labelled_folder(tmp_path / "images", images=1)
+    folder = labeled_folder(tmp_path / "images", images=1)
     document = json.loads((folder / "panoptic.json").read_text())
     for segment in document["annotations"][0]["segments_info"]:
         segment["iscrowd"] = 1
