@@ -275,6 +275,6 @@ def test_skip_remembers_the_reason():
     from ovrcoat.cli.options import OutputOptions
 
     run = Run((Path("a.jpg"),), OutputOptions())
-    predictions = iter([(Path("a.jpg"), ImageError("a.jpg: broken"))])
+    predictions = (pair for pair in [(Path("a.jpg"), ImageError("a.jpg: broken"))])
     assert list(run._results(predictions)) == []
     assert (run.failed, run.status) == ({Path("a.jpg"): "a.jpg: broken"}, 1)

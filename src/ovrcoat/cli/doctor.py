@@ -1,4 +1,4 @@
-"""`ovrcoat doctor`: what is installed, what works, what is missing and how to get it."""
+"""`ovrcoat doctor`: checks the installation, and says how to fix it."""
 
 import importlib
 import os
@@ -17,15 +17,15 @@ from ovrcoat._version import __version__
 from ovrcoat.cli.terminal import print_json, print_table
 from ovrcoat.errors import OvrcoatError
 
-# Extras for the makers of the package, of no use to its users.
-MAKERS_EXTRAS = {"dev", "nano"}
-# Modules that are not called like their distribution.
+# Optional dependencies for developers of this package.
+DEVELOPER_EXTRAS = {"dev", "nano"}
+# Modules whose name differs from their distribution.
 MODULES = {"open-clip-torch": "open_clip", "pillow": "PIL", "pyyaml": "yaml"}
 
 
 @dataclass(frozen=True, slots=True)
-class Issue:
-    """One line of the report. A finding that is needed and not ok makes the exit status 1."""
+class Check:
+    """One line of the report. A check that is needed and not ok makes the exit status 1."""
 
     subject: str
     status: Literal["ok", "missing", "broken"]
@@ -35,67 +35,67 @@ class Issue:
 
 
 def doctor(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
-    """Check the installation: versions, devices, models, folders, and what to do about what is missing.
+    """Check the installation: versions, devices, models and folders; say how to fix what is missing.
 
-    The exit status is 1 if something that is needed does not work.
+    The exit status is 1 if something that is required does not work.
 
     Parameters
     ----------
     json
         Print one JSON document instead of a table.
     """
-    issues = [*_python(), *_libraries(), *_devices(), *_models(), *_folders(), _text_cache()]
+    checks = [*_python(), *_libraries(), *_devices(), *_models(), *_folders(), _text_cache()]
     if json:
-        print_json([asdict(issue) for issue in issues])
+        print_json([asdict(check) for check in checks])
     else:
         print_table(
-            ("what", "status", "detail", "what to do"),
+            ("check", "status", "detail", "what to do"),
             [
                 (
-                    issue.subject,
-                    issue.status if issue.needed or issue.status == "ok" else f"{issue.status} (optional)",
-                    issue.detail,
-                    issue.remedy,
+                    check.subject,
+                    check.status if check.needed or check.status == "ok" else f"{check.status} (optional)",
+                    check.detail,
+                    check.remedy,
                 )
-                for issue in issues
+                for check in checks
             ],
         )
-    return int(any(issue.needed and issue.status != "ok" for issue in issues))
+    return int(any(check.needed and check.status != "ok" for check in checks))
 
 
-def _python() -> Iterator[Issue]:
-    yield Issue("ovrcoat", "ok", __version__)
-    yield Issue("python", "ok", f"{platform.python_version()} on {platform.platform()}")
+def _python() -> Iterator[Check]:
+    yield Check("ovrcoat", "ok", __version__)
+    yield Check("python", "ok", f"{platform.python_version()} on {platform.platform()}")
 
 
-def _libraries() -> Iterator[Issue]:
-    """Every dependency: there, new enough, and importable; every extra: there and new enough."""
+def _libraries() -> Iterator[Check]:
+    """Check that dependencies are installed, recent enough and importable; extras only the first two."""
     try:
         declared = metadata.requires("ovrcoat") or []
     except metadata.PackageNotFoundError:
-        yield Issue(
+        yield Check(
             "libraries",
             "missing",
-            "ovrcoat runs from a folder, not installed",
+            "ovrcoat is not installed; it runs from a folder",
             False,
             "Run: pip install -e .",
         )
         return
     for requirement in map(Requirement, declared):
         extra = _extra(requirement)
-        if extra not in MAKERS_EXTRAS:
+        if extra not in DEVELOPER_EXTRAS:
             yield _library(requirement, extra=extra)
 
 
 def _extra(requirement: Requirement) -> str | None:
-    """The extra that asks for `requirement`, None for a plain dependency."""
+    """Return the extra that `requirement` belongs to; None for a required dependency."""
     names = metadata.metadata("ovrcoat").get_all("Provides-Extra") or []
     if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
         return None
     return next(name for name in names if requirement.marker.evaluate({"extra": name}))
 
 
-def _library(requirement: Requirement, *, extra: str | None) -> Issue:
+def _library(requirement: Requirement, *, extra: str | None) -> Check:
     subject = requirement.name if extra is None else f"{requirement.name} (extra {extra})"
     remedy = f"Run: pip install '{requirement.name}{requirement.specifier}'"
     if extra is not None:
@@ -103,92 +103,92 @@ def _library(requirement: Requirement, *, extra: str | None) -> Issue:
     try:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
-        return Issue(subject, "missing", f"needs {requirement.specifier}", extra is None, remedy)
+        return Check(subject, "missing", f"needs {requirement.specifier}", extra is None, remedy)
     if not requirement.specifier.contains(version, prereleases=True):
-        return Issue(subject, "broken", f"{version}, needs {requirement.specifier}", extra is None, remedy)
+        return Check(subject, "broken", f"{version}, needs {requirement.specifier}", extra is None, remedy)
     reason = _import_error(requirement.name) if extra is None else None
     if reason is not None:
-        return Issue(subject, "broken", f"{version} does not import: {reason}", True, remedy)
-    return Issue(subject, "ok", version, extra is None)
+        return Check(subject, "broken", f"{version} does not import: {reason}", True, remedy)
+    return Check(subject, "ok", version, extra is None)
 
 
 def _import_error(distribution: str) -> str | None:
-    """Why the distribution's module does not import (made for another torch, say); None if it does."""
-    name = distribution.lower().replace("_", "-")  # build tools write it either way
+    """Return why the module cannot be imported (built for another torch, for example); None if it can."""
+    name = distribution.lower().replace("_", "-")  # both spellings occur in metadata
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             importlib.import_module(MODULES.get(name, name.replace("-", "_")))
-    except Exception as error:  # a broken library can raise anything; telling it is this verb's work
+    except Exception as error:  # a broken library can raise anything; this verb reports it
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return None
 
 
-def _devices() -> Iterator[Issue]:
+def _devices() -> Iterator[Check]:
     import torch
 
-    yield Issue("device cpu", "ok", f"{torch.get_num_threads()} threads")
+    yield Check("device cpu", "ok", f"{torch.get_num_threads()} threads")
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        yield Issue(
+        yield Check(
             f"device cuda:{index}", "ok", f"{properties.name}, {properties.total_memory / 2**30:.1f} GiB"
         )
     if torch.backends.mps.is_available():
-        yield Issue("device mps", "ok", platform.machine())
+        yield Check("device mps", "ok", platform.machine())
 
 
-def _models() -> Iterator[Issue]:
-    """Every model that is installed is read in full: hashes of its parts, names, shapes, no NaN."""
+def _models() -> Iterator[Check]:
+    """Load every installed model completely: hashes of its files, names and shapes, no NaN."""
     from ovrcoat.checkpoints import native
     from ovrcoat.checkpoints.catalog import EMBEDDED, list_models
 
     for model in list_models():
         subject, needed = f"model {model.name}", model.name == EMBEDDED
         if model.path is None:
-            yield Issue(subject, "missing", "not installed", needed, model.remedy)
+            yield Check(subject, "missing", "not installed", needed, model.remedy)
             continue
         try:
             native.load(model.path)
         except OvrcoatError as error:
-            yield Issue(subject, "broken", str(error), needed, model.remedy or f"Replace {model.path}")
+            yield Check(subject, "broken", str(error), needed, model.remedy or f"Replace {model.path}")
         else:
-            yield Issue(subject, "ok", str(model.path), needed)
+            yield Check(subject, "ok", str(model.path), needed)
 
 
-def _folders() -> Iterator[Issue]:
-    """Folders of models are not needed for `nano`, and made when first written to."""
+def _folders() -> Iterator[Check]:
+    """Check the folders of models; they are not needed for `nano`, and created when first written to."""
     from ovrcoat.system.user_folders import MODELS_VARIABLE, model_folders
 
     for folder in model_folders():
         if (obstacle := _obstacle(folder)) is None:
-            yield Issue(f"folder {folder}", "ok", "can be written", False)
+            yield Check(f"folder {folder}", "ok", "can be written", False)
         else:
             remedy = f"Set {MODELS_VARIABLE} to a folder that you may write to"
-            yield Issue(f"folder {folder}", "broken", f"cannot be written ({obstacle})", False, remedy)
+            yield Check(f"folder {folder}", "broken", f"cannot be written ({obstacle})", False, remedy)
 
 
-def _text_cache() -> Issue:
-    """Where embedded names are kept, and how many are."""
+def _text_cache() -> Check:
+    """Report the text cache and its size."""
     from ovrcoat.segmentation.text_cache import open_text_cache
     from ovrcoat.system.user_folders import CACHE_VARIABLE
 
     cache = open_text_cache()
     if cache is None:
-        return Issue("text cache", "ok", "off: every process embeds its words anew", False)
+        return Check("text cache", "ok", "off: every process computes its text embeddings again", False)
     subject = f"text cache {cache.path}"
     if (obstacle := _obstacle(cache.path.parent)) is not None:
-        remedy = f"Set {CACHE_VARIABLE} to a folder that you may write to, or to none"
-        return Issue(subject, "broken", f"cannot be written ({obstacle})", False, remedy)
-    with warnings.catch_warnings(record=True) as faults:
+        remedy = f"Set {CACHE_VARIABLE} to a writable folder, or to none"
+        return Check(subject, "broken", f"cannot be written ({obstacle})", False, remedy)
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        rows = cache.count_rows()
-    if faults:
-        return Issue(subject, "broken", str(faults[0].message), False, "Delete it if this stays")
+        count = cache.count()
+    if caught:
+        return Check(subject, "broken", str(caught[0].message), False, "Delete the file if this persists")
     size = cache.path.stat().st_size if cache.path.exists() else 0
-    return Issue(subject, "ok", f"{rows} names, {size / 2**20:.1f} MiB; delete it to empty it", False)
+    return Check(subject, "ok", f"{count} names, {size / 2**20:.1f} MiB; delete it to empty it", False)
 
 
 def _obstacle(folder: Path) -> Path | None:
-    """What keeps us from writing to `folder`, or from making it; None if nothing does."""
-    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    """Return what prevents writing to `folder` or creating it; None if nothing does."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     return None if existing.is_dir() and os.access(existing, os.W_OK) else existing

@@ -232,7 +232,9 @@ class PromptEncoder:
         )
 
 
-def _checked_trust(trust: float | int | str | None, *, task: Task, default: Trust) -> float | Literal["adaptive"]:
+def _checked_trust(
+    trust: float | int | str | None, *, task: Task, default: Trust
+) -> float | Literal["adaptive"]:
     """Return γ; by default that of the model, and 0 for semantic output.
 
     Semantic output rejects no mask that COAT could rescue; the paper finds that COAT lowers it slightly.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.catalog import find_model
-from ovrcoat.config import ModelConfig, Number, Task, Trust, adjusted
+from ovrcoat.config import ModelConfig, Number, Task, Trust, with_inference_settings
 from ovrcoat.data.images import ImageInput, OnError
 from ovrcoat.errors import ImageError
 from ovrcoat.model.compiling import compile_image_path
@@ -134,7 +134,7 @@ class Segmenter:
             ConfigError: there is no such setting, or a value is out of range.
         """
         other = copy.copy(self)
-        config = adjusted(self.config, settings)
+        config = with_inference_settings(self.config, settings)
         other._set_config(config, self._prompt_encoder.with_config(config))
         return other
 

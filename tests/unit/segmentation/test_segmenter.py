@@ -549,7 +549,7 @@ class TestWithSettings:
         assert min(tiny_segmenter.encode(image_pixels).sizes.valid) != 32
 
     def test_a_wrong_setting_is_named(self, tiny_segmenter: Segmenter) -> None:
-        with pytest.raises(ConfigError, match=r"shrot_side: Extra inputs.*There are: alpha"):
+        with pytest.raises(ConfigError, match=r"shrot_side: Extra inputs.*Valid settings: alpha"):
             tiny_segmenter.with_settings(shrot_side=32)
         with pytest.raises(ConfigError, match="overlap_threshold"):
             tiny_segmenter.with_settings(overlap_threshold=-1)

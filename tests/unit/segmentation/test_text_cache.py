@@ -36,7 +36,7 @@ def test_rows_come_back_bit_by_bit_from_any_instance(cache: TextCache) -> None:
     cache.write("key", rows)
     assert_holds(cache, "key", rows)
     assert_holds(TextCache(cache.path.parent), "key", rows)
-    assert cache.count_rows() == 4
+    assert cache.count() == 4
 
 
 def test_other_names_and_other_keys_are_not_there(cache: TextCache) -> None:
@@ -47,7 +47,7 @@ def test_other_names_and_other_keys_are_not_there(cache: TextCache) -> None:
 
 def test_reading_makes_nothing(cache: TextCache) -> None:
     assert cache.read("key", ["cat"]) == {}
-    assert cache.count_rows() == 0
+    assert cache.count() == 0
     assert not cache.path.parent.exists()
 
 
@@ -56,11 +56,11 @@ def test_a_name_that_is_written_again_has_its_last_row(cache: TextCache) -> None
     later = {"cat": torch.ones(8)}
     cache.write("key", later)
     assert_holds(cache, "key", later)
-    assert cache.count_rows() == 1
+    assert cache.count() == 1
 
 
 def test_the_oldest_rows_go_first(tmp_path: Path) -> None:
-    cache = TextCache(tmp_path, most_rows=3)
+    cache = TextCache(tmp_path, max_embeddings=3)
     for name in ("cat", "dog", "sky", "road"):
         cache.write("key", rows_of(name))
     assert list(cache.read("key", ["cat", "dog", "sky", "road"])) == ["dog", "sky", "road"]
@@ -72,7 +72,7 @@ def test_a_row_that_was_tampered_with_is_not_believed(cache: TextCache) -> None:
     with sqlite3.connect(cache.path) as connection:
         connection.execute("UPDATE rows SET row = zeroblob(32) WHERE name = ?", (b"cat",))
     connection.close()
-    with pytest.warns(UserWarning, match="1 of the rows in .* are damaged; these names are embedded anew"):
+    with pytest.warns(UserWarning, match="1 embeddings in .* are damaged; they are computed again"):
         assert list(cache.read("key", rows)) == ["dog"]
     cache.write("key", {"cat": rows["cat"]})
     assert_holds(cache, "key", rows)
@@ -129,7 +129,9 @@ def test_whatever_happens_to_the_file_no_wrong_row_comes_out(
 def test_a_place_that_cannot_be_written_costs_one_warning(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     cache = TextCache(tmp_path / "file")
-    with pytest.warns(UserWarning, match="cannot be used .* Delete it, or set OVRCOAT_CACHE to a folder"):
+    with pytest.warns(
+        UserWarning, match="cannot be used .* Delete the file, or set OVRCOAT_CACHE to a writable folder"
+    ):
         cache.write("key", rows_of("cat"))
     cache.write("key", rows_of("cat"))
     assert cache.read("key", ["cat"]) == {}
@@ -139,7 +141,7 @@ def test_a_writer_that_does_not_end_is_not_waited_for(
     cache: TextCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.write("key", rows_of("cat"))
-    monkeypatch.setattr(text_cache, "PATIENCE", 0.01)
+    monkeypatch.setattr(text_cache, "TIMEOUT", 0.01)
     other = sqlite3.connect(cache.path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     with pytest.warns(UserWarning, match="database is locked"):
