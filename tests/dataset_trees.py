@@ -1,4 +1,4 @@
-"""Little labelled data sets without faults, in the layouts of the releases and of users' own folders."""
+"""Small valid labelled datasets in the layouts of the releases and of users' own folders."""
 
 import json
 from collections.abc import Callable
@@ -140,7 +140,7 @@ BUILDERS: dict[str, tuple[str, Callable[[Path], None]]] = {
 
 
 def build(kind: str, parent: Path) -> Path:
-    """Builds a data set without faults and returns its own folder."""
+    """Builds a valid dataset and returns its own folder."""
     home, builder = BUILDERS[kind]
     builder(parent / home)
     return parent / home

@@ -1,4 +1,4 @@
-"""Small panoptic truth and predictions as files, sound until a test breaks something."""
+"""Small panoptic ground truth and predictions as files, valid until a test breaks something."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def prediction_document() -> dict[str, Any]:
 
 
 def id_map_to_image(ids: object) -> Image.Image:
-    """COCO's id PNG."""
+    """Encode a panoptic PNG, independently of the package."""
     values = np.array(ids, dtype=np.int64)
     return Image.fromarray(
         np.stack([values & 255, values >> 8 & 255, values >> 16], axis=-1).astype(np.uint8)
@@ -54,7 +54,7 @@ def id_map_to_image(ids: object) -> Image.Image:
 
 
 def write_pair(root: Path, truth: object = None, prediction: object = None) -> tuple[Path, Path, Path, Path]:
-    """Write both sides; returns true JSON, its folder, predicted JSON, its folder."""
+    """Write both sides; returns ground-truth JSON, its folder, predicted JSON, its folder."""
     sides = (
         ("truth", truth or truth_document(), TRUE_IDS),
         ("prediction", prediction or prediction_document(), PREDICTED_IDS),

@@ -1,4 +1,4 @@
-"""The four published data sets in miniature: one image of 4 × 2 pixels each, drawn by the tests."""
+"""The four published datasets in miniature: one image of 4 × 2 pixels each, created by the tests."""
 
 from typing import Any
 

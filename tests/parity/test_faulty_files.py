@@ -1,4 +1,4 @@
-"""Faulty files with known faults: each is told; the little real data sets have no faults but known ones."""
+"""Invalid files with known issues: each is reported; the miniature real datasets have only known issues."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from ovrcoat.cli.check_data import check_data
 from ovrcoat.evaluation.checks.dataset import check_dataset
 from ovrcoat.evaluation.checks.instances import check_instances
 
-# case → a code that must be found; those without a level are errors
+# case → a code that must be reported; the ones in `NOT_ERRORS` are warnings or notes, all others errors
 PANOPTIC = {
     "01_pred_json_segment_absent_in_png": "prediction-segment-without-pixels",
     "02_pred_png_id_absent_in_json": "prediction-pixels-without-segment",
@@ -43,7 +43,7 @@ PANOPTIC = {
     "29_category_id_as_text": "category-id-invalid",
     "30_pred_json_truncated": "json-unreadable",
 }
-DOUBTFUL = {  # warnings and notes: a number still means something
+NOT_ERRORS = {  # warnings and notes: the score still means something
     *("05_gt_area_doubled", "07_gt_area_missing", "17_pred_png_rgba", "23_gt_iscrowd_missing"),
     *("25_gt_json_segment_absent_in_png", "26_gt_png_id_absent_in_json"),
 }
@@ -74,7 +74,7 @@ def run(*arguments: object) -> int:
 
 
 def check_case(case: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, str]]:
-    """The exit status, and the level of each code found."""
+    """The exit status, and the severity of each reported code."""
     truth = ("--truth", case / "gt.json", "--truth-dir", case / "gt")
     prediction = ("--prediction", case / "pred.json", "--prediction-dir", case / "pred")
     status = run(*truth, *prediction, "--json", "-")
@@ -92,14 +92,14 @@ def test_every_case_is_known(shared_fixtures: Path) -> None:
 
 
 @pytest.mark.parametrize("case", PANOPTIC)
-def test_fault_is_told(case: str, shared_fixtures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, levels = check_case(shared_fixtures / "evaluation/pq_A/invalid" / case, capsys)
-    assert PANOPTIC[case] in levels
-    assert (levels[PANOPTIC[case]] == "error") is (case not in DOUBTFUL)
-    assert status == int("error" in levels.values())
+def test_issue_is_reported(case: str, shared_fixtures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, severities = check_case(shared_fixtures / "evaluation/pq_A/invalid" / case, capsys)
+    assert PANOPTIC[case] in severities
+    assert (severities[PANOPTIC[case]] == "error") is (case not in NOT_ERRORS)
+    assert status == int("error" in severities.values())
 
 
-def test_the_valid_base_has_no_faults(shared_fixtures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_valid_base_has_no_issues(shared_fixtures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check_case(shared_fixtures / "evaluation/pq_A/invalid/00_valid_base", capsys) == (0, {})
 
 
@@ -113,7 +113,7 @@ def test_instances_have_the_known_issues_only(case: str, shared_fixtures: Path) 
 
 
 @pytest.mark.parametrize(("name", "root", "split"), DATASETS)
-def test_a_real_data_set_has_the_known_issues_only(
+def test_a_real_dataset_has_the_known_issues_only(
     name: str, root: str, split: str, shared_fixtures: Path
 ) -> None:
     found = check_dataset(name, root=shared_fixtures / "mini" / root, split=split)
@@ -121,7 +121,9 @@ def test_a_real_data_set_has_the_known_issues_only(
     assert found.image_count > 0
 
 
-def test_the_cost_of_published_areas_is_told(shared_fixtures: Path) -> None:
+def test_the_effect_of_published_areas_is_reported(shared_fixtures: Path) -> None:
     issues = check_dataset("ade20k", root=shared_fixtures / "mini/ade20k").issues
     (cost,) = issues.with_severity("note")
-    assert cost.examples == ["PQ of the truth against itself is 99.92"]  # as the public code has it
+    assert cost.examples == [
+        "PQ of the ground truth against itself is 99.92"
+    ]  # equals the public code's result

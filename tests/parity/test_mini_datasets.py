@@ -1,4 +1,4 @@
-"""Miniature data sets in the layout of their release: read, prepared, from folders and from zip files."""
+"""Miniature datasets in the layout of their release: read and prepared, from folders and from zip files."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ HOMES = {
     "cityscapes": "cityscapes",
     "mapillary": "mapillary/mapillary_vistas",
 }
-EXPECTED = {  # key in expected.json → data set, split
+EXPECTED = {  # key in expected.json → dataset, split
     "coco_val2017_panoptic": ("coco", "val"),
     "ade20k_val_panoptic": ("ade20k", "val"),
     "cityscapes_val_panoptic": ("cityscapes", "val"),
@@ -66,7 +66,7 @@ def pack_as_released(name: str, mini: Path, folder: Path) -> Path:
 
 
 def contents(dataset: Dataset) -> list[Any]:
-    """Everything that a data set gives, in a comparable form."""
+    """All content of a dataset in a comparable form."""
     truths = [dataset.panoptic(record) for record in dataset.records]
     return [
         dataset.fingerprint(),
@@ -97,7 +97,7 @@ def test_segments_are_the_expected_ones(key: str, mini: Path):
 
 
 @pytest.mark.parametrize("name", HOMES)
-def test_folder_and_zip_files_give_the_same(name: str, mini: Path, tmp_path: Path):
+def test_folder_and_zip_files_have_the_same_content(name: str, mini: Path, tmp_path: Path):
     home = mini / HOMES[name]
     folder = contents(open_dataset(name, root=home.parent))
     assert contents(open_dataset(name, root=home)) == folder
@@ -122,7 +122,7 @@ def test_prepared_files_equal_the_published_ones(name: str, form: str, mini: Pat
     root = tmp_path / "release.zip" if form == "zip" else tmp_path
     assert "panoptic" not in open_dataset(name, root=root).tasks
     done = prepare_ade20k(root, published_areas=True) if name == "ade20k" else prepare_cityscapes(root)
-    assert done.made == len(published)
+    assert done.image_count == len(published)
     assert [path.parent for path in done.documents][:1] == [home if name == "ade20k" else home / "gtFine"]
     ours = open_dataset(name, root=root)
     assert [record.image_id for record in ours.records] == [record.image_id for record in published.records]
@@ -143,7 +143,7 @@ def masks(dataset: Dataset, record: Any) -> list[tuple[int, bool, int, bytes]]:
     )
 
 
-def test_areas_are_right_by_default(mini: Path, tmp_path: Path):
+def test_areas_are_correct_by_default(mini: Path, tmp_path: Path):
     shutil.copytree(
         mini / HOMES["ade20k"],
         tmp_path / "ADEChallengeData2016",

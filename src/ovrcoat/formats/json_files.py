@@ -10,11 +10,10 @@ from ovrcoat.system.atomic_write import ADVICE, write_atomically
 
 OBJECT = "a JSON object"
 LIST = "a JSON list"
-ANY = "a JSON file"
 
 
 def read_json(
-    path: Path, *, expected: str = ANY, error: type[OvrcoatError] = DatasetError, max_bytes: int | None = None
+    path: Path, *, expected: str = "", error: type[OvrcoatError] = DatasetError, max_bytes: int | None = None
 ) -> Any:
     """Read a JSON file; a UTF-8 byte order mark is accepted.
 
@@ -32,12 +31,12 @@ def read_json(
     try:
         if (size := path.stat().st_size) > limit:
             raise error(
-                f"{path} has {size:,} bytes, expected at most {limit:,} and {expected}; check the path"
+                f"{path} has {size:,} bytes, but at most {limit:,} are read{_comma(expected)}; check the path"
             )
         content = path.read_bytes()
     except OSError as problem:
         reason = problem.strerror or problem
-        raise error(f"cannot read {path} ({reason}), expected {expected}; check the path") from problem
+        raise error(f"cannot read {path} ({reason}){_comma(expected)}; check the path") from problem
     return _parse(content, location=str(path), expected=expected, error=error)
 
 
@@ -114,9 +113,13 @@ def _parse(content: bytes, *, location: str, expected: str, error: type[OvrcoatE
         return json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as problem:
         raise error(
-            f"{location} is not valid JSON ({problem}), expected {expected}; it may be truncated: copy or "
+            f"{location} is not valid JSON ({problem}){_comma(expected)}; it may be truncated: copy or "
             "download it again"
         ) from problem
+
+
+def _comma(expected: str) -> str:
+    return f", expected {expected}" if expected else ""
 
 
 def _wrong_type(data: object, *, location: str, expected: str, error: type[OvrcoatError]) -> OvrcoatError:

@@ -65,7 +65,9 @@ def test_unreadable_files_are_reported(tmp_path: Path, monkeypatch: pytest.Monke
     ):
         read_json_list(path)
     monkeypatch.setattr(json_files, "MAX_JSON_BYTES", 1)
-    with pytest.raises(DatasetError, match="2 bytes, expected at most 1 and a JSON object; check the path"):
+    with pytest.raises(
+        DatasetError, match="2 bytes, but at most 1 are read, expected a JSON object; check the path"
+    ):
         read_json_object(path)
     assert read_json_object(path, max_bytes=2) == {}
 

@@ -205,7 +205,7 @@ def test_json_that_is_none_is_told(content: str, reason: str, tmp_path: Path):
 def test_a_json_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pair = sources(tmp_path)
     monkeypatch.setattr(json_files, "MAX_JSON_BYTES", 10)
-    with pytest.raises(DatasetError, match="expected at most 10"):
+    with pytest.raises(DatasetError, match="but at most 10 are read"):
         score_panoptic(*pair)
 
 
