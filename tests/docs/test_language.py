@@ -48,7 +48,7 @@ TERMS = (
     Term(
         r"lost[ _]masks?|masks are lost|became of", "error analysis, missed", "It says where masks are lost."
     ),
-    Term(r"hidden (?:word|negative|one|class|categor)\w*", "background classes", "Hidden words compete."),
+    Term(r"hidden (?:words?|negatives?|ones?|class|classes|category|categories)", "background classes", "Hidden words compete."),
     Term(r"background words?|hidden negatives?", "background classes", "A background word fits better."),
     Term(r"takes? sides|on_map|per_pixel", "the name of the operation", "Every mask takes sides."),
     Term(r"certainty", "clip_confidence, CLIP's confidence", "COAT uses CLIP's certainty."),
@@ -74,7 +74,7 @@ TERMS = (
     Term(r"data sets?", "dataset", "Four data sets are read."),
     Term(
         r"\w*(?:colour|labelled|labelling|grey|neighbour|favourite|licence)\w*|centred?|optimisers?"
-        r"|(?:initial|normal|optim|real|recogn|organ|summar|general|special|visual|final)is(?:e[ds]?|ing|ation)",
+        r"|(?:initial|normal|optim|real|recogn|organ|general|special|visual|final)is(?:e[ds]?|ing|ation)",
         "American spelling",
         "Unlabelled pixels are grey and normalised.",
     ),
