@@ -120,9 +120,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"seconds": seconds, "memory": memory}
 
 
-def watched(results: Iterator[Any], stages: dict[int, float], memory: list[Any]) -> Iterator[Any]:
-    """Pass the results on, and record the memory after some of them."""
-    for count, result in enumerate(results, start=1):
+def watched(pairs: Iterator[Any], stages: dict[int, float], memory: list[Any]) -> Iterator[Any]:
+    """Yield the results of (source, result) pairs, and record the memory after some of them."""
+    for count, (_, result) in enumerate(pairs, start=1):
         yield result
         if count in stages:
             memory.append((stages[count], resident_memory(), peak_memory()))

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import nn
 
-import ovrcoat.segmentation.segmenter
 from ovrcoat import Segmenter
+from ovrcoat.data import transforms
+from ovrcoat.segmentation import postprocess
 
 PARTS = {
     "resize": "reading, resizing",
@@ -18,7 +19,7 @@ PARTS = {
     "mask_decoder": "mask decoder",
     "embed_masks": "mask embedding",
     "classify": "classification",
-    "answer": "post-processing (merge)",
+    "merge": "post-processing (merge)",
 }
 
 
@@ -48,12 +49,12 @@ def watching(segmenter: Segmenter, meter: Meter) -> Iterator[None]:
     """Measure the parts of `Segmenter.segment` while the block runs."""
     network = segmenter.network
     functions = [
-        (segmenter, "_prepare", "resize"),
-        (segmenter, "_batch", "resize"),
+        (segmenter._image_encoder, "_prepare", "resize"),
+        (transforms, "batch_images", "resize"),
         (network.encoder, "embed_masks", "embed_masks"),
         (network, "classify", "classify"),
-        (ovrcoat.segmentation.segmenter, "score", "classify"),
-        (ovrcoat.segmentation.segmenter, "answer", "answer"),
+        (postprocess, "_score", "classify"),
+        (postprocess, "panoptic", "merge"),
     ]
     before = [(owner, name, vars(owner).get(name)) for owner, name, _ in functions]
     handles = []

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ovrcoat import Segmenter, Vocabulary
 from ovrcoat.model.encoders.clip_text import ClipTextTower
 from ovrcoat.model.encoders.token_tree import token_trees
-from ovrcoat.segmentation.prompt import PromptEncoder
+from ovrcoat.segmentation.prompt import PromptEncoder, TextEmbedder
 from ovrcoat.segmentation.text_cache import open_text_cache
 
 SAMPLE = 5  # evenly spread categories; their first names are also computed with the reference method
@@ -34,13 +34,13 @@ def embed(model: str, *, vocabulary: str, dtype: str, cache: str | None, limit: 
     seconds = []
     encoder = make_encoder(segmenter, dtype=dtype, cache=cache)
 
-    def build() -> object:
+    def embed_subject() -> object:
         began = time.perf_counter()
-        prompt = encoder.build(subject, background="none")
+        prompt = encoder.encode(subject, background="none")
         seconds.append(time.perf_counter() - began)
         return prompt
 
-    memory = extra_memory(build)
+    memory = extra_memory(embed_subject)
     return {"seconds": seconds[0], "memory": memory} | count_tokens(segmenter, _names(subject))
 
 
@@ -56,20 +56,18 @@ def compare(model: str, *, vocabulary: str, dtype: str, limit: int | None = None
     expected = reference_embeddings(segmenter, names)
     seconds = time.perf_counter() - began
     encoder = make_encoder(segmenter, dtype=dtype, cache=None)
-    embeddings = encoder.build(subject, background="none").embeddings.in_vocab
+    embeddings = encoder.encode(subject, background="none").embeddings.in_vocab
     difference = float((embeddings - expected).abs().max())
     return {"texts": len(names) * len(templates), "seconds": seconds, "difference": difference}
 
 
 def make_encoder(segmenter: Segmenter, *, dtype: str, cache: str | None) -> PromptEncoder:
     """Return a prompt encoder without any cached embedding in memory."""
-    return PromptEncoder(
-        segmenter.network,
-        config=segmenter.config,
-        training_vocabulary=segmenter.training_vocabulary,
-        text_dtype=DTYPES[dtype],
-        cache=open_text_cache(cache),
+    config = segmenter.config
+    embedder = TextEmbedder(
+        segmenter.network, config=config, dtype=DTYPES[dtype], cache=open_text_cache(cache)
     )
+    return PromptEncoder(embedder, config=config, training_vocabulary=segmenter.training_vocabulary)
 
 
 @torch.inference_mode()

@@ -49,7 +49,7 @@ def test_operations_are_two_per_multiply_add_and_every_part_has_some(checkpoint:
     tokens, channels, layers = 12 * 8 + 6 * 4 + 3 * 2, 256, 6
     assert parts["pixel_decoder"] > 2 * layers * tokens * channels * (2 * channels + 2 * 1024)
     assert parts["resize"] == 0
-    assert parts["answer"] > 0  # the merge resizes by matrix products
+    assert parts["merge"] > 0  # the merge resizes by matrix products
 
 
 def test_an_image_is_measured_in_parts_and_the_network_is_not_changed(checkpoint: str):
