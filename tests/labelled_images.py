@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ovrcoat.results.coco import id_image
+from ovrcoat.formats.panoptic_png import id_map_to_image
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.vocabulary import Vocabulary
 
@@ -28,7 +28,7 @@ def make_labelled_folder(folder: Path, segmenter: Segmenter, *, images: int = 3,
         Image.fromarray(_pixels(number)).save(folder / "images" / f"{name}.png")
         result = segmenter.segment(folder / "images" / f"{name}.png", WORDS, trust=trust, background="none")
         shifted = np.where(result.id_map > 0, result.id_map + FIRST_ID, 0).astype(np.int32)
-        id_image(shifted).save(folder / "panoptic" / f"{name}.png")
+        id_map_to_image(shifted).save(folder / "panoptic" / f"{name}.png")
         segments = [
             {
                 "id": segment.id + FIRST_ID,

@@ -22,7 +22,8 @@ from ovrcoat.errors import OutputError
 from ovrcoat.evaluation.journal import Journal, JournalLine
 from ovrcoat.evaluation.reports.report import trust_key
 from ovrcoat.formats.annotations import ImageId, Record
-from ovrcoat.results.coco import document_head, id_image
+from ovrcoat.formats.panoptic_png import id_map_to_image
+from ovrcoat.results.coco import document_head
 from ovrcoat.results.segment import BBox, Segment
 from ovrcoat.system.atomic_write import write_atomically
 
@@ -122,7 +123,9 @@ class PredictionFolder:
             OutputError: A file cannot be written.
         """
         png_name = self._png_names[record.image_id]
-        write_atomically(self._png_folder / png_name, lambda file: id_image(id_map).save(file, format="PNG"))
+        write_atomically(
+            self._png_folder / png_name, lambda file: id_map_to_image(id_map).save(file, format="PNG")
+        )
         height, width = id_map.shape
         self._journal.append(
             SavedPrediction(

@@ -1,4 +1,4 @@
-"""COCO's formats: annotations, categories, id PNGs and RLE masks."""
+"""COCO's formats: annotations, categories and RLE masks."""
 
 from collections.abc import Container, Sequence
 from itertools import chain, count
@@ -6,11 +6,8 @@ from pathlib import PurePath
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int32
-from PIL import Image
 
 from ovrcoat._version import __version__
-from ovrcoat.formats.panoptic_png import id_map_to_image
 from ovrcoat.results.drawing import category_color
 from ovrcoat.results.mask import PackedMask
 from ovrcoat.results.segment import Segment
@@ -102,8 +99,3 @@ def panoptic_document(results: Sequence[PanopticLike], categories: Sequence[Cate
         document["annotations"].append(result.to_coco(image_id=image_id) | {"file_name": f"{stem}.png"})
         document["images"].append(image_entry(result.name, image_id=image_id, size=result.size))
     return document
-
-
-def id_image(id_map: Int32[np.ndarray, "height width"]) -> Image.Image:
-    """Return COCO's panoptic PNG: id = R + 256 G + 65536 B; 0 is void."""
-    return id_map_to_image(id_map)

@@ -16,7 +16,8 @@ from jaxtyping import Int32, UInt8
 from PIL import Image, PngImagePlugin
 
 from ovrcoat.errors import OutputError
-from ovrcoat.results.coco import DESCRIPTION, UNNAMED, document_head, file_stem, id_image, image_entry
+from ovrcoat.formats.panoptic_png import id_map_to_image
+from ovrcoat.results.coco import DESCRIPTION, UNNAMED, document_head, file_stem, image_entry
 from ovrcoat.structures import Size
 from ovrcoat.system.atomic_write import cannot_write, write_atomically
 from ovrcoat.system.prefetch import write_behind
@@ -217,7 +218,7 @@ class RunWriter:
         text = PngImagePlugin.PngInfo()
         text.add_text(*SIGNATURE)
         write_atomically(
-            path, lambda file: id_image(result.segment_map()).save(file, format="PNG", pnginfo=text)
+            path, lambda file: id_map_to_image(result.segment_map()).save(file, format="PNG", pnginfo=text)
         )
         return path
 

@@ -55,6 +55,12 @@ def test_ids_survive_encoding_and_decoding(id_map: np.ndarray):
     np.testing.assert_array_equal(decode_id_map(encoded(image)).id_map, id_map)
 
 
+@given(st.integers(0, 2**24 - 1))
+def test_the_png_stores_ids_in_cocos_format(id: int):
+    red, green, blue = id_map_to_image(np.array([[id]], dtype=np.int32)).getpixel((0, 0))
+    assert red + 256 * green + 65536 * blue == id
+
+
 def test_red_is_the_lowest_byte():
     image = id_map_to_image(np.array([[1 + 256 * 2 + 65_536 * 3]], dtype=np.int32))
     assert image.getpixel((0, 0)) == (1, 2, 3)

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovrcoat.results.coco import file_stem, id_image, image_entry, panoptic_document
+from ovrcoat.formats.panoptic_png import id_map_to_image
+from ovrcoat.results.coco import file_stem, image_entry, panoptic_document
 from ovrcoat.results.drawing import category_color
 
 from .samples import CATEGORIES, ID_MAP, instance_result, panoptic_result, semantic_result
@@ -11,7 +12,7 @@ from .samples import CATEGORIES, ID_MAP, instance_result, panoptic_result, seman
 
 @given(st.integers(0, 2**24 - 1))
 def test_the_png_holds_ids_as_coco_has_them(id: int):
-    red, green, blue = id_image(np.array([[id]], dtype=np.int32)).getpixel((0, 0))
+    red, green, blue = id_map_to_image(np.array([[id]], dtype=np.int32)).getpixel((0, 0))
     assert red + 256 * green + 65536 * blue == id
 
 
