@@ -11,33 +11,16 @@ import initial_model as nano
 from alignment import ImageNetClass
 from initial_model import InitialModelConfig
 from ovrcoat.checkpoints import native
-from ovrcoat.config import NanoConfig, NanoTextConfig
+from ovrcoat.config import NanoConfig
 from ovrcoat.data.held_out import is_held_out
 from ovrcoat.errors import CheckpointError, DatasetError, TrainingError
-from ovrcoat.model.encoders.nano import LiteTrunk, NanoEncoder, SentenceTower
+from ovrcoat.model.encoders.nano import NanoEncoder
 from ovrcoat.training.initialization import InitialModel
 
 from .nano_images import class_image_folder, labeled_folder
+from .random_towers import CLASSES, TOKENS
 
-CLASSES = tuple(
-    ImageNetClass(f"n{place}", (name,), f"some {name}")
-    for place, name in enumerate(("tench", "hen", "bus", "cup"))
-)
-TOKENS = 27_628  # of the tokenizer that ships with the package
 HELD_OUT = 0.5
-
-
-@pytest.fixture
-def towers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Random towers instead of the packages', four classes, few steps."""
-    torch.manual_seed(0)
-    trunk, classifier = LiteTrunk().eval(), torch.randn(4, 1280)
-    numbers = NanoTextConfig(vocabulary_size=TOKENS)
-    text_tower = SentenceTower(**numbers.model_dump()).eval()
-    monkeypatch.setattr(nano, "lite_trunk", lambda: (trunk, classifier))
-    monkeypatch.setattr(nano, "sentence_tower", lambda: text_tower)
-    monkeypatch.setattr(alignment, "imagenet_classes", lambda: CLASSES)
-    monkeypatch.setattr(alignment, "STEPS", 3)
 
 
 def settings(**more: Any) -> InitialModelConfig:
