@@ -38,6 +38,11 @@ class _Slot(Generic[Encoded]):
     outcome: Encoded | ImageError | None
     nbytes: int
 
+    def result(self) -> tuple[ImageInput, Encoded | ImageError]:
+        """Return the source and its outcome."""
+        assert self.outcome is not None
+        return self.source, self.outcome
+
 
 def encode_in_order(
     images: Iterable[ImageInput],
@@ -118,14 +123,7 @@ def _in_batches(
             if not window:
                 return
             _encode_first(window, encode, batch_size=batch_size)
-        yield _take_first(window)
-
-
-def _take_first(window: deque[_Slot[Encoded]]) -> tuple[ImageInput, Encoded | ImageError]:
-    """Remove and return the first outcome; the caller then holds the only reference to it."""
-    slot = window.popleft()
-    assert slot.outcome is not None
-    return slot.source, slot.outcome
+        yield window.popleft().result()  # no variable keeps it in memory until the next one exists
 
 
 def _fill(window: deque[_Slot[Encoded]], read: Iterator[Read], *, batch_size: int, max_items: int) -> None:

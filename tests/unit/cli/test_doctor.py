@@ -38,7 +38,7 @@ def test_a_text_cache_that_cannot_be_written_is_told(folder: Path, monkeypatch: 
     monkeypatch.setenv("OVRCOAT_CACHE", str(folder / "file"))
     issue = _text_cache()
     assert (issue.status, issue.needed) == ("broken", False)
-    assert issue.remedy == "Set OVRCOAT_CACHE to a folder that you may write to, or to none"
+    assert issue.remedy == "Set OVRCOAT_CACHE to a writable folder, or to none"
 
 
 def test_no_text_cache_is_told_too() -> None:
