@@ -17,8 +17,9 @@ from ovrcoat.cli.output_names import output_names
 from ovrcoat.cli.terminal import print_error, print_line
 from ovrcoat.errors import ImageError
 from ovrcoat.results.writers import RunWriter
+from ovrcoat.segmentation.many_images import Batched
 from ovrcoat.segmentation.postprocess import AnyResult
-from ovrcoat.segmentation.segmenter import Batched, Segmenter
+from ovrcoat.segmentation.segmenter import Segmenter
 
 
 def load_segmenter(model: ModelOptions) -> Segmenter:

@@ -6,10 +6,8 @@ Both meet in `EncodedImage.predict`, which costs one matrix product per vocabula
 
 import copy
 from collections.abc import Generator, Iterable, Mapping
-from contextlib import closing
 from os import PathLike
 from typing import Literal, Unpack, overload
-from warnings import warn
 
 import torch
 from jaxtyping import Float
@@ -25,14 +23,13 @@ from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
 from ovrcoat.segmentation.encoded_image import EncodedImage
 from ovrcoat.segmentation.image_encoder import ImageEncoder
+from ovrcoat.segmentation.many_images import Batched, predict_each
 from ovrcoat.segmentation.mask_classification import MaskLabel, check_masks, embed_masks, label_mask
 from ovrcoat.segmentation.postprocess import AnyResult, Explanation
 from ovrcoat.segmentation.prompt import PromptEncoder, SegmentationPrompt, SegmentOptions, TextEmbedder
 from ovrcoat.segmentation.text_cache import TextCache, open_text_cache
 from ovrcoat.system.devices import DtypeName, choose_device, choose_dtype
 from ovrcoat.vocabulary import Vocabulary, VocabularyInput
-
-Batched = Generator[tuple[ImageInput, AnyResult | ImageError], None, None]
 
 
 class Segmenter:
@@ -335,7 +332,7 @@ class Segmenter:
     ) -> Batched:
         """Segment many images for a prompt (see `prompt`): like `segment_many`."""
         encoded = self.encode_many(images, batch_size=batch_size)
-        return _predictions(encoded, prompt, on_error=on_error)
+        return predict_each(encoded, prompt, on_error=on_error)
 
     @torch.inference_mode()
     def classify_masks(
@@ -386,26 +383,3 @@ class Segmenter:
             return self.encode(image)  # type: ignore[arg-type] # `read_image` checks the type
         self._image_encoder.check(image)
         return image
-
-
-def _predictions(
-    encoded_images: Generator[tuple[ImageInput, EncodedImage | ImageError], None, None],
-    prompt: SegmentationPrompt,
-    *,
-    on_error: OnError,
-) -> Batched:
-    """Predict image after image. Nothing is kept of an image while the next one is computed."""
-    with closing(encoded_images):
-        for source, encoded in encoded_images:
-            if isinstance(encoded, ImageError):
-                if on_error == "raise":
-                    raise encoded
-                if on_error == "yield":
-                    yield source, encoded
-                else:
-                    warn(f"skipped: {encoded}", UserWarning, stacklevel=2)
-                continue
-            result = encoded.predict(prompt)
-            del encoded
-            yield source, result
-            del result
