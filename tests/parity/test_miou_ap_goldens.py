@@ -7,7 +7,7 @@ import pytest
 
 from ovrcoat.errors import DatasetError
 
-SHARED = Path(__file__).parents[3] / "shared" / "fixtures" / "evaluation"  # beside a checkout
+SHARED = Path(__file__).parents[3] / "shared" / "fixtures" / "evaluation"  # next to a checkout
 MEANS = ("mIoU", "fwIoU", "mACC", "pACC")
 
 
@@ -36,7 +36,7 @@ def semantic(case: Path) -> dict:
     )
 
 
-def test_the_recorded_cases_are_at_hand(shared_fixtures: Path):
+def test_the_recorded_cases_are_complete(shared_fixtures: Path):
     assert (shared_fixtures / "evaluation").is_dir()
     assert len(cases("miou_A")) == 10
     assert len(cases("ap_A")) == 7
@@ -46,7 +46,9 @@ def test_the_recorded_cases_are_at_hand(shared_fixtures: Path):
 def test_mean_iou(case: Path):
     expected = expected_of(case)
     if case.name.startswith("gt_label_out_of_range"):
-        with pytest.raises(DatasetError, match=r"neither an index from 0 to 3 .*0001: value \d+ in \d+ pixel"):
+        with pytest.raises(
+            DatasetError, match=r"neither an index from 0 to 3 .*0001: value \d+ in \d+ pixel"
+        ):
             semantic(case)
         return
     ours = semantic(case)
@@ -71,7 +73,7 @@ def test_average_precision(case: Path):
         assert ours["stats"]["AP"] == 0
         assert "results-empty" in [issue["code"] for issue in ours["issues"]]
         return
-    if case.name == "annotation_id_zero":  # a fault of the reference: what it should be stands beside it
+    if case.name == "annotation_id_zero":  # a bug of the reference; `renumbered` holds the correct values
         assert equal(ours["renumbered"]["stats"]["AP"], 100.0)
     assert ours["stats"].keys() == expected["stats"].keys()
     differing = [name for name, value in ours["stats"].items() if not equal(value, expected["stats"][name])]

@@ -9,11 +9,11 @@ import pytest
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.scoring.panoptic import PanopticSource, score_panoptic
 
-SHARED = Path(__file__).parents[3] / "shared" / "fixtures" / "evaluation" / "pq_A"  # beside a checkout
+SHARED = Path(__file__).parents[3] / "shared" / "fixtures" / "evaluation" / "pq_A"  # next to a checkout
 CASES = sorted(path for path in SHARED.glob("*/expected*.json") if path.parent.name != "invalid")
 
-# faulty input → what is said of it; a number comes out where it still means something
-REFUSED = {
+# invalid input → error message; REPORTED: suspicious input → issue
+REJECTED = {
     "01_pred_json_segment_absent_in_png": r"image 2, segment 99 in 000002\.png",
     "02_pred_png_id_absent_in_json": r"does not list.*image 2, id 3 with \d+ pixels",
     "03_pred_unknown_category": r"image 1, segment 1: category 77; known: 1, 2, 11, 12",
@@ -39,7 +39,7 @@ REFUSED = {
     "29_category_id_as_text": r"category_id is '12'",
     "30_pred_json_truncated": r"pred\.json is not valid JSON \(.*line 1 column 511",
 }
-DOUBTFUL = {
+REPORTED = {
     "05_gt_area_doubled": ("areas-differ", "JSON 1320, pixels 660"),
     "07_gt_area_missing": ("area-missing", "image 1, segment 1"),
     "17_pred_png_rgba": ("png-with-alpha", "000002.png"),
@@ -68,15 +68,15 @@ def assert_equal(ours: Any, recorded: Any, where: str = "") -> None:
         assert ours == recorded, where
 
 
-def test_the_recorded_cases_are_at_hand(shared_fixtures: Path):
+def test_the_recorded_cases_are_complete(shared_fixtures: Path):
     assert (shared_fixtures / "evaluation").is_dir()
     assert len(CASES) == 24 + 1
     faulty = {path.name for path in (SHARED / "invalid").iterdir() if path.is_dir()}
-    assert faulty == {"00_valid_base", *REFUSED, *DOUBTFUL}
+    assert faulty == {"00_valid_base", *REJECTED, *REPORTED}
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_every_figure_is_the_recorded_one(path: Path):
+def test_every_number_equals_the_recorded_one(path: Path):
     recorded = json.loads(path.read_text(encoding="utf-8"))
     areas = "png" if path.stem == "expected_png_area" else "json"
     ours = score_panoptic(*sources(path.parent), seen=recorded["seen_category_ids"], areas=areas)
@@ -84,29 +84,29 @@ def test_every_figure_is_the_recorded_one(path: Path):
         assert_equal(ours[key], recorded[key], key)
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_faulty_input_is_refused_with_its_own_message(name: str, shared_fixtures: Path):
-    with pytest.raises(DatasetError, match=f"(?s){REFUSED[name]}"):
+@pytest.mark.parametrize("name", REJECTED)
+def test_invalid_input_is_rejected_with_a_specific_message(name: str, shared_fixtures: Path):
+    with pytest.raises(DatasetError, match=f"(?s){REJECTED[name]}"):
         score_panoptic(*sources(SHARED / "invalid" / name))
 
 
-@pytest.mark.parametrize("name", DOUBTFUL)
-def test_doubtful_input_gives_a_figure_and_is_told(name: str, shared_fixtures: Path):
+@pytest.mark.parametrize("name", REPORTED)
+def test_suspicious_input_gives_numbers_and_an_issue(name: str, shared_fixtures: Path):
     figures = score_panoptic(*sources(SHARED / "invalid" / name))
-    code, example = DOUBTFUL[name]
+    code, example = REPORTED[name]
     [issue] = [issue for issue in figures["issues"] if issue["code"] == code]
     assert example in issue["examples"][0]
     assert 0 <= figures["groups"]["All"]["pq"] <= 1
 
 
-def test_the_base_of_the_faulty_cases_is_sound(shared_fixtures: Path):
+def test_the_base_of_the_invalid_cases_is_valid(shared_fixtures: Path):
     figures = score_panoptic(*sources(SHARED / "invalid" / "00_valid_base"))
     assert figures["issues"] == []
     assert figures["groups"]["All"]["pq"] == pytest.approx(0.9052407132529784, abs=1e-9)
 
 
 @pytest.mark.parametrize("case", sorted({path.parent for path in CASES}), ids=lambda case: case.name)
-def test_an_unrelated_library_agrees(case: Path):
+def test_an_independent_library_agrees(case: Path):
     panoptic = pytest.importorskip("hotcoco.panoptic")
     truth, prediction = sources(case)
     if isinstance(json.loads(truth.json.read_text())["annotations"][0]["image_id"], str):

@@ -185,7 +185,7 @@ def test_a_limit_is_reported_and_a_longer_run_resumes(
     short = evaluate(
         tiny_segmenter, open_dataset(folder), settings=EvaluationSettings(limit=2), journal=journal
     )
-    assert short.data.images == 3  # of the data set; two were evaluated
+    assert short.data.images == 3  # of the dataset; two were evaluated
     assert [image.image_id for image in short.images] == [1, 2]
     assert codes(short) == {"partial-dataset": "note"}
     tiny_segmenter.network.encoder.batch_sizes.clear()

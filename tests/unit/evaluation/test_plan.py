@@ -76,20 +76,20 @@ def test_a_dataset_without_images(
 
 
 def test_custom_names_by_first_name():
-    asked = rename_categories(WORDS, "sky, heaven#thing; cat, kitty")
-    assert [category.names for category in asked.categories] == [
+    renamed = rename_categories(WORDS, "sky, heaven#thing; cat, kitty")
+    assert [category.names for category in renamed.categories] == [
         ("cat", "kitty"),
         ("dog",),
         ("sky", "heaven"),
         ("road",),
     ]
-    assert [category.id for category in asked.categories] == [1, 2, 3, 4]
-    assert not asked.categories[2].is_thing  # things and stuff are those of the dataset
+    assert [category.id for category in renamed.categories] == [1, 2, 3, 4]
+    assert not renamed.categories[2].is_thing  # things and stuff are those of the dataset
 
 
 def test_custom_names_by_id():
-    asked = rename_categories(WORDS, "Katze; Hund; Himmel; Straße")
-    assert [category.name for category in asked.categories] == ["Katze", "Hund", "Himmel", "Straße"]
+    renamed = rename_categories(WORDS, "Katze; Hund; Himmel; Straße")
+    assert [category.name for category in renamed.categories] == ["Katze", "Hund", "Himmel", "Straße"]
 
 
 def test_a_dataset_with_equal_names_is_renamed_by_id():

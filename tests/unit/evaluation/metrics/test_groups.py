@@ -1,4 +1,4 @@
-"""Which categories a line of the table is the mean of."""
+"""Groups of categories in result tables."""
 
 import pytest
 
@@ -12,7 +12,7 @@ CATEGORIES = (
 )
 
 
-def test_without_seen_there_are_three_groups():
+def test_without_seen_ids_there_are_three_groups():
     assert group_ids(CATEGORIES) == {"All": (1, 2, 7), "Things": (1, 2), "Stuff": (7,)}
 
 
@@ -30,7 +30,7 @@ def test_the_order_is_that_of_a_table():
     assert list(group_ids(CATEGORIES, set()))[:5] == ["All", "Things", "Stuff", "Seen", "Unseen"]
 
 
-def test_mean_leaves_out_what_is_not_there():
+def test_mean_ignores_none():
     assert mean([0.5, None, 1.0]) == 0.75
     assert mean([None]) is None
     assert mean([]) is None
@@ -44,13 +44,13 @@ def test_seen_compares_character_by_character():
     assert seen_category_ids(CATEGORIES, Vocabulary.of("Cat", "walls")) == frozenset()
 
 
-def test_no_categories_are_no_preset():
+def test_no_categories_match_no_preset():
     assert matching_preset(()) is None
     assert seen_category_ids((), Vocabulary.named("coco")) == frozenset()
 
 
 @pytest.mark.parametrize(("name", "seen"), [("ade20k", 64), ("cityscapes", 17), ("mapillary", 26)])
-def test_official_names_of_a_known_data_set_are_judged_by_the_published_synonyms(name: str, seen: int):
+def test_official_names_of_a_known_dataset_use_the_published_synonyms(name: str, seen: int):
     one_name_each = [
         Category((category.names[-1],), category.is_thing, category.id)
         for category in Vocabulary.named(name).categories
@@ -61,7 +61,7 @@ def test_official_names_of_a_known_data_set_are_judged_by_the_published_synonyms
     assert len(seen_category_ids(one_name_each, Vocabulary.named("coco"))) == seen
 
 
-def test_the_ids_alone_do_not_make_a_preset():
+def test_ids_alone_do_not_match_a_preset():
     others = [
         Category((f"other {category.id}",), is_thing=True, id=category.id)
         for category in Vocabulary.named("ade20k").categories

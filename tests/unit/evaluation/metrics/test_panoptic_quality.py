@@ -1,4 +1,4 @@
-"""The rules of panoptic quality, one by one and against a slow plain definition."""
+"""The rules of panoptic quality, one by one and against a slow, plain definition."""
 
 from collections import Counter
 
@@ -27,7 +27,7 @@ def id_map(*rows: list[int]) -> np.ndarray:
 
 
 def truth_of(ids: np.ndarray, *segments: SegmentAnnotation) -> PanopticTruth:
-    """A truth whose areas are counted."""
+    """A ground truth with counted areas."""
     return recount_areas(PanopticTruth(ids, segments))
 
 
@@ -55,17 +55,17 @@ def test_predicted_void_stays_in_the_union():
     assert match_segments(truth, id_map([8, 8, 8, 0]), {8: 1}).pairs == ((1, 8, 0.75),)
 
 
-def test_another_category_is_missed_and_wrong():
+def test_a_wrong_category_is_missed_and_a_false_positive():
     truth = truth_of(id_map([1, 1]), segment(1, 1))
     assert match_segments(truth, id_map([8, 8]), {8: 2}).tallies == {1: Tally(fn=1), 2: Tally(fp=1)}
 
 
-def test_a_crowd_is_neither_found_nor_missed_and_excuses_its_category_only():
+def test_a_crowd_is_neither_matched_nor_missed_and_ignores_its_category_only():
     truth = truth_of(id_map([1, 1, 1, 1]), segment(1, 1, is_crowd=True))
     assert match_segments(truth, id_map([8, 8, 9, 9]), {8: 1, 9: 2}).tallies == {2: Tally(fp=1)}
 
 
-def test_of_two_crowds_of_a_category_the_last_excuses():
+def test_of_two_crowds_of_a_category_the_last_counts():
     ids = id_map([1, 1, 2, 2])
     crowds = segment(1, 1, is_crowd=True), segment(2, 1, is_crowd=True)
     predicted = id_map([8, 8, 0, 0])
@@ -73,13 +73,13 @@ def test_of_two_crowds_of_a_category_the_last_excuses():
     assert match_segments(truth_of(ids, *crowds[::-1]), predicted, {8: 1}).tallies == {}
 
 
-def test_exactly_half_on_void_is_not_forgiven():
+def test_exactly_half_on_void_is_not_ignored():
     truth = truth_of(id_map([0, 0, 1, 1, 1, 1, 1]), segment(1, 1))
     assert match_segments(truth, id_map([8, 8, 8, 8, 0, 0, 0]), {8: 2}).tallies[2] == Tally(fp=1)
     assert 2 not in match_segments(truth, id_map([8, 8, 8, 0, 0, 0, 0]), {8: 2}).tallies
 
 
-def test_the_area_of_the_json_is_believed_unless_recounted():
+def test_the_area_of_the_json_is_used_unless_recounted():
     truth = PanopticTruth(id_map([1, 1, 1, 1]), (SegmentAnnotation(1, 1, area=5),))
     assert match_segments(truth, id_map([8, 8, 8, 8]), {8: 1}).pairs == ((1, 8, 0.8),)
     assert match_segments(recount_areas(truth), id_map([8, 8, 8, 8]), {8: 1}).pairs == ((1, 8, 1.0),)
@@ -91,7 +91,7 @@ def test_a_segment_without_pixels_is_missed():
     assert match_segments(truth, id_map([0, 0]), {}).tallies == {1: Tally(fn=1)}
 
 
-def test_an_area_that_would_make_an_iou_above_1_is_refused():
+def test_an_area_that_gives_an_iou_above_1_is_rejected():
     truth = PanopticTruth(id_map([1, 1, 1, 1]), (SegmentAnnotation(1, 1, area=3),))
     with pytest.raises(DatasetError, match=r"segment 1 .* area 3 .* 4 pixels, 4 of them .*--areas png"):
         match_segments(truth, id_map([8, 8, 8, 8]), {8: 1})
@@ -118,7 +118,7 @@ def test_overlap_counts_every_pair_also_with_large_ids():
     assert overlap.predicted_areas == {65_536: 2, 1: 4}
 
 
-def test_figures_of_a_tally():
+def test_metrics_of_a_tally():
     tally = Tally(tp=1, fp=1, iou_sum=0.9) + Tally(tp=1, fn=1, iou_sum=0.6)
     assert (tally.pq, tally.sq, tally.rq) == (0.5, 0.75, 2 / 3)
     assert (Tally(fn=1).pq, Tally(fn=1).sq, Tally(fn=1).rq) == (0, 0, 0)
@@ -146,7 +146,7 @@ def test_the_report_has_groups_and_counted_classes():
 
 
 def plain_tallies(truth: PanopticTruth, predicted_map: np.ndarray, predicted: dict[int, int]) -> dict:
-    """The rule in sets of pixels, slow and literal."""
+    """The definition with sets of pixels, slow and literal."""
     true_pixels, pixels = truth.id_map.ravel().tolist(), predicted_map.ravel().tolist()
     places = range(len(pixels))
     void = {place for place in places if true_pixels[place] == 0}
@@ -173,8 +173,8 @@ def plain_tallies(truth: PanopticTruth, predicted_map: np.ndarray, predicted: di
         if not part.is_crowd and part.id not in found:
             counts.setdefault(part.category_id, Counter())["fn"] += 1
     for id, category_id in predicted.items():
-        excused = len(masks[id] & (void | crowds.get(category_id, set())))
-        if id not in used and 2 * excused <= len(masks[id]):
+        ignored = len(masks[id] & (void | crowds.get(category_id, set())))
+        if id not in used and 2 * ignored <= len(masks[id]):
             counts.setdefault(category_id, Counter())["fp"] += 1
     return {id: (count["tp"], count["fp"], count["fn"], iou_sums[id]) for id, count in counts.items()}
 
@@ -185,7 +185,7 @@ Scene = tuple[np.ndarray, list[tuple[int, int, bool]], np.ndarray, dict[int, int
 
 @st.composite
 def scenes(draw: st.DrawFn) -> Scene:
-    """Small maps with void, crowds and predictions that resemble the truth."""
+    """Small maps with void, crowds and predictions that resemble the ground truth."""
     height, width = draw(st.integers(1, 5)), draw(st.integers(1, 6))
     size = height * width
     ids = draw(st.lists(st.integers(0, 4), min_size=size, max_size=size))
@@ -202,14 +202,14 @@ def scenes(draw: st.DrawFn) -> Scene:
 
 
 def inputs_of(scene: Scene) -> tuple[PanopticTruth, np.ndarray, dict[int, int]]:
-    """What is matched; not made while drawing: the type checks of the tests use chance of their own."""
+    """Inputs of the matching; not created while drawing, because the type checks use random numbers."""
     true_map, segments, predicted_map, predicted = scene
     parts = [segment(id, category_id, is_crowd=is_crowd) for id, category_id, is_crowd in segments]
     return truth_of(true_map, *parts), predicted_map, predicted
 
 
 @given(scenes())
-def test_it_is_the_plain_definition(scene: Scene):
+def test_results_equal_the_plain_definition(scene: Scene):
     expected = plain_tallies(*inputs_of(scene))
     tallies = match_segments(*inputs_of(scene)).tallies
     assert {id: (tally.tp, tally.fp, tally.fn) for id, tally in tallies.items()} == {
@@ -221,7 +221,7 @@ def test_it_is_the_plain_definition(scene: Scene):
 
 
 @given(scenes(), st.permutations(range(1, 5)))
-def test_names_of_segments_do_not_matter(scene: Scene, order: list[int]):
+def test_segment_ids_do_not_matter(scene: Scene, order: list[int]):
     truth, predicted_map, predicted = inputs_of(scene)
     names = np.array([0, *(65_000 * id + 3 for id in order)], dtype=np.int32)
     renamed = {int(names[id]): category_id for id, category_id in predicted.items()}
@@ -234,7 +234,7 @@ def test_names_of_segments_do_not_matter(scene: Scene, order: list[int]):
 
 
 @given(scenes())
-def test_the_truth_finds_itself(scene: Scene):
+def test_the_ground_truth_matches_itself(scene: Scene):
     truth, _, _ = inputs_of(scene)
     without_crowds = PanopticTruth(
         truth.id_map, tuple(segment(part.id, part.category_id) for part in truth.segments)
