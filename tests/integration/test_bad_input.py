@@ -47,8 +47,8 @@ def truncated(path: Path) -> None:
 UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing.jpg": (lambda path: None, "missing.jpg: there is no such file; check the path"),
     "empty.jpg": (lambda path: path.write_bytes(b""), "empty.jpg: the file is empty"),
-    "truncated.png": (truncated, "truncated.png: the image is cut off or damaged"),
-    "text.jpg": (lambda path: path.write_text("hello"), "text.jpg: not an image that can be read"),
+    "truncated.png": (truncated, "truncated.png: the image is truncated or damaged"),
+    "text.jpg": (lambda path: path.write_text("hello"), "text.jpg: not an image in a supported format"),
     "bomb.png": (bomb, "bomb.png: "),
 }
 
@@ -231,7 +231,7 @@ def test_no_image_is_found(ovrcoat, folder: Path):
     (folder / "empty").mkdir()
     outcome = ovrcoat("segment", "empty", *WORDS)
     assert (outcome.status, outcome.out) == (2, "")
-    assert "error: empty: this folder gives no image" in outcome.err
+    assert "error: empty: no image found in this folder" in outcome.err
 
 
 def test_debug_shows_where_an_error_comes_from(ovrcoat, folder: Path):

@@ -1,6 +1,6 @@
-"""Any source of an image in, upright 8-bit RGB out; and the search for images in folders and patterns.
+"""Read images from any source as upright 8-bit RGB, and find images in folders and by glob patterns.
 
-First step of the path of an image. Knows no network and does not import torch.
+This is the first step of inference. It is independent of the network and does not import torch.
 """
 
 import glob
@@ -19,25 +19,25 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from ovrcoat.errors import ImageError
+from ovrcoat.formats.limits import MAX_PIXELS
 
 if TYPE_CHECKING:
     import torch
 
-MAX_PIXELS = 178_956_970  # where Pillow refuses by default (512 MiB of RGB); ours holds if that is off, too
-_TOO_LARGE = f"more than the {MAX_PIXELS:,} pixels that are decoded; shrink the image or cut it up first"
-# Formats that hold photos. Others that Pillow knows are drawings or start other programs (EPS: Ghostscript).
+_TOO_LARGE = f"more than {MAX_PIXELS:,} pixels, the limit for decoding; shrink or split the image"
+# Formats for photos. Other formats that Pillow knows are drawings or start other programs (EPS: Ghostscript).
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "DIB", "PPM", "TGA", "JPEG2000")
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".gif"),
     *(".tif", ".tiff", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2"),
 )
 
-OnError = Literal["raise", "skip", "yield"]  # what happens to an unreadable image among many
+OnError = Literal["raise", "skip", "yield"]  # how to handle an unreadable image among many
 
-# The comment makes the pattern ours: an equal filter of the user's would be taken away with ours.
+# The comment makes the pattern unique; otherwise removing it could remove an equal filter of the user.
 _PILLOW_MODULES = r"PIL\.(?#ignored by ovrcoat)"
 _filter_lock = threading.Lock()
-_readers = 0  # that need the filter just now
+_readers = 0  # number of `with` blocks that currently need the filter
 
 
 @runtime_checkable
@@ -45,13 +45,18 @@ class ReadableFile(Protocol):
     """An open binary file or anything else with its `read` method."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return up to `size` bytes; -1: all."""
+        """Return up to `size` bytes, or all if `size` is -1."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedImage:
-    """An image as its viewer sees it: upright, RGB in 0..255, read-only; `name` is its file's name, if any."""
+    """A decoded image.
+
+    Attributes:
+        pixels: Upright RGB in 0..255, read-only.
+        name: Name of its file, if it has one.
+    """
 
     pixels: UInt8[np.ndarray, "height width 3"]
     name: str | None = None
@@ -73,17 +78,27 @@ ImageInput = Union[
 
 
 def read_image(source: ImageInput) -> LoadedImage:
-    """Read an image from wherever it is.
+    """Read an image from any supported source.
 
-    `source` is one of: a path; the bytes of a file or an open binary file; a `PIL.Image`; a NumPy array
-    (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); a torch tensor (C, H, W) or (H, W, C) with 1, 3 or 4 channels
-    (channels first if both fit). Arrays are RGB (not BGR) in uint8, in uint16 or in floating point from 0 to
-    1; they are copied. EXIF rotation is applied. Of an animation the first frame is taken. 16 bits are
-    scaled by 1/257. What is transparent is laid on white, as viewers and web pages show it: the colours that
-    hide under transparent pixels are arbitrary and would become segments that nobody sees.
+    EXIF rotation is applied. Of an animation, the first frame is used. 16-bit values are scaled by 1/257.
+    Transparent pixels are composited onto white, as viewers and web pages show them: the colors stored under
+    transparent pixels are arbitrary and would produce invisible segments.
+
+    Args:
+        source: One of the following:
+
+            - a path
+            - the bytes of a file, or an open binary file
+            - a `PIL.Image`
+            - a NumPy array of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
+            - a torch tensor of shape (C, H, W) or (H, W, C) with 1, 3 or 4 channels; channels first if both
+              interpretations are possible
+
+            Arrays and tensors hold RGB (not BGR) as uint8, uint16, or floating point from 0 to 1. They are
+            copied.
 
     Raises:
-        ImageError: the source is missing, empty, damaged, no image, too large or of another kind.
+        ImageError: The source is missing, empty, damaged, not an image, too large or of an unsupported type.
     """
     if isinstance(source, LoadedImage):
         return source
@@ -98,44 +113,49 @@ def read_image(source: ImageInput) -> LoadedImage:
     if is_tensor or isinstance(source, np.ndarray):
         return LoadedImage(_array_pixels(_tensor_array(source) if is_tensor else source))
     raise ImageError(
-        f"an image was expected, but a {type(source).__name__} came: give a path, bytes, an open file, "
-        "a PIL.Image, a NumPy array or a torch tensor"
+        f"expected an image, got {type(source).__name__}: give a path, bytes, an open file, a PIL.Image, a "
+        "NumPy array or a torch tensor"
     )
 
 
 def find_images(sources: str | PathLike[str] | Iterable[str | PathLike[str]]) -> tuple[Path, ...]:
-    """The images that files, folders and glob patterns name, none twice.
+    """Find images by file names, folders and glob patterns, without duplicates.
 
-    Sources keep the order given; what one folder or pattern gives is sorted. A folder gives the images that
-    lie in it, not those of its subfolders: say `folder/**` for all. Folders and patterns give only names with
-    one of `SUFFIXES`. A single file is taken as it is, even if it does not exist: reading it says what is
-    wrong, and the other images are not lost.
+    Args:
+        sources: One or several files, folders or patterns. A folder stands for the images directly in it; use
+            `folder/**` to include subfolders. Folders and patterns match only the suffixes in `SUFFIXES`.
+
+    Returns:
+        Paths in the order of `sources`; the images of one folder or pattern are sorted. Single files are
+        returned even if they do not exist. Reading them reports the error without losing the other images.
 
     Raises:
-        ImageError: a folder or a pattern gives nothing.
+        ImageError: A folder or a pattern contains no image, or `sources` is empty.
     """
     if isinstance(sources, str | PathLike):
         sources = (sources,)
-    found: dict[Path, Path] = {}  # by resolved path, so that one image named in two ways comes once
+    found: dict[Path, Path] = {}  # by resolved path, so that an image with two names is returned once
     for source in sources:
         for path in _expand(str(source)):
             found.setdefault(path.resolve(), path)
     if not found:
-        raise ImageError("no image was named: give files, folders or patterns such as 'photos/*.jpg'")
+        raise ImageError("no image was given: give files, folders or patterns such as 'photos/*.jpg'")
     return tuple(found.values())
 
 
 @contextmanager
 def pillow_warnings_ignored() -> Iterator[None]:
-    """Ignore what Pillow's own modules warn of: odd metadata, and sizes that are an error here anyway.
+    """Ignore Pillow's warnings about unusual metadata and about sizes that are an error here anyway.
 
-    Unlike `warnings.catch_warnings` this may be used in several threads: leaving that puts back all filters
-    as they were on entering, whatever other threads have set meanwhile. This takes its own filter away only.
+    Unlike `warnings.catch_warnings`, this is thread-safe. `catch_warnings` restores all filters to their
+    previous state and thereby discards changes by other threads; this removes only its own filter.
     """
-    global _readers  # noqa: PLW0603 - the filters are the process's, too
+    global _readers  # noqa: PLW0603 - the warning filters are global, too
     with _filter_lock:
         _readers += 1
-        warnings.filterwarnings("ignore", module=_PILLOW_MODULES)  # again, it goes in front
+        warnings.filterwarnings(
+            "ignore", module=_PILLOW_MODULES
+        )  # if it exists already, it moves to the front
         ours = warnings.filters[0]
     try:
         yield
@@ -143,14 +163,14 @@ def pillow_warnings_ignored() -> Iterator[None]:
         with _filter_lock:
             _readers -= 1
             if not _readers:
-                with suppress(ValueError):  # a catch_warnings that was left meanwhile took it along
+                with suppress(ValueError):  # a `catch_warnings` block that ended meanwhile has removed it
                     cast("list[object]", warnings.filters).remove(ours)
 
 
 def _expand(source: str) -> list[Path]:
-    """One source of `find_images`: a folder's images, a pattern's images, or the file itself."""
+    """Expand one source of `find_images`: a folder, a pattern, or a single file."""
     if _is_url(source):
-        return [Path(source)]  # refused on reading
+        return [Path(source)]  # reading it raises an error
     path = Path(source).expanduser()
     if path.is_dir():
         kind, candidates = "folder", [entry for entry in path.iterdir() if not entry.name.startswith(".")]
@@ -161,33 +181,31 @@ def _expand(source: str) -> list[Path]:
     images = sorted(entry for entry in candidates if entry.suffix.lower() in SUFFIXES and entry.is_file())
     if not images:
         raise ImageError(
-            f"{source}: this {kind} gives no image; looked for names ending in {' '.join(SUFFIXES)}"
+            f"{source}: no image found in this {kind}; looked for names ending in {' '.join(SUFFIXES)}"
         )
     return images
 
 
 def _matches(pattern: str) -> list[Path]:
-    """glob.glob, not Path.glob: only it takes absolute patterns, and skips hidden files."""
+    """Expand a pattern. Unlike Path.glob, glob.glob accepts absolute patterns and skips hidden files."""
     return [Path(name) for name in glob.glob(pattern, recursive=True)]  # noqa: PTH207
 
 
 def _is_url(source: str) -> bool:
-    """http://, s3:// and their like; also with the slash that Path swallows."""
+    """Return whether a source is a URL (http://, s3://), also after Path has removed one slash."""
     scheme, separator, _ = source.partition(":/")
     return bool(separator) and len(scheme) > 1 and scheme.isalnum()  # one letter is a Windows drive
 
 
 def _file_name(path: object) -> str | None:
-    """The last part of a path, if it is one."""
+    """Return the last part of a path; None for anything else."""
     return Path(path).name or None if isinstance(path, str | PathLike) else None
 
 
 def _read_path(source: str | PathLike[str]) -> LoadedImage:
     label = str(source)
     if _is_url(label):
-        raise ImageError(
-            f"{label}: addresses on the net are not opened; download the image and give its path"
-        )
+        raise ImageError(f"{label}: URLs are not supported; download the image and give its path")
     try:
         with Path(source).expanduser().open("rb") as file:
             return LoadedImage(_decode(file, label=label), Path(source).name)
@@ -195,20 +213,20 @@ def _read_path(source: str | PathLike[str]) -> LoadedImage:
         raise ImageError(f"{label}: there is no such file; check the path") from error
     except IsADirectoryError as error:
         raise ImageError(
-            f"{label}: this is a folder; give the images in it, e.g. through find_images"
+            f"{label}: this is a folder; give the images in it, for example with find_images"
         ) from error
-    except (OSError, ValueError) as error:  # no permission, a name that cannot be one
+    except (OSError, ValueError) as error:  # no permission, or an invalid name
         raise ImageError(
             f"{label}: the file cannot be opened ({error}); check its name and permissions"
         ) from error
 
 
 def _read_bytes(source: Any) -> LoadedImage:
-    """Bytes, or an open file's from where it stands to its end."""
+    """Read bytes, or an open file from its current position to its end."""
     is_file = hasattr(source, "read")
     content = source.read() if is_file else source
     if isinstance(content, str):
-        raise ImageError("the open file gives text, not bytes; open it with mode 'rb'")
+        raise ImageError("the open file returns text, not bytes; open it with mode 'rb'")
     label = "the open file" if is_file else "the given bytes"
     return LoadedImage(_decode(io.BytesIO(content), label=label), _file_name(getattr(source, "name", None)))
 
@@ -223,21 +241,21 @@ def _decode(file: io.BytesIO | io.BufferedReader, *, label: str) -> UInt8[np.nda
             image = Image.open(file)
         except Image.DecompressionBombError as error:
             raise ImageError(f"{label}: {_TOO_LARGE} ({error})") from error
-        except Exception as error:  # decoders of damaged files raise anything
+        except Exception as error:  # decoders raise all kinds of exceptions for damaged files
             raise ImageError(
-                f"{label}: not an image that can be read ({', '.join(FORMATS)}) "
-                "or damaged at its beginning; convert it to JPEG or PNG"
+                f"{label}: not an image in a supported format ({', '.join(FORMATS)}), or damaged at its "
+                "beginning; convert it to JPEG or PNG"
             ) from error
         if image.format not in FORMATS:
             raise ImageError(
-                f"{label}: {image.format} files are not read; expected one of {', '.join(FORMATS)}: "
+                f"{label}: {image.format} files are not supported; expected one of {', '.join(FORMATS)}: "
                 "convert it to JPEG or PNG"
             )
         return _pillow_pixels(image, label=label)
 
 
 def _pillow_pixels(image: Image.Image, *, label: str) -> UInt8[np.ndarray, "height width 3"]:
-    """Decode if need be, turn upright, make RGB. The size is checked before any pixel is decoded."""
+    """Decode if necessary, apply EXIF rotation and convert to RGB; checks the size before decoding."""
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"{label}: {_TOO_LARGE} ({image.width:,} × {image.height:,})")
     if image.width * image.height == 0:
@@ -245,41 +263,43 @@ def _pillow_pixels(image: Image.Image, *, label: str) -> UInt8[np.ndarray, "heig
     try:
         image.load()
         upright = ImageOps.exif_transpose(image)
-    except Exception as error:  # decoders of damaged files raise anything
+    except Exception as error:  # decoders raise all kinds of exceptions for damaged files
         reason = str(error) or type(error).__name__
         raise ImageError(
-            f"{label}: the image is cut off or damaged ({reason}); copy or download it again"
+            f"{label}: the image is truncated or damaged ({reason}); copy or download it again"
         ) from error
     if upright.mode.startswith("I") or upright.mode == "F":
         return _array_pixels(_wide_array(upright, label=label), label=label)
     try:
-        return np.asarray(_on_white(upright) if upright.has_transparency_data else upright.convert("RGB"))
+        return np.asarray(
+            _composite_on_white(upright) if upright.has_transparency_data else upright.convert("RGB")
+        )
     except ValueError as error:
         raise ImageError(
-            f"{label}: images of mode {upright.mode} are not read ({error}); convert it to RGB"
+            f"{label}: images of mode {upright.mode} are not supported ({error}); convert it to RGB"
         ) from error
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    page = Image.new("RGBA", image.size, "white")
-    page.alpha_composite(image.convert("RGBA"))
-    return page.convert("RGB")
+def _composite_on_white(image: Image.Image) -> Image.Image:
+    background = Image.new("RGBA", image.size, "white")
+    background.alpha_composite(image.convert("RGBA"))
+    return background.convert("RGB")
 
 
 def _wide_array(image: Image.Image, *, label: str) -> np.ndarray:
-    """Grey of more than 8 bits; 32-bit integers hold 16-bit values (so older Pillow reads a 16-bit PNG)."""
+    """Convert grayscale of more than 8 bits; older Pillow versions store 16-bit PNGs as 32-bit integers."""
     values = np.asarray(image)
     if values.dtype.kind == "f":
         return values
     if values.min() < 0 or values.max() > 65_535:
         raise ImageError(
-            f"{label}: grey values from {values.min()} to {values.max()}, expected 0 to 65535; rescale them"
+            f"{label}: gray values from {values.min()} to {values.max()}, expected 0 to 65535; rescale them"
         )
     return values.astype(np.uint16)
 
 
 def _tensor_array(tensor: Any) -> np.ndarray:
-    """A tensor as array, channels last."""
+    """Convert a tensor to an array with channels last."""
     values = tensor.detach().cpu()
     if values.is_floating_point():
         values = values.float()  # NumPy has no bfloat16
@@ -289,7 +309,7 @@ def _tensor_array(tensor: Any) -> np.ndarray:
 
 
 def _array_pixels(array: Any, *, label: str = "the given array") -> UInt8[np.ndarray, "height width 3"]:
-    """Check shape and values, make 8-bit RGB; a copy, so that the caller's later changes do no harm."""
+    """Check shape and values, and convert to 8-bit RGB; copied, so that later changes have no effect."""
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         hint = "; for channels first use .transpose(1, 2, 0)" if array.ndim == 3 else ""
         raise ImageError(
@@ -301,14 +321,14 @@ def _array_pixels(array: Any, *, label: str = "the given array") -> UInt8[np.nda
     if pixels.ndim == 2 or pixels.shape[2] == 1:
         pixels = np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
     if pixels.shape[2] == 4:
-        pixels = np.asarray(_on_white(Image.fromarray(pixels)))
+        pixels = np.asarray(_composite_on_white(Image.fromarray(pixels)))
     pixels = np.array(pixels, order="C")
     pixels.setflags(write=False)
     return pixels
 
 
 def _to_bytes(array: np.ndarray, *, label: str) -> UInt8[np.ndarray, "..."]:
-    """Values of any accepted type as 0..255, rounded."""
+    """Convert values of any supported type to 0..255, rounded."""
     if array.dtype == np.uint8:
         return array
     if array.dtype == np.uint16:
@@ -317,7 +337,7 @@ def _to_bytes(array: np.ndarray, *, label: str) -> UInt8[np.ndarray, "..."]:
         raise ImageError(
             f"{label} has type {array.dtype}, expected uint8, uint16 or floating point from 0 to 1"
         )
-    if not (array.min() >= 0 and array.max() <= 1):  # written so that NaN fails too
+    if not (array.min() >= 0 and array.max() <= 1):  # this form also rejects NaN
         raise ImageError(
             f"{label} has values from {array.min():g} to {array.max():g}, expected floating point from 0 to "
             "1: divide by the largest possible value, or give uint8"

@@ -1,7 +1,7 @@
-"""From images to batches: the test size, Pillow's resize, and batches of one padded size.
+"""Resize images to the test size and batch images of one padded size.
 
-Images of different padded sizes never share a batch: the padding takes part in attention, as in the released
-code, so in a common one each image's result would depend on its neighbours.
+Images of different padded sizes never share a batch. Padding takes part in attention, as in the released
+code, so padding to a common size would make each image's result depend on the others in its batch.
 """
 
 from collections.abc import Sequence
@@ -50,9 +50,14 @@ def prepare(image: LoadedImage, *, short_side: int, max_long_side: int, stride: 
 
 
 def test_size(size: Size, *, short_side: int, max_long_side: int) -> Size:
-    """At which size the network sees an image: short side `short_side`, long side at most `max_long_side`.
+    """Compute the size at which the network processes an image.
 
-    Sides are rounded half up and at least 1. In whole numbers, so that no rounding of a float decides a half.
+    Sides are rounded half up and are at least 1. Integer arithmetic avoids floating-point errors at halves.
+
+    Args:
+        size: (height, width) of the image in pixels.
+        short_side: Length of the short side.
+        max_long_side: Maximum length of the long side; takes precedence over `short_side`.
     """
     numerator, denominator = short_side, min(size)
     if max(size) * numerator > max_long_side * denominator:
@@ -62,7 +67,7 @@ def test_size(size: Size, *, short_side: int, max_long_side: int) -> Size:
 
 
 def resize(pixels: UInt8[np.ndarray, "height width 3"], size: Size) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Pillow's bilinear filter (antialiased when shrinking) on 8-bit values: the published protocol's."""
+    """Resize with Pillow's bilinear filter (antialiased when shrinking), as in the published protocol."""
     if pixels.shape[:2] == size:
         return pixels
     height, width = size
@@ -86,13 +91,13 @@ def batch_images(
     sizes = tuple((image.shape[0], image.shape[1]) for image in images)
     padded = {padded_size(size, stride=stride) for size in sizes}
     if len(padded) != 1:
-        raise ValueError(f"a batch holds images of one padded size, but {len(padded)} came: {sorted(padded)}")
+        raise ValueError(f"expected images of one padded size, got {len(padded)}: {sorted(padded)}")
     on_cuda = torch.device(device).type == "cuda"
-    # bytes travel, a quarter of what they become; to CUDA from pinned memory, which nobody has to wait for
+    # Transfer bytes, which take a quarter of the memory of floats. Pinned memory makes the transfer asynchronous.
     pixels = torch.zeros((len(images), *padded.pop(), 3), dtype=torch.uint8, pin_memory=on_cuda)
     for row, image, (height, width) in zip(pixels.numpy(), images, sizes, strict=True):
         row[:height, :width] = image
-    # channels stay last in memory: convolutions are faster for it
+    # The memory layout stays channels-last, which makes convolutions faster.
     on_device = pixels.to(device, non_blocking=on_cuda).float().permute(0, 3, 1, 2)
     return ImageBatch(pixels=on_device, valid_sizes=sizes)
 
@@ -100,9 +105,18 @@ def batch_images(
 def mask_coverage(
     mask: Bool[np.ndarray, "height width"], *, valid: Size, padded: Size, grid: Size
 ) -> Float[torch.Tensor, "_ _"]:
-    """How much of each cell of `grid`, laid over the padded image, a mask of the image covers: 0..1.
+    """Compute which share of each cell of a grid over the padded image a mask covers.
 
-    The mask goes the way of its image: resized to `valid`, padded to `padded`.
+    The mask is resized and padded like its image.
+
+    Args:
+        mask: Mask of the original image.
+        valid: Size of the resized image.
+        padded: Size of the padded image.
+        grid: Number of cells (rows, columns).
+
+    Returns:
+        Coverage of each cell, 0..1.
     """
     height, width = valid
     image = Image.fromarray(mask.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)

@@ -47,7 +47,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path):
     first, second = (root / folder / "validation" for folder in ("annotations", "annotations_instance"))
     for folder in (first, second):
         (folder / "ADE_val_00000002.png").write_bytes((folder / "ADE_val_00000001.png").read_bytes())
-    (second / "ADE_val_00000002.png").write_bytes(b"cut off")
+    (second / "ADE_val_00000002.png").write_bytes(b"truncated")
     with pytest.raises(DatasetError, match=r"ADE_val_00000002\.png: .*; expected a complete PNG file"):
         prepare_ade20k(tmp_path)
     made = root / "ade20k_panoptic_val" / "ADE_val_00000001.png"
