@@ -22,7 +22,7 @@ COLORS = {VOID: (90, 90, 90), CAT: (220, 40, 20), SKY: (30, 90, 230), ZEBRA: (24
 
 
 def make_model(path: Path, *, drop_path: float = 0.0) -> Path:
-    """A checkpoint of random weights; stochastic depth is off unless asked for."""
+    """A checkpoint of random weights; stochastic depth is off by default."""
     config = tiny_clip.make_config("convnext")
     assert isinstance(config.encoder, ConvNextConfig)
     encoder = config.encoder.model_copy(update={"drop_path": drop_path})

@@ -17,7 +17,7 @@ ROW = re.compile(r"^\| `([a-z_.0]+)` \| ([^|]*) \| [^|]+ \|$", re.M)
 
 
 def groups_in(annotation: Any) -> list[type[BaseModel]]:
-    """The settings classes of a training inside an annotation such as tuple[X, ...] | None."""
+    """The settings classes in an annotation such as tuple[X, ...] | None."""
     inside = [group for part in get_args(annotation) for group in groups_in(part)]
     own = isinstance(annotation, type) and annotation.__module__ == config.__name__
     return [*inside, annotation] if own and issubclass(annotation, BaseModel) else inside
@@ -30,7 +30,7 @@ def settings(group: type[BaseModel], place: str = "") -> Iterator[tuple[str, str
         many = "tuple" in str(field.annotation) and bool(inner)
         path = f"{place}{name}"
         if inner == [config.DataConfig] and group is not config.StageConfig:
-            yield path, "required" if field.is_required() else "none"  # its own rows stand below stages
+            yield path, "required" if field.is_required() else "none"  # documented below stages
         elif inner:
             if field.default is None:
                 yield path, "off" if name in {"ovr", "validation"} else "none"
@@ -46,6 +46,6 @@ def settings(group: type[BaseModel], place: str = "") -> Iterator[tuple[str, str
 
 
 def test_the_table_is_that_of_the_code():
-    told = dict(ROW.findall(PAGE))
-    assert told == dict(settings(TrainConfig))
-    assert len(told) > 50
+    documented = dict(ROW.findall(PAGE))
+    assert documented == dict(settings(TrainConfig))
+    assert len(documented) > 50

@@ -22,16 +22,16 @@ def commands(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[st
     recorded: list[tuple[str, ...]] = []
 
     def pretend(*command: object) -> None:
-        words = tuple(map(str, command))
-        if words[:2] == ("-m", "ovrcoat"):
-            words = words[2:]
-        recorded.append(words)
-        if words[0] == "train":
-            output = Path(words[words.index("--output") + 1])
+        parts = tuple(map(str, command))
+        if parts[:2] == ("-m", "ovrcoat"):
+            parts = parts[2:]
+        recorded.append(parts)
+        if parts[0] == "train":
+            output = Path(parts[parts.index("--output") + 1])
             for folder in ("segmentation", "ovr"):
                 (output / folder).mkdir(parents=True, exist_ok=True)
-        elif words[0] == "evaluate":
-            output = Path(words[words.index("--output") + 1])
+        elif parts[0] == "evaluate":
+            output = Path(parts[parts.index("--output") + 1])
             output.mkdir(parents=True)
             (output / "report.json").write_text(random_report(len(recorded)).to_json())
 

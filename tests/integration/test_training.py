@@ -106,12 +106,16 @@ for path in sys.argv[1:]:
 @pytest.fixture
 def cases(tmp_path: Path) -> dict[str, Path]:
     """Configurations by name: all labeled, partly labeled, and with too few masks for all processes."""
-    gentle = {"batch_size": 4, "learning_rate": 1e-4, "max_grad_norm": 0.01}  # so that rounding stays small
-    few = {**gentle, "batch_size": 2}
+    small_steps = {
+        "batch_size": 4,
+        "learning_rate": 1e-4,
+        "max_grad_norm": 0.01,
+    }  # keeps rounding errors small
+    few = {**small_steps, "batch_size": 2}
     tiny_training.make_images(tmp_path / "rare", [(tiny_training.CAT, VOID), (VOID, VOID)])
     stages = {
-        "full": [tiny_training.stage("one", steps=2, schedule=gentle)],
-        "part": [tiny_training.stage("one", steps=2, data="part", schedule=gentle, ovr={})],
+        "full": [tiny_training.stage("one", steps=2, schedule=small_steps)],
+        "part": [tiny_training.stage("one", steps=2, data="part", schedule=small_steps, ovr={})],
         # one mask in all, or none
         "rare": [
             tiny_training.stage("one", steps=5, data="rare", schedule=few, ovr={"form": "probabilities"})

@@ -103,8 +103,8 @@ def test_errors_are_raised_to_the_caller(ovrcoat: Command):
     with pytest.raises(ConfigError, match=r"cannot read missing\.yaml"):
         ovrcoat("missing.yaml")
     assert ovrcoat("c.yaml", "--quiet") == 0
-    told = (
+    message = (
         r"one.settings\.json was made with other settings \(seed: 0 then, 1 now\); restore the old settings"
     )
-    with pytest.raises(TrainingError, match=told):
+    with pytest.raises(TrainingError, match=message):
         ovrcoat("c.yaml", "--set", "seed=1")

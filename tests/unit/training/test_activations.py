@@ -14,14 +14,14 @@ from ovrcoat.training.stages import STAGES
 
 
 def run(network: SegmentationNetwork) -> Predictions:
-    """Both classifiers' answers for two images, with stochastic depth at work."""
+    """The logits of both classifiers for two images, with stochastic depth."""
     torch.manual_seed(3)
     pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
-    words = torch.eye(2, 16)
+    embeddings = torch.eye(2, 16)
     return predict(
         network,
         ImageBatch(pixels=pixels, valid_sizes=((64, 64), (64, 48))),
-        CategoryEmbeddings.shared(words, torch.tensor([0, 1]), 2),
+        CategoryEmbeddings.shared(embeddings, torch.tensor([0, 1]), 2),
         with_clip=True,
     )
 
@@ -40,11 +40,11 @@ def test_losses_and_gradients_are_those_of_the_plain_network(family: str, stage:
         loss = sum(layer.mask_logits.square().mean() + layer.category_logits.mean() for layer in found.layers)
         (loss + found.clip_logits.square().mean()).backward()  # type: ignore[union-attr]
         gradients.append({name: parameter.grad for name, parameter in trained.items()})
-    for name, wanted in gradients[0].items():
+    for name, expected in gradients[0].items():
         ours = gradients[1][name]
-        assert (wanted is None) == (ours is None), name
-        if wanted is not None and ours is not None:
-            torch.testing.assert_close(ours, wanted, msg=lambda text, name=name: f"{name}: {text}")
+        assert (expected is None) == (ours is None), name
+        if expected is not None and ours is not None:
+            torch.testing.assert_close(ours, expected, msg=lambda text, name=name: f"{name}: {text}")
 
 
 def test_nothing_is_computed_twice_without_a_backward_pass(monkeypatch: pytest.MonkeyPatch):
@@ -87,12 +87,12 @@ def test_much_less_is_kept(stage: str):
         STAGES[stage].prepare(network)
         seen: dict[int, int] = {}
 
-        def note(tensor: torch.Tensor, seen: dict[int, int] = seen) -> torch.Tensor:
+        def record(tensor: torch.Tensor, seen: dict[int, int] = seen) -> torch.Tensor:
             seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
             return tensor
 
         weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
             found = run(network)
         kept.append(sum(size for place, size in seen.items() if place not in weights))
         del found

@@ -70,7 +70,7 @@ def test_an_override_of_a_place_that_is_not_there(path: Path, override: str):
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "message"),
     [
         ("sed=1", "sed: unknown key; did you mean 'seed'\\?"),
         ("stages.0.shedule=1", "stages.0.shedule: unknown key; did you mean 'schedule'\\?"),
@@ -85,13 +85,13 @@ def test_an_override_of_a_place_that_is_not_there(path: Path, override: str):
         ),
     ],
 )
-def test_an_unknown_key_names_the_nearest_one(path: Path, override: str, told: str):
-    with pytest.raises(ConfigError, match=told):
+def test_an_unknown_key_names_the_nearest_one(path: Path, override: str, message: str):
+    with pytest.raises(ConfigError, match=message):
         changed(path, override)
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "message"),
     [
         ("stages.0.schedule.steps=0", "stages.0.schedule.steps: Input should be greater than or equal to 1"),
         ("stages.0.schedule.max_grad_norm=.nan", "stages.0.schedule.max_grad_norm: .*finite number"),
@@ -103,13 +103,13 @@ def test_an_unknown_key_names_the_nearest_one(path: Path, override: str, told: s
         ("precision=half", "precision: Input should be 'bfloat16' or 'float32'"),
     ],
 )
-def test_a_value_that_does_not_fit(path: Path, override: str, told: str):
-    with pytest.raises(ConfigError, match=told):
+def test_a_value_that_does_not_fit(path: Path, override: str, message: str):
+    with pytest.raises(ConfigError, match=message):
         changed(path, override)
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "message"),
     [
         ("stages.0.schedule.clip_norm=1", "stages.0.schedule.clip_norm: .* write 'max_grad_norm'"),
         ("stages.0.schedule.warm_up=1", "stages.0.schedule.warm_up: .* write 'warmup_steps'"),
@@ -124,9 +124,9 @@ def test_a_value_that_does_not_fit(path: Path, override: str, told: str):
     ],
 )
 def test_a_key_of_an_earlier_version_gives_an_error_that_says_what_to_write(
-    path: Path, override: str, told: str
+    path: Path, override: str, message: str
 ):
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         changed(path, override)
 
 

@@ -16,11 +16,11 @@ from ovrcoat.training.losses import UNNAMED
 
 COLORS = {0: 0, 3: 80, 700: 160, 70_000: 240}  # gray value of each segment id
 CATEGORY_OF = {3: 11, 700: 12, 70_000: 13}
-NUMBERS = {11: 0, 12: 1}  # 13 is no training word
+NUMBERS = {11: 0, 12: 1}  # 13 is no training class
 
 
 def labeled(id_map: np.ndarray, *, listed: tuple[int, ...], crowds: tuple[int, ...] = ()) -> LabeledImage:
-    """An image whose gray values tell its segments; every unlabeled pixel is void."""
+    """An image whose gray values identify its segments. Every unlabeled pixel is void."""
     gray = np.vectorize(COLORS.__getitem__)(id_map).astype(np.uint8)
     segments = tuple(SegmentAnnotation(id, CATEGORY_OF[id], 0, id in crowds) for id in listed)
     truth = PanopticTruth(id_map, segments)
@@ -43,12 +43,12 @@ def image(
 
 
 def unknown(source: LabeledImage) -> LabeledImage:
-    """The same image, but nobody has said what its unlabeled pixels hold."""
+    """The same image with unknown unlabeled pixels."""
     return dataclasses.replace(source, all_labeled=False)
 
 
 def cropper(size: int = 32, *, scales: tuple[float, float] = (0.8, 1.8), **more: Any) -> Cropper:
-    """Without color jitter, so that the colors go on telling the segments."""
+    """Without color jitter, so that colors still identify the segments."""
     chosen = CropConfig(size=size, scales=scales, **{"fit": "short side", **more})
     return Cropper(chosen, category_map=NUMBERS)
 
@@ -137,7 +137,7 @@ def test_names_become_categories():
 
 
 def test_a_crowd_is_neither_target_nor_known():
-    """Its pixels show something, but nobody has said which objects: a query there is not told void."""
+    """Its objects are not separated, so its pixels are unknown: queries there have no void loss."""
     crop = cut(cropper(40, scales=(1.0, 1.0)), image(40, 40, crowds=(700,)), seed=0)
     assert len(crop.targets.masks) == 2
     crowd = crop.pixels[0] == COLORS[700]
@@ -147,10 +147,10 @@ def test_a_crowd_is_neither_target_nor_known():
 
 def test_an_unlabeled_pixel_is_void_or_unknown():
     source, maker = image(40, 40), cropper(40, scales=(1.0, 1.0))
-    void, nobody = cut(maker, source, seed=0), cut(maker, unknown(source), seed=0)
+    void, not_annotated = cut(maker, source, seed=0), cut(maker, unknown(source), seed=0)
     assert void.targets.labeled.all()
-    assert torch.equal(nobody.targets.labeled, nobody.pixels[0] != COLORS[0])
-    assert torch.equal(void.targets.masks, nobody.targets.masks)
+    assert torch.equal(not_annotated.targets.labeled, not_annotated.pixels[0] != COLORS[0])
+    assert torch.equal(void.targets.masks, not_annotated.targets.masks)
 
 
 def test_large_scale_jitter_fits_the_image_inside():

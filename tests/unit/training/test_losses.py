@@ -36,7 +36,7 @@ def nothing(*, labeled: bool) -> Targets:
 
 
 def perfect(targets: Targets, *, sharpness: float = 8.0) -> LayerPrediction:
-    """Query i answers for target i, the others say void; masks at stride 4."""
+    """Query i predicts target i, the others void; masks at stride 4."""
     count = len(targets.category_ids)
     mask_logits = torch.full((1, QUERIES, 8, 8), -sharpness)
     category_logits = torch.zeros(1, QUERIES, CATEGORIES)
@@ -99,7 +99,7 @@ def test_a_wrong_category_costs_only_in_its_term():
 
 
 def test_every_prediction_counts():
-    """Terms are sums over the decoder's layers; matching is anew at random points for each."""
+    """Terms are sums over the decoder's layers; each layer is matched at its own random points."""
     once, thrice = loss_of(perfect(halves()), halves()), loss_of(perfect(halves()), halves(), layers=3)
     assert thrice["dice"].item() == pytest.approx(3 * once["dice"].item(), rel=0.5)
     torch.testing.assert_close(thrice["category"], 3 * once["category"])
@@ -188,9 +188,9 @@ def test_the_category_term_is_a_weighted_mean():
         assignments=[pairs([1, 3], [1, 0])],
         void_weight=0.1,
     )
-    wanted = -(log_probs[0, 1, 0] + log_probs[0, 3, 2])
+    expected = -(log_probs[0, 1, 0] + log_probs[0, 3, 2])
     void = -(log_probs[0, 0, -1] + log_probs[0, 2, -1])
-    torch.testing.assert_close(loss, wanted + 0.1 * void)
+    torch.testing.assert_close(loss, expected + 0.1 * void)
     torch.testing.assert_close(weight, torch.tensor(2.2))
 
 
@@ -217,9 +217,9 @@ def test_a_target_without_a_name_goes_to_the_query_that_is_least_void():
     same_masks = prediction.mask_logits[0].clone()
     same_masks[2:] = same_masks[:2]
     log_probs = log_probs_of(prediction)[0].roll(2, dims=0)  # now queries 2 and 3 are sure of something
-    wanted = target_probabilities(log_probs, targets.category_ids)
+    expected = target_probabilities(log_probs, targets.category_ids)
     points = torch.rand(100, 2, generator=torch.Generator().manual_seed(0))
-    found = match(matching_cost(wanted, same_masks, targets.masks, points=points, weights=WEIGHTS))
+    found = match(matching_cost(expected, same_masks, targets.masks, points=points, weights=WEIGHTS))
     assert found.queries.tolist() == [2, 3]
     assert found.targets.tolist() == [0, 1]
 
@@ -244,8 +244,8 @@ def test_matched_masks_are_compared_with_their_targets_image_by_image():
     )
     logits = prediction.mask_logits[[0, 1, 1], [1, 0, 3]]
     truths = targets[0].masks[[1, 0, 1]].float()
-    wanted = mask_losses(sample_points(logits, chosen), sample_points(truths, chosen))
-    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    expected = mask_losses(sample_points(logits, chosen), sample_points(truths, chosen))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 def test_masks_in_bfloat16_are_read_in_float32():
@@ -256,10 +256,10 @@ def test_masks_in_bfloat16_are_read_in_float32():
     same = LayerPrediction(rough.mask_logits.float(), rough.category_logits, rough.void_logits)
     partly = halves()
     partly.labeled[:, 20:] = False
-    found, wanted = loss_of(rough, partly), loss_of(same, partly)
+    found, expected = loss_of(rough, partly), loss_of(same, partly)
     for name, value in found.items():
         assert value.dtype == torch.float32
-        torch.testing.assert_close(value, wanted[name], atol=0, rtol=0)
+        torch.testing.assert_close(value, expected[name], atol=0, rtol=0)
 
 
 def test_only_matched_queries_learn_masks():

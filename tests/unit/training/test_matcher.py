@@ -53,7 +53,7 @@ def matched(
 
 
 def total_cost(probabilities: Tensor, logits: Tensor, truths: Tensor, queries: tuple[int, ...]) -> float:
-    """What it costs that query `queries[i]` answers for target i; both read at the same points."""
+    """The cost of matching query `queries[i]` to target i, sampled at the same points."""
     total = 0.0
     for target, query in enumerate(queries):
         inside = logits[query].sigmoid()

@@ -16,7 +16,7 @@ from ovrcoat.training.losses import UNNAMED, LossTerm, Targets
 from ovrcoat.training.objective import Objective
 from ovrcoat.training.stages import stage_of
 
-WORDS = CategoryEmbeddings.shared(torch.eye(2, 16), torch.tensor([0, 1]), 2)
+CATEGORIES = CategoryEmbeddings.shared(torch.eye(2, 16), torch.tensor([0, 1]), 2)
 
 
 def stage(ovr: OvrConfig | None = None) -> StageConfig:
@@ -43,7 +43,7 @@ def crop(seed: int, *category_ids: int) -> Crop:
 
 def make(settings: StageConfig, *, bfloat16: bool = False) -> tuple[SegmentationNetwork, Objective]:
     network = tiny_clip.make_network("convnext")
-    objective = Objective(network, settings, categories=WORDS, bfloat16=bfloat16)
+    objective = Objective(network, settings, categories=CATEGORIES, bfloat16=bfloat16)
     stage_of(settings).prepare(network)
     network.encoder.visual_trunk.eval()  # no stochastic depth here
     return network, objective

@@ -12,8 +12,8 @@ def targets(*category_ids: int) -> Targets:
     return Targets(masks, torch.tensor(category_ids, dtype=torch.long), torch.ones(4, 4, dtype=torch.bool))
 
 
-def pairs(queries: list[int], wanted: list[int]) -> Assignment:
-    return Assignment(torch.tensor(queries, dtype=torch.long), torch.tensor(wanted, dtype=torch.long))
+def pairs(queries: list[int], matched: list[int]) -> Assignment:
+    return Assignment(torch.tensor(queries, dtype=torch.long), torch.tensor(matched, dtype=torch.long))
 
 
 LOGITS = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0)) * 10
@@ -26,8 +26,8 @@ def test_each_form_is_its_formula(form: OvrForm):
     assignments = [pairs([1, 4], [1, 0]), pairs([0], [0])]
     term = ovr_loss(logits, [targets(2, 0), targets(1)], assignments, weight=0.1, form=form)
     chosen = LOGITS[[0, 0, 1], [1, 4, 0]]
-    answers = chosen if form == "logits" else chosen.softmax(-1)
-    expected = F.cross_entropy(answers, torch.tensor([0, 2, 1]))
+    predictions = chosen if form == "logits" else chosen.softmax(-1)
+    expected = F.cross_entropy(predictions, torch.tensor([0, 2, 1]))
     torch.testing.assert_close(term.value(), 0.1 * expected)
     term.value().backward()
     assert logits.grad is not None

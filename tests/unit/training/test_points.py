@@ -19,7 +19,7 @@ def test_points_are_x_and_y_fractions():
     centers = torch.tensor([[[1 / 6, 0.25], [0.5, 0.25], [5 / 6, 0.75]]])
     torch.testing.assert_close(sample_points(maps, centers), torch.tensor([[0.0, 1.0, 5.0]]))
     between = torch.tensor([[[1 / 3, 0.25], [0.5, 0.5], [0.0, 0.25], [2.0, 2.0]]])
-    expected = torch.tensor([[0.5, 2.5, 0.0, 0.0]])  # at the border half of the sample lies outside
+    expected = torch.tensor([[0.5, 2.5, 0.0, 0.0]])  # at the border half of the sample is outside
     torch.testing.assert_close(sample_points(maps, between), expected, atol=1e-5, rtol=0)
 
 
@@ -29,7 +29,7 @@ def test_three_quarters_of_the_points_lie_where_a_mask_is_uncertain():
     assert points.shape == (2, 100, 2)
     assert points.min() >= 0
     assert points.max() <= 1
-    # 75 of 300 candidates, the least certain quarter, lie in the middle quarter; 25 anywhere
+    # 75 of 300 candidates, the least certain quarter, are in the middle quarter; 25 anywhere
     distance = (points[..., 0] - 0.5).abs()
     assert distance[:, :75].max() < 0.2
     assert distance[:, 75:].max() > 0.3
@@ -45,13 +45,13 @@ def test_the_least_certain_candidates_are_kept():
 def test_the_points_of_a_image_depend_on_its_seed_and_not_on_its_batch_mates():
     masks = torch.randn(2, 8, 8)
     alone = RandomPoints([5], device=CPU)
-    beside = RandomPoints([9, 5], device=CPU)
+    in_batch = RandomPoints([9, 5], device=CPU)
     for prediction in range(2):
         one = alone.for_matching(0, prediction=prediction, count=20)
-        other = beside.for_matching(1, prediction=prediction, count=20)
+        other = in_batch.for_matching(1, prediction=prediction, count=20)
         assert torch.equal(one, other)
-        assert not torch.equal(one, beside.for_matching(0, prediction=prediction, count=20))
-        both = beside.for_losses([masks, masks], prediction=prediction, count=20)
+        assert not torch.equal(one, in_batch.for_matching(0, prediction=prediction, count=20))
+        both = in_batch.for_losses([masks, masks], prediction=prediction, count=20)
         assert torch.equal(alone.for_losses([masks], prediction=prediction, count=20), both[2:])
 
 
@@ -75,8 +75,8 @@ def test_masks_are_read_as_their_numbers_would_be(height: int, width: int, seed:
     points = torch.rand(4, 30, 2, generator=generator)
     points[:, :4] = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
     rows = torch.tensor([2, 0, 1, 0])
-    wanted = sample_points(masks[rows].float(), points)
-    torch.testing.assert_close(sample_masks(masks, points, rows=rows), wanted, atol=2e-6, rtol=0)
+    expected = sample_points(masks[rows].float(), points)
+    torch.testing.assert_close(sample_masks(masks, points, rows=rows), expected, atol=2e-6, rtol=0)
     shared = sample_points(masks[rows].float(), points[:1].expand(4, -1, -1))
     torch.testing.assert_close(sample_masks(masks, points[:1], rows=rows), shared, atol=2e-6, rtol=0)
 

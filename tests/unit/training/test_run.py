@@ -80,8 +80,8 @@ def test_without_accelerate_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
 
 def test_a_vocabulary_may_be_long(tmp_path: Path):
     """More than a file name can hold."""
-    words = "; ".join(f"thing number {number}" for number in range(40)) + "; cat; sky"
-    train(configure(tmp_path, vocabulary=words), base=tmp_path)
+    names = "; ".join(f"thing number {number}" for number in range(40)) + "; cat; sky"
+    train(configure(tmp_path, vocabulary=names), base=tmp_path)
     header = native.read_header(tmp_path / "run" / "one" / "model.safetensors")
     assert len(header.training_vocabulary.categories) == 42
 
@@ -110,8 +110,8 @@ def test_images_that_are_held_out_are_not_trained_on(tmp_path: Path):
 def test_synonyms_belong_to_one_category():
     import tiny_clip
 
-    words = Vocabulary.parse("cat, kitty; sky")
-    categories = embed_vocabulary(tiny_clip.make_network("convnext"), words, ("{}",))
+    vocabulary = Vocabulary.parse("cat, kitty; sky")
+    categories = embed_vocabulary(tiny_clip.make_network("convnext"), vocabulary, ("{}",))
     assert categories.category_of_embedding.tolist() == [0, 0, 1]
     assert categories.category_count == 2
     assert not categories.in_vocab.requires_grad

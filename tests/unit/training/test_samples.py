@@ -68,8 +68,8 @@ def test_the_meaning_of_unlabeled_pixels_is_set_by_dataset(sources: list[ImageSo
 
 def test_labels_of_another_size_than_their_image_are_refused(sources: list[ImageSource], tmp_path: Path):
     Image.fromarray(np.zeros((10, 12, 3), np.uint8)).save(tmp_path / "one" / "images" / "one0.png")
-    told = r"the labels of images/one0\.png have 48 × 36 pixels, the image has 12 × 10; both must have"
-    with pytest.raises(DatasetError, match=told):
+    message = r"the labels of images/one0\.png have 48 × 36 pixels, the image has 12 × 10; both must have"
+    with pytest.raises(DatasetError, match=message):
         samples(sources[1:])[0]
 
 

@@ -21,7 +21,7 @@ from ovrcoat.training.stages import stage_of
 from ovrcoat.training.trainer import RunOptions, StageTrainer
 from tiny_training import CAT, SKY, ZEBRA
 
-WORDS = CategoryEmbeddings.shared(torch.eye(2, 16), torch.tensor([0, 1]), 2)
+CATEGORIES = CategoryEmbeddings.shared(torch.eye(2, 16), torch.tensor([0, 1]), 2)
 
 
 class OneProcess:
@@ -69,7 +69,7 @@ def make(tmp_path: Path) -> Make:
         used = network or tiny_clip.make_network(family)
         (tmp_path / folder).mkdir(exist_ok=True)
         return StageTrainer(
-            Objective(used, config, categories=WORDS, bfloat16=False),
+            Objective(used, config, categories=CATEGORIES, bfloat16=False),
             stage_of(config),
             Samples([source], [Cropper(config.crop, category_map={CAT: 0, SKY: 1})], seed=0),
             accelerator=OneProcess(),
@@ -138,8 +138,8 @@ def test_a_run_in_two_parts_ends_where_one_in_one_does(make: Make, monkeypatch: 
 
 def test_a_state_of_other_settings_is_refused(make: Make):
     make(steps=2).run()
-    told = r"made with other settings \(schedule\.learning_rate: 0\.001 then, 0\.002 now\)"
-    with pytest.raises(TrainingError, match=told):
+    message = r"made with other settings \(schedule\.learning_rate: 0\.001 then, 0\.002 now\)"
+    with pytest.raises(TrainingError, match=message):
         make(steps=2, schedule={"learning_rate": 0.002})
 
 
@@ -177,9 +177,9 @@ def test_learning_rates_follow_the_schedule_and_trackers_receive_every_step(make
     assert [line["learning_rate"] for line in log(trainer)] == pytest.approx([1e-3, 2e-3, 2e-4])
     rates = {group["lr"] for group in trainer.optimizer.param_groups}
     assert sorted(rates) == pytest.approx([1e-4, 2e-4])
-    heard = trainer.accelerator.logged
-    assert [step for step, _ in heard] == [0, 1, 2]
-    assert heard[0][1]["run/mask"] == log(trainer)[0]["mask"]
+    logged = trainer.accelerator.logged
+    assert [step for step, _ in logged] == [0, 1, 2]
+    assert logged[0][1]["run/mask"] == log(trainer)[0]["mask"]
 
 
 def test_the_result_has_averaged_weights(make: Make):
@@ -225,8 +225,10 @@ def test_a_loss_that_is_not_finite_stops_with_step_terms_and_images_and_keeps_th
         network.mask_decoder.query_features.register_hook(lambda gradient: gradient * torch.nan)
     trainer = make(network=network, schedule={"ema": 0.5})
     before = state(trainer)
-    told = r"not finite at step 0: \{'category': .*nan.*\}; images: images/full\d\.png, images/full\d\.png\."
-    with pytest.raises(TrainingError, match=told):
+    message = (
+        r"not finite at step 0: \{'category': .*nan.*\}; images: images/full\d\.png, images/full\d\.png\."
+    )
+    with pytest.raises(TrainingError, match=message):
         trainer.run()
     for name, tensor in state(trainer).items():
         torch.testing.assert_close(tensor, before[name], atol=0, rtol=0, equal_nan=True)

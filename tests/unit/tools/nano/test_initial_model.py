@@ -51,9 +51,9 @@ def encoder_of(model: InitialModel) -> NanoEncoder:
 
 @pytest.mark.usefixtures("towers")
 def test_the_towers_are_combined_and_the_alignment_is_cached(base: Path, monkeypatch: pytest.MonkeyPatch):
-    taught = settings(masks=[{"path": "images", "held_out": HELD_OUT}])
+    config = settings(masks=[{"path": "images", "held_out": HELD_OUT}])
     folder = base / "initial"
-    first = nano.build_initial_model(taught, base=base, folder=folder, seed=0)
+    first = nano.build_initial_model(config, base=base, folder=folder, seed=0)
     assert isinstance(first.config.encoder, NanoConfig)
     assert first.config.encoder.text.vocabulary_size == TOKENS
     assert first.config.templates == ("{}",)
@@ -71,7 +71,7 @@ def test_the_towers_are_combined_and_the_alignment_is_cached(base: Path, monkeyp
 
     monkeypatch.setattr(nano, "fit_alignment", None)  # a rerun neither fits nor pools
     monkeypatch.setattr("pooled_features.embed_masks", None)
-    again = nano.build_initial_model(taught, base=base, folder=folder, seed=0)
+    again = nano.build_initial_model(config, base=base, folder=folder, seed=0)
     for key, value in first.network.state_dict().items():
         assert torch.equal(value, again.network.state_dict()[key]), key
 
@@ -129,8 +129,8 @@ def test_held_out_classes_have_no_influence(base: Path, monkeypatch: pytest.Monk
 @pytest.mark.usefixtures("towers")
 def test_held_out_images_have_no_influence(base: Path):
     """Other labels on them change the report, not the map."""
-    taught = settings(masks=[{"path": "images", "held_out": HELD_OUT}])
-    one = nano.build_initial_model(taught, base=base, folder=base / "one", seed=0)
+    config = settings(masks=[{"path": "images", "held_out": HELD_OUT}])
+    one = nano.build_initial_model(config, base=base, folder=base / "one", seed=0)
     document = json.loads((base / "images/panoptic.json").read_text())
     changed = 0
     for annotation in document["annotations"]:
@@ -139,7 +139,7 @@ def test_held_out_images_have_no_influence(base: Path):
             changed += 1
     assert 0 < changed < len(document["annotations"])
     (base / "images/panoptic.json").write_text(json.dumps(document))
-    other = nano.build_initial_model(taught, base=base, folder=base / "two", seed=0)
+    other = nano.build_initial_model(config, base=base, folder=base / "two", seed=0)
     assert torch.equal(encoder_of(one).projection.weight, encoder_of(other).projection.weight)
 
 

@@ -44,8 +44,8 @@ def test_crowds_and_tiny_segments_are_left_out(trunk: LiteTrunk, tmp_path: Path)
 
 @torch.no_grad()
 def test_features_are_the_input_of_the_projection(trunk: LiteTrunk, tmp_path: Path):
-    words = SentenceTower(vocabulary_size=1, width=4, heads=1, layers=0, feed_forward=1, positions=2)
-    encoder = NanoEncoder(embedding_dim=4, text_tower=words).eval()
+    text_tower = SentenceTower(vocabulary_size=1, width=4, heads=1, layers=0, feed_forward=1, positions=2)
+    encoder = NanoEncoder(embedding_dim=4, text_tower=text_tower).eval()
     encoder.visual_trunk = trunk
     mask = np.zeros((1, EDGE, EDGE), dtype=bool)
     mask[0, 1:, :20] = True

@@ -54,7 +54,7 @@ def lite_state() -> dict[str, Tensor]:
 
 
 def take_packages_from(folder: Path, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Import `package` anew from `folder`; after the test it is as before."""
+    """Import `package` from `folder` for the duration of the test."""
     monkeypatch.setitem(sys.modules, package, None)
     del sys.modules[package]
     monkeypatch.syspath_prepend(folder)
