@@ -1,7 +1,7 @@
 """The command line: parsing and printing only. One file per verb; torch is imported when a verb needs it.
 
 Exit status: 0 success; 1 some of the work failed; 2 nothing was done (usage, vocabulary, model, output
-folder); 130 interrupted.
+folder); 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
 """
 
 import os
@@ -13,6 +13,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from ovrcoat._version import __version__
+from ovrcoat.cli.signals import exit_status, termination_as_interrupt
 from ovrcoat.cli.terminal import print_error
 from ovrcoat.errors import OvrcoatError
 
@@ -89,15 +90,16 @@ def run(
         Show the traceback of an error.
     """
     try:
-        return app(tokens)
+        with termination_as_interrupt():
+            return app(tokens)
     except OvrcoatError as error:
         if debug:
             traceback.print_exc()
         print_error(str(error))
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print_error("interrupted")
-        return 130
+        return exit_status(error)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

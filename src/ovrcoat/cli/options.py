@@ -62,6 +62,9 @@ class OutputOptions:
     output: Path = Path("ovrcoat-output")
     """Folder for NAME.png, NAME.overlay.jpg and the run's panoptic.json."""
 
+    resume: bool = True
+    """Continue an interrupted run with equal settings: images that are done are not segmented again."""
+
     overwrite: Annotated[bool, Parameter(negative="")] = False
     """Replace files that ovrcoat did not write, too."""
 

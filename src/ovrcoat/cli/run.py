@@ -4,7 +4,7 @@ Images are prefetched and results are written behind, each in a background threa
 """
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,14 +12,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ovrcoat.cli.options import ModelOptions, OutputOptions
+from ovrcoat.checkpoints.catalog import find_model
+from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions
 from ovrcoat.cli.output_names import output_names
 from ovrcoat.cli.terminal import print_error, print_line
 from ovrcoat.errors import ImageError
-from ovrcoat.results.writers import RunWriter
+from ovrcoat.results.writers import RunWriter, source_facts
 from ovrcoat.segmentation.many_images import Batched
 from ovrcoat.segmentation.postprocess import AnyResult
 from ovrcoat.segmentation.segmenter import Segmenter
+from ovrcoat.vocabulary import Vocabulary
 
 
 def load_segmenter(model: ModelOptions) -> Segmenter:
@@ -41,7 +43,8 @@ class Run:
         failed: skipped images, with the reason.
         done: number of images that were written.
         records: one per written image, for --json only: a long run has many.
-        interrupted: whether the run ended early.
+        interrupted: exit status if the run ended early, else 0.
+        resumed: images that an interrupted run has written.
     """
 
     images: tuple[Path, ...]
@@ -49,13 +52,38 @@ class Run:
     failed: dict[Path, str] = field(default_factory=dict)
     done: int = 0
     records: list[dict[str, Any]] = field(default_factory=list)
-    interrupted: bool = False
+    interrupted: int = 0
+    resumed: frozenset[Path] = frozenset()
     _waiting: deque[Path] = field(default_factory=deque)  # predicted or failed, and not reported yet
 
     @property
     def status(self) -> int:
-        """The exit status: 130 interrupted, 1 an image was skipped, 0 success."""
-        return 130 if self.interrupted else int(bool(self.failed))
+        """The exit status: that of an interrupt, 1 an image was skipped, 0 success."""
+        return self.interrupted or int(bool(self.failed))
+
+    @property
+    def remaining(self) -> tuple[Path, ...]:
+        """The images that are not written yet."""
+        return tuple(image for image in self.images if image not in self.resumed)
+
+    def resume(self, writer: RunWriter) -> None:
+        """Find the images that an interrupted run has written, if they have not changed since."""
+        names = dict(zip(self.images, output_names(self.images), strict=True))
+        done = set()
+        for entry in writer.earlier:
+            source = entry.get("source")
+            image = Path(source["path"]) if isinstance(source, dict) and "path" in source else None
+            if image not in names or entry["output"] != names[image] or source != source_facts(image):
+                continue
+            outputs = [writer.folder / f"{entry['output']}{ending}" for ending in (".png", ".overlay.jpg")]
+            written = [path for path in outputs if path.exists()]
+            if outputs[-1] not in written or (writer.has_id_maps and outputs[0] not in written):
+                continue
+            done.add(image)
+            self.done += 1
+            if self.output.json:
+                self.records.append(_record(image, entry, written, writer.annotations_of(entry["id"])))
+        self.resumed = frozenset(done)
 
     def write(self, predictions: Batched, writer: RunWriter) -> None:
         """Write and report each result as it arrives, in the order of the images.
@@ -64,6 +92,7 @@ class Run:
             OutputError: a file cannot be written.
         """
         silent = self.output.quiet or len(self.images) == 1
+        names = dict(zip(self.images, output_names(self.images), strict=True))
 
         def on_written(result: AnyResult, paths: Sequence[Path]) -> None:
             self._report_failed()
@@ -76,22 +105,28 @@ class Run:
         # None: a progress bar on a terminal only
         with (
             closing(predictions),
-            tqdm(total=len(self.images), unit="image", disable=True if silent else None) as progress,
+            tqdm(
+                total=len(self.images), initial=self.done, unit="image", disable=True if silent else None
+            ) as progress,
         ):
             try:
-                writer.add_all(self._results(predictions), on_written=on_written)
+                writer.add_all(
+                    self._results(predictions, names),
+                    sources={f"{name}{image.suffix}": image for image, name in names.items()},
+                    on_written=on_written,
+                )
             finally:
                 self._report_failed()
 
-    def _results(self, predictions: Batched) -> Iterator[AnyResult]:
+    def _results(self, predictions: Batched, names: Mapping[Path, str]) -> Iterator[AnyResult]:
         """Yield the results, named like their output files; remember which images failed."""
-        for image, name in zip(self.images, output_names(self.images), strict=True):
+        for image in self.remaining:
             prediction = _next_prediction(predictions)
             self._waiting.append(image)
             if isinstance(prediction, ImageError):
                 self.failed[image] = str(prediction)
             else:
-                yield replace(prediction, name=f"{name}{image.suffix}")
+                yield replace(prediction, name=f"{names[image]}{image.suffix}")
             del prediction  # or this frame would keep it in memory until the next one exists
 
     def _report_failed(self) -> None:
@@ -120,3 +155,34 @@ class Run:
 def _next_prediction(predictions: Generator[tuple[Any, AnyResult | ImageError], None, None]) -> Any:
     """Return the next prediction without its source, which is the next of the run's images."""
     return next(predictions)[1]
+
+
+def run_settings(vocabulary: Vocabulary, *, prompt: PromptOptions, model: ModelOptions) -> dict[str, Any]:
+    """Return everything besides the images that the results of a run depend on."""
+    return {
+        "model": source_facts(find_model(model.model)),
+        "device": model.device,
+        "dtype": model.dtype,
+        "vocabulary": vocabulary.to_dict(),
+        "task": prompt.task,
+        "trust": prompt.trust,
+        "object_mask_threshold": prompt.object_mask_threshold,
+        "overlap_threshold": prompt.overlap_threshold,
+    }
+
+
+def _record(
+    image: Path, entry: Mapping[str, Any], written: Sequence[Path], annotations: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the record of an image that an earlier run has written, as `Run` makes it of a result."""
+    segments = [
+        segment for annotation in annotations for segment in annotation.get("segments_info", [annotation])
+    ]
+    hidden = {"image_id", "segmentation"}
+    return {
+        "file": str(image),
+        "width": entry["width"],
+        "height": entry["height"],
+        "written": [str(path) for path in written],
+        "segments": [{key: value for key, value in s.items() if key not in hidden} for s in segments],
+    }

@@ -2,6 +2,7 @@
 
 from ovrcoat._version import __version__
 from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions
+from ovrcoat.cli.signals import exit_status
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_json, print_note
 from ovrcoat.system.optional_imports import import_optional
@@ -27,12 +28,10 @@ def segment(
     complete = vocabulary.with_background(prompt.background)
     complete.check()  # before torch and a model are loaded; the length of names is checked later
     if prompt.task == "instance":
-        import_optional(
-            "pycocotools.mask", extra="coco"
-        )  # fail before the work
+        import_optional("pycocotools.mask", extra="coco")  # fail before the work
 
     with heavy_imports():
-        from ovrcoat.cli.run import Run, load_segmenter
+        from ovrcoat.cli.run import Run, load_segmenter, run_settings
         from ovrcoat.data.images import find_images
         from ovrcoat.results.writers import RunWriter
 
@@ -52,14 +51,25 @@ def segment(
     if not output.quiet:
         for issue in encoded.issues:
             print_note(f"{issue.severity}: {issue}")
-    predictions = segmenter.predict_many(run.images, encoded, batch_size=model.batch_size, on_error="yield")
     with RunWriter(
-        output.output, task=prompt.task, categories=complete.categories, overwrite=output.overwrite
+        output.output,
+        task=prompt.task,
+        categories=complete.categories,
+        settings=run_settings(complete, prompt=prompt, model=model),
+        overwrite=output.overwrite,
+        resume="interrupted" if output.resume else "never",
     ) as writer:
+        run.resume(writer)
+        if run.resumed and not output.quiet:
+            print_note(f"resumed: {len(run.resumed)} of {len(run.images)} images are done already")
+        predictions = segmenter.predict_many(
+            run.remaining, encoded, batch_size=model.batch_size, on_error="yield"
+        )
         try:
             run.write(predictions, writer)
-        except KeyboardInterrupt:  # the writer completes the document
-            run.interrupted = True
+        except KeyboardInterrupt as error:
+            run.interrupted = exit_status(error)
+            writer.close(interrupted=True)
     if output.json:
         print_json(
             {
@@ -71,11 +81,12 @@ def segment(
                 "issues": [issue.to_dict() for issue in encoded.issues],
                 "images": run.records,
                 "failed": [{"file": str(image), "error": error} for image, error in run.failed.items()],
-                "interrupted": run.interrupted,
+                "interrupted": bool(run.interrupted),
             }
         )
     if run.interrupted:
         print_error(
-            f"interrupted; {run.done} of {len(run.images)} images are done, see {writer.document_path}"
+            f"interrupted; {run.done} of {len(run.images)} images are done, see {writer.document_path}. "
+            "The same command continues."
         )
     return run.status

@@ -81,7 +81,7 @@ class Result(ABC):
             OutputError: the folder cannot be written, or a file would be lost.
         """
         with RunWriter(
-            folder, task=self.task, categories=self.categories, overwrite=overwrite, resume=True
+            folder, task=self.task, categories=self.categories, overwrite=overwrite, resume="always"
         ) as writer:
             return (*writer.add(self), writer.document_path)
 

@@ -5,11 +5,10 @@ Every file is written atomically: under a temporary name next to its final place
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
-from types import TracebackType
-from typing import IO, Any, Protocol, TypeVar, runtime_checkable
-from uuid import uuid4
+from types import MappingProxyType, TracebackType
+from typing import IO, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int32, UInt8
@@ -17,9 +16,18 @@ from PIL import Image, PngImagePlugin
 
 from ovrcoat.errors import OutputError
 from ovrcoat.formats.panoptic_png import id_map_to_image
-from ovrcoat.results.coco import DESCRIPTION, UNNAMED, document_head, file_stem, image_entry
+from ovrcoat.results.coco import UNNAMED, document_head, file_stem, image_entry
+from ovrcoat.results.run_document import RunDocument, recover
 from ovrcoat.structures import Size
-from ovrcoat.system.atomic_write import cannot_write, write_atomically
+from ovrcoat.system.atomic_write import (
+    JPEG_SIGNATURE,
+    LOSS_ADVICE,
+    PNG_SIGNATURE,
+    cannot_write,
+    check_replaceable,
+    write_atomically,
+)
+from ovrcoat.system.folder_lock import FolderLock
 from ovrcoat.system.prefetch import write_behind
 from ovrcoat.vocabulary import Category
 
@@ -44,12 +52,14 @@ class WritableResult(Protocol):
 AnyResult = TypeVar("AnyResult", bound=WritableResult)
 
 DOCUMENTS = {"panoptic": "panoptic.json", "semantic": "semantic.json", "instance": "instances.json"}
-SIGNATURE = ("Software", "ovrcoat")  # text chunk that identifies our PNGs
 JPEG_QUALITY = 90
 JPEG_SIDE = 65_500  # pixels: the limit of the JPEG library
 MAX_WAITING = 4  # results that may wait to be written
 MAX_WAITING_BYTES = 256 * 2**20  # a result of 12 megapixels takes 84 MB
-LOSS_ADVICE = "Choose another output folder, or allow overwriting if the file is not needed."
+SAVE_TIMEOUT = 10.0  # seconds that `Result.save` waits for another writer of the folder
+NO_SOURCES: Mapping[str, Path] = MappingProxyType({})
+
+Resume = Literal["never", "interrupted", "always"]
 
 
 class RunWriter:
@@ -57,21 +67,26 @@ class RunWriter:
 
     Each image gets NAME.png (panoptic and semantic ids, R + 256 G + 65536 B) and, if the result has its
     image, NAME.overlay.jpg. A second image of the same name becomes NAME-2. The run gets one of `DOCUMENTS`
-    in COCO's format, which is completed when the writer is closed, also after an error.
+    in COCO's format. The document is completed when the writer is closed, also after an error; if the process
+    is killed, the next writer for the folder completes it.
 
     Args:
-        folder: created if it does not exist.
+        folder: created if it does not exist. One writer at a time may use it.
         task: the task of all results.
         categories: the vocabulary's categories.
+        settings: what the results depend on besides the images, in a form that JSON can hold.
         overwrite: replace files that this package did not write, and start a new document.
-        resume: keep the images of an earlier run in the document, except those that are written again.
+        resume: which images of an existing document are kept: "never" any; "interrupted": those of a run that
+            ended early and had equal categories and settings; "always": all (those that are written again
+            are replaced).
 
     Attributes:
         document_path: path of the run's JSON document.
 
     Raises:
-        OutputError: the folder cannot be created or written; it holds a document or PNG of another program,
-            and `overwrite` is False; or, with `resume`, its document has other categories.
+        OutputError: the folder cannot be created or written, or another writer uses it; it holds a document
+            or file of another program, and `overwrite` is False; or, with `resume` "always", its document has
+            other categories.
     """
 
     def __init__(
@@ -80,30 +95,29 @@ class RunWriter:
         *,
         task: str,
         categories: Sequence[Category],
+        settings: Mapping[str, Any] | None = None,
         overwrite: bool = False,
-        resume: bool = False,
+        resume: Resume = "never",
     ) -> None:
         self.folder = Path(folder)
         self.document_path = self.folder / DOCUMENTS[task]
         self._overwrite = overwrite
         self._head = document_head(categories)
+        self._settings = json.loads(json.dumps(dict(settings or {})))  # in the form that JSON returns
         _make_folder(self.folder)
-        self._earlier: dict[str, Any] = {"images": [], "annotations": []}
-        if self.document_path.exists() and not overwrite:
-            self._earlier |= self._read_document(resume=resume)
-        self._images: list[dict[str, Any]] = []
+        self._folder_lock = FolderLock(self.folder, timeout=SAVE_TIMEOUT if resume == "always" else 0.0)
+        try:
+            recover(self.document_path)
+            check_replaceable(self.document_path, overwrite=overwrite)
+            self._earlier = self._read_earlier("never" if overwrite else resume)
+            self._document = RunDocument(self.document_path, self._head, settings=self._settings)
+        except BaseException:
+            self._folder_lock.release()
+            raise
         self._stems = {entry["output"].casefold() for entry in self._earlier["images"]}
         self._earlier_stems = {entry["file_name"]: entry["output"] for entry in self._earlier["images"]}
         self._next_id = 1 + max((entry["id"] for entry in self._earlier["images"]), default=0)
-        # annotations are written at once, since a run may have more of them than fit into memory
-        self._part_path = self.folder / f".{uuid4().hex}.part"
-        try:
-            self._part = self._part_path.open("x", encoding="utf-8")
-        except OSError as error:
-            raise cannot_write(self.document_path, error) from error
-        self._append(json.dumps(self._head, ensure_ascii=False)[:-1] + ', "annotations": [')
-        self._separator = "\n"
-        self._lock = threading.Lock()  # the document waits for an image that another thread is writing
+        self._thread_lock = threading.Lock()  # the document waits for an image that another thread writes
 
     def __enter__(self) -> "RunWriter":
         return self
@@ -114,12 +128,27 @@ class RunWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self.close(interrupted=kind is not None)
+
+    @property
+    def has_id_maps(self) -> bool:
+        """Whether each image gets an id PNG."""
+        return self.document_path.name != DOCUMENTS["instance"]
+
+    @property
+    def earlier(self) -> tuple[dict[str, Any], ...]:
+        """The images of the existing document that are kept, as in its `images`."""
+        return tuple(self._earlier["images"])
+
+    def annotations_of(self, image_id: int) -> list[dict[str, Any]]:
+        """Return the annotations of an image in `earlier`."""
+        return [entry for entry in self._earlier["annotations"] if entry["image_id"] == image_id]
 
     def add_all(
         self,
         results: Iterable[AnyResult],
         *,
+        sources: Mapping[str, Path] = NO_SOURCES,
         on_written: Callable[[AnyResult, tuple[Path, ...]], object] = lambda result, paths: None,
     ) -> None:
         """Add many results; a background thread writes one while the caller's thread computes the next one.
@@ -128,6 +157,7 @@ class RunWriter:
 
         Args:
             results: iterated in the caller's thread.
+            sources: paths of the images by the names of their results (see `add`).
             on_written: called in the caller's thread, in order, with each result and the paths of its files.
 
         Raises:
@@ -135,7 +165,7 @@ class RunWriter:
         """
         write_behind(
             results,
-            lambda result: (result, self.add(result)),
+            lambda result: (result, self.add(result, source=sources.get(result.name or ""))),
             name="write-behind",
             on_result=lambda written: on_written(*written),
             max_items=MAX_WAITING,
@@ -143,99 +173,140 @@ class RunWriter:
             max_bytes=MAX_WAITING_BYTES,
         )
 
-    def add(self, result: WritableResult) -> tuple[Path, ...]:
+    def add(self, result: WritableResult, *, source: Path | None = None) -> tuple[Path, ...]:
         """Write the files of one image and return their paths.
+
+        Args:
+            result: the result.
+            source: path of the image; a later run recognizes it by path, size and time of change.
 
         Raises:
             OutputError: a file cannot be written, or a file of another program would be replaced.
             MissingExtraError: the task is "instance" and pycocotools is not installed.
         """
-        with self._lock:
-            return self._add(result)
+        with self._thread_lock:
+            return self._add(result, source)
 
-    def _add(self, result: WritableResult) -> tuple[Path, ...]:
+    def _add(self, result: WritableResult, source: Path | None) -> tuple[Path, ...]:
         name = PurePath(result.name or UNNAMED).name
         # an image of an earlier run replaces its own files only
         stem = self._earlier_stems.pop(name, None) or file_stem(name, taken=self._stems)
         image_id = self._next_id
-        written = []
-        if result.task == "instance":
-            annotations = result.to_coco(image_id=image_id)
-        else:
-            annotations = [result.to_coco(image_id=image_id) | {"file_name": f"{stem}.png"}]
-            written.append(self._write_ids(result, self.folder / f"{stem}.png"))
-        if result.image is not None:
-            overlay = self.folder / f"{stem}.overlay.jpg"
-            write_atomically(overlay, lambda file: _save_overlay(result, file))
-            written.append(overlay)
-        self._append_annotations(annotations)
-        self._images.append(image_entry(name, image_id=image_id, size=result.size) | {"output": stem})
+        id_png, overlay = self.folder / f"{stem}.png", self.folder / f"{stem}.overlay.jpg"
+        outputs = [] if result.task == "instance" else [id_png]
+        outputs += [] if result.image is None else [overlay]
+        for path in outputs:
+            check_replaceable(path, overwrite=self._overwrite)
+        annotations = result.to_coco(image_id=image_id)
+        if result.task != "instance":
+            annotations = [annotations | {"file_name": id_png.name}]
+        image = image_entry(name, image_id=image_id, size=result.size) | {"output": stem}
+        if source is not None:
+            image["source"] = source_facts(source)
+        new = [path for path in outputs if not path.exists()]
+        try:
+            if id_png in outputs:
+                write_atomically(id_png, lambda file: _save_ids(result, file))
+            if overlay in outputs:
+                write_atomically(overlay, lambda file: _save_overlay(result, file))
+            self._document.add(image, annotations)
+        except OutputError:
+            for path in new:  # an image is complete or not there
+                path.unlink(missing_ok=True)
+            raise
         self._stems.add(stem.casefold())
         self._next_id += 1
-        return tuple(written)
+        return tuple(outputs)
 
-    def close(self) -> None:
+    def close(self, *, interrupted: bool = False) -> None:
         """Complete the run's document with the results so far.
+
+        Args:
+            interrupted: whether the run ended before its last image.
 
         Raises:
             OutputError: it cannot be written.
         """
-        with self._lock:
-            if not self._part.closed:
-                self._close()
+        with self._thread_lock:
+            try:
+                self._keep_earlier()
+            finally:
+                try:
+                    self._document.close(interrupted=interrupted)
+                finally:
+                    self._folder_lock.release()
 
-    def _close(self) -> None:
-        outputs = {entry["output"] for entry in self._images}
-        kept = [entry for entry in self._earlier["images"] if entry["output"] not in outputs]
-        kept_ids = {entry["id"] for entry in kept}
-        try:
-            self._append_annotations(
-                [entry for entry in self._earlier["annotations"] if entry["image_id"] in kept_ids]
-            )
-            self._append('\n], "images": ' + json.dumps(kept + self._images, ensure_ascii=False) + "}\n")
-            self._part.close()
-            self._part_path.replace(self.document_path)
-        except OSError as error:
-            raise cannot_write(self.document_path, error) from error
-        finally:
-            self._part.close()
-            self._part_path.unlink(missing_ok=True)
+    def _keep_earlier(self) -> None:
+        """Add the images of the existing document that were not written again."""
+        outputs = {entry["output"] for entry in self._document.images}
+        earlier, self._earlier = self._earlier, {"images": [], "annotations": []}
+        annotations: dict[int, list[dict[str, Any]]] = {}
+        for annotation in earlier["annotations"]:
+            annotations.setdefault(annotation["image_id"], []).append(annotation)
+        for image in earlier["images"]:
+            if image["output"] not in outputs:
+                self._document.add(image, annotations.get(image["id"], []))
 
-    def _append_annotations(self, annotations: Sequence[dict[str, Any]]) -> None:
-        for annotation in annotations:
-            self._append(self._separator + json.dumps(annotation, ensure_ascii=False))
-            self._separator = ",\n"
-
-    def _append(self, text: str) -> None:
-        try:
-            self._part.write(text)
-        except OSError as error:
-            raise cannot_write(self.document_path, error) from error
-
-    def _write_ids(self, result: WritableResult, path: Path) -> Path:
-        if path.exists() and not self._overwrite and not _is_ours(path):
-            raise OutputError(f"{path} exists and was not written by ovrcoat. {LOSS_ADVICE}")
-        text = PngImagePlugin.PngInfo()
-        text.add_text(*SIGNATURE)
-        write_atomically(
-            path, lambda file: id_map_to_image(result.segment_map()).save(file, format="PNG", pnginfo=text)
-        )
-        return path
-
-    def _read_document(self, *, resume: bool) -> dict[str, Any]:
-        """Check the existing document; return its contents if the run continues it."""
+    def _read_earlier(self, resume: Resume) -> dict[str, list[dict[str, Any]]]:
+        """Return the images and annotations of the existing document that stay."""
+        nothing: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": []}
         path = self.document_path
+        if resume == "never" or not path.exists():
+            return nothing
         try:
-            with path.open(encoding="utf-8") as file:
-                ours = DESCRIPTION in file.read(len(DESCRIPTION) + 100)
-            document = json.loads(path.read_text(encoding="utf-8")) if ours and resume else {}
-        except (OSError, ValueError) as error:
-            raise OutputError(f"cannot read the existing file {path}: {error}. {LOSS_ADVICE}") from error
-        if not ours:
-            raise OutputError(f"{path} exists and was not written by ovrcoat. {LOSS_ADVICE}")
-        if resume and document.get("categories") != self._head["categories"]:
+            document = read_run_document(path)
+        except OutputError:
+            if resume == "interrupted":
+                return nothing  # it is ours, and this run replaces it
+            raise
+        same_categories = document["categories"] == self._head["categories"]
+        if resume == "always" and not same_categories:
             raise OutputError(f"{path} was written for another vocabulary. {LOSS_ADVICE}")
-        return document
+        if resume == "interrupted" and not (
+            document.get("interrupted") and same_categories and document.get("settings", {}) == self._settings
+        ):
+            return nothing
+        return {"images": document["images"], "annotations": document["annotations"]}
+
+
+def source_facts(path: Path) -> dict[str, Any]:
+    """Return what identifies an image file: its path, size in bytes and time of change."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return {"path": str(path)}
+    return {"path": str(path), "bytes": facts.st_size, "mtime_ns": facts.st_mtime_ns}
+
+
+def read_run_document(path: Path) -> dict[str, Any]:
+    """Read and check the document of an earlier run.
+
+    Raises:
+        OutputError: it cannot be read, or is not such a document.
+    """
+    problem = "it is not the document of a run"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        images, annotations = document["images"], document["annotations"]
+        ids = {image["id"] for image in images}
+        is_valid = (
+            isinstance(document["categories"], list)
+            and isinstance(images, list)
+            and isinstance(annotations, list)
+            and all(isinstance(image["id"], int) for image in images)
+            and all(_is_plain(image["output"]) and isinstance(image["file_name"], str) for image in images)
+            and all(annotation["image_id"] in ids for annotation in annotations)
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        is_valid, problem = False, str(error)
+    if not is_valid:
+        raise OutputError(f"cannot read the existing file {path}: {problem}. {LOSS_ADVICE}")
+    return document
+
+
+def _is_plain(stem: object) -> bool:
+    """Return whether the name of an output stays inside its folder."""
+    return isinstance(stem, str) and stem not in {"", ".", ".."} and PurePath(stem).name == stem
 
 
 def _nbytes(result: WritableResult) -> int:
@@ -244,10 +315,17 @@ def _nbytes(result: WritableResult) -> int:
     return 7 * height * width
 
 
+def _save_ids(result: WritableResult, file: IO[bytes]) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text(*PNG_SIGNATURE)
+    id_map_to_image(result.segment_map()).save(file, format="PNG", pnginfo=text)
+
+
 def _save_overlay(result: WritableResult, file: IO[bytes]) -> None:
     drawing = result.draw()
     drawing.thumbnail((JPEG_SIDE, JPEG_SIDE))  # affects only extremely long images
-    drawing.save(file, format="JPEG", quality=JPEG_QUALITY, subsampling=0)  # 0: sharp borders
+    # subsampling 0: sharp borders
+    drawing.save(file, format="JPEG", quality=JPEG_QUALITY, subsampling=0, comment=JPEG_SIGNATURE)
 
 
 def _make_folder(folder: Path) -> None:
@@ -259,12 +337,3 @@ def _make_folder(folder: Path) -> None:
         ) from error
     except OSError as error:
         raise cannot_write(folder, error) from error
-
-
-def _is_ours(path: Path) -> bool:
-    key, value = SIGNATURE
-    try:
-        with Image.open(path) as picture:
-            return picture.info.get(key) == value
-    except (OSError, Image.DecompressionBombError):
-        return False

@@ -4,14 +4,14 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ovrcoat.errors import OutputError
-from ovrcoat.results import PanopticResult
+from ovrcoat.results import PanopticResult, writers
 from ovrcoat.results.coco import panoptic_document
 from ovrcoat.results.writers import RunWriter
 from ovrcoat.system.atomic_write import write_atomically
@@ -156,14 +156,14 @@ def test_a_document_waits_for_the_image_that_is_being_written(
 ):
     begun, go_on = threading.Event(), threading.Event()
     writer = RunWriter(tmp_path, task="panoptic", categories=CATEGORIES)
-    write_ids = RunWriter._write_ids
+    save_ids = writers._save_ids
 
-    def slow(self: RunWriter, result: PanopticResult, path: Path) -> Path:
+    def slow(result: PanopticResult, file: IO[bytes]) -> None:
         begun.set()
         go_on.wait(5)
-        return write_ids(self, result, path)
+        save_ids(result, file)
 
-    monkeypatch.setattr(RunWriter, "_write_ids", slow)
+    monkeypatch.setattr(writers, "_save_ids", slow)
     adding = threading.Thread(target=writer.add, args=(panoptic_result("a.jpg"),))
     adding.start()
     assert begun.wait(5)
@@ -218,18 +218,24 @@ def test_a_picture_of_the_users_is_not_lost(tmp_path: Path):
         assert picture.size == (4, 3)
 
 
-@pytest.mark.parametrize("resume", [False, True])
-def test_a_document_of_others_is_not_lost(tmp_path: Path, resume: bool):
+@pytest.mark.parametrize("resume", ["never", "interrupted", "always"])
+def test_a_document_of_others_is_not_lost(tmp_path: Path, resume: Any):
     (tmp_path / "panoptic.json").write_text('{"images": [], "info": "COCO 2017"}')
     with pytest.raises(OutputError, match=r"panoptic.json exists and was not written by ovrcoat"):
         RunWriter(tmp_path, task="panoptic", categories=CATEGORIES, resume=resume)
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\xff", b'{"info": {"description": "ovrcoat segments"'])
-def test_a_damaged_document_is_told(tmp_path: Path, content: bytes):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe\xff", r"panoptic.json exists and was not written by ovrcoat"),
+        (b'{"info": {"description": "ovrcoat segments"', r"cannot read the existing file .*panoptic.json"),
+    ],
+)
+def test_a_damaged_document_is_reported(tmp_path: Path, content: bytes, message: str):
     (tmp_path / "panoptic.json").write_bytes(content)
-    with pytest.raises(OutputError, match=r"cannot read the existing file .*panoptic.json"):
-        RunWriter(tmp_path, task="panoptic", categories=CATEGORIES, resume=True)
+    with pytest.raises(OutputError, match=message):
+        RunWriter(tmp_path, task="panoptic", categories=CATEGORIES, resume="always")
 
 
 def test_a_file_in_the_folders_place(tmp_path: Path):
@@ -269,33 +275,186 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path):
     assert (tmp_path / "a.png").read_text() == "old"
 
 
-def test_a_full_disk_while_the_document_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+class Disk:
+    """A disk with room for `free` more bytes of the run's document."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.free: int | None = None  # unlimited
+        self.real = os.write
+        monkeypatch.setattr("ovrcoat.results.run_document.os.write", self.write)
+
+    def write(self, descriptor: int, content: memoryview) -> int:
+        position = os.lseek(descriptor, 0, os.SEEK_CUR)
+        new = max(0, position + len(content) - os.fstat(descriptor).st_size)
+        if self.free is not None:
+            if new > self.free and len(content) - new + self.free == 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            if new > self.free:
+                content = content[: len(content) - new + self.free]  # a short write, as the system does it
+                new = self.free
+            self.free -= new
+        return self.real(descriptor, content)
+
+
+@pytest.mark.parametrize("free", [0, 1, 30, 200])
+def test_a_full_disk_keeps_the_document_of_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int
+):
+    disk = Disk(monkeypatch)
     writer = RunWriter(tmp_path, task="panoptic", categories=CATEGORIES)
+    for name in ("a.jpg", "b.jpg"):
+        writer.add(panoptic_result(name))
+    disk.free = free
 
-    def full(text: str) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def fill() -> None:
+        for number in range(99):
+            writer.add(panoptic_result(f"c{number}.jpg"))
 
-    with monkeypatch.context() as patch:
-        patch.setattr(writer, "_part", _Wrapped(writer._part, full))
-        with pytest.raises(OutputError, match=r"cannot write .*panoptic.json: No space left on device"):
-            writer.add(panoptic_result())
-    writer.close()
-    assert json.loads(writer.document_path.read_text())["annotations"] == []
+    with pytest.raises(OutputError, match=r"cannot write .*panoptic.json: No space left on device"):
+        fill()
+    written = sorted(path.stem for path in tmp_path.glob("*.png"))
+    disk.free = 0
+    writer.close(interrupted=True)
+    document = json.loads(writer.document_path.read_text())
+    assert sorted(image["output"] for image in document["images"]) == written
+    assert len(document["annotations"]) == len(written) >= 2
+    assert document["interrupted"] is True
+    assert not [name for name in files(tmp_path) if name.startswith(".")]
 
 
-class _Wrapped:
-    """A file whose `write` is another one."""
+def test_a_full_disk_hides_no_truncated_picture(tmp_path: Path):
+    """Encoders that write to the file descriptor themselves do not notice a short write."""
 
-    def __init__(self, file: IO[str], write: object) -> None:
-        self.file, self.write = file, write
+    def save(file: IO[bytes]) -> None:
+        with pytest.raises(OSError, match="fileno"):
+            file.fileno()
+        Image.new("RGB", (64, 64)).save(file, format="JPEG")
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.file, name)
+    write_atomically(tmp_path / "a.jpg", save)
+    with Image.open(tmp_path / "a.jpg") as picture:
+        picture.load()
+    assert files(tmp_path) == ["a.jpg"]
+
+
+def test_an_error_of_the_disk_is_reported_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`torch.save` reports a failed write as a RuntimeError of its own."""
+    import torch
+
+    from ovrcoat.system import atomic_write
+
+    class Full(atomic_write._PartFile):
+        def write(self, data: object, /) -> int:
+            self.error = OSError(errno.ENOSPC, "No space left on device")
+            raise self.error
+
+    monkeypatch.setattr(atomic_write, "_PartFile", Full)
+    with pytest.raises(OutputError, match=r"cannot write .*state.pt: No space left on device"):
+        write_atomically(tmp_path / "state.pt", lambda file: torch.save({"a": torch.zeros(9999)}, file))
+    assert files(tmp_path) == []
+
+
+def test_a_killed_run_is_completed_by_the_next(tmp_path: Path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(b"12345")
+    writer = RunWriter(tmp_path, task="panoptic", categories=CATEGORIES, settings={"trust": 0.5})
+    for name in ("a.jpg", "b.jpg"):
+        writer.add(panoptic_result(name), source=tmp_path / "images" / name)
+    # the process is killed: nothing is closed, and its lock ends with it
+    with (tmp_path / ".panoptic.json.journal").open("ab") as journal:
+        journal.write(b'{"image": {"id": 3, "file')
+    writer._document._journal.close()
+    os.close(writer._document._part)
+    writer._folder_lock.release()
+    assert not writer.document_path.exists()
+
+    with RunWriter(
+        tmp_path, task="panoptic", categories=CATEGORIES, settings={"trust": 0.5}, resume="interrupted"
+    ) as second:
+        assert [image["file_name"] for image in second.earlier] == ["a.jpg", "b.jpg"]
+        assert second.earlier[0]["source"]["bytes"] == 5
+        second.add(panoptic_result("c.jpg"))
+    document = json.loads(second.document_path.read_text())
+    assert sorted(image["file_name"] for image in document["images"]) == ["a.jpg", "b.jpg", "c.jpg"]
+    assert len(document["annotations"]) == len({entry["image_id"] for entry in document["annotations"]}) == 3
+    assert "interrupted" not in document
+    assert not [name for name in files(tmp_path) if name.startswith(".")]
+
+
+@pytest.mark.parametrize("settings", [{"trust": 0.7}, {}])
+def test_other_settings_do_not_resume(tmp_path: Path, settings: dict[str, Any]):
+    writer = RunWriter(tmp_path, task="panoptic", categories=CATEGORIES, settings={"trust": 0.5})
+    writer.add(panoptic_result("a.jpg"))
+    writer.close(interrupted=True)
+    with RunWriter(
+        tmp_path, task="panoptic", categories=CATEGORIES, settings=settings, resume="interrupted"
+    ) as second:
+        assert second.earlier == ()
+
+
+@pytest.mark.parametrize("name", [".panoptic.json.part", ".panoptic.json.journal"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\x00", b"{}\n[]\n", b'{"format": "ovrcoat run journal 1"}\n7\n']
+)
+def test_remains_that_cannot_be_used_are_removed(tmp_path: Path, name: str, content: bytes):
+    (tmp_path / name).write_bytes(content)
+    with RunWriter(tmp_path, task="panoptic", categories=CATEGORIES, resume="interrupted") as writer:
+        assert writer.earlier == ()
+    assert files(tmp_path) == ["panoptic.json"]
+
+
+def test_a_second_writer_of_a_folder_is_refused_by_the_name_of_the_first(tmp_path: Path):
+    with RunWriter(tmp_path, task="panoptic", categories=CATEGORIES), pytest.raises(
+        OutputError, match=rf"is in use by process {os.getpid()} on .*another output folder"
+    ):
+        RunWriter(tmp_path, task="semantic", categories=CATEGORIES)
+    with RunWriter(tmp_path, task="semantic", categories=CATEGORIES) as writer:
+        writer.add(semantic_result())
+    assert not [name for name in files(tmp_path) if name.startswith(".")]
+
+
+@pytest.mark.parametrize("name", ["room.png", "room.overlay.jpg", "panoptic.json"])
+@pytest.mark.parametrize("content", [b"mine", b"\xff\xd8\xff\xe0 a picture", b'{"images": []}'])
+def test_no_file_of_the_user_is_replaced(tmp_path: Path, name: str, content: bytes):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(OutputError, match=rf"{name} exists and was not written by ovrcoat"):
+        panoptic_result().save(tmp_path)
+    assert (tmp_path / name).read_bytes() == content
+    assert files(tmp_path) in ([name], sorted([name, "panoptic.json"]))
+    panoptic_result().save(tmp_path, overwrite=True)
+    panoptic_result().save(tmp_path)  # now they are ours
+    assert (tmp_path / name).read_bytes() != content
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document.pop("categories"),
+        lambda document: document.update(images=None),
+        lambda document: document.update(images=[7]),
+        lambda document: document["images"][0].pop("id"),
+        lambda document: document["images"][0].update(output="../../elsewhere"),
+        lambda document: document["images"][0].update(output="a\0b/.."),
+        lambda document: document["annotations"][0].update(image_id=99),
+    ],
+)
+def test_a_document_of_strangers_is_checked(tmp_path: Path, change: Any):
+    panoptic_result().save(tmp_path / "out")
+    path = tmp_path / "out" / "panoptic.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    with pytest.raises(OutputError, match=r"cannot read the existing file .*panoptic.json"):
+        panoptic_result("other.jpg").save(tmp_path / "out")
+    assert [item.name for item in tmp_path.iterdir()] == ["out"]
+    panoptic_result("other.jpg").save(tmp_path / "out", overwrite=True)
 
 
 def test_a_document_that_cannot_be_put_in_place(tmp_path: Path):
     writer = RunWriter(tmp_path, task="panoptic", categories=CATEGORIES)
     writer.document_path.mkdir()
+    writer.add(panoptic_result("a.jpg"))
     with pytest.raises(OutputError, match=r"cannot write .*panoptic.json: Is a directory"):
         writer.close()
-    assert files(tmp_path) == ["panoptic.json"]
+    writer.document_path.rmdir()
+    with RunWriter(tmp_path, task="panoptic", categories=CATEGORIES, resume="interrupted") as second:
+        assert [image["file_name"] for image in second.earlier] == ["a.jpg"]  # nothing is lost

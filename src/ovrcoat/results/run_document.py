@@ -1,0 +1,196 @@
+"""The JSON document of a run, written image by image: it survives a full disk, an interrupt and a kill.
+
+While a run goes on, two hidden files lie next to the document:
+
+- The part: the beginning of the document with the annotations so far, and space reserved for its end. Because
+  of that space a full disk cannot prevent the completion of the document.
+- The journal: one JSON line per finished image. If the process is killed, the next run completes the document
+  from both files.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ovrcoat.system.atomic_write import cannot_write
+
+FORMAT = "ovrcoat run journal 1"
+Entry = dict[str, Any]
+
+
+class RunDocument:
+    """A document that is being written.
+
+    Args:
+        path: where the document will be.
+        head: its first entries.
+        settings: what the results depend on besides the images; stored in the document.
+
+    Raises:
+        OutputError: the files cannot be created.
+    """
+
+    def __init__(self, path: Path, head: Mapping[str, Any], *, settings: Mapping[str, Any]) -> None:
+        self.path = path
+        self.images: list[Entry] = []
+        self._part_path, self._journal_path = _hidden_paths(path)
+        entries = {**head, "settings": dict(settings)} if settings else dict(head)
+        begin = json.dumps(entries, ensure_ascii=False)[:-1]
+        begin += ', "annotations": ['
+        header = {"format": FORMAT}
+        try:
+            self._part = os.open(self._part_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+            self._journal = self._journal_path.open("wb", buffering=0)
+            self._end = 0  # of the annotations
+            self._size = 0  # with the reserved space
+            self._tail_bytes = len(self._tail(interrupted=True))
+            self._append(begin.encode())
+            _write_all(self._journal.fileno(), _line(header))
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        self._separator = b"\n"
+        self._is_open = True
+
+    def add(self, image: Entry, annotations: Sequence[Entry]) -> None:
+        """Add an image with its annotations: both or nothing.
+
+        Raises:
+            OutputError: the disk is full, for example; what was added before is kept.
+        """
+        lines = []
+        separator = self._separator
+        for annotation in annotations:
+            lines.append(separator + json.dumps(annotation, ensure_ascii=False).encode())
+            separator = b",\n"
+        before = self._end
+        self._tail_bytes += len(json.dumps(image, ensure_ascii=False).encode()) + 2
+        try:
+            self._append(b"".join(lines))
+            _write_all(self._journal.fileno(), _line({"image": image, "end": self._end}))
+        except OSError as error:
+            self._end = before
+            raise cannot_write(self.path, error) from error
+        self._separator = separator
+        self.images.append(image)
+
+    def close(self, *, interrupted: bool = False) -> None:
+        """Complete the document.
+
+        Args:
+            interrupted: whether the run ended before its last image; the document says so.
+
+        Raises:
+            OutputError: the document cannot be written.
+        """
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._journal.close()
+        try:
+            _complete(self._part, self._end, self._tail(interrupted=interrupted))
+            os.close(self._part)
+            self._part_path.replace(self.path)
+            self._journal_path.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def _append(self, content: bytes) -> None:
+        """Write behind the annotations, and keep space for the tail behind that."""
+        needed = self._end + len(content) + self._tail_bytes
+        if needed > self._size:
+            # first the new space, which may not exist; then the content, into space that does
+            _write_all(self._part, b" " * (needed - self._size), position=self._size)
+            self._size = needed
+        _write_all(self._part, content, position=self._end)
+        self._end += len(content)
+
+    def _tail(self, *, interrupted: bool) -> bytes:
+        return _tail(self.images, interrupted=interrupted)
+
+
+def recover(path: Path) -> bool:
+    """Complete the document of a run that was killed; returns whether there was one.
+
+    Files that cannot be used are removed.
+
+    Raises:
+        OutputError: the document cannot be written.
+    """
+    part_path, journal_path = _hidden_paths(path)
+    if not part_path.exists() and not journal_path.exists():
+        return False
+    try:
+        images, end = _read_journal(journal_path)
+        if images:
+            part = os.open(part_path, os.O_RDWR)
+            try:
+                if os.fstat(part).st_size < end:
+                    images = []
+                else:
+                    _complete(part, end, _tail(images, interrupted=True))
+            finally:
+                os.close(part)
+        if images:
+            part_path.replace(path)
+        part_path.unlink(missing_ok=True)
+        journal_path.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return bool(images)
+
+
+def _hidden_paths(path: Path) -> tuple[Path, Path]:
+    return path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.journal")
+
+
+def _read_journal(path: Path) -> tuple[list[Entry], int]:
+    """Return the finished images, and where their annotations end; a damaged line ends the journal."""
+    images: list[Entry] = []
+    end = 0
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return [], 0
+    for number, line in enumerate(lines):
+        try:
+            entry = json.loads(line)
+            if number == 0:
+                if entry != {"format": FORMAT}:
+                    break
+                continue
+            image, position = entry["image"], entry["end"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            break
+        if not isinstance(image, dict) or not isinstance(position, int) or position < end:
+            break
+        images.append(image)
+        end = position
+    return images, end
+
+
+def _tail(images: Sequence[Entry], *, interrupted: bool) -> bytes:
+    entries = ", ".join(json.dumps(image, ensure_ascii=False) for image in images)
+    mark = ', "interrupted": true' if interrupted else ""
+    return f'\n], "images": [{entries}]{mark}}}\n'.encode()
+
+
+def _complete(part: int, end: int, tail: bytes) -> None:
+    """Write the tail at `end`, and cut off the rest of the reserved space."""
+    _write_all(part, tail, position=end)
+    os.ftruncate(part, end + len(tail))
+    os.fsync(part)
+
+
+def _line(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+
+
+def _write_all(descriptor: int, content: bytes, *, position: int | None = None) -> None:
+    """Write all bytes, at `position` or at the current one; a short write is continued or raises."""
+    if position is not None:
+        os.lseek(descriptor, position, os.SEEK_SET)
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,68 @@
+"""A lock on an output folder, so that two processes do not write into it at the same time."""
+
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from filelock import FileLock, Timeout
+
+from ovrcoat.errors import OutputError
+
+LOCK_NAME = ".ovrcoat.lock"
+OWNER_NAME = ".ovrcoat.owner"
+
+
+class FolderLock:
+    """Holds the lock of a folder until `release`; the system releases it when the process ends.
+
+    Args:
+        folder: an existing folder.
+        timeout: seconds to wait for another owner.
+
+    Raises:
+        OutputError: another process or writer has the lock; the message names the owner.
+    """
+
+    def __init__(self, folder: Path, *, timeout: float = 0.0) -> None:
+        self._owner_path = folder / OWNER_NAME
+        self._lock_path = folder / LOCK_NAME
+        self._lock = FileLock(self._lock_path, thread_local=False)
+        try:
+            self._lock.acquire(timeout=timeout)
+        except Timeout as error:
+            raise OutputError(
+                f"{folder} is in use by {self._owner()}: wait until it has finished, or choose another "
+                "output folder"
+            ) from error
+        except (OSError, NotImplementedError):
+            return  # a file system without locks, or a folder that cannot be written: writing will tell
+        with suppress(OSError):  # without it, only the name of the owner is missing
+            self._owner_path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+
+    def __enter__(self) -> "FolderLock":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Release the lock, and remove its files."""
+        if not self._lock.is_locked:
+            return
+        for path in (self._owner_path, self._lock_path):
+            with suppress(OSError):  # Windows does not delete an open file
+                path.unlink(missing_ok=True)
+        self._lock.release()
+
+    def _owner(self) -> str:
+        try:
+            return self._owner_path.read_text(encoding="utf-8")[:200] or "another process"
+        except (OSError, ValueError):
+            return "another process"
