@@ -24,7 +24,7 @@ def test_weights_become_float32_and_integers_stay():
 
 def test_names_of_the_file_are_used():
     with pytest.raises(
-        CheckpointError, match=r"published\.pth does not fit.*theirs\.weight is \(3,\), expected \(2, 2\)"
+        CheckpointError, match=r"published\.pth does not match.*theirs\.weight is \(3,\), expected \(2, 2\)"
     ):
         check_fit(
             nn.Linear(2, 2, bias=False),

@@ -95,7 +95,7 @@ def test_an_explicit_configuration_wins():
         ),
         (
             lambda s: {k: v for k, v in s.items() if "query_feat" not in k},
-            r"the weight that becomes mask_decoder\.query_features is not there",
+            r"the weight that corresponds to mask_decoder\.query_features is missing",
         ),
         (
             lambda s: s | {"sem_seg_head.predictor.query_feat.weight": torch.zeros(5)},
@@ -195,7 +195,7 @@ def test_downloaded_weights_are_read(monkeypatch, tmp_path):
 
 
 def test_a_model_that_openclip_does_not_publish():
-    with pytest.raises(CheckpointError, match="OpenCLIP publishes none of convnext_large"):
+    with pytest.raises(CheckpointError, match="OpenCLIP publishes no weights of convnext_large"):
         foreign.download_clip("convnext_large", wanted_by="file")
 
 
@@ -219,7 +219,7 @@ def test_a_file_that_would_run_code_is_refused_and_not_run(tmp_path, form):
     else:
         path.write_bytes(pickle.dumps(payload))
     with pytest.raises(
-        CheckpointError, match=r"trap\.pth is refused and nothing in it was run.*Ask its author"
+        CheckpointError, match=r"trap\.pth was rejected and nothing in it was executed.*from its author"
     ):
         foreign.convert(path, tmp_path / "ours.safetensors")
     assert not sprung.exists()
@@ -233,18 +233,18 @@ def test_a_truncated_file(tmp_path, share):
     path = write(tmp_path / "cut.pth", {"weight": torch.zeros(1000)})
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(CheckpointError, match=r"cut\.pth cannot be read.*fetch it again"):
+    with pytest.raises(CheckpointError, match=r"cut\.pth cannot be read.*download it again"):
         foreign.read_state(path)
 
 
 def test_something_else(tmp_path):
     path = tmp_path / "page.pth"
     path.write_text("<html>not found</html>")
-    with pytest.raises(CheckpointError, match=r"page\.pth is refused"):
+    with pytest.raises(CheckpointError, match=r"page\.pth was rejected"):
         foreign.read_state(path)
     path = tmp_path / "page.safetensors"
     path.write_text("<html>not found</html>")
-    with pytest.raises(CheckpointError, match=r"page\.safetensors cannot be read .*fetch it again"):
+    with pytest.raises(CheckpointError, match=r"page\.safetensors cannot be read .*download it again"):
         foreign.read_state(path)
 
 
@@ -256,13 +256,13 @@ def test_no_file(tmp_path):
 @pytest.mark.parametrize("payload", [[1, 2], {}, {"model": []}, {"model": {}}])
 def test_no_state_dict(tmp_path, payload):
     torch.save(payload, tmp_path / "odd.pth")
-    with pytest.raises(CheckpointError, match="holds no state dict"):
+    with pytest.raises(CheckpointError, match="contains no state dict"):
         foreign.read_state(tmp_path / "odd.pth")
 
 
 def test_something_beside_tensors(tmp_path):
     torch.save({"model": {"weight": torch.zeros(1), "epoch": 3}}, tmp_path / "odd.pth")
-    with pytest.raises(CheckpointError, match="no tensors but something else under epoch"):
+    with pytest.raises(CheckpointError, match="the values of epoch are not tensors"):
         foreign.read_state(tmp_path / "odd.pth")
 
 

@@ -95,41 +95,43 @@ def test_counters_keep_their_type_in_half_precision(tmp_path):
 def test_the_header_can_be_read_alone(checkpoint):
     header = native.read_header(checkpoint)
     assert (header.config, header.training_vocabulary) == (make_config("convnext"), WORDS)
-    assert (header.provenance, header.parts) == (PROVENANCE, {})
+    assert (header.provenance, header.shards) == (PROVENANCE, {})
 
 
 def test_parts_lie_beside_the_file(tmp_path, network):
-    path = save(tmp_path / "tiny.safetensors", network, parts=TEXT_PART)
+    path = save(tmp_path / "tiny.safetensors", network, shards=TEXT_PART)
     part = path.with_name("text.safetensors")
     assert all(key.startswith("encoder.text_tower.") for key in load_file(part))
     assert not any(key.startswith("encoder.text_tower.") for key in load_file(path))
-    assert native.read_header(path).parts == {part.name: hashlib.sha256(part.read_bytes()).hexdigest()}
+    assert native.read_header(path).shards == {part.name: hashlib.sha256(part.read_bytes()).hexdigest()}
     loaded = native.load(path).network.state_dict()
     assert all(torch.equal(loaded[key], value) for key, value in network.state_dict().items())
 
 
 def test_an_unchanged_part_is_left_untouched(tmp_path):
     network = make_network("convnext")
-    path = save(tmp_path / "tiny.safetensors", network, parts=TEXT_PART)
+    path = save(tmp_path / "tiny.safetensors", network, shards=TEXT_PART)
     part = path.with_name("text.safetensors")
     before = part.stat().st_ino, part.stat().st_mtime_ns
     with torch.no_grad():
         network.text_classifier.void_embedding.add_(1)
-    save(path, network, parts=TEXT_PART)
+    save(path, network, shards=TEXT_PART)
     assert (part.stat().st_ino, part.stat().st_mtime_ns) == before
     expected = network.text_classifier.void_embedding
     assert torch.equal(native.load(path).network.text_classifier.void_embedding, expected)
 
 
 def test_a_missing_part_is_named(tmp_path, network):
-    path = save(tmp_path / "tiny.safetensors", network, parts=TEXT_PART)
+    path = save(tmp_path / "tiny.safetensors", network, shards=TEXT_PART)
     path.with_name("text.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"tiny\.safetensors needs text\.safetensors beside it"):
+    with pytest.raises(
+        CheckpointError, match=r"tiny\.safetensors needs text\.safetensors in the same folder"
+    ):
         native.load(path)
 
 
 def test_another_part_is_refused(tmp_path, network):
-    path = save(tmp_path / "tiny.safetensors", network, parts=TEXT_PART)
+    path = save(tmp_path / "tiny.safetensors", network, shards=TEXT_PART)
     part = path.with_name("text.safetensors")
     save_file({key: value + 1 for key, value in load_file(part).items()}, part)
     with pytest.raises(
@@ -150,16 +152,16 @@ def test_another_part_is_refused(tmp_path, network):
     ],
 )
 def test_a_part_cannot_point_elsewhere(tmp_path, network, name):
-    with pytest.raises(CheckpointError, match="cannot be a part; expected a plain file name"):
-        save(tmp_path / "tiny.safetensors", network, parts={name: ("encoder.",)})
+    with pytest.raises(CheckpointError, match="cannot be a shard, expected a plain file name"):
+        save(tmp_path / "tiny.safetensors", network, shards={name: ("encoder.",)})
     path = save(tmp_path / "tiny.safetensors", network)
-    with pytest.raises(CheckpointError, match="cannot be a part"):
+    with pytest.raises(CheckpointError, match="cannot be a shard"):
         native.load(rewrite(path, description={"parts": {name: "0" * 64}}))
 
 
 def test_a_part_without_weights_is_an_error(tmp_path, network):
-    with pytest.raises(CheckpointError, match="no weight is called like one of"):
-        save(tmp_path / "tiny.safetensors", network, parts={"text.safetensors": ("encoder.words.",)})
+    with pytest.raises(CheckpointError, match="no weight starts with one of"):
+        save(tmp_path / "tiny.safetensors", network, shards={"text.safetensors": ("encoder.words.",)})
 
 
 def test_nan_is_not_saved(tmp_path):
@@ -177,7 +179,7 @@ def test_what_half_precision_cannot_hold_is_not_saved(tmp_path):
     network = make_network("convnext")
     with torch.no_grad():
         network.encoder.head_norm.weight[0] = 1e6
-    with pytest.raises(CheckpointError, match="a type too small"):
+    with pytest.raises(CheckpointError, match="the dtype is too small"):
         save(tmp_path / "tiny.safetensors", network, dtype=torch.float16)
 
 
@@ -227,12 +229,12 @@ def test_weights_that_do_not_fit_are_named(checkpoint, change, message):
 @pytest.mark.parametrize(
     ("description", "message"),
     [
-        ({"format_version": 2}, "has format version 2, this ovrcoat reads 1"),
-        ({"config": {"encoder": {"family": "vit"}}}, "its description cannot be read"),
+        ({"format_version": 2}, "has format version 2, expected 1"),
+        ({"config": {"encoder": {"family": "vit"}}}, "its metadata cannot be read"),
         ({"config": make_config("convnext").model_dump(mode="json") | {"colour": 3}}, "colour"),
-        ({"training_vocabulary": {"categories": "cat"}}, "its description cannot be read"),
-        ({"provenance": 3}, "its description cannot be read"),
-        ({"parts": ["text.safetensors"]}, "its description cannot be read"),
+        ({"training_vocabulary": {"categories": "cat"}}, "its metadata cannot be read"),
+        ({"provenance": 3}, "its metadata cannot be read"),
+        ({"parts": ["text.safetensors"]}, "its metadata cannot be read"),
     ],
 )
 def test_a_description_that_says_nonsense(checkpoint, description, message):
@@ -263,19 +265,21 @@ def test_text_rows_come_back_as_they_were(tmp_path, network):
 def test_text_rows_that_do_not_match_their_names(tmp_path, network):
     rows = {"cat": torch.rand(network.encoder.embedding_dim)}
     path = save(tmp_path / "rows.safetensors", network, text_embeddings=rows)
-    with pytest.raises(CheckpointError, match=r"its text rows are \(1, \d+\), expected \(2, \d+\)"):
+    with pytest.raises(
+        CheckpointError, match=r"its text embeddings have shape \(1, \d+\), expected \(2, \d+\)"
+    ):
         native.load(rewrite(path, description={"known_names": ["cat", "dog"]}))
 
 
 def test_a_description_that_is_no_json(checkpoint):
     save_file(load_file(checkpoint), checkpoint, metadata={"ovrcoat": "{"})
-    with pytest.raises(CheckpointError, match="its description cannot be read"):
+    with pytest.raises(CheckpointError, match="its metadata cannot be read"):
         native.load(checkpoint)
 
 
 def test_a_foreign_safetensors_file_is_told_apart(tmp_path):
     save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(CheckpointError, match=r"not one of ours.*ovrcoat convert"):
+    with pytest.raises(CheckpointError, match=r"not an ovrcoat checkpoint.*ovrcoat convert"):
         native.load(tmp_path / "other.safetensors")
 
 

@@ -32,5 +32,5 @@ def test_what_an_openclip_file_holds_beside_weights_has_no_name():
 
 
 def test_reasons_to_drop():
-    assert reason_to_drop("pixel_mean") == "constants, which the encoder knows"
+    assert reason_to_drop("pixel_mean") == "constants that are part of the encoder"
     assert reason_to_drop("void_embedding.weight") is None

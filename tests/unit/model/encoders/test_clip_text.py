@@ -96,19 +96,16 @@ ROWS = st.lists(
 
 
 @settings(deadline=None, max_examples=25)
-@given(rows=ROWS, nodes_at_once=st.integers(1, 200), seed=st.integers(0, 3))
-def test_a_tree_of_texts_equals_each_text_alone(rows, nodes_at_once, seed):
+@given(rows=ROWS, max_nodes=st.integers(1, 200), seed=st.integers(0, 3))
+def test_a_tree_of_texts_equals_each_text_alone(rows, max_nodes, seed):
     tower = small_tower(seed)
     with torch.no_grad():
-        ((order, whole),) = token_trees(rows, nodes_at_once=10_000)
+        ((order, whole),) = token_trees(rows, max_nodes=10_000)
         embedded = tower.encode_tree(whole)
         for place, row in zip(order, embedded, strict=True):
             alone = tower(torch.tensor([rows[place]]))[0]
             torch.testing.assert_close(row, alone, rtol=0, atol=1e-5)
-        parts = [
-            (places, tower.encode_tree(tree))
-            for places, tree in token_trees(rows, nodes_at_once=nodes_at_once)
-        ]
+        parts = [(places, tower.encode_tree(tree)) for places, tree in token_trees(rows, max_nodes=max_nodes)]
     again = torch.cat([rows_of_part for _, rows_of_part in parts])
     assert [place for places, _ in parts for place in places] == order
     torch.testing.assert_close(again, embedded, rtol=0, atol=1e-6)

@@ -158,7 +158,7 @@ def test_each_distinct_text_is_encoded_once_and_few_at_a_time(
 ):
     batches: list[int] = []
     hook = encoder.text_tower.register_forward_hook(lambda _, inputs, __: batches.append(len(inputs[0])))
-    monkeypatch.setattr("ovrcoat.model.encoders.text_batches.TEXTS_AT_ONCE", 2)
+    monkeypatch.setattr("ovrcoat.model.encoders.text_batches.MAX_BATCH", 2)
     rows = encoder.embed_texts(["cat", "dog", "cat", "sky", "dog"])
     hook.remove()
     assert batches == [2, 1]

@@ -25,12 +25,12 @@ def seen(tree: TokenTree, node: int) -> list[int]:
 
 
 @settings(deadline=None, max_examples=40)
-@given(rows=ROWS, nodes_at_once=st.integers(1, 200))
-def test_every_text_sees_its_own_tokens_in_order(rows: Rows, nodes_at_once: int) -> None:
+@given(rows=ROWS, max_nodes=st.integers(1, 200))
+def test_every_text_sees_its_own_tokens_in_order(rows: Rows, max_nodes: int) -> None:
     places = []
-    for members, tree in token_trees(rows, nodes_at_once=nodes_at_once):
+    for members, tree in token_trees(rows, max_nodes=max_nodes):
         places += members
-        assert len(tree.tokens) <= max(nodes_at_once, *(len(rows[member]) for member in members))
+        assert len(tree.tokens) <= max(max_nodes, *(len(rows[member]) for member in members))
         for member, end in zip(members, tree.ends.tolist(), strict=True):
             nodes = seen(tree, end)
             assert tree.tokens[nodes].tolist() == rows[member]
@@ -41,7 +41,7 @@ def test_every_text_sees_its_own_tokens_in_order(rows: Rows, nodes_at_once: int)
 @settings(deadline=None, max_examples=40)
 @given(rows=ROWS)
 def test_each_beginning_is_there_once(rows: Rows) -> None:
-    ((_, tree),) = token_trees(rows, nodes_at_once=10_000)
+    ((_, tree),) = token_trees(rows, max_nodes=10_000)
     beginnings = {tuple(row[:count]) for row in rows for count in range(1, len(row) + 1)}
     assert len(tree.tokens) == len(beginnings)
 
@@ -58,7 +58,7 @@ def test_no_text_needs_no_tree() -> None:
 @settings(deadline=None, max_examples=20)
 @given(rows=ROWS, seed=st.integers(0, 99))
 def test_attention_is_that_of_each_text_alone(rows: Rows, seed: int) -> None:
-    ((_, tree),) = token_trees(rows, nodes_at_once=10_000)
+    ((_, tree),) = token_trees(rows, max_nodes=10_000)
     generator = torch.Generator().manual_seed(seed)
     queries, keys, values = torch.randn(3, len(tree.tokens), 8, generator=generator)
     attended = tree.attend(queries, keys, values, heads=2)
