@@ -156,7 +156,7 @@ def test_files(tmp_path, monkeypatch):
     with pytest.raises(DatasetError, match="is not valid JSON .*may be truncated"):
         score_instances(labels, results)
     monkeypatch.setattr("ovrcoat.evaluation.scoring.instances.MAX_BYTES", 3)
-    with pytest.raises(DatasetError, match="expected at most 3"):
+    with pytest.raises(DatasetError, match="but at most 3 are read"):
         score_instances(labels, results)
 
 
