@@ -43,11 +43,10 @@ VERBS = {
         "The exit status is 1 if there are errors."
     ),
     "train": (
-        "Train a model, stage after stage, as a YAML file says (see configs/ and "
-        "docs/training.md).\n\n"
-        "Interrupted, the same command goes on where the last state was saved, to the same "
-        "result. Several GPUs or machines: torchrun ... -m ovrcoat train ... or accelerate launch "
-        "... -m ovrcoat train ...."
+        "Train a model from a YAML configuration (see configs/ and docs/training.md).\n\n"
+        "To continue an interrupted run, repeat the command: training resumes from the last saved "
+        "state, with the same result. For several GPUs or machines, use torchrun ... -m ovrcoat "
+        "train ... or accelerate launch ... -m ovrcoat train ...."
     ),
     "prepare": (
         "Make the panoptic files that the releases of ADE20K and Cityscapes lack; start it again to go on."
