@@ -93,7 +93,7 @@ def convert(source: str | Path, target: str | Path, *, clip: str | Path | None =
             "source": source.name,
             "source_sha256": digest,
             "filled_from_openclip": str(len(model.filled)),
-            "licence": "as published by the authors of the source (FC-CLIP: Apache-2.0)",
+            "license": "as published by the authors of the source (FC-CLIP: Apache-2.0)",
             "tool": f"ovrcoat {__version__}",
         },
     )

@@ -45,7 +45,7 @@ class Header:
     Attributes:
         config: configuration of the model.
         training_vocabulary: decides which categories are seen.
-        provenance: origin of the weights, for people.
+        provenance: origin of the weights, for information only.
         shards: name of each further file → SHA-256 of its bytes.
         known_names: names whose text embeddings are stored in the checkpoint.
     """
@@ -65,7 +65,7 @@ class LoadedModel:
         network: the network.
         config: its configuration.
         training_vocabulary: decides which categories are seen.
-        provenance: origin of the weights, for people.
+        provenance: origin of the weights, for information only.
         text_embeddings: stored text embeddings (unit vectors) by name; these names need not be embedded.
     """
 
@@ -94,7 +94,7 @@ def save(
         network: the network.
         config: its configuration.
         training_vocabulary: stored with the weights; decides which categories are seen.
-        provenance: origin of the weights, for people.
+        provenance: origin of the weights, for information only.
         dtype: dtype of the stored floating-point weights, for example `torch.float16`. None: no conversion.
         shards: name of each further file → prefixes of the keys that are stored there. A shard that already
             exists with the same content is not written again.
@@ -132,7 +132,7 @@ def save(
 def load(
     path: str | Path, *, device: str | torch.device = "cpu", image_dtype: torch.dtype | None = None
 ) -> LoadedModel:
-    """Load a checkpoint strictly.
+    """Load a checkpoint. Every weight must match the network that the checkpoint describes.
 
     Args:
         path: the main file. Its shards must be in the same folder.

@@ -21,12 +21,12 @@ def full_size(name: str) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_tiny_network_is_recognised(family):
+def test_a_tiny_network_is_detected(family):
     assert detect(shapes_of(make_network(family)), source="file") == make_config(family)
 
 
 @pytest.mark.parametrize("name", CLIP_ENCODERS)
-def test_every_clip_model_is_recognised(name):
+def test_every_clip_model_is_detected(name):
     shapes = full_size(name)
     assert detect(shapes, source="file") == ModelConfig(encoder=CLIP_ENCODERS[name])
     without_clip = {key: shape for key, shape in shapes.items() if not key.startswith("encoder.")}
@@ -35,7 +35,7 @@ def test_every_clip_model_is_recognised(name):
     assert type(found) is type(CLIP_ENCODERS[name])
 
 
-def test_the_published_one_leads_where_several_fit():
+def test_the_published_model_is_preferred():
     shapes = {
         key: shape for key, shape in full_size("convnext_large").items() if not key.startswith("encoder.")
     }

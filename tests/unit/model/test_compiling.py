@@ -44,7 +44,7 @@ def test_results_are_equal():
     assert done.stdout == "equal\n", done.stderr
 
 
-def test_without_a_compiler_the_remedy_is_told(monkeypatch):
+def test_without_a_compiler_the_error_names_the_remedy(monkeypatch):
     from torch._inductor import cpp_builder
     from torch._inductor.exc import InvalidCxxCompiler
 
@@ -57,7 +57,7 @@ def test_without_a_compiler_the_remedy_is_told(monkeypatch):
 
 
 @torch.inference_mode()
-def test_a_compiler_that_fails_is_told(monkeypatch):
+def test_a_failing_compiler_is_reported(monkeypatch):
     def broken(graph, inputs):
         raise RuntimeError("no Python.h")
 

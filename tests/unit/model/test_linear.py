@@ -29,7 +29,7 @@ def operations(request, monkeypatch):
 @pytest.mark.parametrize("activation", SEPARATE)
 @pytest.mark.parametrize("shape", [(5,), (2, 7), (2, 3, 4), (0,)])
 @torch.inference_mode()
-def test_it_is_what_separate_steps_give(layer, operations, activation, shape):
+def test_equals_separate_operations(layer, operations, activation, shape):
     rows = torch.randn(*shape, 48)
     expected = SEPARATE[activation](F.linear(rows, layer.weight, layer.bias))
     torch.testing.assert_close(linear(rows, layer, activation=activation), expected)
@@ -39,7 +39,7 @@ def test_it_is_what_separate_steps_give(layer, operations, activation, shape):
 @pytest.mark.parametrize("activation", SEPARATE)
 @pytest.mark.parametrize("rows_at_all", [1, 200], ids=["few rows", "weights laid out"])
 @torch.inference_mode()
-def test_pieces_are_what_the_whole_is(layer, operations, activation, rows_at_all):
+def test_tiles_equal_the_whole(layer, operations, activation, rows_at_all):
     rows = torch.randn(200, 48)
     run = prepared(layer, like=rows, rows=rows_at_all, activation=activation)
     pieces = torch.cat([run(rows[start : start + 64]) for start in range(0, 200, 64)])
@@ -63,7 +63,7 @@ def test_bfloat16(layer, operations):
 
 
 @torch.inference_mode()
-def test_autocast_is_obeyed(layer):
+def test_autocast_applies(layer):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert linear(torch.randn(9, 48), layer).dtype == torch.bfloat16
 

@@ -1,7 +1,7 @@
 """The contract of an image-text encoder: CLIP, or a model that is used like CLIP.
 
 An encoder has an image tower and a text tower that embed into one space. Everything that differs between
-families is behind this contract: normalisation, strides, pooling under a mask, tokenizer, similarity.
+families is behind this contract: normalization, strides, pooling under a mask, tokenizer, similarity.
 """
 
 from abc import ABC, abstractmethod
