@@ -33,13 +33,12 @@ VERBS = {
         "Measure a model on labeled images: PQ, mIoU, mask AP, and an error analysis.\n\n"
         "If it was interrupted, run the same command again to resume."
     ),
-    "score": ("Score predictions in files, as the published evaluation codes do, after checking the files."),
+    "score": "Score predictions in files like the published evaluation code, after checking the files.",
     "compare": (
         "Show the differences between run A and run B, with 95 % bootstrap intervals over the images."
     ),
     "check_data": (
-        "Check labelled data, predictions and results for faults that would make numbers mean "
-        "nothing.\n\n"
+        "Check labels, predictions and results for issues that would make scores meaningless.\n\n"
         "The exit status is 1 if there are errors."
     ),
     "train": (
@@ -49,7 +48,7 @@ VERBS = {
         "train ... or accelerate launch ... -m ovrcoat train ...."
     ),
     "prepare": (
-        "Make the panoptic files that the releases of ADE20K and Cityscapes lack; start it again to go on."
+        "Create the panoptic files that the releases of ADE20K and Cityscapes lack; rerun it to resume."
     ),
     "models": (
         "List the models that segment --model takes by name, and how to get those that are not installed."
