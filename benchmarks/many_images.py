@@ -101,14 +101,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         images = list(islice(cycle(originals), arguments.images))
         # with an iterator instead of a list, nothing is prefetched
         overlapping = arguments.variant == "overlapping"
-        images = images if overlapping else iter(images)
+        sources = images if overlapping else iter(images)
         for image in originals[:WARM_UP]:
             segmenter.segment(image, vocabulary)
         stages = dict(zip((max(1, round(stage * len(images))) for stage in STAGES), STAGES, strict=False))
         memory = []
         with RunWriter(Path(place) / "out", task="panoptic", categories=vocabulary.categories) as writer:
             results = watched(
-                segmenter.segment_many(images, vocabulary, batch_size=arguments.batch_size), stages, memory
+                segmenter.segment_many(sources, vocabulary, batch_size=arguments.batch_size), stages, memory
             )
             began = time.perf_counter()
             if overlapping:

@@ -111,14 +111,14 @@ def make_step(arguments: argparse.Namespace) -> Callable[[], None]:
 
 def crop_loss(encoder: torch.nn.Module, crops: list[Crop], rows: Tensor) -> Tensor:
     """Return the cross-entropy of the crops of all masks, each resized and encoded separately."""
-    pictures, labels = [], []
+    crop_images, labels = [], []
     for crop in crops:
         for mask, label in zip(crop.targets.masks, crop.targets.category_ids, strict=True):
             y, x = mask.nonzero(as_tuple=True)
             bbox = (crop.pixels * mask)[:, y.min() : y.max() + 1, x.min() : x.max() + 1]
-            pictures.append(F.interpolate(bbox[None], size=crop.pixels.shape[1:], mode="bilinear")[0])
+            crop_images.append(F.interpolate(bbox[None], size=crop.pixels.shape[1:], mode="bilinear")[0])
             labels.append(label)
-    pixels = torch.stack(pictures)
+    pixels = torch.stack(crop_images)
     size = (pixels.shape[2], pixels.shape[3])
     features = encoder(ImageBatch(pixels, (size,) * len(pixels)))
     everywhere = torch.ones(len(pixels), 1, size[0] // 4, size[1] // 4)

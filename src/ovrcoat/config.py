@@ -1,7 +1,7 @@
-"""Settings of a model and of inference, as frozen, strictly validated data.
+"""Settings of a model and of inference, as immutable, strictly validated data.
 
-The published values are the defaults; no value has a second default elsewhere. A config stops at the builder
-(`model/network.py`): parts receive plain numbers.
+The published values are the defaults, and no setting has a second default elsewhere. Only the builder
+(`model/network.py`) takes these classes; the parts of the network take plain numbers.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ovrcoat.errors import ConfigError
 
-# The prompts of the published protocol, byte for byte (FC-CLIP's list, Apache-2.0); some end without a stop.
+# The prompt templates of the published protocol, unchanged (FC-CLIP's list, Apache-2.0). Some have no full
+# stop.
 PUBLISHED_TEMPLATES: tuple[str, ...] = (
     "a photo of a {}.",
     "This is a photo of a {}",
@@ -29,10 +30,9 @@ PUBLISHED_TEMPLATES: tuple[str, ...] = (
     "There is a large {} in the scene.",
 )
 
-Count = Annotated[
-    int, Field(ge=1, le=100_000)
-]  # the upper end keeps a hostile file from asking for terabytes
-Depth = Annotated[int, Field(ge=1, le=256)]  # likewise: building that many layers takes no time
+# The upper limits prevent a malicious file from requesting terabytes of memory or endless layers.
+Count = Annotated[int, Field(ge=1, le=100_000)]
+Depth = Annotated[int, Field(ge=1, le=256)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 Task = Literal["panoptic", "semantic", "instance"]
@@ -43,13 +43,13 @@ TrustSetting = Fraction | Literal["adaptive"]  # the same as a field of a pydant
 
 
 class Settings(BaseModel):
-    """Base: frozen, and an unknown key is an error."""
+    """Base class of all settings: immutable; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def divisible(what: str, number: int, *, by: int) -> None:
-    """Raise what pydantic reports if `number` cannot be shared out evenly."""
+    """Raise an error, which pydantic reports, if `number` is not a multiple of `by`."""
     if number % by:
         raise ValueError(f"{what} is {number}, expected a multiple of {by}")
 
@@ -71,32 +71,32 @@ class ClipTextConfig(Settings):
 
 
 class ConvNextConfig(Settings):
-    """An OpenCLIP ConvNeXt: depth and width of its four stages, and the head behind the pooling."""
+    """OpenCLIP's ConvNeXt: depths and widths of its four stages, and the head after the pooling."""
 
     family: Literal["convnext"] = "convnext"
     depths: tuple[Depth, Depth, Depth, Depth]
     widths: tuple[Count, Count, Count, Count]
-    head_hidden: Count | None = None  # width of the projection's hidden layer; None: a single linear map
+    head_hidden: Count | None = None  # width of the projection's hidden layer; None: a single linear layer
     norm_epsilon: float = 1e-6  # timm's convnext_xxlarge has 1e-5
-    drop_path: Fraction = 0.1  # stochastic depth while its trunk trains (OpenCLIP's configuration files)
+    drop_path: Fraction = 0.1  # stochastic depth in training (OpenCLIP's configuration files)
     embedding_dim: Count
     text: ClipTextConfig
 
 
 class ResNetConfig(Settings):
-    """A CLIP ResNet (OpenAI): blocks of the four stages, width of the first, grid of its pooling."""
+    """OpenAI's CLIP ResNet: blocks of its four stages, width of the first, grid of the attention pooling."""
 
     family: Literal["resnet"] = "resnet"
     blocks: tuple[Depth, Depth, Depth, Depth]
     width: Count
     heads: Count
-    pooling_grid: Count = 7  # side of the attention pooling's position grid: training size / 32
+    pooling_grid: Count = 7  # side of the pooling's position grid: training size / 32
     embedding_dim: Count
     text: ClipTextConfig
 
     @model_validator(mode="after")
     def _fits(self) -> "ResNetConfig":
-        divisible("width of the first stage", self.width, by=2)  # of its stem's first two convolutions
+        divisible("width of the first stage", self.width, by=2)  # of the first two convolutions of its stem
         divisible("width of the attention pooling", 32 * self.width, by=self.heads)
         return self
 
@@ -118,7 +118,7 @@ class NanoTextConfig(Settings):
 
 
 class NanoConfig(Settings):
-    """The embedded encoder: EfficientNet-Lite2 joined to MiniLM."""
+    """The embedded encoder: EfficientNet-Lite2 aligned with MiniLM."""
 
     family: Literal["nano"] = "nano"
     embedding_dim: Count = 384
@@ -128,8 +128,8 @@ class NanoConfig(Settings):
     def _fits(self) -> "NanoConfig":
         if self.embedding_dim != self.text.width:
             raise ValueError(
-                f"embedding_dim is {self.embedding_dim}, expected {self.text.width}, the text tower's width: "
-                "images are mapped into its space as it is"
+                f"embedding_dim is {self.embedding_dim}, expected {self.text.width}, the width of the text "
+                "tower, because images are projected into its space"
             )
         return self
 
@@ -145,7 +145,7 @@ class PixelDecoderConfig(Settings):
     layers: Depth = 6
     heads: Count = 8
     points: Count = 4
-    feed_forward: Count = 1024  # the released code has 1024 whatever its configuration file says
+    feed_forward: Count = 1024  # 1024 in the released code, regardless of its configuration
 
     @model_validator(mode="after")
     def _fits(self) -> "PixelDecoderConfig":
@@ -170,25 +170,48 @@ class MaskDecoderConfig(Settings):
 
 
 class InferenceConfig(Settings):
-    """What happens to predictions at test time (FC-CLIP's and OVRCOAT's released values)."""
+    """Settings of inference. Defaults are the released values of FC-CLIP and OVRCOAT.
 
-    alpha: Fraction = 0.4  # weight of CLIP for seen categories (FC-CLIP's released configuration)
-    beta: Fraction = 0.8  # weight of CLIP for unseen categories (same source)
-    # COAT's γ (OVRCOAT's released value); 0 is plain FC-CLIP, "adaptive" is ours (inference/stability.py)
+    Attributes:
+        alpha: CLIP's weight in the ensemble for seen categories, 0..1 (FC-CLIP's released configuration).
+        beta: CLIP's weight for unseen categories, 0..1 (same source).
+        trust: COAT's γ, 0..1 (OVRCOAT's released value). 0 is plain FC-CLIP. "adaptive" is ours and uses the
+            stability of each mask (`postprocessing/stability.py`).
+        ensemble_on_valid_mask: whether masks that vanish on CLIP's feature map are classified by the learned
+            classifier alone. True for CLIP ResNets.
+        object_mask_threshold: minimum score of a mask, 0..1 (both open-vocabulary releases; Mask2Former has
+            0.8).
+        overlap_threshold: minimum share of a mask's own pixels that are assigned to it, 0 or more (OVRCOAT's
+            release; FC-CLIP has 0.8).
+        duplicate_iou: IoU above which a mask is removed as a duplicate of a better one, 0..1. Ours
+            (`postprocessing/duplicates.py`). None: off.
+        instances: number of (query, category) pairs in instance output (Mask2Former).
+        short_side: test size in pixels; the default is the published one of COCO and ADE20K.
+        max_long_side: in pixels; takes precedence over `short_side`.
+    """
+
+    alpha: Fraction = 0.4
+    beta: Fraction = 0.8
     trust: TrustSetting = 0.5
-    ensemble_on_valid_mask: bool = False  # True for CLIP ResNets: no CLIP vote for masks lost on its map
-    object_mask_threshold: Fraction = 0.0  # both open-vocabulary releases; Mask2Former has 0.8
-    overlap_threshold: Annotated[float, Field(ge=0)] = 0.7  # OVRCOAT's release; FC-CLIP has 0.8
-    duplicate_iou: Annotated[float, Field(gt=0, le=1)] | None = (
-        None  # ours (inference/duplicates.py); None: off
-    )
-    instances: Count = 100  # (query, category) pairs kept for instance output (Mask2Former)
-    short_side: Count = 800  # pixels; the published test size of COCO and ADE20K
-    max_long_side: Count = 1333  # pixels
+    ensemble_on_valid_mask: bool = False
+    object_mask_threshold: Fraction = 0.0
+    overlap_threshold: Annotated[float, Field(ge=0)] = 0.7
+    duplicate_iou: Annotated[float, Field(gt=0, le=1)] | None = None
+    instances: Count = 100
+    short_side: Count = 800
+    max_long_side: Count = 1333
 
 
 class ModelConfig(Settings):
-    """Everything needed to rebuild a network and to use it as it was meant."""
+    """Everything needed to build a network and to use it as intended.
+
+    Attributes:
+        encoder: the encoder; its `family` decides which one.
+        pixel_decoder: the pixel decoder.
+        mask_decoder: the mask decoder.
+        inference: settings of inference.
+        templates: prompt templates with "{}" in place of the class name.
+    """
 
     encoder: EncoderConfig
     pixel_decoder: PixelDecoderConfig = PixelDecoderConfig()
@@ -201,23 +224,28 @@ class ModelConfig(Settings):
         if self.pixel_decoder.channels != self.mask_decoder.channels:
             raise ValueError(
                 f"the pixel decoder has {self.pixel_decoder.channels} channels and the mask decoder "
-                f"{self.mask_decoder.channels}, expected the same number: one reads what the other writes"
+                f"{self.mask_decoder.channels}, expected the same number: the mask decoder uses the output "
+                "of the pixel decoder"
             )
         return self
 
 
-def adjusted(config: ModelConfig, settings: Mapping[str, object]) -> ModelConfig:
-    """The same model with other inference `settings`, validated.
+def with_inference_settings(config: ModelConfig, settings: Mapping[str, object]) -> ModelConfig:
+    """Return a configuration with some settings of inference replaced.
+
+    Args:
+        config: the configuration.
+        settings: fields of `InferenceConfig` and their values.
 
     Raises:
-        ConfigError: a setting does not exist or is out of range; names it.
+        ConfigError: a setting does not exist or is out of range; the message names it.
     """
     try:
         inference = InferenceConfig.model_validate(config.inference.model_dump() | dict(settings))
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(
-            f"inference settings cannot be used: {problems}. "
-            f"There are: {', '.join(InferenceConfig.model_fields)}"
+            f"inference settings cannot be used: {reasons}. "
+            f"Valid settings: {', '.join(InferenceConfig.model_fields)}"
         ) from error
     return config.model_copy(update={"inference": inference})

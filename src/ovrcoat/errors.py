@@ -1,27 +1,27 @@
-"""What can go wrong, as one small tree: catch `OvrcoatError` to catch all of it.
+"""Errors that users can cause. Catch `OvrcoatError` to catch all of them.
 
 OvrcoatError
-├── ConfigError       a setting, a model name, a device
-├── VocabularyError   the words
+├── ConfigError       a setting, a model name or a device
+├── VocabularyError   a vocabulary
 ├── ImageError        an image that cannot be read or used
-├── DatasetError      labelled images: missing, incomplete, contradicting
-├── TrainingError     a training that cannot go on
-├── CheckpointError   a file of weights
-├── OutputError       a place that cannot be written
-└── MissingExtraError an optional library that is not installed; the message holds the install command
+├── DatasetError      a dataset that is missing, incomplete or inconsistent
+├── TrainingError     a training run that cannot continue
+├── CheckpointError   a checkpoint
+├── OutputError       a file that cannot be written
+└── MissingExtraError an optional dependency that is not installed; the message has the command to install it
 """
 
 
 class OvrcoatError(Exception):
-    """Base of every error that a user can cause."""
+    """Base class of all errors that users can cause."""
 
 
 class ConfigError(OvrcoatError):
-    """A setting, a model name or a device does not exist or does not fit."""
+    """A setting, a model name or a device does not exist or is not valid."""
 
 
 class VocabularyError(OvrcoatError):
-    """The words cannot be used as given."""
+    """A vocabulary cannot be used."""
 
 
 class ImageError(OvrcoatError):
@@ -29,20 +29,20 @@ class ImageError(OvrcoatError):
 
 
 class DatasetError(OvrcoatError):
-    """A data set is missing, incomplete or contradicts itself."""
+    """A dataset is missing, incomplete or inconsistent."""
 
 
 class TrainingError(OvrcoatError):
-    """Training cannot go on."""
+    """A training run cannot continue."""
 
 
 class CheckpointError(OvrcoatError):
-    """A file of weights is damaged, foreign or does not fit the network."""
+    """A checkpoint is damaged, in another format, or does not match the network."""
 
 
 class OutputError(OvrcoatError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written to the requested location."""
 
 
 class MissingExtraError(OvrcoatError, ImportError):
-    """An optional library is not installed."""
+    """An optional dependency is not installed."""

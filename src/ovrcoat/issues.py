@@ -42,7 +42,7 @@ class Issue:
         return f"{text} ({self.count} ×: {examples})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-serialisable dictionary; `Issue(**dictionary)` restores the issue."""
+        """Return a JSON-serializable dictionary; `Issue(**dictionary)` restores the issue."""
         return {
             "severity": self.severity,
             "code": self.code,

@@ -28,7 +28,7 @@ class ImageBatch:
     Attributes:
         pixels: RGB values in 0..255, padded at the right and bottom to a multiple of the encoder's stride.
         valid_sizes: size of each image without its padding. The encoder sets the padding to zero after its
-            own normalisation, as the released code does.
+            own normalization, as the released code does.
     """
 
     pixels: Float[Tensor, "batch 3 height width"]
@@ -79,7 +79,7 @@ class MaskProposals:
         mask_logits: at stride 4; a pixel belongs to the mask where its logit is positive.
         embeddings: of each mask in text space, not normalized.
         query_embeddings: output of the mask decoder for each query, after its last norm. Similar objects of
-            neighbouring video frames have similar query embeddings.
+            neighboring video frames have similar query embeddings.
     """
 
     mask_logits: Float[Tensor, "batch query height width"]
@@ -108,7 +108,7 @@ class Encoding:
     Attributes:
         proposals: masks and their embeddings by the learned head.
         clip: embeddings of the same masks by CLIP.
-        clip_features: CLIP's feature map, only if the network was asked to keep it. With it, further masks
+        clip_features: CLIP's feature map, only if `keep_clip_features` was set. With it, further masks
             can be embedded without another pass of the encoder.
     """
 

@@ -82,8 +82,7 @@ TERMS = (
 # Names of example files, quoted prompts and terms with another meaning.
 ALLOWED = re.compile(
     r"\bphotos?(?:/|\.jpg|\.png|\.overlay)|[\"']photos[\"']|\ba photo of\b|\bblack-and-white photo\b|^Photos:"
-    r"|text-rows-\d|\blast words?\b|\bword pieces?\b|\bbelow 25 words\b"
-    r"|colour_jitter|\bunlabelled(?=[:`]| (?:unknown|void))",
+    r"|text-rows-\d|\blast words?\b|\bword pieces?\b|\bbelow 25 words\b",
     re.I | re.M,
 )
 

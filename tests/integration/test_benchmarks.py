@@ -1,6 +1,7 @@
 """Run every benchmark at a tiny size: each one runs, and its counts are right."""
 
 import json
+from argparse import Namespace
 from importlib import import_module
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from ovrcoat import Segmenter
 from ovrcoat.config import ClipTextConfig, ConvNextConfig
 from ovrcoat.model.encoders.presets import CLIP_ENCODERS
 
@@ -109,6 +111,20 @@ def test_text_embeddings_cold_warm_and_against_the_reference_method(checkpoint: 
     compared = text.compare(checkpoint, **subject)
     assert compared["difference"] < 1e-5
     assert compared["texts"] == 14 * 3
+
+
+@pytest.mark.parametrize("variant", ["one-by-one", "overlapping"])
+def test_many_images_go_from_files_to_files(
+    variant: str, tiny_segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+):
+    import many_images
+
+    monkeypatch.setattr(many_images, "load", lambda model, dtype: tiny_segmenter)
+    monkeypatch.setattr(many_images, "WARM_UP", 0)
+    options = {"model": "tiny", "dtype": "float32", "short_side": 64, "folder": None}
+    found = many_images.run(Namespace(**options, images=3, variant=variant, batch_size=1))
+    assert found["seconds"] > 0
+    assert [stage for stage, _, _ in found["memory"]] == [0.1, 0.5, 1.0]
 
 
 def test_merging_is_compared_with_transformers():

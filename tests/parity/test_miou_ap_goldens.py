@@ -47,7 +47,8 @@ def test_mean_iou(case: Path):
     expected = expected_of(case)
     if case.name.startswith("gt_label_out_of_range"):
         with pytest.raises(
-            DatasetError, match=r"neither an index from 0 to 3 .*0001: value \d+ in \d+ pixel"
+            DatasetError,
+            match=r"neither the index of a category .*0001: value \d+ in \d+ pixels, expected 0 to 3",
         ):
             semantic(case)
         return

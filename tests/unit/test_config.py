@@ -39,7 +39,7 @@ def test_the_published_prompts():
 
 
 @pytest.mark.parametrize("encoder", [CONVNEXT, RESNET, NanoConfig()], ids=["convnext", "resnet", "nano"])
-def test_a_config_survives_json(encoder: ConvNextConfig | ResNetConfig | NanoConfig):
+def test_a_config_can_be_restored_from_json(encoder: ConvNextConfig | ResNetConfig | NanoConfig):
     config = ModelConfig(encoder=encoder, templates=("{}",))
     again = ModelConfig.model_validate_json(config.model_dump_json())
     assert again == config
@@ -58,14 +58,14 @@ def test_an_unknown_family_is_an_error():
         ModelConfig.model_validate({"encoder": {"family": "vit"}})
 
 
-def test_a_config_does_not_change():
+def test_a_config_is_immutable():
     with pytest.raises(ValidationError, match="frozen"):
         InferenceConfig().trust = 0.1  # type: ignore[misc]
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(max_value=0) | st.integers(min_value=100_001) | st.just(2.5) | st.just("many"))
-def test_hostile_sizes_are_refused(size: object):
+def test_malicious_sizes_are_rejected(size: object):
     with pytest.raises(ValidationError, match="queries"):
         MaskDecoderConfig.model_validate({"queries": size})
     with pytest.raises(ValidationError, match="widths"):
@@ -74,12 +74,12 @@ def test_hostile_sizes_are_refused(size: object):
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, math.nan, math.inf, -math.inf, "half", None])
 @pytest.mark.parametrize("name", ["alpha", "beta", "trust", "object_mask_threshold"])
-def test_shares_lie_between_0_and_1(name: str, share: object):
+def test_fractions_are_between_0_and_1(name: str, share: object):
     with pytest.raises(ValidationError, match=name):
         InferenceConfig.model_validate({name: share})
 
 
-def test_wrong_numbers_of_stages_are_refused():
+def test_wrong_numbers_of_stages_are_rejected():
     with pytest.raises(ValidationError, match="depths"):
         ConvNextConfig.model_validate(CONVNEXT.model_dump() | {"depths": (1, 2, 3)})
     with pytest.raises(ValidationError, match="blocks"):

@@ -1,1 +1,1 @@
-"""Files to networks and back."""
+"""Reading, writing and converting checkpoints."""

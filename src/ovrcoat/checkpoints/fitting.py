@@ -1,4 +1,4 @@
-"""Weights into a network, strictly: every unknown, missing, mis-shaped or broken weight is named."""
+"""Strict assignment of weights: messages name every unknown, missing, misshapen or non-finite weight."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,15 +7,19 @@ from torch import Tensor, nn
 
 from ovrcoat.errors import CheckpointError
 
-NAMES_SHOWN = 20  # of each kind; a wrong file would otherwise list a thousand
+NAMES_SHOWN = 20  # of each kind; with the wrong file there can be a thousand
 
 
 def assign(
     network: nn.Module, state: Mapping[str, Tensor], *, source: str, names: Mapping[str, str] | None = None
 ) -> None:
-    """Make `state` the weights of `network` (which may lie on the meta device), in the dtypes that it has.
+    """Replace the weights of a network by `state`, converted to the network's dtypes.
 
-    `source` is the file's name; `names` gives the key that a weight has in that file, where it differs.
+    Args:
+        network: may be on the meta device.
+        state: weights by key.
+        source: name of their file, for messages.
+        names: our key → key in the file, where they differ, for messages.
 
     Raises:
         CheckpointError: a weight is unknown, missing, of another shape, NaN or infinite.
@@ -30,19 +34,18 @@ def assign_parts(
     source: str,
     names: Mapping[str, str] | None = None,
 ) -> None:
-    """`assign`, part after part: `parts` is emptied.
+    """Like `assign`, one part after the other. Empties `parts`.
 
-    So nothing needs what is converted as it was stored, and its memory is free before the next part takes
-    some.
+    The memory of a stored part is released after its conversion, before the next part is converted.
 
     Raises:
-        CheckpointError: as for `assign`; with NaN or infinity the network is left with it.
+        CheckpointError: as for `assign`. If a weight is NaN or infinite, it has been assigned nevertheless.
     """
     state = {key: value for part in parts for key, value in part.items()}
     check_fit(network, state, source=source, names=names)
-    # a buffer that no file holds would stay without values
+    # a buffer that is not in the file would remain uninitialized
     assert {name for name, _ in network.named_buffers()} <= state.keys()
-    del state  # it would keep what the parts give up
+    del state  # it would keep the parts in memory
     dtypes = {key: value.dtype for key, value in network.state_dict().items()}
     broken: list[str] = []
     while parts:
@@ -53,12 +56,12 @@ def assign_parts(
 def _assign_part(
     network: nn.Module, part: Mapping[str, Tensor], dtypes: Mapping[str, torch.dtype]
 ) -> list[str]:
-    """Make `part` weights of `network`; which of them are not finite."""
+    """Assign a part of the weights. Return the keys of those that are not finite."""
     converted = {
         key: value.to(dtypes[key]) if value.is_floating_point() else value for key, value in part.items()
     }
     found = network.load_state_dict(converted, strict=False, assign=True)
-    assert not found.unexpected_keys  # and what is missing comes with other parts: `check_fit` saw to both
+    assert not found.unexpected_keys  # `check_fit` has checked both; missing keys are in other parts
     return [key for key, value in part.items() if not _is_finite(value)]
 
 
@@ -68,7 +71,7 @@ def check_fit(
     """Compare keys and shapes with the network's.
 
     Raises:
-        CheckpointError: it names what is unknown, missing or mis-shaped.
+        CheckpointError: weights are unknown, missing or misshapen; the message names them.
     """
     names = names or {}
     expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
@@ -79,45 +82,45 @@ def check_fit(
         for key, value in state.items()
         if key in expected and tuple(value.shape) != expected[key]
     ]
-    complaints = [
+    mismatches = [
         f"{len(found)} {what}: {listing(found)}"
         for what, found in (("unknown", unknown), ("missing", missing), ("of another shape", misshaped))
         if found
     ]
-    if complaints:
+    if mismatches:
         raise CheckpointError(
-            f"{source} does not fit the network it describes. Weights {'; '.join(complaints)}. "
-            "Take a file made for this network, or convert the original again with: ovrcoat convert"
+            f"{source} does not match the network that it describes. Weights {'; '.join(mismatches)}. "
+            "Use a file made for this network, or convert the original again with: ovrcoat convert"
         )
 
 
 def check_finite(state: Mapping[str, Tensor], source: str) -> None:
-    """Look for NaN and infinity.
+    """Check that weights contain neither NaN nor infinity.
 
     Raises:
-        CheckpointError: it names the weights that hold some.
+        CheckpointError: some do; the message names them.
     """
     _refuse([key for key, value in state.items() if not _is_finite(value)], source)
 
 
 def _refuse(broken: Sequence[str], source: str) -> None:
-    """Name the weights that are not finite, if there are any."""
+    """Raise if there are non-finite weights."""
     if broken:
         raise CheckpointError(
             f"{source}: NaN or infinite values in {len(broken)} weights: {listing(broken)}. "
-            "A training that diverged, a damaged file, or a type too small for them; use another checkpoint"
+            "The training diverged, the file is damaged, or the dtype is too small; use another checkpoint"
         )
 
 
 def listing(names: Sequence[str]) -> str:
-    """Names for a message, the first twenty of them."""
+    """Join names for a message; only the first twenty."""
     shown = ", ".join(names[:NAMES_SHOWN])
     return shown if len(names) <= NAMES_SHOWN else f"{shown} and {len(names) - NAMES_SHOWN} more"
 
 
 def _is_finite(value: Tensor) -> bool:
-    """Both ends of the values are finite; one pass and no copy, unlike `isfinite().all()`."""
+    """Check the extreme values: unlike `isfinite().all()`, this takes one pass and no copy."""
     if value.is_meta or not value.is_floating_point() or value.numel() == 0:
         return True
-    low, high = torch.aminmax(value)  # NaN wins in both
+    low, high = torch.aminmax(value)  # NaN propagates to both
     return bool(torch.isfinite(low) & torch.isfinite(high))

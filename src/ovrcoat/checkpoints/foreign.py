@@ -1,7 +1,7 @@
-"""Published weights (FC-CLIP, OVRCOAT) into our network, by tables of names.
+"""Conversion of published weights (FC-CLIP, OVRCOAT) by tables of names.
 
-Nothing in a foreign file is executed: `.pth` files are read with `weights_only=True`. Every weight of a file
-is used, or dropped for a reason that the report tells; anything else is an error that names it.
+Nothing in a published file is executed: `.pth` files are read with `weights_only=True`. Every weight of a
+file is used, or dropped for a reason that is reported. Any other weight is an error that names it.
 """
 
 import pickle
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ovrcoat._version import __version__
 from ovrcoat.checkpoints import native
-from ovrcoat.checkpoints.architecture import Shapes, detect, fitting_preset
+from ovrcoat.checkpoints.architecture import WeightShapes, detect, fitting_preset
 from ovrcoat.checkpoints.fitting import assign, listing
 from ovrcoat.checkpoints.published_names import CLIP_NAMES, PUBLISHED_NAMES, our_name, reason_to_drop
 from ovrcoat.config import InferenceConfig, ModelConfig, ResNetConfig
@@ -28,14 +28,18 @@ from ovrcoat.system.fingerprints import file_sha256
 from ovrcoat.vocabulary import Vocabulary
 
 VOID = "text_classifier.void_embedding"
-FROZEN_COPY = "frozen_backbone."  # only OVRCOAT's files carry one
+FROZEN_COPY = "frozen_backbone."  # only in OVRCOAT's files
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedModel:
-    """A network made from published weights, and what became of them.
+    """A network with published weights.
 
-    `dropped`: key in the file → why it is left out. `filled`: our names of weights that came from OpenCLIP's.
+    Attributes:
+        network: in eval mode.
+        config: its configuration, detected from the weights.
+        dropped: keys in the file that are not used → reason.
+        filled: our names of weights that were missing in the file and come from OpenCLIP.
     """
 
     network: SegmentationNetwork
@@ -46,7 +50,14 @@ class ImportedModel:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What `convert` did: name and SHA-256 of the source, what was dropped (with reasons) and filled in."""
+    """Result of `convert`.
+
+    Attributes:
+        source: name of the published file.
+        sha256: its SHA-256.
+        dropped: keys in the file that are not used → reason.
+        filled: our names of weights that were missing in the file and come from OpenCLIP.
+    """
 
     source: str
     sha256: str
@@ -55,13 +66,16 @@ class ImportReport:
 
 
 def convert(source: str | Path, target: str | Path, *, clip: str | Path | None = None) -> ImportReport:
-    """Turn a published checkpoint into one of ours.
+    """Convert a published checkpoint to a native one.
 
-    `clip` is a file with OpenCLIP's state dict, for CLIP weights that `source` lacks; without it they are
-    downloaded.
+    Args:
+        source: the published file (.pth or .safetensors).
+        target: the file to write (.safetensors).
+        clip: a file with OpenCLIP's state dict, for CLIP weights that are missing in `source`. None: missing
+            weights are downloaded.
 
     Raises:
-        CheckpointError: a file cannot be read, would execute code, or does not fit.
+        CheckpointError: a file cannot be read, could execute code, or does not match a known architecture.
         OutputError: `target` cannot be written.
     """
     source = Path(source)
@@ -74,12 +88,12 @@ def convert(source: str | Path, target: str | Path, *, clip: str | Path | None =
         target,
         model.network,
         config=model.config,
-        training_vocabulary=Vocabulary.named("coco"),  # what every released model was trained on
+        training_vocabulary=Vocabulary.named("coco"),  # all released models were trained on it
         provenance={
             "source": source.name,
             "source_sha256": digest,
             "filled_from_openclip": str(len(model.filled)),
-            "licence": "as published by the authors of the source (FC-CLIP: Apache-2.0)",
+            "license": "as published by the authors of the source (FC-CLIP: Apache-2.0)",
             "tool": f"ovrcoat {__version__}",
         },
     )
@@ -93,35 +107,41 @@ def import_state(
     config: ModelConfig | None = None,
     clip_state: Mapping[str, Tensor] | None = None,
 ) -> ImportedModel:
-    """Build the network that a released state dict describes (or `config` does) and give it these weights.
+    """Build a network from a released state dict.
 
-    `source` is the file's name, for messages; `clip_state` an OpenCLIP state dict for what the file lacks.
+    Args:
+        published: weights under their published names.
+        source: name of the file, for messages.
+        config: the configuration. None: it is detected from the weights.
+        clip_state: OpenCLIP's state dict, for missing CLIP weights. None: they are downloaded.
 
     Raises:
-        CheckpointError: a weight is unknown, missing or mis-shaped; it is named.
+        CheckpointError: weights are unknown, missing or misshapen; the message names them.
     """
     state, names, dropped = _renamed(published, source)
-    spare = {} if clip_state is None else _clip_renamed(clip_state)
+    clip_weights = {} if clip_state is None else _clip_renamed(clip_state)
     if config is None:
-        shapes = {key: tuple(value.shape) for key, value in {**spare, **state}.items()}
+        shapes = {key: tuple(value.shape) for key, value in {**clip_weights, **state}.items()}
         config = _with_inference(detect(shapes, source=source), dropped)
     with torch.device("meta"):
         network = build_network(config)
-    lacking = [key for key in network.state_dict() if key not in state and key.startswith("encoder.")]
-    if lacking and clip_state is None:
+    missing = [key for key in network.state_dict() if key not in state and key.startswith("encoder.")]
+    if missing and clip_state is None:
         shapes = {key: tuple(value.shape) for key, value in state.items()}
-        spare = _clip_renamed(download_clip(fitting_preset(Shapes(shapes, source=source)), wanted_by=source))
-    filled = tuple(key for key in lacking if key in spare)
-    state.update((key, spare[key]) for key in filled)
+        clip_weights = _clip_renamed(
+            download_clip(fitting_preset(WeightShapes(shapes, source=source)), wanted_by=source)
+        )
+    filled = tuple(key for key in missing if key in clip_weights)
+    state.update((key, clip_weights[key]) for key in filled)
     assign(network, state, source=source, names=names)
     return ImportedModel(network=network.eval(), config=config, dropped=dropped, filled=filled)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a published file: `.safetensors`, or a `.pth` whose state dict lies under "model".
+    """Read the tensors of a published file: `.safetensors`, or `.pth` with or without the key "model".
 
     Raises:
-        CheckpointError: it is missing, damaged, asks for code to be run, or holds something else.
+        CheckpointError: the file is missing, damaged, could execute code, or contains no state dict.
     """
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}; give the path of published weights")
@@ -129,46 +149,56 @@ def read_state(path: Path) -> dict[str, Tensor]:
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path.name} cannot be read ({error}); fetch it again") from error
+            raise CheckpointError(f"{path.name} cannot be read ({error}); download it again") from error
     payload = _unpickled(path)
     state = payload.get("model", payload) if isinstance(payload, dict) else payload
     if not isinstance(state, dict) or not state:
-        raise CheckpointError(f"{path.name} holds no state dict, neither as a whole nor under 'model'")
+        raise CheckpointError(
+            f"{path.name} contains no state dict, expected one at the top level or under 'model'"
+        )
     wrong = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
     if wrong:
         raise CheckpointError(
-            f"{path.name}: no tensors but something else under {listing(wrong)}; expected a state dict, "
-            "as a whole or under 'model'"
+            f"{path.name}: the values of {listing(wrong)} are not tensors, expected a state dict at the top "
+            "level or under 'model'"
         )
     return {str(key): value for key, value in state.items()}
 
 
 def download_clip(name: str, *, wanted_by: str) -> dict[str, Tensor]:
-    """OpenCLIP's published weights of a CLIP model, from the Hugging Face hub or its local cache.
+    """Download OpenCLIP's weights of a CLIP model from the Hugging Face Hub, or read its local cache.
+
+    Args:
+        name: of the CLIP model.
+        wanted_by: the file in which these weights are missing, for messages.
 
     Raises:
-        CheckpointError: there are none, or they cannot be fetched.
+        CheckpointError: there are no such weights, or they cannot be downloaded.
     """
-    remedy = f"Fetch an OpenCLIP state dict of {name} and run: ovrcoat convert IN OUT --clip FILE"
+    remedy = f"Download an OpenCLIP state dict of {name} and run: ovrcoat convert IN OUT --clip FILE"
     tag = PRETRAINED_TAGS.get(name)
     if tag is None:
         raise CheckpointError(
-            f"{wanted_by} lacks CLIP weights, and OpenCLIP publishes none of {name}. {remedy}"
+            f"{wanted_by} lacks CLIP weights, and OpenCLIP publishes no weights of {name}. {remedy}"
         )
     from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 
     try:
         path = download_pretrained(get_pretrained_cfg(name, tag))
-    except (OSError, RuntimeError, ValueError) as error:  # offline, refused, not found: all derive from these
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # offline, denied or not found: all derive from these
         raise CheckpointError(
-            f"{wanted_by} lacks CLIP weights; those of {name} ({tag}) could not be downloaded: "
+            f"{wanted_by} lacks CLIP weights, and those of {name} ({tag}) could not be downloaded: "
             f"{error}. {remedy}"
         ) from error
     return read_state(Path(path))
 
 
 def clip_encoder_state(name: str, *, file: Path | None = None) -> dict[str, Tensor]:
-    """The state dict of our encoder from OpenCLIP's weights: from `file`, or downloaded.
+    """Return OpenCLIP's weights under the names of our encoder, from `file` or downloaded.
 
     Raises:
         CheckpointError: as for `read_state` and `download_clip`.
@@ -178,24 +208,24 @@ def clip_encoder_state(name: str, *, file: Path | None = None) -> dict[str, Tens
 
 
 def _unpickled(path: Path) -> object:
-    """Read a PyTorch file without running any code that it may hold."""
+    """Read a PyTorch file without executing any code in it."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # PyTorch warns of pickles that it then refuses
+        with warnings.catch_warnings(action="ignore"):  # PyTorch warns about pickles that it then rejects
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path.name} is refused and nothing in it was run: it holds something else than plain weights, "
-            f"which could execute code ({_reason(str(error))}). Ask its author for a plain state dict"
+            f"{path.name} was rejected and nothing in it was executed: it contains more than plain weights, "
+            f"which could execute code ({_reason(str(error))}). Request a plain state dict from its author"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"{path.name} cannot be read ({_reason(str(error))}). It is truncated, or no file of PyTorch "
-            "weights; fetch it again"
+            f"{path.name} cannot be read ({_reason(str(error))}). It is truncated, or not a file of PyTorch "
+            "weights; download it again"
         ) from error
 
 
 def _reason(message: str) -> str:
-    """The line of PyTorch's long advice that says what was wrong."""
+    """Return the line of PyTorch's long message that gives the reason."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return next((line for line in lines if "Unsupported" in line), lines[0] if lines else "no reason given")[
         :200
@@ -205,7 +235,7 @@ def _reason(message: str) -> str:
 def _renamed(
     published: Mapping[str, Tensor], source: str
 ) -> tuple[dict[str, Tensor], dict[str, str], dict[str, str]]:
-    """Tensors under our names; our name → key in the file; dropped key → reason."""
+    """Return tensors under our names; our name → key in the file; dropped key → reason."""
     state: dict[str, Tensor] = {}
     names: dict[str, str] = {}
     dropped: dict[str, str] = {}
@@ -214,27 +244,27 @@ def _renamed(
         if reason := reason_to_drop(key):
             dropped[key] = reason
         elif ours := our_name(key, PUBLISHED_NAMES):
-            # the released void embedding is a table of one row
+            # the released void embedding is an embedding table with one row
             state[ours] = value.squeeze(0) if ours == VOID else value
             names[ours] = key
         else:
             unknown.append(key)
     if unknown:
         raise CheckpointError(
-            f"{source}: {len(unknown)} unknown weights: {listing(unknown)}. Only FC-CLIP's and OVRCOAT's "
-            "released state dicts can be imported"
+            f"{source}: {len(unknown)} unknown weights: {listing(unknown)}. Only the released state dicts of "
+            "FC-CLIP and OVRCOAT can be converted"
         )
     return state, names, dropped
 
 
 def _clip_renamed(clip_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """An OpenCLIP state dict under our names; what it has beside weights (sizes, a mask) finds no name."""
+    """Return an OpenCLIP state dict under our names, without its entries that are not weights."""
     renamed = ((our_name(key, CLIP_NAMES), value) for key, value in clip_state.items())
     return {ours: value for ours, value in renamed if ours is not None}
 
 
 def _with_inference(config: ModelConfig, dropped: Mapping[str, str]) -> ModelConfig:
-    """The test-time settings that were released with the weights."""
+    """Return the configuration with the inference settings that were released with the weights."""
     from_ovrcoat = any(key.startswith(FROZEN_COPY) for key in dropped)
     defaults = InferenceConfig()
     inference = InferenceConfig(

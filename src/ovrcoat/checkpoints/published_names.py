@@ -1,15 +1,15 @@
-"""Tables of names: the released code's keys (FC-CLIP, OVRCOAT) and OpenCLIP's → ours.
+"""Tables that map weight names of the released code (FC-CLIP, OVRCOAT) and of OpenCLIP to ours.
 
-Each line is a pattern that must match a whole key, and our name for it; the first match counts.
+Each entry is a pattern that must match a whole key, and our name for it. The first match is used.
 """
 
 import re
 
-# What a released file holds and a network does not need: pattern → why it is left out.
+# Weights in released files that the network does not need: pattern → reason.
 DROPPED = (
     (r"criterion\.empty_weight", "class weights of the training loss"),
-    (r"frozen_backbone\..+", "a second copy of the original CLIP, which no result depends on"),
-    (r"pixel_mean|pixel_std", "constants, which the encoder knows"),
+    (r"frozen_backbone\..+", "a second copy of the original CLIP, on which no result depends"),
+    (r"pixel_mean|pixel_std", "constants that are part of the encoder"),
 )
 
 CLIP_NAMES = (
@@ -64,7 +64,7 @@ PUBLISHED_NAMES = (
 
 
 def our_name(key: str, table: tuple[tuple[str, str], ...]) -> str | None:
-    """Our name for `key`, or None if no line of the table matches."""
+    """Return our name for `key`, or None if no entry of the table matches."""
     for pattern, ours in table:
         if match := re.fullmatch(pattern, key):
             return match.expand(ours)
@@ -72,5 +72,5 @@ def our_name(key: str, table: tuple[tuple[str, str], ...]) -> str | None:
 
 
 def reason_to_drop(key: str) -> str | None:
-    """Why `key` is left out, or None if it is not."""
+    """Return why `key` is dropped, or None if it is not."""
     return next((reason for pattern, reason in DROPPED if re.fullmatch(pattern, key)), None)

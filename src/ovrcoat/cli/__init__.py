@@ -34,24 +34,22 @@ VERBS = {
         "Measure a model on labeled images: PQ, mIoU, mask AP, and an error analysis.\n\n"
         "If it was interrupted, run the same command again to resume."
     ),
-    "score": ("Score predictions in files, as the published evaluation codes do, after checking the files."),
+    "score": "Score predictions in files like the published evaluation code, after checking the files.",
     "compare": (
         "Show the differences between run A and run B, with 95 % bootstrap intervals over the images."
     ),
     "check_data": (
-        "Check labelled data, predictions and results for faults that would make numbers mean "
-        "nothing.\n\n"
+        "Check labels, predictions and results for issues that would make scores meaningless.\n\n"
         "The exit status is 1 if there are errors."
     ),
     "train": (
-        "Train a model, stage after stage, as a YAML file says (see configs/ and "
-        "docs/training.md).\n\n"
-        "Interrupted, the same command goes on where the last state was saved, to the same "
-        "result. Several GPUs or machines: torchrun ... -m ovrcoat train ... or accelerate launch "
-        "... -m ovrcoat train ...."
+        "Train a model from a YAML configuration (see configs/ and docs/training.md).\n\n"
+        "To continue an interrupted run, repeat the command: training resumes from the last saved "
+        "state, with the same result. For several GPUs or machines, use torchrun ... -m ovrcoat "
+        "train ... or accelerate launch ... -m ovrcoat train ...."
     ),
     "prepare": (
-        "Make the panoptic files that the releases of ADE20K and Cityscapes lack; start it again to go on."
+        "Create the panoptic files that the releases of ADE20K and Cityscapes lack; rerun it to resume."
     ),
     "models": (
         "List the models that segment --model takes by name, and how to get those that are not installed."

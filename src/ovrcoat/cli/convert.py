@@ -1,4 +1,4 @@
-"""`ovrcoat convert`: a published file of weights in, one of ours out."""
+"""`ovrcoat convert`: convert published weights to a checkpoint of this package."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from ovrcoat.cli.terminal import print_json, print_line, print_note
 
-SHOWN = 3  # names shown of a long list; --json has all
+NAMES_SHOWN = 3  # of a long list; --json prints all of them
 
 
 def convert(
@@ -21,18 +21,19 @@ def convert(
     clip: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Turn a published FC-CLIP or OVRCOAT file into one that `segment --model` takes.
+    """Convert a published FC-CLIP or OVRCOAT file to one that `segment --model` accepts.
 
     Parameters
     ----------
     source
-        The published file (.pth). It is read without running any code in it.
+        The published file (.pth). It is read without executing any code in it.
     target
         The file to write (.safetensors).
     clip
-        A file of OpenCLIP weights for what the published file lacks; without it they are downloaded.
+        A file with OpenCLIP weights, for weights that are missing in the published file. By default, missing
+        weights are downloaded.
     json
-        Print one JSON document with every name that was dropped or filled in.
+        Print one JSON document with the names of all weights that were dropped or filled in.
     """
     from ovrcoat.checkpoints import foreign
 
@@ -53,5 +54,5 @@ def convert(
 
 
 def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more (--json lists all)" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    more = f" and {len(names) - NAMES_SHOWN} more (--json lists all)" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more

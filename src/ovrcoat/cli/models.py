@@ -1,4 +1,4 @@
-"""`ovrcoat models`: the models that have a name."""
+"""`ovrcoat models`: list the models that can be used by name."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from ovrcoat.cli.terminal import print_json, print_table
 
 
 def models(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
-    """List the models that `segment --model` takes by name, and how to get those that are not installed.
+    """List the models that `segment --model` accepts by name, and how to install those that are missing.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def models(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
         )
     else:
         print_table(
-            ("name", "what", "where, or how to get it"),
+            ("name", "description", "path, or how to install it"),
             [
                 (
                     entry.name,

@@ -16,7 +16,7 @@ from ovrcoat.vocabulary import Vocabulary
 # as in ovrcoat.config, which a help page need not import: pydantic takes a tenth of a second
 Task = Literal["panoptic", "semantic", "instance"]
 STDOUT = Path("-")
-DEFAULT_IGNORE = 255  # unlabelled pixels in a label map, by the convention of all published datasets
+DEFAULT_IGNORE = 255  # unlabeled pixels in a label map, by the convention of all published datasets
 # task → required options, optional options
 OPTIONS: dict[Task, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "panoptic": (("truth", "truth_dir", "prediction", "prediction_dir"), ("seen", "seen_ids", "areas")),
@@ -61,7 +61,7 @@ class Rules:
     """Categories of the label maps (semantic) in the order of their values: a count, a preset, or a file."""
 
     ignore: int | None = None
-    """Value of unlabelled ground-truth pixels (semantic). [default: 255]"""
+    """Value of unlabeled ground-truth pixels (semantic). [default: 255]"""
 
 
 def score(

@@ -1,1 +1,1 @@
-"""Images and labelled datasets: from files to batches. Independent of any model."""
+"""Images and labeled datasets: from files to batches. Independent of any model."""

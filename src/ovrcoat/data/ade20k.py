@@ -9,10 +9,10 @@ from jaxtyping import Int32
 
 from ovrcoat.config import Task
 from ovrcoat.data.ade20k_instances import instance_annotations, thing_entries
-from ovrcoat.data.coco import INSTANCES_FORMAT, select_instances
 from ovrcoat.data.files import FileTree
+from ovrcoat.data.instances import INSTANCES_FORMAT, image_entry, select_instances
 from ovrcoat.data.label_images import decode_channels, decode_values, map_values
-from ovrcoat.data.panoptic_dataset import PanopticDataset, image_entry
+from ovrcoat.data.panoptic_dataset import PanopticDataset
 from ovrcoat.data.splits import check_split
 from ovrcoat.data.truth import IGNORED
 from ovrcoat.formats.annotations import Record

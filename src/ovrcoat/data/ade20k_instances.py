@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int32
 
-from ovrcoat.data.panoptic_dataset import mask_entry
+from ovrcoat.data.instances import mask_entry
 from ovrcoat.errors import DatasetError
 from ovrcoat.formats.annotations import ImageId
 from ovrcoat.vocabulary import Category, Vocabulary

@@ -64,25 +64,22 @@ def prepare_ade20k(
     todo = [path for path in (panoptic, instance) if overwrite or not path.exists()]
     if not todo:
         return Preparation((panoptic, instance), image_count=0)
+    categories = {panoptic: category_entries("ade20k"), instance: thing_entries()}
+    next_id = 1
     with ExitStack() as stack:
-        categories = {panoptic: category_entries("ade20k"), instance: thing_entries()}
         writers = {
             path: stack.enter_context(DocumentWriter(path, categories=categories[path])) for path in todo
         }
-        next_id = 1
         for source in track(sources):
             stem = PurePosixPath(source).stem
             labels = _read_instances(tree, source)
-            image = {
-                "id": stem,
-                "file_name": f"{stem}.jpg",
-                "width": labels.shape[1],
-                "height": labels.shape[0],
-            }
+            height, width, _ = labels.shape
+            image = {"id": stem, "file_name": f"{stem}.jpg", "width": width, "height": height}
             if panoptic in writers:
-                semantic = _read_semantic(tree, source, size=labels.shape[:2])
+                location = tree.describe(source)
+                semantic = _read_semantic(tree, source, size=(height, width))
                 id_map, segments = panoptic_from_labels(
-                    semantic, labels, published_areas=published_areas, location=tree.describe(source)
+                    semantic, labels, published_areas=published_areas, location=location
                 )
                 write_id_map(panoptic.with_suffix("") / f"{stem}.png", id_map, overwrite=overwrite)
                 annotation = {"image_id": stem, "file_name": f"{stem}.png", "segments_info": segments}

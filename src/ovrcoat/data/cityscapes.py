@@ -19,7 +19,7 @@ from ovrcoat.vocabulary import Vocabulary
 HOME = "cityscapes"
 SPLITS = ("val", "train")
 LABEL_IDS = range(34)  # label ids of the release; ids without a category are not evaluated
-UNLABELLED = 255  # the licence plate's id -1 in 8 bits; "no label" in labelTrainIds
+UNLABELED = 255  # the license plate's id -1 in 8 bits; "no label" in labelTrainIds
 ADVICE = (
     "Download Cityscapes from https://www.cityscapes-dataset.com (registration required): "
     "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip; they need not be unpacked. The release has no "
@@ -90,7 +90,7 @@ class Cityscapes(PanopticDataset):
             table |= {id: position for position, id in enumerate(ids)}
         location = self.tree.describe(path)
         values = decode_values(self.tree.read(path, advice=self.advice), location=location)
-        return map_values(values, table | {UNLABELLED: IGNORED}, location=location, advice=SEMANTIC_ADVICE)
+        return map_values(values, table | {UNLABELED: IGNORED}, location=location, advice=SEMANTIC_ADVICE)
 
 
 def city_of(image_id: ImageId) -> str:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ovrcoat.data.files import FileTree
+from ovrcoat.data.instances import INSTANCES_FORMAT, select_instances
 from ovrcoat.data.panoptic_dataset import PanopticDataset
 from ovrcoat.data.splits import check_split
-from ovrcoat.errors import DatasetError
 from ovrcoat.formats.annotations import Record
 from ovrcoat.formats.json_files import parse_json_object
 from ovrcoat.formats.panoptic_json import PANOPTIC_FORMAT, check_categories, read_document
@@ -18,7 +18,6 @@ ADVICE = (
     "Download COCO 2017 from https://cocodataset.org/#download: val2017.zip, annotations_trainval2017.zip "
     "(instances) and panoptic_annotations_trainval2017.zip; they need not be unpacked."
 )
-INSTANCES_FORMAT = "COCO's instances format: images, annotations and categories, each a list of objects"
 
 
 class Coco(PanopticDataset):
@@ -76,31 +75,6 @@ class Coco(PanopticDataset):
         content = self.tree.read(path, advice=self.advice)
         data = parse_json_object(content, location=location, expected=INSTANCES_FORMAT)
         return select_instances(data, records, location=location)
-
-
-def select_instances(data: dict[str, Any], records: Sequence[Record], *, location: str) -> dict[str, Any]:
-    """Select the images and annotations of `records` from an instances JSON; keep all categories.
-
-    Raises:
-        DatasetError: A list is missing, or the JSON lacks one of the images.
-    """
-    wanted = {record.image_id for record in records}
-    try:
-        images = [image for image in data["images"] if image["id"] in wanted]
-        annotations = [annotation for annotation in data["annotations"] if annotation["image_id"] in wanted]
-        categories = data["categories"]
-    except (KeyError, TypeError) as error:
-        raise DatasetError(
-            f"{location}: this is not an instances file ({error!r}), expected {INSTANCES_FORMAT}; download "
-            "it again"
-        ) from error
-    missing = wanted - {image["id"] for image in images}
-    if missing:
-        raise DatasetError(
-            f"{location}: {len(missing)} of {len(wanted)} images are missing, e.g. {next(iter(missing))!r}; "
-            "use panoptic and instance labels of the same release and split"
-        )
-    return {"images": images, "annotations": annotations, "categories": categories}
 
 
 def _labels_folder(tree: FileTree, data: dict[str, Any], *, split: str) -> str:

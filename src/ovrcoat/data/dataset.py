@@ -1,4 +1,4 @@
-"""Interface of a labelled dataset: records, categories, and the ground truth of each record by task.
+"""Interface of a labeled dataset: records, categories, and the ground truth of each record by task.
 
 A dataset locates and decodes its files and knows nothing about models. Opening it reads only lists; images
 and labels are read when they are requested.
@@ -18,12 +18,12 @@ from ovrcoat.vocabulary import Category, Vocabulary
 
 
 class Dataset(ABC):
-    """One split of a labelled dataset.
+    """One split of a labeled dataset.
 
     Attributes:
         name: "coco", "ade20k", "cityscapes", "mapillary", or the name of a user's folder.
         split: "val" or "train"; None if the dataset has no splits.
-        records: One per labelled image, in the order of the dataset's own list.
+        records: One per labeled image, in the order of the dataset's own list.
         categories: Categories with the dataset's own ids and synonyms. Semantic maps hold positions in this
             tuple.
         tasks: Tasks for which ground truth is available.

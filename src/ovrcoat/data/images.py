@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 _TOO_LARGE = f"more than {MAX_PIXELS:,} pixels, the limit for decoding; shrink or split the image"
-# Formats for photos. Other formats that Pillow knows are drawings or start other programs (EPS: Ghostscript).
+# Other formats that Pillow knows are vector drawings or start other programs (EPS: Ghostscript).
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "DIB", "PPM", "TGA", "JPEG2000")
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".gif"),

@@ -72,7 +72,7 @@ class Mapillary(PanopticDataset):
         self.sizes = document.sizes
 
     def semantic(self, record: Record) -> Int32[np.ndarray, "height width"]:
-        """Return positions in `categories`, which are the values of the label PNG; 65 means unlabelled.
+        """Return positions in `categories`, which are the values of the label PNG; 65 means unlabeled.
 
         Raises:
             DatasetError: The labels are missing, damaged or hold unexpected values.

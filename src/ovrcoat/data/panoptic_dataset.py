@@ -6,16 +6,16 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int32
+from jaxtyping import Int32
 
 from ovrcoat.config import Task
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.files import FileTree
+from ovrcoat.data.instances import image_entry, mask_entry
 from ovrcoat.data.label_images import decode_ids
 from ovrcoat.data.truth import PanopticTruth
 from ovrcoat.errors import DatasetError
 from ovrcoat.formats.annotations import ImageId, Record
-from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.vocabulary import Category
 
 
@@ -142,28 +142,3 @@ def ids_in(id_map: Int32[np.ndarray, "height width"]) -> set[int]:
     flat = id_map.ravel()
     changes = flat[1:][flat[1:] != flat[:-1]]
     return {*flat[:1].tolist(), *np.unique(changes).tolist()}
-
-
-def image_entry(record: Record, *, height: int, width: int) -> dict[str, Any]:
-    """Return the entry of `images` in COCO's formats."""
-    file_name = PurePosixPath(record.image).name
-    return {"id": record.image_id, "file_name": file_name, "width": width, "height": height}
-
-
-def bbox_of(mask: Bool[np.ndarray, "height width"]) -> list[int]:
-    """Return the bounding box [x, y, width, height] in pixels of a non-empty mask."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    left, top = int(columns[0]), int(rows[0])
-    return [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]
-
-
-def mask_entry(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
-    """Return area, bounding box and run lengths of a non-empty mask, as in COCO's instances format.
-
-    Raises:
-        MissingExtraError: pycocotools is not installed.
-    """
-    codec = import_optional("pycocotools.mask", extra="coco")
-    runs = codec.encode(np.asfortranarray(mask.view(np.uint8)))
-    segmentation = {"size": list(runs["size"]), "counts": runs["counts"].decode("ascii")}
-    return {"area": int(mask.sum()), "bbox": bbox_of(mask), "segmentation": segmentation}

@@ -17,7 +17,7 @@ from uuid import uuid4
 import numpy as np
 from jaxtyping import Bool, Int32
 
-from ovrcoat.data.panoptic_dataset import bbox_of
+from ovrcoat.data.instances import bbox_of
 from ovrcoat.errors import OutputError
 from ovrcoat.formats.panoptic_png import PanopticPngError, id_map_to_image, read_id_map
 from ovrcoat.system.atomic_write import cannot_write, write_atomically

@@ -95,8 +95,8 @@ def _pair(tree: FileTree) -> tuple[Record, ...]:
     unpaired = sorted(labels.keys() - images.keys())
     if unpaired or not labels:
         examples = ", ".join(unpaired[:3])
-        problem = f"{len(unpaired)} label files have no image of that name in images/, e.g. {examples}"
-        raise DatasetError(f"{tree.root}: {problem if unpaired else 'no labels in labels/'}. {ADVICE}")
+        reason = f"{len(unpaired)} label files have no image of that name in images/, e.g. {examples}"
+        raise DatasetError(f"{tree.root}: {reason if unpaired else 'no labels in labels/'}. {ADVICE}")
     return tuple(Record(stem, image=images[stem], labels=path) for stem, path in sorted(labels.items()))
 
 

@@ -12,4 +12,4 @@ def check_split(split: str, known: Sequence[str], *, name: str) -> None:
         DatasetError: `split` is not in `known`; the message lists the known splits.
     """
     if split not in known:
-        raise DatasetError(f"{name} has no labelled split {split!r}; choose one of {', '.join(known)}")
+        raise DatasetError(f"{name} has no labeled split {split!r}; choose one of {', '.join(known)}")

@@ -93,7 +93,7 @@ def batch_images(
     if len(padded) != 1:
         raise ValueError(f"expected images of one padded size, got {len(padded)}: {sorted(padded)}")
     on_cuda = torch.device(device).type == "cuda"
-    # Transfer bytes, which take a quarter of the memory of floats. Pinned memory makes the transfer asynchronous.
+    # Transfer bytes, a quarter of the memory of floats. Pinned memory makes the transfer asynchronous.
     pixels = torch.zeros((len(images), *padded.pop(), 3), dtype=torch.uint8, pin_memory=on_cuda)
     for row, image, (height, width) in zip(pixels.numpy(), images, sizes, strict=True):
         row[:height, :width] = image

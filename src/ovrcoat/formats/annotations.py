@@ -7,7 +7,7 @@ ImageId = int | str
 
 @dataclass(frozen=True, slots=True)
 class SegmentAnnotation:
-    """One labelled segment of an image.
+    """One labeled segment of an image.
 
     Attributes:
         id: Value of its pixels in the id map, 1..2²⁴ - 1.
@@ -25,7 +25,7 @@ class SegmentAnnotation:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One labelled image. Paths are relative to the dataset's root and use forward slashes.
+    """One labeled image. Paths are relative to the dataset's root and use forward slashes.
 
     Attributes:
         image_id: Id in the annotation file, or the file's name without suffix.

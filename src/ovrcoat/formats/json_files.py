@@ -13,44 +13,48 @@ LIST = "a JSON list"
 
 
 def read_json(
-    path: Path, *, expected: str = "", error: type[OvrcoatError] = DatasetError, max_bytes: int | None = None
+    path: Path,
+    *,
+    expected: str = "",
+    error_class: type[OvrcoatError] = DatasetError,
+    max_bytes: int | None = None,
 ) -> Any:
     """Read a JSON file; a UTF-8 byte order mark is accepted.
 
     Args:
         path: The file.
         expected: Description of the content for error messages, for example "COCO's panoptic format".
-        error: Exception class to raise.
+        error_class: Exception class to raise.
         max_bytes: Larger files are rejected without being read. Default: `limits.MAX_JSON_BYTES`.
 
     Raises:
         OvrcoatError: The file cannot be read, is too large, is not valid JSON or, for the functions that
-            require it, holds no object or list. The exception has the class `error`.
+            require it, holds no object or list. The exception has the class `error_class`.
     """
     limit = MAX_JSON_BYTES if max_bytes is None else max_bytes
     try:
         if (size := path.stat().st_size) > limit:
-            raise error(
+            raise error_class(
                 f"{path} has {size:,} bytes, but at most {limit:,} are read{_comma(expected)}; check the path"
             )
         content = path.read_bytes()
-    except OSError as problem:
-        reason = problem.strerror or problem
-        raise error(f"cannot read {path} ({reason}){_comma(expected)}; check the path") from problem
-    return _parse(content, location=str(path), expected=expected, error=error)
+    except OSError as error:
+        reason = error.strerror or error
+        raise error_class(f"cannot read {path} ({reason}){_comma(expected)}; check the path") from error
+    return _parse(content, location=str(path), expected=expected, error_class=error_class)
 
 
 def read_json_object(
     path: Path,
     *,
     expected: str = OBJECT,
-    error: type[OvrcoatError] = DatasetError,
+    error_class: type[OvrcoatError] = DatasetError,
     max_bytes: int | None = None,
 ) -> dict[str, Any]:
     """Read a JSON file that holds an object; arguments and errors as for `read_json`."""
-    data = read_json(path, expected=expected, error=error, max_bytes=max_bytes)
+    data = read_json(path, expected=expected, error_class=error_class, max_bytes=max_bytes)
     if not isinstance(data, dict):
-        raise _wrong_type(data, location=str(path), expected=expected, error=error)
+        raise _wrong_type(data, location=str(path), expected=expected, error_class=error_class)
     return data
 
 
@@ -58,18 +62,18 @@ def read_json_list(
     path: Path,
     *,
     expected: str = LIST,
-    error: type[OvrcoatError] = DatasetError,
+    error_class: type[OvrcoatError] = DatasetError,
     max_bytes: int | None = None,
 ) -> list[Any]:
     """Read a JSON file that holds a list; arguments and errors as for `read_json`."""
-    data = read_json(path, expected=expected, error=error, max_bytes=max_bytes)
+    data = read_json(path, expected=expected, error_class=error_class, max_bytes=max_bytes)
     if not isinstance(data, list):
-        raise _wrong_type(data, location=str(path), expected=expected, error=error)
+        raise _wrong_type(data, location=str(path), expected=expected, error_class=error_class)
     return data
 
 
 def parse_json_object(
-    content: bytes, *, location: str, expected: str = OBJECT, error: type[OvrcoatError] = DatasetError
+    content: bytes, *, location: str, expected: str = OBJECT, error_class: type[OvrcoatError] = DatasetError
 ) -> dict[str, Any]:
     """Parse the content of a JSON file that holds an object; a UTF-8 byte order mark is accepted.
 
@@ -77,14 +81,14 @@ def parse_json_object(
         content: Bytes of the file.
         location: Where the content comes from, for error messages.
         expected: Description of the content for error messages.
-        error: Exception class to raise.
+        error_class: Exception class to raise.
 
     Raises:
-        OvrcoatError: The content is not valid JSON or holds no object. The exception has the class `error`.
+        OvrcoatError: The content is not valid JSON or holds no object. The exception has the class `error_class`.
     """
-    data = _parse(content, location=location, expected=expected, error=error)
+    data = _parse(content, location=location, expected=expected, error_class=error_class)
     if not isinstance(data, dict):
-        raise _wrong_type(data, location=location, expected=expected, error=error)
+        raise _wrong_type(data, location=location, expected=expected, error_class=error_class)
     return data
 
 
@@ -108,19 +112,21 @@ def write_json(path: Path, document: object, *, indent: int | None = 2, advice: 
     write_atomically(path, lambda file: file.write(content), advice=advice)
 
 
-def _parse(content: bytes, *, location: str, expected: str, error: type[OvrcoatError]) -> Any:
+def _parse(content: bytes, *, location: str, expected: str, error_class: type[OvrcoatError]) -> Any:
     try:
         return json.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as problem:
-        raise error(
-            f"{location} is not valid JSON ({problem}){_comma(expected)}; it may be truncated: copy or "
+    except (ValueError, RecursionError) as error:
+        raise error_class(
+            f"{location} is not valid JSON ({error}){_comma(expected)}; it may be truncated: copy or "
             "download it again"
-        ) from problem
+        ) from error
 
 
 def _comma(expected: str) -> str:
     return f", expected {expected}" if expected else ""
 
 
-def _wrong_type(data: object, *, location: str, expected: str, error: type[OvrcoatError]) -> OvrcoatError:
-    return error(f"{location} holds a JSON {type(data).__name__}, expected {expected}; check the path")
+def _wrong_type(
+    data: object, *, location: str, expected: str, error_class: type[OvrcoatError]
+) -> OvrcoatError:
+    return error_class(f"{location} holds a JSON {type(data).__name__}, expected {expected}; check the path")

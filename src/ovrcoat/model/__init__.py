@@ -1,1 +1,1 @@
-"""Pixels and words to mask predictions: everything with weights."""
+"""The network: everything that has weights, from images and class names to mask predictions."""

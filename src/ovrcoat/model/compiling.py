@@ -1,8 +1,8 @@
-"""The image half compiled by `torch.compile`, on request: fewer and larger kernels.
+"""Optional compilation of the image path by `torch.compile`, for fewer and larger kernels.
 
-PyTorch compiles for the first image's padded size, and when another one comes once more for any size; batches
-of one and of several are two cases. It keeps its work on disk for other processes
-(`TORCHINDUCTOR_CACHE_DIR`).
+PyTorch compiles for the padded size of the first image. At the first image of another size, it compiles once
+more for all sizes. Batches of one and of several images are compiled separately. PyTorch caches the compiled
+code on disk for other processes (`TORCHINDUCTOR_CACHE_DIR`).
 """
 
 from collections.abc import Callable
@@ -16,14 +16,13 @@ from ovrcoat.model.network import SegmentationNetwork
 
 
 def compile_image_path(network: SegmentationNetwork) -> None:
-    """Compile what turns pixels into masks, in place; weights and what is saved stay as they are.
+    """Compile the parts of a network that turn pixels into masks, in place. The state dict does not change.
 
-    A copy of the network would still run this one's weights: compile the copy anew.
-
-    On a CPU the pixel decoder is left alone: gathering its samples beats what a compiler makes of sampling.
+    A copy of a compiled network runs with the weights of the original: compile the copy again. On a CPU the
+    pixel decoder is not compiled, because its gathering of samples is faster than compiled sampling.
 
     Raises:
-        ConfigError: this machine has no compiler for it.
+        ConfigError: there is no suitable compiler on this machine.
     """
     if network.encoder.device.type == "cpu":
         _check_cpp_compiler()
@@ -36,10 +35,10 @@ def compile_image_path(network: SegmentationNetwork) -> None:
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` by `torch.compile`; its failure is one of this machine, and said so."""
+    """Compile a function. A failure is reported as a property of this machine."""
     try:
         compiled = torch.compile(function)
-    except RuntimeError as error:  # a Python that it does not know
+    except RuntimeError as error:  # an unsupported version of Python
         raise _failure(error) from error
 
     @wraps(function)
@@ -55,10 +54,10 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _failure(error: Exception) -> ConfigError:
-    """What went wrong in one line: of a compiler's own output the first error."""
+    """Return an error with a one-line reason: the first error in the compiler's output, if there is any."""
     lines = f"{error}\n{getattr(error, 'output', '')}".strip().splitlines() or [type(error).__name__]
     reason = next((line for line in lines if "error:" in line), lines[0]).strip()
-    return ConfigError(f"PyTorch cannot compile this model here ({reason}); leave out --compile")
+    return ConfigError(f"PyTorch cannot compile this model on this machine ({reason}); omit --compile")
 
 
 def _check_cpp_compiler() -> None:
@@ -69,6 +68,6 @@ def _check_cpp_compiler() -> None:
         get_cpp_compiler()
     except InvalidCxxCompiler as error:
         raise ConfigError(
-            "to compile for a CPU PyTorch needs a C++ compiler, and found none. Install one (Debian and "
-            "Ubuntu: apt install g++ python3-dev), or leave out --compile: everything works without"
+            "PyTorch needs a C++ compiler to compile for a CPU, and found none. Install one (Debian and "
+            "Ubuntu: apt install g++ python3-dev), or omit --compile: everything works without it"
         ) from error

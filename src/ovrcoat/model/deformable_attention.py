@@ -1,6 +1,6 @@
-"""Multi-scale deformable attention (Deformable DETR, ICLR 2021) in plain PyTorch: no compiler, any device.
+"""Multi-scale deformable attention (Deformable DETR, ICLR 2021) in plain PyTorch, for any device.
 
-Every token looks at a few points per level, at places and with weights that it computes itself.
+Each query attends to a few sampling locations per level. Locations and weights are computed from the query.
 """
 
 import math
@@ -17,7 +17,7 @@ from ovrcoat.structures import Size
 
 
 class DeformableAttention(nn.Module):
-    """Attention from each token to `points` sampled places per level and head."""
+    """Attention of each query to `points` sampling locations per level and head."""
 
     def __init__(self, channels: int, *, heads: int, levels: int, points: int) -> None:
         super().__init__()
@@ -29,8 +29,8 @@ class DeformableAttention(nn.Module):
         self._initialize()
 
     def _initialize(self) -> None:
-        """Deformable DETR's start: head h looks in direction 2πh/heads, point p lies p + 1 steps away."""
-        offsets = []  # in Python's numbers: tensors on the meta device would import torch's compiler for this
+        """Initialize as Deformable DETR: point p of head h is p + 1 steps away in direction 2πh/heads."""
+        offsets = []  # Python numbers: computing this on the meta device would import PyTorch's compiler
         for head in range(self.heads):
             angle = 2 * math.pi * head / self.heads
             direction = math.cos(angle), math.sin(angle)
@@ -55,35 +55,40 @@ class DeformableAttention(nn.Module):
         reference_points: Float[Tensor, "query 2"],
         sizes: tuple[Size, ...],
     ) -> Float[Tensor, "batch query channel"]:
-        """Attend to `values`, the row-major tokens of all levels behind one another.
+        """Attend to the values at the sampling locations.
 
-        `reference_points` are (x, y) fractions of the padded image; `sizes` the levels' (height, width).
-        Samples outside a level count as zero, as in the released operator.
+        Samples outside a level are zero, as in the released operator.
+
+        Args:
+            queries: determine locations and weights.
+            values: tokens of all levels, row-major, one level after the other.
+            reference_points: (x, y) of each query as fractions of the padded image.
+            sizes: (height, width) of each level.
         """
         projected = linear(values, self.value_proj)
-        if not may_tile(queries):  # backwards, gathering takes three times as long as sampling
-            offsets, weights = self._looks(queries)
+        if not may_tile(queries):  # in the backward pass, gathering takes three times as long as sampling
+            offsets, weights = self._sampling_locations(queries)
             sampled = _sample(projected, offsets, weights, reference_points=reference_points, sizes=sizes)
             return self.output_proj(sampled.to(projected.dtype))
-        table = Table.of(projected, sizes, heads=self.heads, points=self.points)
+        table = ValueTable.of(projected, sizes, heads=self.heads, points=self.points)
         attended = projected.new_empty((*queries.shape[:2], projected.shape[2]))
-        # the four rows of each sample with their shares are the widest
+        # the widest intermediate result: indices and weights of the four pixels of each sample
         width = 8 * self.attention_weights.out_features * len(queries)
         project = prepared(self.output_proj, like=projected, rows=attended[..., 0].numel())
-        for rows in tiles(queries.shape[1], width=width, like=table.rows):
-            offsets, weights = self._looks(queries[:, rows])
+        for tile in tiles(queries.shape[1], width=width, like=table.entries):
+            offsets, weights = self._sampling_locations(queries[:, tile])
             gathered = table.gather(
-                offsets.flatten(2, 4), weights.flatten(2).float(), reference_points=reference_points[rows]
+                offsets.flatten(2, 4), weights.flatten(2).float(), reference_points=reference_points[tile]
             )
-            attended[:, rows] = project(gathered.to(projected.dtype))
+            attended[:, tile] = project(gathered.to(projected.dtype))
         return attended
 
-    def _looks(
+    def _sampling_locations(
         self, queries: Float[Tensor, "batch query channel"]
     ) -> tuple[
         Float[Tensor, "batch query head level point 2"], Float[Tensor, "batch query head level point"]
     ]:
-        """Where each query looks, as (x, y) offsets in pixels of the level, and with which weights."""
+        """Return each query's sampling offsets, as (x, y) in pixels of the level, and their weights."""
         shape = (*queries.shape[:2], self.heads, self.levels, self.points)
         offsets = linear(queries, self.sampling_offsets).view(*shape, 2)
         weights = linear(queries, self.attention_weights).view(*shape[:3], -1)
@@ -98,7 +103,7 @@ def _sample(
     reference_points: Float[Tensor, "query 2"],
     sizes: tuple[Size, ...],
 ) -> Float[Tensor, "batch query channel"]:
-    """The weighted sum of all samples, level by level, by `F.grid_sample`; places in float32."""
+    """Return the weighted sum of all samples, by `F.grid_sample`, one level at a time. Uses float32."""
     batch, count, heads = offsets.shape[:3]
     counts = [height * width for height, width in sizes]
     total = None
@@ -108,8 +113,8 @@ def _sample(
         # batch * head, channel of the head, height, width
         maps = tokens.float().transpose(1, 2).reshape(batch * heads, -1, height, width)
         scale = reference_points.new_tensor((width, height))
-        places = reference_points[:, None, None] + offsets[:, :, :, level] / scale
-        grid = (2 * places - 1).transpose(1, 2).flatten(0, 1)  # batch * head, query, point, xy
+        locations = reference_points[:, None, None] + offsets[:, :, :, level] / scale
+        grid = (2 * locations - 1).transpose(1, 2).flatten(0, 1)  # batch * head, query, point, xy
         samples = F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         # batch * head, 1, query, point
         weight = weights[:, :, :, level].transpose(1, 2).flatten(0, 1)[:, None]
@@ -120,20 +125,28 @@ def _sample(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Table:
-    """Values as a table for gathering: a row is a token's part of a head, levels framed by rows of zeros.
+class ValueTable:
+    """Values as a table for gathering. An entry has the channels of one head of one token.
 
-    The frame (one token before, two behind) makes samples outside a level zero without asking for each. What
-    depends on the level is spelled out for every `look` (head × level × point): along such rows a processor
-    computes many at once.
+    Every level has a border of zeros: one token at the left and top, two at the right and bottom. Samples
+    outside a level read the border, so that their locations need not be checked. Values that depend on the
+    level are repeated for every ``sample`` (head × level × point), so that the CPU vectorizes over samples.
+
+    Attributes:
+        entries: in float32, like the interpolation weights.
+        heads: number of heads.
+        widths: of each sample's level, in pixels.
+        heights: likewise.
+        strides: tokens from one line of the level, with its border, to the next.
+        origins: entry of token (0, 0) of each sample's level and head.
     """
 
-    rows: Float[Tensor, "row channel"]  # float32, as the samples' shares are
+    entries: Float[Tensor, "entry channel"]
     heads: int
-    widths: Float[Tensor, " look"]  # of the look's level, in pixels
-    heights: Float[Tensor, " look"]
-    strides: Float[Tensor, " look"]  # tokens from one line of the level's frame to the next
-    firsts: Int[Tensor, "batch 1 look"]  # row of the level's token (0, 0) and the look's head
+    widths: Float[Tensor, " sample"]
+    heights: Float[Tensor, " sample"]
+    strides: Float[Tensor, " sample"]
+    origins: Int[Tensor, "batch 1 sample"]
 
     @classmethod
     def of(
@@ -143,84 +156,85 @@ class Table:
         *,
         heads: int,
         points: int,
-    ) -> "Table":
-        """The table of all levels of all photos."""
-        frames = tuple((height + 3, width + 3) for height, width in sizes)
-        counts = [height * width for height, width in frames]
+    ) -> "ValueTable":
+        """Create the table of all levels of all images."""
+        padded_sizes = tuple((height + 3, width + 3) for height, width in sizes)
+        counts = [height * width for height, width in padded_sizes]
         batch, _, channels = values.shape
         device = values.device
         table = torch.zeros((batch, sum(counts), channels), device=device)
         tokens = values.split_with_sizes([height * width for height, width in sizes], dim=1)
-        for part, level, size, frame in zip(
-            table.split_with_sizes(counts, dim=1), tokens, sizes, frames, strict=True
+        for part, level, size, padded_size in zip(
+            table.split_with_sizes(counts, dim=1), tokens, sizes, padded_sizes, strict=True
         ):
-            torch.unflatten(part, 1, frame)[:, 1:-2, 1:-2] = torch.unflatten(level, 1, size)
+            torch.unflatten(part, 1, padded_size)[:, 1:-2, 1:-2] = torch.unflatten(level, 1, size)
 
-        framed = torch.tensor(frames, dtype=torch.int32, device=device)
-        areas = framed.prod(-1, dtype=torch.int32)
-        starts = areas.cumsum(0, dtype=torch.int32) - areas + framed[:, 1] + 1  # inside its frame
+        padded = torch.tensor(padded_sizes, dtype=torch.int32, device=device)
+        areas = padded.prod(-1, dtype=torch.int32)
+        starts = areas.cumsum(0, dtype=torch.int32) - areas + padded[:, 1] + 1  # token (0, 0) of each level
         images = torch.arange(batch, dtype=torch.int32, device=device)[:, None, None] * areas.sum()
         every_head = torch.arange(heads, dtype=torch.int32, device=device).repeat_interleave(
             len(sizes) * points
         )
 
-        def spelled(of_level: Tensor) -> Tensor:
+        def per_sample(of_level: Tensor) -> Tensor:
             return of_level.repeat_interleave(points).repeat(heads)
 
         return cls(
-            rows=table.view(-1, channels // heads),
+            entries=table.view(-1, channels // heads),
             heads=heads,
-            widths=spelled((framed[:, 1] - 3).float()),
-            heights=spelled((framed[:, 0] - 3).float()),
-            strides=spelled(framed[:, 1].float()),
-            firsts=(images + spelled(starts)) * heads + every_head,
+            widths=per_sample((padded[:, 1] - 3).float()),
+            heights=per_sample((padded[:, 0] - 3).float()),
+            strides=per_sample(padded[:, 1].float()),
+            origins=(images + per_sample(starts)) * heads + every_head,
         )
 
     def gather(
         self,
-        offsets: Float[Tensor, "batch query look 2"],
-        weights: Float[Tensor, "batch query look"],
+        offsets: Float[Tensor, "batch query sample 2"],
+        weights: Float[Tensor, "batch query sample"],
         *,
         reference_points: Float[Tensor, "query 2"],
     ) -> Float[Tensor, "batch query channel"]:
-        """The weighted sum of each query's samples, each of four rows; in float32."""
-        left, right_share = _pixels(offsets[..., 0], reference_points[:, :1], self.widths)
-        top, lower_share = _pixels(offsets[..., 1], reference_points[:, 1:], self.heights)
+        """Return the weighted sum of each query's samples, each interpolated from four pixels; in float32."""
+        left, right_weight = _pixels(offsets[..., 0], reference_points[:, :1], self.widths)
+        top, lower_weight = _pixels(offsets[..., 1], reference_points[:, 1:], self.heights)
         # exact in float32: a level has fewer than 2²⁴ tokens
-        first = torch.addcmul(left, top, self.strides).int().mul_(self.heads).add_(self.firsts)
-        below = first + (self.heads * self.strides).int()
+        upper_left = torch.addcmul(left, top, self.strides).int().mul_(self.heads).add_(self.origins)
+        lower_left = upper_left + (self.heads * self.strides).int()
 
-        lower = lower_share.mul_(weights)
+        lower = lower_weight.mul_(weights)
         upper = weights - lower
-        lower_right, upper_right = lower * right_share, upper * right_share
+        lower_right, upper_right = lower * right_weight, upper * right_weight
         corners = (
-            (first, upper.sub_(upper_right)),
-            (first + self.heads, upper_right),
-            (below, lower.sub_(lower_right)),
-            (below + self.heads, lower_right),
+            (upper_left, upper.sub_(upper_right)),
+            (upper_left + self.heads, upper_right),
+            (lower_left, lower.sub_(lower_right)),
+            (lower_left + self.heads, lower_right),
         )
         batch, count = offsets.shape[:2]
         bags = (batch * count * self.heads, -1)
-        first_corner, *others = (
-            F.embedding_bag(index.view(bags), self.rows, mode="sum", per_sample_weights=share.view(bags))
-            for index, share in corners
+        total, *others = (
+            F.embedding_bag(index.view(bags), self.entries, mode="sum", per_sample_weights=weight.view(bags))
+            for index, weight in corners
         )
         for corner in others:
-            first_corner += corner
-        return first_corner.view(batch, count, -1)
+            total += corner
+        return total.view(batch, count, -1)
 
 
 def _pixels(
-    offsets: Float[Tensor, "batch query look"],
-    centres: Float[Tensor, "query 1"],
-    lengths: Float[Tensor, " look"],
-) -> tuple[Float[Tensor, "batch query look"], Float[Tensor, "batch query look"]]:
-    """Along one axis: the last pixel at or before each sample, and the share of the next one; float32.
+    offsets: Float[Tensor, "batch query sample"],
+    references: Float[Tensor, "query 1"],
+    lengths: Float[Tensor, " sample"],
+) -> tuple[Float[Tensor, "batch query sample"], Float[Tensor, "batch query sample"]]:
+    """Return, along one axis, the last pixel at or before each sample, and the weight of the next pixel.
 
-    Pixels count from 0 to `lengths` - 1; all that lies outside falls on the frame (-1 and `lengths`).
+    Pixels are numbered from 0 to `lengths` - 1. Samples outside are clamped to the border (-1 and `lengths`).
+    Both results are float32.
     """
-    places = offsets.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
-    places.addcmul_(centres.float(), lengths).sub_(0.5).clamp_(min=-1)
-    torch.minimum(places, lengths, out=places)
-    pixels = places.floor()
-    return pixels, places.sub_(pixels)
+    locations = offsets.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    locations.addcmul_(references.float(), lengths).sub_(0.5).clamp_(min=-1)
+    torch.minimum(locations, lengths, out=locations)
+    pixels = locations.floor()
+    return pixels, locations.sub_(pixels)

@@ -1,9 +1,9 @@
-"""Linear layers; on a CPU in inference with their activation in the same call.
+"""Linear layers that, in inference on a CPU, apply their activation in the same operation.
 
-There oneDNN's product beats the one that `F.linear` takes by a tenth (bfloat16) to a fifth (float32), and the
-activation is applied while a result is still in the cache. PyTorch has it as
-`torch.ops.mkldnn._linear_pointwise`, which its own compiler emits; that name is private, so everything works
-without it, too.
+oneDNN's fused operation is faster than `F.linear` by a tenth (bfloat16) to a fifth (float32), and applies the
+activation while a result is still in the CPU cache. It is `torch.ops.mkldnn._linear_pointwise`, which
+PyTorch's own compiler uses. It is private, so every function here falls back to `F.linear` where it does not
+exist or does not work.
 """
 
 from collections.abc import Callable
@@ -18,21 +18,21 @@ from torch.nn import functional as F
 from ovrcoat.model.tiles import may_tile
 
 Activation = Literal["none", "relu", "gelu"]
-# In place where autograd allows it: what goes in is a fresh product.
+# In place where autograd allows it: the input is a new tensor.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda values: values,
     "relu": partial(F.relu, inplace=True),
     "gelu": F.gelu,
 }
-# From so many rows per input or output (whichever are more) on, laying out the weights for the product pays
-# within the call: a few percent of the whole path, on two cores with AVX-512.
-ROWS_TO_PACK = 1
+# With at least this many rows per input or output channel (whichever are more), reordering the weights for
+# the product saves time: a few percent of the image path, measured on two cores with AVX-512.
+MIN_ROWS_TO_REORDER = 1
 
 
 def linear(
     rows: Float[Tensor, "*shape inputs"], layer: Any, *, activation: Activation = "none"
 ) -> Float[Tensor, "*shape outputs"]:
-    """`activation(layer(rows))` of an `nn.Linear` (typed Any, for it comes out of a list of modules)."""
+    """Return `activation(layer(rows))` for an `nn.Linear`, typed Any because module lists return Any."""
     return affine(rows, layer.weight, layer.bias, activation=activation)
 
 
@@ -43,45 +43,52 @@ def affine(
     *,
     activation: Activation = "none",
 ) -> Float[Tensor, "*shape outputs"]:
-    """`activation(rows @ weight.T + bias)`."""
-    if _has_one_call(rows):
-        return _one_call(rows, weight, bias, activation)
+    """Return `activation(rows @ weight.T + bias)`."""
+    if _can_fuse(rows):
+        return _fused(rows, weight, bias, activation)
     return ACTIVATIONS[activation](F.linear(rows, weight, bias))
 
 
 def prepared(
     layer: nn.Linear, *, like: Tensor, rows: int, activation: Activation = "none"
 ) -> Callable[[Tensor], Tensor]:
-    """`linear` with this layer, for `rows` rows of the kind of `like` that come in pieces."""
-    if not _has_one_call(like) or rows < ROWS_TO_PACK * max(layer.weight.shape):
-        return lambda piece: linear(piece, layer, activation=activation)
-    packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), rows)
-    return lambda piece: _one_call(piece, packed, layer.bias, activation)
+    """Return a function that applies `linear` to tiles, with weights reordered once for all of them.
+
+    Args:
+        layer: the layer.
+        like: a tensor with the dtype and device of the tiles.
+        rows: total number of rows of all tiles.
+        activation: applied to the output.
+    """
+    if not _can_fuse(like) or rows < MIN_ROWS_TO_REORDER * max(layer.weight.shape):
+        return lambda tile: linear(tile, layer, activation=activation)
+    reordered = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), rows)
+    return lambda tile: _fused(tile, reordered, layer.bias, activation)
 
 
-def _one_call(rows: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation) -> Any:
-    formula = "none" if activation == "gelu" else ""  # exact, not by tanh
-    return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, activation, [], formula)
+def _fused(rows: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation) -> Any:
+    algorithm = "none" if activation == "gelu" else ""  # "none" is the exact GELU, without tanh
+    return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, activation, [], algorithm)
 
 
-def _has_one_call(rows: Tensor) -> bool:
-    """Plain inference on a CPU whose oneDNN knows the dtype; autocast does not reach into the one call."""
+def _can_fuse(rows: Tensor) -> bool:
+    """Return whether the fused operation applies. It does not support autocast."""
     if not may_tile(rows) or torch.is_autocast_enabled("cpu"):
         return False
-    return bool(torch.backends.mkldnn.enabled) and _knows(rows.dtype)
+    return bool(torch.backends.mkldnn.enabled) and _is_fused_supported(rows.dtype)
 
 
 @cache
-def _knows(dtype: torch.dtype) -> bool:
-    """Whether the one call is there and right, by trying it; it is no public name of PyTorch's."""
+def _is_fused_supported(dtype: torch.dtype) -> bool:
+    """Try the private operation on a small example: it must exist and return the right result."""
     if dtype not in (torch.float32, torch.bfloat16) or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
     rows, weight, bias = (torch.linspace(-1, 1, count).to(dtype) for count in (64, 128, 16))
     rows, weight = rows.view(8, 8), weight.view(16, 8)
     try:
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight, 8)
-        found = [_one_call(rows, one, bias, "gelu") for one in (weight, packed)]
+        reordered = torch.ops.mkldnn._reorder_linear_weight(weight, 8)
+        results = [_fused(rows, layout, bias, "gelu") for layout in (weight, reordered)]
     except (RuntimeError, TypeError, AttributeError, NotImplementedError):
         return False
     expected = F.gelu(F.linear(rows, weight, bias))
-    return all(torch.allclose(one, expected, atol=0.05, rtol=0.05) for one in found)
+    return all(torch.allclose(result, expected, atol=0.05, rtol=0.05) for result in results)

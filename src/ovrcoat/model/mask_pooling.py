@@ -1,15 +1,15 @@
-"""The mean of a feature map under each mask."""
+"""Mean of a feature map under each mask."""
 
 from jaxtyping import Float
 from torch import Tensor
 
-EPSILON = 1e-8  # keeps an empty mask at zero instead of NaN (FC-CLIP's released code)
+EPSILON = 1e-8  # gives zero instead of NaN for an empty mask (FC-CLIP's released code)
 
 
 def mask_pool(
     features: Float[Tensor, "batch channel height width"], masks: Float[Tensor, "batch query height width"]
 ) -> Float[Tensor, "batch query channel"]:
-    """Average `features` under `masks` (weights 0..1); an empty mask gives zeros."""
+    """Average `features` under each mask (weights 0..1). The result of an empty mask is zero."""
     flat = masks.flatten(2)
     total = flat @ features.flatten(2).transpose(1, 2)
     return total / (flat.sum(dim=-1, keepdim=True) + EPSILON)

@@ -23,9 +23,11 @@ class SegmentationNetwork(nn.Module):
 
     Attributes:
         compiled: whether `compiling.compile_image_path` compiled the image path.
+        large_parts: prefixes of the weights that are large enough to be loaded one after the other.
     """
 
     compiled = False
+    large_parts = ("encoder.text_tower", "encoder.visual_trunk", "pixel_decoder", "mask_decoder")
 
     def __init__(
         self,

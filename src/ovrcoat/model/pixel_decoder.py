@@ -124,9 +124,9 @@ class PixelDecoder(nn.Module):
             ],
             dim=1,
         )
-        centres = torch.cat([pixel_centres(size, device=tokens.device) for size in sizes])
+        centers = torch.cat([pixel_centers(size, device=tokens.device) for size in sizes])
         for layer in self.layers:
-            tokens = layer(tokens, positions=positions, reference_points=centres, sizes=sizes)
+            tokens = layer(tokens, positions=positions, reference_points=centers, sizes=sizes)
         counts = [height * width for height, width in sizes]
         return tuple(
             torch.unflatten(level.transpose(1, 2), 2, size)
@@ -134,8 +134,8 @@ class PixelDecoder(nn.Module):
         )
 
 
-def pixel_centres(size: Size, *, device: torch.device) -> Float[Tensor, "token 2"]:
-    """Return (x, y) of every pixel's centre as fractions of width and height, row-major.
+def pixel_centers(size: Size, *, device: torch.device) -> Float[Tensor, "token 2"]:
+    """Return (x, y) of every pixel's center as fractions of width and height, row-major.
 
     Always in float32: in bfloat16, pixels after the 128th would be off by half a pixel.
     """

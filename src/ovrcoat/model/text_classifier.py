@@ -44,10 +44,9 @@ class TextClassifier(nn.Module):
     ) -> tuple[Float[Tensor, "*shape category"], Float[Tensor, "*shape"]]:
         """Return category logits and void logits of each mask embedding."""
         void = F.normalize(self.void_embedding, dim=-1, eps=NORM_FLOOR)
-        return (
-            max_over_names(self._name_logits(embeddings, categories.in_vocab), categories),
-            self._name_logits(embeddings, void[None]).squeeze(-1),
-        )
+        void_logits = self._name_logits(embeddings, void[None]).squeeze(-1)
+        name_logits = self._name_logits(embeddings, categories.in_vocab)
+        return max_over_names(name_logits, categories), void_logits
 
     def _name_logits(
         self,

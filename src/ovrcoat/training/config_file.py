@@ -66,7 +66,7 @@ def read_settings(
     try:
         return settings_type.model_validate(data)
     except ValidationError as error:
-        lines = "\n".join(f"- {_describe(entry, settings_type)}" for entry in error.errors())
+        lines = "\n".join(f"- {_describe(entry, settings_type)}" for entry in _causes(error.errors()))
         raise ConfigError(f"{path} is not a valid configuration:\n{lines}") from error
 
 
@@ -89,6 +89,19 @@ def _apply_override(data: Any, override: str) -> None:
         data[int(last) if isinstance(data, list) else last] = yaml.safe_load(value)
     except (TypeError, ValueError, IndexError, AttributeError, yaml.YAMLError) as error:
         raise ConfigError(f"--set {override!r}: the configuration has no setting {path!r}") from error
+
+
+def _causes(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Leave out that a list is too short if that only follows from an error in one of its items."""
+    paths = [entry["loc"] for entry in entries]
+    return [
+        entry
+        for entry in entries
+        if entry["type"] != "too_short"
+        or not any(
+            len(path) > len(entry["loc"]) and path[: len(entry["loc"])] == entry["loc"] for path in paths
+        )
+    ]
 
 
 def _describe(entry: Mapping[str, Any], settings_type: type[BaseModel]) -> str:

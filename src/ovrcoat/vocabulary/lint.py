@@ -13,7 +13,7 @@ TextLength = Callable[[str], tuple[int, int]]  # text -> its number of tokens, t
 
 # Unicode categories: control, format, lone surrogate, line separator, paragraph separator.
 INVISIBLE_KINDS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-JOINERS = {"\u200c", "\u200d"}  # format characters that are part of words (Persian) and emoji
+JOINERS = {"\u200c", "\u200d"}  # format characters inside Persian names and emoji
 # In addition to all P (punctuation) and Z (separators). So (other symbols) is left out: it includes emoji.
 PUNCTUATION_KINDS = {"Sm", "Sc", "Sk"}
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ovrcoat.checkpoints.architecture import Shapes, detect, fitting_preset
+from ovrcoat.checkpoints.architecture import WeightShapes, detect, fitting_preset
 from ovrcoat.config import ModelConfig
 from ovrcoat.errors import CheckpointError
 from ovrcoat.model.encoders.presets import CLIP_ENCODERS
@@ -21,29 +21,29 @@ def full_size(name: str) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_tiny_network_is_recognised(family):
+def test_a_tiny_network_is_detected(family):
     assert detect(shapes_of(make_network(family)), source="file") == make_config(family)
 
 
 @pytest.mark.parametrize("name", CLIP_ENCODERS)
-def test_every_clip_model_is_recognised(name):
+def test_every_clip_model_is_detected(name):
     shapes = full_size(name)
     assert detect(shapes, source="file") == ModelConfig(encoder=CLIP_ENCODERS[name])
     without_clip = {key: shape for key, shape in shapes.items() if not key.startswith("encoder.")}
-    found = CLIP_ENCODERS[fitting_preset(Shapes(without_clip, source="file"))]
+    found = CLIP_ENCODERS[fitting_preset(WeightShapes(without_clip, source="file"))]
     assert found.embedding_dim == CLIP_ENCODERS[name].embedding_dim
     assert type(found) is type(CLIP_ENCODERS[name])
 
 
-def test_the_published_one_leads_where_several_fit():
+def test_the_published_model_is_preferred():
     shapes = {
         key: shape for key, shape in full_size("convnext_large").items() if not key.startswith("encoder.")
     }
-    assert fitting_preset(Shapes(shapes, source="file")) == "convnext_large_d_320"
+    assert fitting_preset(WeightShapes(shapes, source="file")) == "convnext_large_d_320"
 
 
 def test_a_missing_weight_is_named():
     with pytest.raises(
-        CheckpointError, match=r"file: the weight that becomes pixel_decoder\.\S+ is not there"
+        CheckpointError, match=r"file: the weight that corresponds to pixel_decoder\.\S+ is missing"
     ):
         detect({}, source="file")

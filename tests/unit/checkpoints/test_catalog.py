@@ -29,12 +29,12 @@ def nano(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_nano_lies_in_the_package() -> None:
+def test_nano_is_in_the_package() -> None:
     assert embedded_path().name == "nano.safetensors"
     assert embedded_path().parent.name == "weights"
 
 
-def test_the_table_says_what_is_there_and_how_to_get_the_rest(nano: Path, cache: Path) -> None:
+def test_installed_models_have_a_path_and_others_a_remedy(nano: Path, cache: Path) -> None:
     (cache / "fcclip-rn50.safetensors").touch()
     (cache / "mine.safetensors").touch()
     models = {entry.name: entry for entry in list_models()}
@@ -49,7 +49,7 @@ def test_the_table_says_what_is_there_and_how_to_get_the_rest(nano: Path, cache:
     assert f"ovrcoat convert FILE.pth {cache / 'ovrcoat-convnext-large.safetensors'}" in missing.remedy
 
 
-def test_a_package_without_weights_says_so(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_embedded_weights_are_reported(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog, "embedded_path", lambda: cache / "gone.safetensors")
     assert list_models()[0].remedy == "its file is missing: reinstall ovrcoat"
     with pytest.raises(
@@ -64,7 +64,7 @@ def test_a_name_is_looked_up(nano: Path, cache: Path) -> None:
     assert find_model("mine") == cache / "mine.safetensors"
 
 
-def test_ones_own_folder_comes_before_the_cache(
+def test_the_chosen_folder_is_searched_first(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = tmp_path / "own"
@@ -77,14 +77,14 @@ def test_ones_own_folder_comes_before_the_cache(
     assert f"{own / 'fcclip-rn50.safetensors'}" in {e.name: e for e in list_models()}["fcclip-rn50"].remedy
 
 
-def test_a_path_is_taken_as_it_is(nano: Path, tmp_path: Path) -> None:
+def test_a_path_is_returned_unchanged(nano: Path, tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     path.touch()
     assert find_model(path) == path
     assert find_model("weights.safetensors") == Path("weights.safetensors")
 
 
-def test_a_name_wins_over_a_file_of_that_name(nano: Path, tmp_path: Path) -> None:
+def test_a_name_takes_precedence_over_a_file(nano: Path, tmp_path: Path) -> None:
     (tmp_path / "nano").touch()
     assert find_model("nano") == nano
     assert find_model("./nano") == Path("nano")
@@ -110,7 +110,7 @@ def test_a_name_wins_over_a_file_of_that_name(nano: Path, tmp_path: Path) -> Non
         ("cache", r"cache is a folder; give the \.safetensors file in it"),
     ],
 )
-def test_models_that_are_not_there(nano: Path, model: str, message: str) -> None:
+def test_missing_models(nano: Path, model: str, message: str) -> None:
     assert nano.is_file()
     with pytest.raises(ConfigError, match=message):
         find_model(model)

@@ -24,7 +24,7 @@ def test_weights_become_float32_and_integers_stay():
 
 def test_names_of_the_file_are_used():
     with pytest.raises(
-        CheckpointError, match=r"published\.pth does not fit.*theirs\.weight is \(3,\), expected \(2, 2\)"
+        CheckpointError, match=r"published\.pth does not match.*theirs\.weight is \(3,\), expected \(2, 2\)"
     ):
         check_fit(
             nn.Linear(2, 2, bias=False),
@@ -34,13 +34,13 @@ def test_names_of_the_file_are_used():
         )
 
 
-def test_all_kinds_of_misfit_are_told_at_once():
+def test_all_kinds_of_mismatch_are_reported_at_once():
     with pytest.raises(CheckpointError, match=r"1 unknown: odd; 1 missing: bias; 1 of another shape: weight"):
         check_fit(nn.Linear(2, 2), {"weight": torch.zeros(3), "odd": torch.zeros(1)}, source="file")
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-def test_broken_values_are_named(value):
+def test_non_finite_weights_are_named(value):
     weights = {
         "good": torch.ones(3),
         "bad": torch.tensor([1, value]),
@@ -56,12 +56,12 @@ def test_large_but_finite_values_pass():
     assert torch.isfinite(torch.tensor(torch.finfo(torch.float32).max))
 
 
-def test_long_lists_are_cut():
+def test_long_lists_are_truncated():
     assert listing(["a", "b"]) == "a, b"
     assert listing([str(number) for number in range(25)]).endswith("18, 19 and 5 more")
 
 
-def test_a_part_is_free_before_the_next_one_is_taken():
+def test_a_part_is_released_before_the_next_is_converted():
     class Watched(list):
         def pop(self, place):
             kept.append([alive() is not None for alive in taken])
@@ -80,7 +80,7 @@ def test_a_part_is_free_before_the_next_one_is_taken():
     assert all(torch.equal(network.state_dict()[key], value) for key, value in expected.items())
 
 
-def test_what_is_missing_from_all_parts_is_named_before_anything_is_changed():
+def test_missing_weights_are_reported_before_anything_changes():
     network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     before = network[0].weight.clone()
     with pytest.raises(CheckpointError, match=r"1 missing: 1\.bias"):
@@ -92,7 +92,7 @@ def test_what_is_missing_from_all_parts_is_named_before_anything_is_changed():
     assert torch.equal(network[0].weight, before)
 
 
-def test_broken_weights_of_every_part_are_named():
+def test_non_finite_weights_of_every_part_are_named():
     network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     state = {key: torch.full_like(value, torch.nan) for key, value in network.state_dict().items()}
     parts = [{key: value for key, value in state.items() if key.startswith(first)} for first in "01"]
@@ -100,7 +100,7 @@ def test_broken_weights_of_every_part_are_named():
         assign_parts(network, parts, source="file")
 
 
-def test_a_buffer_that_no_file_can_hold_is_not_left_without_values():
+def test_a_buffer_that_is_never_stored_does_not_stay_uninitialized():
     network = nn.Linear(2, 2)
     network.register_buffer("table", torch.zeros(2), persistent=False)
     with pytest.raises(AssertionError):

@@ -33,7 +33,7 @@ def write(path: Path, state: dict[str, Tensor]) -> Path:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_published_file_becomes_ours(tmp_path, family):
+def test_a_published_file_is_converted(tmp_path, family):
     source = write(tmp_path / "published.pth", published(family))
     report = foreign.convert(source, tmp_path / "ours.safetensors")
     assert report.source == "published.pth"
@@ -53,7 +53,7 @@ def test_a_published_file_becomes_ours(tmp_path, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_released_settings_come_along(family):
+def test_released_settings_are_kept(family):
     settings = foreign.import_state(published(family), source="file").config.inference
     assert settings.overlap_threshold == 0.8  # FC-CLIP's
     assert settings.trust == 0.5
@@ -69,7 +69,7 @@ def test_ovrcoats_second_encoder_is_dropped_and_its_threshold_kept():
     assert model.config.inference.overlap_threshold == 0.7
 
 
-def test_an_explicit_configuration_wins():
+def test_an_explicit_configuration_takes_precedence():
     config = make_config("convnext").model_copy(update={"templates": ("a {}",)})
     assert foreign.import_state(published("convnext"), source="file", config=config).config == config
 
@@ -95,7 +95,7 @@ def test_an_explicit_configuration_wins():
         ),
         (
             lambda s: {k: v for k, v in s.items() if "query_feat" not in k},
-            r"the weight that becomes mask_decoder\.query_features is not there",
+            r"the weight that corresponds to mask_decoder\.query_features is missing",
         ),
         (
             lambda s: s | {"sem_seg_head.predictor.query_feat.weight": torch.zeros(5)},
@@ -107,7 +107,7 @@ def test_an_explicit_configuration_wins():
         ),
     ],
 )
-def test_what_does_not_fit_is_named(change, message):
+def test_mismatches_are_named(change, message):
     with pytest.raises(CheckpointError, match=message):
         foreign.import_state(change(published("convnext")), source="file")
 
@@ -127,7 +127,7 @@ def openclip_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_a_file_lacks_comes_from_openclips(tmp_path, family):
+def test_missing_weights_come_from_openclip(tmp_path, family):
     source = write(tmp_path / "published.pth", without_text(published(family)))
     other = {
         key: value + 1 if "visual" in key else value
@@ -143,7 +143,7 @@ def test_what_a_file_lacks_comes_from_openclips(tmp_path, family):
     assert loaded.provenance["filled_from_openclip"] == str(len(report.filled))
 
 
-def test_without_a_clip_file_the_fitting_one_is_downloaded(monkeypatch):
+def test_without_a_clip_file_matching_weights_are_downloaded(monkeypatch):
     with torch.device("meta"):
         network = build_network(ModelConfig(encoder=CLIP_ENCODERS["RN50"]))
     state = released_state(network.state_dict())
@@ -165,7 +165,7 @@ def test_an_unknown_clip_model_must_be_given():
         foreign.import_state(without_text(published("convnext")), source="file")
 
 
-def test_a_clip_file_that_lacks_the_weights_too():
+def test_a_clip_file_that_lacks_the_same_weights():
     with pytest.raises(CheckpointError, match=r"missing: encoder\.text_tower"):
         foreign.import_state(
             without_text(published("convnext")),
@@ -195,7 +195,7 @@ def test_downloaded_weights_are_read(monkeypatch, tmp_path):
 
 
 def test_a_model_that_openclip_does_not_publish():
-    with pytest.raises(CheckpointError, match="OpenCLIP publishes none of convnext_large"):
+    with pytest.raises(CheckpointError, match="OpenCLIP publishes no weights of convnext_large"):
         foreign.download_clip("convnext_large", wanted_by="file")
 
 
@@ -210,7 +210,7 @@ class Trap:
 
 
 @pytest.mark.parametrize("form", ["torch", "pickle"])
-def test_a_file_that_would_run_code_is_refused_and_not_run(tmp_path, form):
+def test_a_file_that_could_execute_code_is_rejected(tmp_path, form):
     sprung = tmp_path / "sprung"
     payload = {"model": {"weight": Trap(sprung)}}
     path = tmp_path / "trap.pth"
@@ -219,7 +219,7 @@ def test_a_file_that_would_run_code_is_refused_and_not_run(tmp_path, form):
     else:
         path.write_bytes(pickle.dumps(payload))
     with pytest.raises(
-        CheckpointError, match=r"trap\.pth is refused and nothing in it was run.*Ask its author"
+        CheckpointError, match=r"trap\.pth was rejected and nothing in it was executed.*from its author"
     ):
         foreign.convert(path, tmp_path / "ours.safetensors")
     assert not sprung.exists()
@@ -233,18 +233,18 @@ def test_a_truncated_file(tmp_path, share):
     path = write(tmp_path / "cut.pth", {"weight": torch.zeros(1000)})
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(CheckpointError, match=r"cut\.pth cannot be read.*fetch it again"):
+    with pytest.raises(CheckpointError, match=r"cut\.pth cannot be read.*download it again"):
         foreign.read_state(path)
 
 
 def test_something_else(tmp_path):
     path = tmp_path / "page.pth"
     path.write_text("<html>not found</html>")
-    with pytest.raises(CheckpointError, match=r"page\.pth is refused"):
+    with pytest.raises(CheckpointError, match=r"page\.pth was rejected"):
         foreign.read_state(path)
     path = tmp_path / "page.safetensors"
     path.write_text("<html>not found</html>")
-    with pytest.raises(CheckpointError, match=r"page\.safetensors cannot be read .*fetch it again"):
+    with pytest.raises(CheckpointError, match=r"page\.safetensors cannot be read .*download it again"):
         foreign.read_state(path)
 
 
@@ -256,13 +256,13 @@ def test_no_file(tmp_path):
 @pytest.mark.parametrize("payload", [[1, 2], {}, {"model": []}, {"model": {}}])
 def test_no_state_dict(tmp_path, payload):
     torch.save(payload, tmp_path / "odd.pth")
-    with pytest.raises(CheckpointError, match="holds no state dict"):
+    with pytest.raises(CheckpointError, match="contains no state dict"):
         foreign.read_state(tmp_path / "odd.pth")
 
 
-def test_something_beside_tensors(tmp_path):
+def test_values_that_are_not_tensors(tmp_path):
     torch.save({"model": {"weight": torch.zeros(1), "epoch": 3}}, tmp_path / "odd.pth")
-    with pytest.raises(CheckpointError, match="no tensors but something else under epoch"):
+    with pytest.raises(CheckpointError, match="the values of epoch are not tensors"):
         foreign.read_state(tmp_path / "odd.pth")
 
 

@@ -57,7 +57,7 @@ def rewrite(path: Path, *, weights=None, description=None) -> Path:
     return path
 
 
-def test_what_is_saved_comes_back(checkpoint, network):
+def test_saved_content_is_restored(checkpoint, network):
     loaded = native.load(checkpoint)
     assert loaded.config == make_config("convnext")
     assert loaded.training_vocabulary == WORDS
@@ -74,18 +74,18 @@ def test_saving_again_gives_the_same_bytes(checkpoint, network, tmp_path):
     assert again.read_bytes() == checkpoint.read_bytes()
 
 
-def test_everybody_may_read_the_file(checkpoint):
+def test_all_users_may_read_the_file(checkpoint):
     assert checkpoint.stat().st_mode & 0o777 == 0o644
 
 
-def test_half_precision_is_stored_and_comes_back_as_float32(tmp_path, network):
+def test_half_precision_is_stored_and_restored_as_float32(tmp_path, network):
     path = save(tmp_path / "half.safetensors", network, dtype=torch.float16)
     assert {value.dtype for value in load_file(path).values()} == {torch.float16}
     loaded = native.load(path).network.state_dict()
     assert all(torch.equal(loaded[key], value.half().float()) for key, value in network.state_dict().items())
 
 
-def test_counters_keep_their_type_in_half_precision(tmp_path):
+def test_integers_keep_their_dtype_in_half_precision(tmp_path):
     path = tmp_path / "half.safetensors"
     save(path, make_network("resnet"), config=make_config("resnet"), dtype=torch.float16)
     counter = "encoder.visual_trunk.bn1.num_batches_tracked"
@@ -95,41 +95,43 @@ def test_counters_keep_their_type_in_half_precision(tmp_path):
 def test_the_header_can_be_read_alone(checkpoint):
     header = native.read_header(checkpoint)
     assert (header.config, header.training_vocabulary) == (make_config("convnext"), WORDS)
-    assert (header.provenance, header.parts) == (PROVENANCE, {})
+    assert (header.provenance, header.shards) == (PROVENANCE, {})
 
 
-def test_parts_lie_beside_the_file(tmp_path, network):
-    path = save(tmp_path / "tiny.safetensors", network, parts=TEXT_PART)
+def test_shards_are_stored_next_to_the_file(tmp_path, network):
+    path = save(tmp_path / "tiny.safetensors", network, shards=TEXT_PART)
     part = path.with_name("text.safetensors")
     assert all(key.startswith("encoder.text_tower.") for key in load_file(part))
     assert not any(key.startswith("encoder.text_tower.") for key in load_file(path))
-    assert native.read_header(path).parts == {part.name: hashlib.sha256(part.read_bytes()).hexdigest()}
+    assert native.read_header(path).shards == {part.name: hashlib.sha256(part.read_bytes()).hexdigest()}
     loaded = native.load(path).network.state_dict()
     assert all(torch.equal(loaded[key], value) for key, value in network.state_dict().items())
 
 
-def test_an_unchanged_part_is_left_untouched(tmp_path):
+def test_an_unchanged_shard_is_not_written_again(tmp_path):
     network = make_network("convnext")
-    path = save(tmp_path / "tiny.safetensors", network, parts=TEXT_PART)
+    path = save(tmp_path / "tiny.safetensors", network, shards=TEXT_PART)
     part = path.with_name("text.safetensors")
     before = part.stat().st_ino, part.stat().st_mtime_ns
     with torch.no_grad():
         network.text_classifier.void_embedding.add_(1)
-    save(path, network, parts=TEXT_PART)
+    save(path, network, shards=TEXT_PART)
     assert (part.stat().st_ino, part.stat().st_mtime_ns) == before
     expected = network.text_classifier.void_embedding
     assert torch.equal(native.load(path).network.text_classifier.void_embedding, expected)
 
 
-def test_a_missing_part_is_named(tmp_path, network):
-    path = save(tmp_path / "tiny.safetensors", network, parts=TEXT_PART)
+def test_a_missing_shard_is_named(tmp_path, network):
+    path = save(tmp_path / "tiny.safetensors", network, shards=TEXT_PART)
     path.with_name("text.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"tiny\.safetensors needs text\.safetensors beside it"):
+    with pytest.raises(
+        CheckpointError, match=r"tiny\.safetensors needs text\.safetensors in the same folder"
+    ):
         native.load(path)
 
 
-def test_another_part_is_refused(tmp_path, network):
-    path = save(tmp_path / "tiny.safetensors", network, parts=TEXT_PART)
+def test_another_shard_is_rejected(tmp_path, network):
+    path = save(tmp_path / "tiny.safetensors", network, shards=TEXT_PART)
     part = path.with_name("text.safetensors")
     save_file({key: value + 1 for key, value in load_file(part).items()}, part)
     with pytest.raises(
@@ -149,17 +151,17 @@ def test_another_part_is_refused(tmp_path, network):
         "b",
     ],
 )
-def test_a_part_cannot_point_elsewhere(tmp_path, network, name):
-    with pytest.raises(CheckpointError, match="cannot be a part; expected a plain file name"):
-        save(tmp_path / "tiny.safetensors", network, parts={name: ("encoder.",)})
+def test_a_shard_cannot_be_in_another_folder(tmp_path, network, name):
+    with pytest.raises(CheckpointError, match="cannot be a shard, expected a plain file name"):
+        save(tmp_path / "tiny.safetensors", network, shards={name: ("encoder.",)})
     path = save(tmp_path / "tiny.safetensors", network)
-    with pytest.raises(CheckpointError, match="cannot be a part"):
+    with pytest.raises(CheckpointError, match="cannot be a shard"):
         native.load(rewrite(path, description={"parts": {name: "0" * 64}}))
 
 
-def test_a_part_without_weights_is_an_error(tmp_path, network):
-    with pytest.raises(CheckpointError, match="no weight is called like one of"):
-        save(tmp_path / "tiny.safetensors", network, parts={"text.safetensors": ("encoder.words.",)})
+def test_a_shard_without_weights_is_an_error(tmp_path, network):
+    with pytest.raises(CheckpointError, match="no weight starts with one of"):
+        save(tmp_path / "tiny.safetensors", network, shards={"text.safetensors": ("encoder.words.",)})
 
 
 def test_nan_is_not_saved(tmp_path):
@@ -173,21 +175,21 @@ def test_nan_is_not_saved(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_half_precision_cannot_hold_is_not_saved(tmp_path):
+def test_weights_too_large_for_half_precision_are_not_saved(tmp_path):
     network = make_network("convnext")
     with torch.no_grad():
         network.encoder.head_norm.weight[0] = 1e6
-    with pytest.raises(CheckpointError, match="a type too small"):
+    with pytest.raises(CheckpointError, match="the dtype is too small"):
         save(tmp_path / "tiny.safetensors", network, dtype=torch.float16)
 
 
-def test_a_place_that_cannot_be_written(tmp_path, network):
+def test_a_path_that_cannot_be_written(tmp_path, network):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(OutputError, match=r"cannot write .*tiny\.safetensors.*Choose a folder"):
         save(tmp_path / "file" / "tiny.safetensors", network)
 
 
-def test_a_failed_save_leaves_the_old_file(checkpoint, network, monkeypatch):
+def test_a_failed_save_keeps_the_old_file(checkpoint, network, monkeypatch):
     before = checkpoint.read_bytes()
 
     def fail(tensors, path, metadata):
@@ -219,7 +221,7 @@ def test_a_failed_save_leaves_the_old_file(checkpoint, network, monkeypatch):
         ),
     ],
 )
-def test_weights_that_do_not_fit_are_named(checkpoint, change, message):
+def test_mismatching_weights_are_named(checkpoint, change, message):
     with pytest.raises(CheckpointError, match=message):
         native.load(rewrite(checkpoint, weights=change(load_file(checkpoint))))
 
@@ -227,20 +229,20 @@ def test_weights_that_do_not_fit_are_named(checkpoint, change, message):
 @pytest.mark.parametrize(
     ("description", "message"),
     [
-        ({"format_version": 2}, "has format version 2, this ovrcoat reads 1"),
-        ({"config": {"encoder": {"family": "vit"}}}, "its description cannot be read"),
+        ({"format_version": 2}, "has format version 2, expected 1"),
+        ({"config": {"encoder": {"family": "vit"}}}, "its metadata cannot be read"),
         ({"config": make_config("convnext").model_dump(mode="json") | {"colour": 3}}, "colour"),
-        ({"training_vocabulary": {"categories": "cat"}}, "its description cannot be read"),
-        ({"provenance": 3}, "its description cannot be read"),
-        ({"parts": ["text.safetensors"]}, "its description cannot be read"),
+        ({"training_vocabulary": {"categories": "cat"}}, "its metadata cannot be read"),
+        ({"provenance": 3}, "its metadata cannot be read"),
+        ({"parts": ["text.safetensors"]}, "its metadata cannot be read"),
     ],
 )
-def test_a_description_that_says_nonsense(checkpoint, description, message):
+def test_invalid_metadata(checkpoint, description, message):
     with pytest.raises(CheckpointError, match=message):
         native.load(rewrite(checkpoint, description=description))
 
 
-def test_a_configuration_whose_numbers_do_not_fit(checkpoint):
+def test_an_inconsistent_configuration(checkpoint):
     config = make_config("convnext").model_dump(mode="json")
     config["pixel_decoder"]["channels"] = 40  # its GroupNorm has 32 groups
     with pytest.raises(
@@ -249,7 +251,7 @@ def test_a_configuration_whose_numbers_do_not_fit(checkpoint):
         native.load(rewrite(checkpoint, description={"config": config}))
 
 
-def test_text_rows_come_back_as_they_were(tmp_path, network):
+def test_text_embeddings_are_restored(tmp_path, network):
     rows = {
         "cat": torch.rand(network.encoder.embedding_dim),
         "sky": torch.rand(network.encoder.embedding_dim),
@@ -260,22 +262,24 @@ def test_text_rows_come_back_as_they_were(tmp_path, network):
     assert all(torch.equal(loaded.text_embeddings[name], row) for name, row in rows.items())
 
 
-def test_text_rows_that_do_not_match_their_names(tmp_path, network):
+def test_text_embeddings_that_do_not_match_their_names(tmp_path, network):
     rows = {"cat": torch.rand(network.encoder.embedding_dim)}
     path = save(tmp_path / "rows.safetensors", network, text_embeddings=rows)
-    with pytest.raises(CheckpointError, match=r"its text rows are \(1, \d+\), expected \(2, \d+\)"):
+    with pytest.raises(
+        CheckpointError, match=r"its text embeddings have shape \(1, \d+\), expected \(2, \d+\)"
+    ):
         native.load(rewrite(path, description={"known_names": ["cat", "dog"]}))
 
 
-def test_a_description_that_is_no_json(checkpoint):
+def test_metadata_that_is_not_json(checkpoint):
     save_file(load_file(checkpoint), checkpoint, metadata={"ovrcoat": "{"})
-    with pytest.raises(CheckpointError, match="its description cannot be read"):
+    with pytest.raises(CheckpointError, match="its metadata cannot be read"):
         native.load(checkpoint)
 
 
-def test_a_foreign_safetensors_file_is_told_apart(tmp_path):
+def test_another_safetensors_file_is_recognized(tmp_path):
     save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(CheckpointError, match=r"not one of ours.*ovrcoat convert"):
+    with pytest.raises(CheckpointError, match=r"not an ovrcoat checkpoint.*ovrcoat convert"):
         native.load(tmp_path / "other.safetensors")
 
 
@@ -286,7 +290,7 @@ def test_no_file(tmp_path):
         native.load(tmp_path)
 
 
-def test_a_pth_file_is_sent_to_convert(tmp_path):
+def test_for_a_pth_file_the_error_names_convert(tmp_path):
     torch.save({"model": {}}, tmp_path / "published.pth")
     with pytest.raises(
         CheckpointError, match=r"looks like published weights; run: ovrcoat convert .*published\.pth"
@@ -304,7 +308,7 @@ def test_something_else(tmp_path, content):
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 1, exclude_max=True))
-def test_a_truncated_file_is_refused(tmp_path, whole, share):
+def test_a_truncated_file_is_rejected(tmp_path, whole, share):
     path = tmp_path / "cut.safetensors"
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
@@ -313,7 +317,7 @@ def test_a_truncated_file_is_refused(tmp_path, whole, share):
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
-def test_a_damaged_head_is_no_other_error(tmp_path, whole, place, byte):
+def test_a_damaged_header_raises_the_documented_error(tmp_path, whole, place, byte):
     head = 8 + struct.unpack("<Q", whole[:8])[0]
     damaged = bytearray(whole)
     damaged[int(place * head)] = byte
@@ -340,7 +344,7 @@ def test_reading_checkpoints_imports_no_model_library():
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists a process's mapped files")
-def test_converted_weights_leave_the_file(checkpoint):
+def test_converted_weights_release_the_file(checkpoint):
     def mapped() -> int:
         lines = Path("/proc/self/maps").read_text().splitlines()
         ranges = (line.split()[0].split("-") for line in lines if line.endswith(checkpoint.name))

@@ -25,12 +25,12 @@ def test_a_pattern_must_match_the_whole_name():
     assert our_name("void_embedding.weight.more", PUBLISHED_NAMES) is None
 
 
-def test_what_an_openclip_file_holds_beside_weights_has_no_name():
+def test_entries_of_openclip_that_are_not_weights_have_no_name():
     assert [our_name(key, CLIP_NAMES) for key in ("attn_mask", "input_resolution", "vocab_size")] == [
         None
     ] * 3
 
 
 def test_reasons_to_drop():
-    assert reason_to_drop("pixel_mean") == "constants, which the encoder knows"
+    assert reason_to_drop("pixel_mean") == "constants that are part of the encoder"
     assert reason_to_drop("void_embedding.weight") is None

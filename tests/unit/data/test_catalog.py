@@ -71,7 +71,7 @@ def test_a_place_of_another_form_is_reported(form: str, tmp_path: Path):
 
 @pytest.mark.parametrize("name", list_datasets())
 def test_a_split_without_truth_is_reported(name: str, tmp_path: Path):
-    with pytest.raises(DatasetError, match=f"{name} has no labelled split 'test'; choose one of val, train"):
+    with pytest.raises(DatasetError, match=f"{name} has no labeled split 'test'; choose one of val, train"):
         open_dataset(name, root=tmp_path, split="test")
 
 

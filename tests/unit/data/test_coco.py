@@ -1,16 +1,12 @@
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from dataset_samples import put, put_zip
-from ovrcoat.data.coco import Coco, select_instances
+from ovrcoat.data.coco import Coco
 from ovrcoat.errors import DatasetError
-from ovrcoat.formats.annotations import Record
 from release_samples import coco
-
-RECORDS = [Record(7, image="a.jpg", labels="a.png")]
 
 
 def test_the_release_is_read(tmp_path: Path):
@@ -52,20 +48,6 @@ def test_missing_instances_are_reported(tmp_path: Path):
         DatasetError, match=r"instances_val2017\.json not found; .*annotations_trainval2017\.zip"
     ):
         dataset.instances(dataset.records)
-
-
-@pytest.mark.parametrize("data", [{}, {"images": [{}], "annotations": []}, {"images": [3]}])
-def test_instances_of_another_form_are_reported(data: dict[str, Any]):
-    with pytest.raises(
-        DatasetError, match=r"i\.json: this is not an instances file .* expected COCO's instances format"
-    ):
-        select_instances(data, RECORDS, location="i.json")
-
-
-def test_instances_without_one_of_the_images_are_reported():
-    data = {"images": [{"id": 8}], "annotations": [], "categories": []}
-    with pytest.raises(DatasetError, match=r"i\.json: 1 of 1 images are missing, e\.g\. 7"):
-        select_instances(data, RECORDS, location="i.json")
 
 
 def test_categories_of_another_release_are_reported(tmp_path: Path):

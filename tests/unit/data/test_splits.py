@@ -6,5 +6,5 @@ from ovrcoat.errors import DatasetError
 
 def test_known_splits_pass_and_others_are_reported():
     assert check_split("val", ("val", "train"), name="coco") is None
-    with pytest.raises(DatasetError, match="coco has no labelled split 'test'; choose one of val, train"):
+    with pytest.raises(DatasetError, match="coco has no labeled split 'test'; choose one of val, train"):
         check_split("test", ("val", "train"), name="coco")

@@ -68,9 +68,11 @@ def test_a_batch_is_padded_right_and_bottom_with_zeros() -> None:
 
 
 def test_images_of_unequal_padded_sizes_do_not_share_a_batch() -> None:
-    with pytest.raises(ValueError, match=r"one padded size, but 2 came: \[\(32, 32\), \(32, 64\)\]"):
+    with pytest.raises(
+        ValueError, match=r"expected images of one padded size, got 2: \[\(32, 32\), \(32, 64\)\]"
+    ):
         batch_images([image(32, 32), image(32, 33)], stride=32)
-    with pytest.raises(ValueError, match="one padded size, but 0 came"):
+    with pytest.raises(ValueError, match="expected images of one padded size, got 0"):
         batch_images([], stride=32)
 
 

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from ovrcoat.errors import OutputError
 from ovrcoat.evaluation.journal import FORMAT, LINES_PER_SYNC, Journal, JournalLine
+from ovrcoat.evaluation.journal_entry import Detection, JournalEntry, RunLengthMask
+from ovrcoat.evaluation.metrics.error_analysis import SegmentOutcome
 
 HEADER = {"model": {"hash": "abc"}, "trusts": (0.0, 0.5)}
 
@@ -158,3 +160,29 @@ def test_a_path_that_cannot_be_written(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         read(tmp_path / "file" / "journal.jsonl")
+
+
+def test_the_entry_of_an_evaluation_is_preserved(tmp_path: Path):
+    entry = JournalEntry(
+        image_id="000000000139",
+        seconds=0.25,
+        panoptic={"0": {7: (1, 2, 3, 0.1 + 0.2)}, "adaptive": {}},
+        error_analysis={"0": ((7, SegmentOutcome.REJECTED_AS_VOID_MISCLASSIFIED),)},
+        areas_differ=("a.png: segment 1 has area 2 in the JSON, 3 pixels in the PNG",),
+        semantic={"0": ((0, 1, 2**40),)},
+        instance={
+            "0": (
+                Detection(category_id=7, segmentation=RunLengthMask(size=(3, 4), counts="12"), score=1 / 3),
+            )
+        },
+    )
+    for expected in ([], [entry]):
+        with Journal(tmp_path / "journal.jsonl", HEADER, entry_type=JournalEntry) as journal:
+            assert list(journal.entries()) == expected
+            if not expected:
+                journal.append(entry)
+
+
+def test_numbers_that_json_cannot_hold_are_rejected():
+    with pytest.raises(ValidationError, match="finite number"):
+        JournalEntry(image_id=1, seconds=float("nan"))

@@ -75,7 +75,7 @@ def test_unreadable_files_are_reported(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("content", [b'{"a": ', b"\xff\xfe", b"[" * 100_000])
 def test_invalid_content_is_reported_with_its_location_and_the_given_class(content: bytes):
     with pytest.raises(ConfigError, match=r"^a\.zip → b\.json is not valid JSON .* expected an index"):
-        parse_json_object(content, location="a.zip → b.json", expected="an index", error=ConfigError)
+        parse_json_object(content, location="a.zip → b.json", expected="an index", error_class=ConfigError)
 
 
 def test_another_type_is_reported():

@@ -44,7 +44,7 @@ def test_results_are_equal():
     assert done.stdout == "equal\n", done.stderr
 
 
-def test_without_a_compiler_the_remedy_is_told(monkeypatch):
+def test_without_a_compiler_the_error_names_the_remedy(monkeypatch):
     from torch._inductor import cpp_builder
     from torch._inductor.exc import InvalidCxxCompiler
 
@@ -52,12 +52,12 @@ def test_without_a_compiler_the_remedy_is_told(monkeypatch):
         raise InvalidCxxCompiler("g++")
 
     monkeypatch.setattr(cpp_builder, "get_cpp_compiler", none_there)
-    with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler.*leave out --compile"):
+    with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler.*omit --compile"):
         compile_image_path(make_network())
 
 
 @torch.inference_mode()
-def test_a_compiler_that_fails_is_told(monkeypatch):
+def test_a_failing_compiler_is_reported(monkeypatch):
     def broken(graph, inputs):
         raise RuntimeError("no Python.h")
 
@@ -66,6 +66,6 @@ def test_a_compiler_that_fails_is_told(monkeypatch):
     network = make_network().eval()
     compile_image_path(network)
     with pytest.raises(
-        ConfigError, match=r"cannot compile this model here \(no Python\.h\); leave out --compile"
+        ConfigError, match=r"cannot compile this model on this machine \(no Python\.h\); omit --compile"
     ):
         network(ImageBatch(torch.rand(1, 3, 64, 96) * 255, valid_sizes=((64, 96),)))

@@ -79,7 +79,7 @@ def test_samples_far_outside_count_as_zero():
     torch.testing.assert_close(result, module.output_proj.bias.expand(1, 4, 8))
 
 
-def test_begins_with_points_in_eight_directions_and_equal_weights():
+def test_initial_points_are_in_eight_directions_with_equal_weights():
     module = DeformableAttention(16, heads=8, levels=2, points=3)
     offsets = module.sampling_offsets.bias.detach().view(8, 2, 3, 2)
     for head, direction in enumerate([(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)]):
@@ -91,17 +91,17 @@ def test_begins_with_points_in_eight_directions_and_equal_weights():
 
 
 @torch.no_grad()
-def test_a_constant_map_comes_back_constant_away_from_the_border():
+def test_a_constant_map_stays_constant_away_from_the_border():
     module = DeformableAttention(8, heads=2, levels=1, points=2)
     value = torch.randn(8)
-    centre = torch.tensor([[0.5, 0.5]])
-    result = module(torch.randn(1, 1, 8), value.expand(1, 81, 8), reference_points=centre, sizes=((9, 9),))
+    center = torch.tensor([[0.5, 0.5]])
+    result = module(torch.randn(1, 1, 8), value.expand(1, 81, 8), reference_points=center, sizes=((9, 9),))
     torch.testing.assert_close(result[0, 0], module.output_proj(module.value_proj(value)))
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("batch", [2, 3])
-def test_images_of_a_batch_do_not_meet(batch: int):
+def test_images_of_a_batch_do_not_influence_each_other(batch: int):
     module = attention()
     queries, values, places = torch.randn(batch, 4, 8), torch.randn(batch, TOKENS, 8), torch.rand(4, 2)
     together = module(queries, values, reference_points=places, sizes=SIZES)
@@ -139,7 +139,7 @@ def test_gathering_equals_sampling(batch: int):
 
 
 @torch.inference_mode()
-def test_bfloat16_is_near_float32_with_many_queries():
+def test_bfloat16_is_close_to_float32_with_many_queries():
     """Enough of them for the weights to be laid out, and for more than one tile."""
     torch.manual_seed(0)
     module = DeformableAttention(64, heads=4, levels=2, points=3)

@@ -1,4 +1,4 @@
-"""Linear layers with their activation in one call: the same numbers as PyTorch's separate steps."""
+"""Linear layers with a fused activation: the same numbers as PyTorch's separate operations."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from ovrcoat.model import linear as module
 from ovrcoat.model.linear import affine, linear, prepared
 
 SEPARATE = {"none": lambda values: values, "relu": F.relu, "gelu": F.gelu}
-has_one_call = module._knows(torch.float32)
+has_fused = module._is_fused_supported(torch.float32)
 
 
 @pytest.fixture
@@ -18,18 +18,18 @@ def layer() -> nn.Linear:
     return nn.Linear(48, 80)
 
 
-@pytest.fixture(params=["one call", "separate calls"])
-def way(request, monkeypatch):
-    if request.param == "separate calls":
-        monkeypatch.setattr(module, "_knows", lambda dtype: False)
-    elif not has_one_call:
-        pytest.skip("this PyTorch has no linear layer of oneDNN")
+@pytest.fixture(params=["fused", "separate"])
+def operations(request, monkeypatch):
+    if request.param == "separate":
+        monkeypatch.setattr(module, "_is_fused_supported", lambda dtype: False)
+    elif not has_fused:
+        pytest.skip("this PyTorch has no fused linear operation of oneDNN")
 
 
 @pytest.mark.parametrize("activation", SEPARATE)
 @pytest.mark.parametrize("shape", [(5,), (2, 7), (2, 3, 4), (0,)])
 @torch.inference_mode()
-def test_it_is_what_separate_steps_give(layer, way, activation, shape):
+def test_equals_separate_operations(layer, operations, activation, shape):
     rows = torch.randn(*shape, 48)
     expected = SEPARATE[activation](F.linear(rows, layer.weight, layer.bias))
     torch.testing.assert_close(linear(rows, layer, activation=activation), expected)
@@ -39,7 +39,7 @@ def test_it_is_what_separate_steps_give(layer, way, activation, shape):
 @pytest.mark.parametrize("activation", SEPARATE)
 @pytest.mark.parametrize("rows_at_all", [1, 200], ids=["few rows", "weights laid out"])
 @torch.inference_mode()
-def test_pieces_are_what_the_whole_is(layer, way, activation, rows_at_all):
+def test_tiles_equal_the_whole(layer, operations, activation, rows_at_all):
     rows = torch.randn(200, 48)
     run = prepared(layer, like=rows, rows=rows_at_all, activation=activation)
     pieces = torch.cat([run(rows[start : start + 64]) for start in range(0, 200, 64)])
@@ -47,7 +47,7 @@ def test_pieces_are_what_the_whole_is(layer, way, activation, rows_at_all):
 
 
 @torch.inference_mode()
-def test_a_layer_without_bias(way):
+def test_a_layer_without_bias(operations):
     layer = nn.Linear(48, 80, bias=False)
     rows = torch.randn(100, 48)
     torch.testing.assert_close(linear(rows, layer), rows @ layer.weight.T)
@@ -55,7 +55,7 @@ def test_a_layer_without_bias(way):
 
 
 @torch.inference_mode()
-def test_bfloat16(layer, way):
+def test_bfloat16(layer, operations):
     layer = layer.to(torch.bfloat16)
     rows = torch.randn(9, 48, dtype=torch.bfloat16)
     assert linear(rows, layer, activation="gelu").dtype == torch.bfloat16
@@ -63,7 +63,7 @@ def test_bfloat16(layer, way):
 
 
 @torch.inference_mode()
-def test_autocast_is_obeyed(layer):
+def test_autocast_applies(layer):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert linear(torch.randn(9, 48), layer).dtype == torch.bfloat16
 

@@ -29,7 +29,7 @@ def pixel_features(batch: int = 1) -> PixelFeatures:
     )
 
 
-def test_it_never_sees_a_word():
+def test_it_does_not_depend_on_the_vocabulary():
     assert list(inspect.signature(MaskDecoder.forward).parameters) == ["self", "pixels", "every_layer"]
 
 
@@ -57,7 +57,7 @@ def test_the_first_prediction_is_of_the_learned_queries():
 
 
 @torch.no_grad()
-def test_images_of_a_batch_do_not_meet():
+def test_images_of_a_batch_do_not_influence_each_other():
     module, both = decoder(), pixel_features(2)
     (together,) = module(both)
     for index in range(2):
@@ -74,7 +74,7 @@ def test_images_of_a_batch_do_not_meet():
 
 @torch.no_grad()
 @pytest.mark.parametrize(("layers", "seen"), [(1, {0}), (2, {0, 1}), (3, {0, 1, 2}), (4, {0, 1, 2})])
-def test_layers_look_at_the_levels_in_turn_coarse_first(layers: int, seen: set[int]):
+def test_layers_attend_to_the_levels_in_turn_coarse_first(layers: int, seen: set[int]):
     module, pixels = decoder(layers=layers), pixel_features()
     (before,) = module(pixels)
     for level in range(3):
@@ -89,7 +89,7 @@ def test_layers_look_at_the_levels_in_turn_coarse_first(layers: int, seen: set[i
 
 
 @torch.no_grad()
-def test_the_category_head_adds_what_lies_under_the_mask():
+def test_the_category_head_adds_features_pooled_under_the_mask():
     module, pixels = decoder(), pixel_features()
     normed, mask_logits = torch.randn(1, 5, 32), torch.randn(1, 5, 16, 24)
     mask_logits[0, 0] = -1  # an empty mask
@@ -119,7 +119,7 @@ def test_no_gradient_flows_through_attention_masks():
     assert all(parameter.grad is not None for parameter in module.embedding_head.parameters())
 
 
-def test_a_query_looks_inside_its_mask():
+def test_a_query_attends_inside_its_mask():
     mask_logits, level = torch.randn(2, 3, 16, 24), torch.zeros(2, 1, 5, 7)
     allowed = attention_mask(mask_logits, level)
     resized = F.interpolate(mask_logits, size=(5, 7), mode="bilinear", align_corners=False)
@@ -128,7 +128,7 @@ def test_a_query_looks_inside_its_mask():
     assert 0 < allowed.float().mean() < 1
 
 
-def test_a_query_with_an_empty_mask_looks_everywhere():
+def test_a_query_with_an_empty_mask_attends_everywhere():
     mask_logits, level = torch.full((1, 2, 8, 8), -1.0), torch.zeros(1, 1, 2, 2)
     mask_logits[0, 1, :4, :4] = 1
     assert attention_mask(mask_logits, level).tolist() == [
@@ -142,7 +142,7 @@ def test_a_logit_of_zero_is_inside():
     assert attention_mask(mask_logits, level).tolist() == [[[False, True, False, False]]]
 
 
-def test_a_mask_that_is_lost_on_a_coarse_level_looks_everywhere():
+def test_a_mask_that_vanishes_on_a_coarse_level_attends_everywhere():
     mask_logits, level = torch.full((1, 1, 8, 8), -1.0), torch.zeros(1, 1, 2, 2)
     mask_logits[0, 0, 0, 0] = 1
     assert attention_mask(mask_logits, level).all()

@@ -17,7 +17,7 @@ def images(count: int = 1) -> ImageBatch:
 
 
 @torch.no_grad()
-def test_pixels_alone_give_the_encoding(tiny_network: SegmentationNetwork):
+def test_the_encoding_depends_on_the_image_alone(tiny_network: SegmentationNetwork):
     encoding = tiny_network(images(2))
     assert encoding.proposals.mask_logits.shape == (2, 10, 16, 24)
     assert encoding.proposals.embeddings.shape == (2, 10, 16)
@@ -42,14 +42,14 @@ def test_a_batch_of_equal_sizes_equals_one_by_one(tiny_network: SegmentationNetw
 
 
 @torch.no_grad()
-def test_both_classifiers_ask_the_same_words(tiny_network: SegmentationNetwork):
+def test_both_classifiers_use_the_same_categories(tiny_network: SegmentationNetwork):
     encoding = tiny_network(images())
-    words = CategoryEmbeddings.shared(
+    categories = CategoryEmbeddings.shared(
         tiny_network.embed_names(["cat", "kitty", "sky"], TEMPLATES), torch.tensor([0, 0, 1]), 2
     )
-    predictions = tiny_network.classify(encoding, words)
-    learned, void = tiny_network.text_classifier(encoding.proposals.embeddings, words)
-    clip = tiny_network.encoder.classify(encoding.clip.embeddings, words)
+    predictions = tiny_network.classify(encoding, categories)
+    learned, void = tiny_network.text_classifier(encoding.proposals.embeddings, categories)
+    clip = tiny_network.encoder.classify(encoding.clip.embeddings, categories)
     torch.testing.assert_close(predictions.in_vocab_logits, learned)
     torch.testing.assert_close(predictions.void_logits, void)
     torch.testing.assert_close(predictions.out_vocab_logits, clip)
@@ -100,24 +100,24 @@ def test_one_image_of_a_batch_shares_no_memory_with_it(tiny_network: Segmentatio
 
 
 @torch.no_grad()
-def test_a_name_is_the_mean_of_its_sentences(tiny_network: SegmentationNetwork):
-    rows = tiny_network.embed_names(["cat", "traffic light"], TEMPLATES)
-    torch.testing.assert_close(rows.norm(dim=-1), torch.ones(2))
-    for name, row in zip(["cat", "traffic light"], rows, strict=True):
+def test_a_text_embedding_is_the_mean_over_templates(tiny_network: SegmentationNetwork):
+    embeddings = tiny_network.embed_names(["cat", "traffic light"], TEMPLATES)
+    torch.testing.assert_close(embeddings.norm(dim=-1), torch.ones(2))
+    for name, embedding in zip(["cat", "traffic light"], embeddings, strict=True):
         sentences = [f"a photo of a {name}.", f"There is a {name} in the scene", name]
         texts = F.normalize(tiny_network.encoder.embed_texts(sentences), dim=-1)
-        torch.testing.assert_close(row, F.normalize(texts.mean(dim=0), dim=-1))
+        torch.testing.assert_close(embedding, F.normalize(texts.mean(dim=0), dim=-1))
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["{}", "a {} b", "{0}", "{name}", "100% \\1"])
-def test_a_name_with_braces_is_taken_as_it_is(tiny_network: SegmentationNetwork, name: str):
-    rows = tiny_network.embed_names([name], ["the {} of {x}"])
+def test_a_name_with_braces_is_not_formatted(tiny_network: SegmentationNetwork, name: str):
+    embeddings = tiny_network.embed_names([name], ["the {} of {x}"])
     assert tiny_network.encoder.texts == [f"the {name} of {{x}}"]
-    assert torch.isfinite(rows).all()
+    assert torch.isfinite(embeddings).all()
 
 
-def test_the_builder_makes_the_network_of_the_settings():
+def test_the_builder_follows_the_configuration():
     text = NanoTextConfig(vocabulary_size=50, width=24, heads=2, layers=1, feed_forward=32)
     network = build_network(
         ModelConfig(

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ovrcoat.model.pixel_decoder import DeformableLayer, PixelDecoder, pixel_centres
+from ovrcoat.model.pixel_decoder import DeformableLayer, PixelDecoder, pixel_centers
 from ovrcoat.structures import EncoderFeatures
 
 CHANNELS = (3, 4, 5, 6)  # of the encoder's levels
@@ -25,13 +25,13 @@ def encoder_features(batch: int = 1, *, height: int = 2, width: int = 3) -> Enco
     return EncoderFeatures(levels=(stride4, stride8, stride16, stride32), clip_features=stride32)
 
 
-def test_pixel_centres_are_x_then_y_row_by_row():
-    centres = pixel_centres((2, 4), device=torch.device("cpu"))
-    assert centres.tolist() == [[x, y] for y in (0.25, 0.75) for x in (0.125, 0.375, 0.625, 0.875)]
+def test_pixel_centers_are_x_then_y_row_by_row():
+    centers = pixel_centers((2, 4), device=torch.device("cpu"))
+    assert centers.tolist() == [[x, y] for y in (0.25, 0.75) for x in (0.125, 0.375, 0.625, 0.875)]
 
 
 @torch.no_grad()
-def test_memory_is_coarse_first_and_pixels_have_stride_4():
+def test_levels_are_coarse_first_and_mask_features_have_stride_4():
     result = decoder()(encoder_features(2))
     assert [level.shape for level in result.multi_scale_features] == [
         (2, 32, 2, 3),
@@ -42,7 +42,7 @@ def test_memory_is_coarse_first_and_pixels_have_stride_4():
 
 
 @torch.no_grad()
-def test_without_layers_memory_is_the_projected_levels():
+def test_without_layers_the_output_is_the_projected_levels():
     """Splitting the tokens into levels again puts every pixel back to its place."""
     module, features = decoder(layers=0), encoder_features()
     memory = module(features).multi_scale_features
@@ -63,7 +63,7 @@ def test_stride_4_joins_by_one_pyramid_step():
 
 @torch.no_grad()
 @pytest.mark.parametrize("level", [1, 2, 3])
-def test_every_coarser_level_reaches_the_whole_memory(level: int):
+def test_every_coarse_level_influences_all_levels(level: int):
     module, features = decoder(), encoder_features()
     before = module(features)
     features.levels[level].mul_(-1)
@@ -73,7 +73,7 @@ def test_every_coarser_level_reaches_the_whole_memory(level: int):
 
 
 @torch.no_grad()
-def test_stride_4_stays_out_of_the_memory():
+def test_stride_4_does_not_influence_the_coarse_levels():
     module, features = decoder(), encoder_features()
     before = module(features)
     features.levels[0].mul_(-1)
@@ -84,7 +84,7 @@ def test_stride_4_stays_out_of_the_memory():
 
 
 @torch.no_grad()
-def test_images_of_a_batch_do_not_meet():
+def test_images_of_a_batch_do_not_influence_each_other():
     module, both = decoder(), encoder_features(2)
     together = module(both)
     for index in range(2):
@@ -96,18 +96,18 @@ def test_images_of_a_batch_do_not_meet():
 
 
 @torch.no_grad()
-def test_positions_only_steer():
+def test_positions_do_not_enter_the_values():
     """At the start every token looks at fixed places with equal weights: positions then change nothing."""
     layer = DeformableLayer(32, heads=2, levels=1, points=2, feed_forward=16)
-    tokens, centres = torch.randn(1, 6, 32), pixel_centres((2, 3), device=torch.device("cpu"))
+    tokens, centers = torch.randn(1, 6, 32), pixel_centers((2, 3), device=torch.device("cpu"))
     results = [
-        layer(tokens, positions=positions, reference_points=centres, sizes=((2, 3),))
+        layer(tokens, positions=positions, reference_points=centers, sizes=((2, 3),))
         for positions in (torch.zeros(1, 6, 32), torch.randn(1, 6, 32))
     ]
     torch.testing.assert_close(results[0], results[1])
 
 
-def test_biases_begin_at_zero():
+def test_biases_are_initialized_with_zero():
     module = decoder()
     for name, parameter in module.named_parameters():
         if (name.endswith("0.bias") and "input_projections" in name) or name == "mask_projection.bias":
@@ -115,7 +115,7 @@ def test_biases_begin_at_zero():
 
 
 @torch.inference_mode()
-def test_bfloat16_does_not_move_the_places_that_tokens_look_at():
+def test_bfloat16_does_not_move_the_sampling_locations():
     """Behind the 128th pixel bfloat16 has no halves: places must not be told in it."""
     torch.manual_seed(0)
     module = PixelDecoder(

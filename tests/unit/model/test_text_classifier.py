@@ -15,7 +15,7 @@ SCALE = torch.tensor(math.log(20.0))
 
 
 def categories(owners: list[int], *, dim: int = 6, seed: int = 0) -> CategoryEmbeddings:
-    """Random unit rows; row i belongs to category `owners[i]`."""
+    """Random unit vectors; vector i belongs to category `owners[i]`."""
     generator = torch.Generator().manual_seed(seed)
     rows = F.normalize(torch.randn(len(owners), dim, generator=generator), dim=-1)
     return CategoryEmbeddings.shared(rows, torch.tensor(owners), max(owners) + 1)
@@ -36,7 +36,7 @@ def classifier(dim: int = 6) -> TextClassifier:
     return TextClassifier(dim)
 
 
-def test_cosine_is_scaled_and_blind_to_length():
+def test_cosine_is_scaled_and_independent_of_the_norm():
     embeddings, rows = torch.randn(2, 3, 6), categories([0, 1]).in_vocab
     logits = name_logits(embeddings, rows)
     for image in range(2):
@@ -62,16 +62,16 @@ def test_a_zero_embedding_gives_zero_logits():
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=5), st.integers(0, 100))
-def test_a_category_is_as_near_as_its_nearest_name(names: list[int], seed: int):
+def test_a_category_has_the_logit_of_its_nearest_name(names: list[int], seed: int):
     owners = [category for category, count in enumerate(names) for _ in range(count)]
-    words = categories(owners, seed=seed)
+    vocabulary = categories(owners, seed=seed)
     embeddings = torch.randn(2, 4, 6)
-    logits = category_logits(embeddings, words)
-    rows = name_logits(embeddings, words.in_vocab)
+    logits = category_logits(embeddings, vocabulary)
+    rows = name_logits(embeddings, vocabulary.in_vocab)
     assert logits.shape == (2, 4, len(names))
     for category in range(len(names)):
         torch.testing.assert_close(
-            logits[..., category], rows[..., words.category_of_embedding == category].amax(-1)
+            logits[..., category], rows[..., vocabulary.category_of_embedding == category].amax(-1)
         )
 
 
@@ -79,15 +79,15 @@ def test_a_category_is_as_near_as_its_nearest_name(names: list[int], seed: int):
 @given(st.permutations(range(4)), st.permutations(range(7)))
 def test_permuting_the_vocabulary_permutes_the_logits(order: list[int], row_order: list[int]):
     owners = [0, 0, 1, 2, 2, 2, 3]
-    words, embeddings = categories(owners), torch.randn(1, 3, 6)
+    vocabulary, embeddings = categories(owners), torch.randn(1, 3, 6)
     moved = CategoryEmbeddings.shared(
-        words.in_vocab[row_order], torch.tensor([order.index(owners[row]) for row in row_order]), 4
+        vocabulary.in_vocab[row_order], torch.tensor([order.index(owners[row]) for row in row_order]), 4
     )
-    expected = category_logits(embeddings, words)[..., order]
+    expected = category_logits(embeddings, vocabulary)[..., order]
     torch.testing.assert_close(category_logits(embeddings, moved), expected)
 
 
-def test_void_is_apart_and_does_not_know_the_vocabulary():
+def test_void_logits_do_not_depend_on_the_vocabulary():
     module, embeddings = classifier(), torch.randn(2, 3, 6)
     logits, void_logits = module(embeddings, categories([0, 1, 1]))
     _, void_of_others = module(embeddings, categories([0, 1, 2, 3], seed=1))
@@ -105,17 +105,17 @@ def test_one_category_is_enough():
     assert torch.isfinite(void_logits).all()
 
 
-def test_only_the_nearest_name_learns():
-    words = categories([0, 0])
-    rows = words.in_vocab.clone().requires_grad_()
-    learning = CategoryEmbeddings.shared(rows, words.category_of_embedding, 1)
-    category_logits(words.in_vocab[:1], learning).sum().backward()
+def test_only_the_nearest_name_receives_a_gradient():
+    vocabulary = categories([0, 0])
+    rows = vocabulary.in_vocab.clone().requires_grad_()
+    learning = CategoryEmbeddings.shared(rows, vocabulary.category_of_embedding, 1)
+    category_logits(vocabulary.in_vocab[:1], learning).sum().backward()
     assert rows.grad is not None
     assert rows.grad[0].abs().sum() > 0
     assert rows.grad[1].abs().sum() == 0
 
 
-def test_temperature_and_void_learn():
+def test_temperature_and_void_receive_gradients():
     module = classifier()
     logits, void_logits = module(torch.randn(1, 3, 6), categories([0, 1]))
     (logits.square().sum() + void_logits.square().sum()).backward()

@@ -29,7 +29,7 @@ def test_positions_follow_the_formula(height: int, width: int):
                 assert positions[0, channel, row, column].item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_positions_take_the_type_of_their_companion():
+def test_positions_have_the_requested_dtype():
     like = torch.zeros((), dtype=torch.float64)
     assert sine_positions(2, 2, channels=8, like=like).dtype == torch.float64
 
@@ -46,7 +46,7 @@ def twins(channels: int = 8, heads: int = 2) -> tuple[Attention, nn.MultiheadAtt
 
 
 @torch.no_grad()
-def test_attention_is_pytorchs():
+def test_attention_equals_pytorch():
     ours, theirs = twins()
     query, key, value = torch.randn(2, 3, 8), torch.randn(2, 5, 8), torch.randn(2, 5, 8)
     expected, _ = theirs(query, key, value)
@@ -54,7 +54,7 @@ def test_attention_is_pytorchs():
 
 
 @torch.no_grad()
-def test_masked_attention_is_pytorchs():
+def test_masked_attention_equals_pytorch():
     ours, theirs = twins()
     query, key, value = torch.randn(2, 3, 8), torch.randn(2, 5, 8), torch.randn(2, 5, 8)
     allowed = torch.rand(2, 3, 5) > 0.5
@@ -64,7 +64,7 @@ def test_masked_attention_is_pytorchs():
 
 
 @torch.no_grad()
-def test_what_may_not_be_looked_at_has_no_influence():
+def test_masked_keys_have_no_influence():
     ours, _ = twins()
     query, memory = torch.randn(1, 2, 8), torch.randn(1, 4, 8)
     allowed = torch.tensor([[[True, True, False, False], [True, True, True, True]]])
@@ -101,7 +101,7 @@ def test_self_attention_adds_positions_to_queries_and_keys_only():
 
 
 @torch.no_grad()
-def test_feed_forward_and_perceptron_are_their_formulas():
+def test_feed_forward_and_perceptron_equal_their_formulas():
     layer, tokens = FeedForwardLayer(8, hidden=16), torch.randn(2, 3, 8)
     hidden = F.relu(tokens @ layer.linear1.weight.T + layer.linear1.bias)
     expected = layer.norm(tokens + hidden @ layer.linear2.weight.T + layer.linear2.bias)

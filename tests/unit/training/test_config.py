@@ -130,6 +130,12 @@ def test_a_key_of_an_earlier_version_gives_an_error_that_says_what_to_write(
         changed(path, override)
 
 
+def test_an_error_in_an_item_is_reported_once(path: Path):
+    with pytest.raises(ConfigError) as caught:
+        changed(path, "stages.0.data.0.pth=x")
+    assert len(str(caught.value).splitlines()) == 2
+
+
 def test_settings_of_an_earlier_version_can_be_compared():
     saved = {"schedule": {"clip_norm": 1.0}, "data": [{"path": "a"}]}
     assert with_current_keys(saved) == {"schedule": {"max_grad_norm": 1.0}, "data": [{"path": "a"}]}

@@ -40,7 +40,7 @@ IDS = {
 }
 
 
-def test_every_preset_is_counted():
+def test_every_preset_has_a_published_count():
     assert tuple(COUNTS) == list_presets()
 
 
@@ -54,21 +54,21 @@ def test_presets_have_the_published_counts(preset: str):
 
 
 @pytest.mark.parametrize("preset", THINGS)
-def test_things_as_the_data_sets_say(preset: str):
+def test_things_are_those_of_the_dataset(preset: str):
     categories = Vocabulary.named(preset).categories
     assert sum(category.is_thing for category in categories) == THINGS[preset]
     assert {category.thing_from for category in categories} == {"given"}
 
 
 @pytest.mark.parametrize("preset", IDS)
-def test_ids_are_the_data_sets_own(preset: str):
+def test_ids_are_those_of_the_dataset(preset: str):
     ids = [category.id for category in Vocabulary.named(preset).categories]
     assert (min(ids), max(ids)) == IDS[preset]
     assert len(set(ids)) == len(ids)
 
 
 @pytest.mark.parametrize("preset", COUNTS)
-def test_every_file_carries_its_origin_and_licence(preset: str):
+def test_every_file_has_its_origin_and_license(preset: str):
     data = json.loads((files("ovrcoat.vocabulary") / "presets" / f"{preset}.json").read_text("utf-8"))
     assert "FC-CLIP" in data["origin"]
     assert "Apache License 2.0" in data["origin"]
@@ -79,25 +79,25 @@ def test_presets_have_no_errors(preset: str):
     assert Vocabulary.named(preset).lint(text_length=lambda text: (len(text), 45)) == ()
 
 
-def test_lists_that_do_not_tell_are_looked_up():
+def test_presets_without_thing_or_stuff_are_looked_up():
     found = {category.name: category for category in Vocabulary.named("ade20k-847").categories}
     assert (found["wall"].is_thing, found["wall"].thing_from) == (False, "preset")
     assert {category.thing_from for category in found.values()} == {"preset", "default"}
 
 
-def test_published_repeats_stay():
+def test_published_repetitions_are_kept():
     stove = next(c for c in Vocabulary.named("ade20k").categories if c.name == "stove")
     assert stove.names.count("kitchen range") == 2
 
 
-def test_colours_come_along():
+def test_colors_are_kept():
     assert Vocabulary.named("coco").categories[0].color == (220, 20, 60)
 
 
 @pytest.mark.parametrize(
     ("name", "hint"), [("ade-20k", "Did you mean 'ade20k'"), ("imagenet", "Presets: coco")]
 )
-def test_unknown_presets_are_refused(name: str, hint: str):
+def test_unknown_presets_are_rejected(name: str, hint: str):
     with pytest.raises(VocabularyError, match=rf"unknown preset '{name}'.*{hint}"):
         Vocabulary.named(name)
 
@@ -118,7 +118,7 @@ def test_thing_or_stuff_is_looked_up(names: list[str], expected: tuple[bool, str
     assert look_up(names) == expected
 
 
-def test_what_is_said_wins_over_the_presets():
+def test_specified_kinds_take_precedence_over_presets():
     wall, cat = complete(parse_entries("wall#thing; cat#stuff"))
     assert (wall.is_thing, wall.thing_from) == (True, "given")
     assert (cat.is_thing, cat.thing_from) == (False, "given")
@@ -131,7 +131,7 @@ def test_ids_are_positions_from_one_or_all_given():
         complete([Entry(("a",), id=9), Entry(("b",))])
 
 
-def test_a_published_list_is_recognised_whatever_its_ids():
+def test_a_published_list_is_recognized_with_any_ids():
     names = [tuple(dict.fromkeys(category.names)) for category in Vocabulary.named("ade20k").categories]
     assert is_published(complete([Entry(each) for each in names]))
     assert not is_published(complete([Entry(each) for each in names[1:]]))

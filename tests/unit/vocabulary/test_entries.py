@@ -20,18 +20,18 @@ def test_the_syntax_of_the_documentation():
 
 
 @given(st.lists(st.lists(NAMES, min_size=1), max_size=5), st.sampled_from([";", "\n", "\r\n", " ; ", ";\n"]))
-def test_what_is_joined_is_split_again(categories: list[list[str]], separator: str):
+def test_joined_names_are_split_again(categories: list[list[str]], separator: str):
     text = separator.join(", ".join(names) for names in categories)
     assert [list(entry.names) for entry in parse_entries(text)] == categories
 
 
 @pytest.mark.parametrize("text", ["", " ", ";", ";;\n ; "])
-def test_blank_text_holds_nothing(text: str):
+def test_blank_text_has_no_categories(text: str):
     assert parse_entries(text) == ()
 
 
 @pytest.mark.parametrize("text", ["wall # stuff ", "wall#STUFF", " wall#stuff"])
-def test_a_mark_may_have_blanks_and_capitals(text: str):
+def test_a_mark_may_have_spaces_and_capitals(text: str):
     assert parse_entry(text) == Entry(("wall",), is_thing=False)
 
 
@@ -40,7 +40,7 @@ def test_the_mark_belongs_to_the_whole_category():
 
 
 @pytest.mark.parametrize("text", ["cat#stuf", "cat#thing, kitty", "cat#", "a#thing#stuff"])
-def test_other_marks_are_refused(text: str):
+def test_other_marks_are_rejected(text: str):
     with pytest.raises(VocabularyError, match="expected #thing or #stuff at the end of a category"):
         parse_entry(text)
 

@@ -16,7 +16,7 @@ def issues(vocabulary: Vocabulary) -> list[tuple[str, str]]:
     return [(issue.severity, str(issue)) for issue in vocabulary.lint()]
 
 
-def test_good_words_have_no_issues():
+def test_a_valid_vocabulary_has_no_issues():
     good = Vocabulary.parse("cat, kitty; Sofa; wall#stuff; café; 猫; 🐱; R2-D2; St. Paul's; می\u200cخواهم")
     assert good.lint() == ()
     good.check()
@@ -47,7 +47,7 @@ def test_good_words_have_no_issues():
         ),
     ],
 )
-def test_errors_are_found_and_refused(vocabulary: Vocabulary, message: str):
+def test_errors_are_found_and_raised(vocabulary: Vocabulary, message: str):
     assert [issue.severity for issue in vocabulary.lint()] == ["error"]
     with pytest.raises(VocabularyError, match=message):
         vocabulary.check()
@@ -64,31 +64,31 @@ def test_errors_are_found_and_refused(vocabulary: Vocabulary, message: str):
         ),
     ],
 )
-def test_warnings_do_not_refuse(vocabulary: Vocabulary, message: str):
+def test_warnings_do_not_raise(vocabulary: Vocabulary, message: str):
     ((level, found),) = issues(vocabulary)
     assert level == "warning"
     assert message in found
     vocabulary.check()
 
 
-def test_names_longer_than_the_text_tower_takes():
+def test_names_that_are_too_long_for_the_text_tower():
     with pytest.raises(
         VocabularyError, match=r"text tower takes 5 tokens; shorten them .1 ×: 'a very long name' has 16"
     ):
         Vocabulary.parse("cat; a very long name").check(lambda text: (len(text), 5))
 
 
-def test_hidden_names_are_measured_too():
+def test_lengths_of_background_classes_are_checked():
     vocabulary = Vocabulary.parse("cat").with_background("hippopotamus; sky")
     assert len(vocabulary.lint(lambda text: (len(text), 5))) == 1
 
 
-def test_all_errors_come_at_once():
+def test_all_errors_are_reported_at_once():
     with pytest.raises(VocabularyError, match=r"(?s)punctuation.*\n.*more than one category"):
         vocabulary_of("cat", "!!", "cat").check()
 
 
-def test_many_faults_stay_readable():
+def test_many_examples_stay_readable():
     vocabulary = vocabulary_of("cat", *("!" * n for n in range(1, 100)))
     ((_, message),) = issues(vocabulary)
     assert "(99 ×: " in message

@@ -16,7 +16,7 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
 
 
 def test_text_has_one_category_per_line(tmp_path: Path):
-    path = write(tmp_path, "words.txt", "# my words\ncat, kitty\n\nwall#stuff\r\n  sofa \n")
+    path = write(tmp_path, "names.txt", "# my names\ncat, kitty\n\nwall#stuff\r\n  sofa \n")
     assert read_file(path) == (
         (Entry(("cat", "kitty")), Entry(("wall",), is_thing=False), Entry(("sofa",))),
         (),
@@ -35,21 +35,21 @@ def test_the_files_of_the_published_protocol(tmp_path: Path):
 
 
 def test_numbers_are_ids_only_if_every_line_has_one(tmp_path: Path):
-    path = write(tmp_path, "words.txt", "1:cat\n16:9 screen, tv\nsofa")
+    path = write(tmp_path, "names.txt", "1:cat\n16:9 screen, tv\nsofa")
     assert [entry.names[0] for entry in read_file(path)[0]] == ["1:cat", "16:9 screen", "sofa"]
 
 
-def test_the_mark_of_windows_editors_is_no_letter(tmp_path: Path):
-    assert read_file(write(tmp_path, "words.txt", "\ufeffcat"))[0] == (Entry(("cat",)),)
+def test_a_byte_order_mark_is_ignored(tmp_path: Path):
+    assert read_file(write(tmp_path, "names.txt", "\ufeffcat"))[0] == (Entry(("cat",)),)
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("words.json", '["cat, kitty", {"name": "wall", "isthing": false}]'),
-        ("words.JSON", '{"categories": ["cat, kitty", "wall#stuff"]}'),
-        ("words.yaml", "- cat, kitty\n- name: wall\n  isthing: false\n"),
-        ("words.yml", "categories:\n  - name: cat\n    synonyms: [kitty]\n  - 'wall#stuff'\n"),
+        ("names.json", '["cat, kitty", {"name": "wall", "isthing": false}]'),
+        ("names.JSON", '{"categories": ["cat, kitty", "wall#stuff"]}'),
+        ("names.yaml", "- cat, kitty\n- name: wall\n  isthing: false\n"),
+        ("names.yml", "categories:\n  - name: cat\n    synonyms: [kitty]\n  - 'wall#stuff'\n"),
     ],
 )
 def test_json_and_yaml(tmp_path: Path, name: str, content: str):
@@ -60,37 +60,37 @@ def test_json_and_yaml(tmp_path: Path, name: str, content: str):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("words.csv", "cat", r"ends in '\.csv', expected one of \.txt, \.yaml, \.yml, \.json;"),
-        ("words", "cat", "ends in 'nothing', expected"),
-        ("words.json", "[", "this file is not valid JSON"),
-        ("words.json", "", "this file is not valid JSON"),
-        ("words.json", "[" * 100_000, "this file is not valid JSON"),
-        ("words.yaml", "a: [", "this file is not valid YAML"),
-        ("words.yaml", "!!python/object/apply:os.system [echo]", "this file is not valid YAML"),
-        ("words.yaml", "- 2020-99-99", "this file is not valid YAML"),
-        ("words.yaml", "", "Input should be a valid dictionary"),
-        ("words.yaml", "- no", r"categories\.0\.object"),
-        ("words.txt", b"caf\xe9", "this file is not UTF-8 text"),
-        ("words.txt", "cat#stuf", "expected #thing or #stuff"),
-        ("words.txt", "x" * (SIZE_LIMITS[".txt"] + 1), "larger than 1 MiB"),
+        ("names.csv", "cat", r"ends in '\.csv', expected one of \.txt, \.yaml, \.yml, \.json;"),
+        ("names", "cat", "ends in 'nothing', expected"),
+        ("names.json", "[", "this file is not valid JSON"),
+        ("names.json", "", "this file is not valid JSON"),
+        ("names.json", "[" * 100_000, "this file is not valid JSON"),
+        ("names.yaml", "a: [", "this file is not valid YAML"),
+        ("names.yaml", "!!python/object/apply:os.system [echo]", "this file is not valid YAML"),
+        ("names.yaml", "- 2020-99-99", "this file is not valid YAML"),
+        ("names.yaml", "", "Input should be a valid dictionary"),
+        ("names.yaml", "- no", r"categories\.0\.object"),
+        ("names.txt", b"caf\xe9", "this file is not UTF-8 text"),
+        ("names.txt", "cat#stuf", "expected #thing or #stuff"),
+        ("names.txt", "x" * (SIZE_LIMITS[".txt"] + 1), "larger than 1 MiB"),
     ],
 )
-def test_bad_files_are_refused_by_name(tmp_path: Path, name: str, content: str | bytes, message: str):
+def test_bad_files_are_rejected_by_name(tmp_path: Path, name: str, content: str | bytes, message: str):
     with pytest.raises(VocabularyError, match=rf"(?s){name}: .*{message}"):
         read_file(write(tmp_path, name, content))
 
 
 def test_no_such_file(tmp_path: Path):
-    with pytest.raises(VocabularyError, match=r"words\.txt: .*cannot be read \(No such file"):
-        read_file(tmp_path / "words.txt")
+    with pytest.raises(VocabularyError, match=r"names\.txt: .*cannot be read \(No such file"):
+        read_file(tmp_path / "names.txt")
 
 
-def test_a_folder_is_no_file(tmp_path: Path):
-    (tmp_path / "words.txt").mkdir()
+def test_a_folder_is_not_a_file(tmp_path: Path):
+    (tmp_path / "names.txt").mkdir()
     with pytest.raises(VocabularyError, match="cannot be read"):
-        read_file(tmp_path / "words.txt")
+        read_file(tmp_path / "names.txt")
 
 
-def test_a_path_that_no_system_takes():
+def test_an_impossible_path():
     with pytest.raises(VocabularyError, match="cannot be read"):
         read_file(Path("a\0b.txt"))

@@ -59,7 +59,7 @@ def test_a_coco_panoptic_file():
     assert background == ()
 
 
-def test_hidden_words_in_a_file():
+def test_background_classes_in_a_file():
     assert read_entries({"categories": ["cat"], "background": ["sky"]}, origin="test")[1] == (
         Entry(("sky",)),
     )
@@ -93,12 +93,12 @@ def test_hidden_words_in_a_file():
         ([1] * 9, r"\(and 6 more\)"),
     ],
 )
-def test_wrong_forms_are_refused_with_the_place(data: object, message: str):
-    with pytest.raises(VocabularyError, match=rf"(?s)^words\.json: .*{message}"):
-        read_entries(data, origin="words.json")
+def test_malformed_content_is_rejected_with_the_location(data: object, message: str):
+    with pytest.raises(VocabularyError, match=rf"(?s)^names\.json: .*{message}"):
+        read_entries(data, origin="names.json")
 
 
-def test_saved_categories_come_back():
+def test_saved_categories_are_restored():
     saved = read_saved(SAVED)
     cat = Category(("cat", "kitty"), True, 7, color=(1, 2, 3), thing_from="preset")
     assert [record.to_category() for record in saved.categories] == [cat]
@@ -106,14 +106,14 @@ def test_saved_categories_come_back():
 
 
 @pytest.mark.parametrize("key", ["name", "categories", "background"])
-def test_a_saved_vocabulary_lacks_nothing(key: str):
+def test_a_saved_vocabulary_must_be_complete(key: str):
     data = {name: value for name, value in SAVED.items() if name != key}
     with pytest.raises(VocabularyError, match=f"not a saved vocabulary: {key}: Field required"):
         read_saved(data)
 
 
 @pytest.mark.parametrize("key", ["name", "isthing", "id", "thing_from"])
-def test_a_saved_category_lacks_nothing(key: str):
+def test_a_saved_category_must_be_complete(key: str):
     data = copy.deepcopy(SAVED)
     del data["categories"][0][key]
     with pytest.raises(VocabularyError, match=f"{key}: Field required"):
@@ -121,7 +121,7 @@ def test_a_saved_category_lacks_nothing(key: str):
 
 
 @pytest.mark.parametrize("data", [None, 3, "x", [], {**SAVED, "more": 1}, {**SAVED, "name": 5}])
-def test_other_forms_are_no_saved_vocabulary(data: object):
+def test_other_formats_are_not_a_saved_vocabulary(data: object):
     with pytest.raises(VocabularyError, match="this is not a saved vocabulary"):
         read_saved(data)
 

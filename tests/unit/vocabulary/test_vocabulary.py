@@ -32,7 +32,7 @@ class TestForms:
     def test_a_list_is_the_same_as_text(self):
         assert Vocabulary.of("cat, kitty", "wall#stuff") == Vocabulary.parse("cat, kitty; wall#stuff")
 
-    def test_repeats_inside_a_category_are_dropped(self):
+    def test_repetitions_inside_a_category_are_dropped(self):
         vocabulary = Vocabulary.parse("cat, kitty, cat")
         assert vocabulary.categories[0].names == ("cat", "kitty")
         assert vocabulary.repeats == ("cat",)
@@ -54,7 +54,7 @@ class TestForms:
         assert len(Vocabulary.named(name)) == 847
         assert Vocabulary.named(name).name == "ade20k-847"
 
-    def test_a_file_gives_its_name(self, tmp_path: Path):
+    def test_a_vocabulary_has_the_name_of_its_file(self, tmp_path: Path):
         path = tmp_path / "pets.txt"
         path.write_text("cat, kitty\ndog\n")
         assert Vocabulary.load(path).name == "pets"
@@ -67,7 +67,7 @@ class TestForms:
         path.write_text("0:invalid_class_id\n1:wall,walls\n7:cat\n")
         assert [category.id for category in Vocabulary.load(path).categories] == [1, 7]
 
-    def test_faults_of_a_file_name_it(self, tmp_path: Path):
+    def test_errors_of_a_file_name_it(self, tmp_path: Path):
         path = tmp_path / "pets.json"
         path.write_text('[{"name": "cat", "id": 1}, "dog"]')
         with pytest.raises(VocabularyError, match=r"pets\.json: 1 of 2 categories have an id"):
@@ -86,7 +86,7 @@ class TestForms:
 
 
 class TestRead:
-    def test_a_vocabulary_is_taken_as_it_is(self):
+    def test_a_vocabulary_is_returned_unchanged(self):
         vocabulary = Vocabulary.parse("cat")
         assert Vocabulary.read(vocabulary) is vocabulary
 
@@ -94,7 +94,7 @@ class TestRead:
     def test_a_presets_name_is_the_preset(self, preset: str):
         assert Vocabulary.read(preset) == Vocabulary.named(preset)
 
-    def test_a_presets_name_in_a_list_is_a_word(self):
+    def test_a_presets_name_in_a_list_is_a_class_name(self):
         assert shown(Vocabulary.read(["coco"])) == ["coco"]
 
     def test_text_and_lists(self):
@@ -103,50 +103,50 @@ class TestRead:
         assert len(Vocabulary.read("")) == 0
 
     def test_files_by_path_or_text(self, tmp_path: Path):
-        path = tmp_path / "words.YAML"
+        path = tmp_path / "names.YAML"
         path.write_text("- cat\n- dog\n")
         assert shown(Vocabulary.read(path)) == ["cat", "dog"]
         assert shown(Vocabulary.read(f" {path}\n")) == ["cat", "dog"]
 
-    def test_a_file_that_is_missing_is_not_taken_for_a_word(self):
+    def test_a_missing_file_is_not_a_class_name(self):
         with pytest.raises(
-            VocabularyError, match=r"words\.txt: .*cannot be read.*is treated as the path of a file"
+            VocabularyError, match=r"names\.txt: .*cannot be read.*is treated as the path of a file"
         ):
-            Vocabulary.read("words.txt")
+            Vocabulary.read("names.txt")
 
-    def test_words_that_end_like_files(self):
+    def test_class_names_that_end_like_files(self):
         assert shown(Vocabulary.read("cat; readme.txt")) == ["cat", "readme.txt"]
 
     @pytest.mark.parametrize("source", [None, 5, {"cat": 1}, ["cat", 5], {"cat"}])
-    def test_anything_else_is_refused(self, source: object):
+    def test_other_types_are_rejected(self, source: object):
         with pytest.raises(VocabularyError, match=f"is of type {type(source).__name__} .*, expected text"):
             Vocabulary.read(source)
 
 
 class TestSeen:
     def test_the_rule_is_exact(self):
-        words = Vocabulary.of("sofa, couch", "Couch", "couches", "settee")
-        assert words.seen_in(Vocabulary.of("couch, lounge")) == (True, False, False, False)
+        vocabulary = Vocabulary.of("sofa, couch", "Couch", "couches", "settee")
+        assert vocabulary.seen_in(Vocabulary.of("couch, lounge")) == (True, False, False, False)
 
-    def test_names_will_do(self):
+    def test_training_may_be_given_by_names(self):
         assert Vocabulary.parse("cat; dog").seen_in(["dog"]) == (False, True)
         assert Vocabulary.parse("cat; dog").seen_in(()) == (False, False)
 
-    def test_hidden_words_are_told_and_never_train(self):
-        words = Vocabulary.parse("cat").with_background("sky; wall")
-        assert words.seen_in({"sky"}) == (False, True, False)
-        assert Vocabulary.parse("sky; cat").seen_in(words) == (False, True)
+    def test_background_classes_are_tested_but_never_training_categories(self):
+        vocabulary = Vocabulary.parse("cat").with_background("sky; wall")
+        assert vocabulary.seen_in({"sky"}) == (False, True, False)
+        assert Vocabulary.parse("sky; cat").seen_in(vocabulary) == (False, True)
 
 
 class TestBackground:
-    def test_short_lists_get_one(self):
-        words = Vocabulary.parse("kitty").with_background()
-        assert len(words) == 1
-        assert len(words.all_categories) > 200
-        assert words.all_categories[0].name == "kitty"
-        words.check()
+    def test_short_vocabularies_get_background_classes(self):
+        vocabulary = Vocabulary.parse("kitty").with_background()
+        assert len(vocabulary) == 1
+        assert len(vocabulary.all_categories) > 200
+        assert vocabulary.all_categories[0].name == "kitty"
+        vocabulary.check()
 
-    def test_long_lists_get_none_unless_told(self):
+    def test_long_vocabularies_get_background_classes_on_request_only(self):
         names = [f"word {number}" for number in range(SHORT_VOCABULARY)]
         assert Vocabulary.of(*names).with_background().background == ()
         assert Vocabulary.of(*names[1:]).with_background().background != ()
@@ -156,18 +156,18 @@ class TestBackground:
     def test_presets_get_none(self, preset: str):
         assert Vocabulary.named(preset).with_background().background == ()
 
-    def test_own_hidden_words_stay(self):
-        words = Vocabulary.parse("cat").with_background("sky")
-        assert words.with_background() is words
-        assert words.with_background("none").background == ()
+    def test_own_background_classes_are_kept(self):
+        vocabulary = Vocabulary.parse("cat").with_background("sky")
+        assert vocabulary.with_background() is vocabulary
+        assert vocabulary.with_background("none").background == ()
 
-    def test_own_words_are_taken_as_they_are(self):
-        words = Vocabulary.parse("black dog").with_background("dog, hound; sky#stuff")
-        assert [category.names for category in words.background] == [("dog", "hound"), ("sky",)]
+    def test_own_background_classes_are_used_without_changes(self):
+        vocabulary = Vocabulary.parse("black dog").with_background("dog, hound; sky#stuff")
+        assert [category.names for category in vocabulary.background] == [("dog", "hound"), ("sky",)]
 
-    def test_of_a_preset_rivals_are_left_out(self):
-        words = Vocabulary.parse("cars").with_background("cityscapes")
-        background = [category.name for category in words.background]
+    def test_competitors_in_a_preset_are_left_out(self):
+        vocabulary = Vocabulary.parse("cars").with_background("cityscapes")
+        background = [category.name for category in vocabulary.background]
         assert "person" in background
         assert "car" not in background
         assert len(background) < 19
@@ -178,20 +178,20 @@ class TestBackground:
         cat = Vocabulary.parse("cat")
         assert cat.with_background(path) == cat.with_background(Vocabulary.parse("sky"))
 
-    def test_no_words_are_no_background(self):
+    def test_an_empty_background_is_rejected(self):
         with pytest.raises(VocabularyError, match=r"the background contains no class names; .* use 'none'"):
             Vocabulary.parse("cat").with_background(" ")
 
 
 class TestSaving:
     @given(st.lists(st.text(min_size=1).map(lambda text: text[:50]), min_size=1, max_size=5), st.booleans())
-    def test_what_is_saved_comes_back(self, names: list[str], is_thing: bool):
+    def test_saved_content_is_restored(self, names: list[str], is_thing: bool):
         category = Category(tuple(names), is_thing, 3, color=(0, 1, 2), thing_from="default")
         vocabulary = Vocabulary((category,), background=(category,), name="x")
         assert Vocabulary.from_dict(json.loads(json.dumps(vocabulary.to_dict()))) == vocabulary
 
     @pytest.mark.parametrize("preset", list_presets())
-    def test_presets_come_back_repeats_included(self, preset: str):
+    def test_presets_are_restored_with_repetitions(self, preset: str):
         vocabulary = Vocabulary.named(preset)
         assert Vocabulary.from_dict(vocabulary.to_dict()) == vocabulary
 
@@ -203,6 +203,6 @@ class TestSaving:
         assert shown(loaded) == ["cat", "wall"]
         assert [category.is_thing for category in loaded.all_categories] == [True, False, False]
 
-    def test_strangers_data_are_refused(self):
+    def test_untrusted_data_are_rejected(self):
         with pytest.raises(VocabularyError, match="this is not a saved vocabulary"):
             Vocabulary.from_dict({"categories": ["cat"]})

@@ -1,4 +1,4 @@
-"""Check a labelled dataset and collect all issues in one pass, before any score is computed.
+"""Check a labeled dataset and collect all issues in one pass, before any score is computed.
 
 Lists are checked completely. Images and label files are decoded one by one, so memory use does not grow with
 the dataset.

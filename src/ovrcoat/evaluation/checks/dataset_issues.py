@@ -1,4 +1,4 @@
-"""Catalog of the issues that a labelled dataset can have: code, severity and message."""
+"""Catalog of the issues that a labeled dataset can have: code, severity and message."""
 
 from ovrcoat.issues import IssueCatalog
 
@@ -8,7 +8,7 @@ DATASET_ISSUES: IssueCatalog = {
     "dataset-unusable": ("error", "the dataset cannot be opened"),
     "image-missing": (
         "error",
-        "a labelled image is missing, so all scores would leave it out; copy it to the path shown",
+        "a labeled image is missing, so all scores would leave it out; copy it to the path shown",
     ),
     "image-damaged": (
         "error",
@@ -52,7 +52,7 @@ DATASET_ISSUES: IssueCatalog = {
         "warning",
         "a label file belongs to no listed image and is not evaluated; check whether the list is complete",
     ),
-    "image-unlabelled": (
+    "image-unlabeled": (
         "note",
         "all pixels of an image are void or ignored, so predictions for it do not affect the scores",
     ),
@@ -176,7 +176,7 @@ DATASET_ISSUES: IssueCatalog = {
     ),
     "mapillary-label-unknown": (
         "error",
-        "a label file holds values above 65 (unlabelled): these are labels of v2.0 or of another dataset; "
+        "a label file holds values above 65 (unlabeled): these are labels of v2.0 or of another dataset; "
         "use the v1.2 annotations",
     ),
     # folders of semantic labels

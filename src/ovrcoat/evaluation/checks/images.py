@@ -46,8 +46,8 @@ class ImageChecker:
         self._tree = tree
         self._annotations = annotations
         self._issues = issues
-        self._labelled_count = 0  # images with at least one pixel of a category
-        self._unlabelled_count = 0
+        self._labeled_count = 0  # images with at least one pixel of a category
+        self._unlabeled_count = 0
         self._ground_truth = GroundTruthChecker(issues)
 
     def add(self, record: Record) -> None:
@@ -63,15 +63,15 @@ class ImageChecker:
         if image is not None:
             self._compare_sizes(record, labels.shape, *image)
         if bool((labels != (0 if is_panoptic else IGNORED)).any()):
-            self._labelled_count += 1
+            self._labeled_count += 1
         else:
-            self._unlabelled_count += 1
-            self._issues.report("image-unlabelled", record.labels)
+            self._unlabeled_count += 1
+            self._issues.report("image-unlabeled", record.labels)
 
     def finish(self) -> None:
         """Report the issues that concern all images together."""
-        if self._unlabelled_count and not self._labelled_count:
-            self._issues.report("all-ignored", f"{self._unlabelled_count} images")
+        if self._unlabeled_count and not self._labeled_count:
+            self._issues.report("all-ignored", f"{self._unlabeled_count} images")
         self._ground_truth.finish(self._dataset.categories)
 
     def _check_image(self, record: Record) -> tuple[tuple[int, int], int] | None:

@@ -27,7 +27,7 @@ CITYSCAPES_GROUPS = 1000  # instanceIds below are label ids: stuff, or a group o
 CITYSCAPES_WITH_INSTANCES = range(24, 34)  # person to bicycle, with caravan and trailer
 ADE20K_CATEGORIES = 150
 ADE20K_THINGS = 100
-MAPILLARY_UNLABELLED = 65
+MAPILLARY_UNLABELED = 65
 MAPILLARY_2_CATEGORIES = 100  # or more: v2.0 has 124 labels, v1.2 has 65 categories
 
 
@@ -257,7 +257,7 @@ def _check_mapillary_labels(layout: Layout, path: str) -> None:
         layout.issues.report("mapillary-labels-rgb", f"{path}: mode {mode}")
         return
     labels = layout.values(path)
-    if labels is not None and labels.max() > MAPILLARY_UNLABELLED:
+    if labels is not None and labels.max() > MAPILLARY_UNLABELED:
         layout.issues.report("mapillary-label-unknown", f"{path}: {labels.max()}")
 
 

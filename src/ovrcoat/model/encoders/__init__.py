@@ -1,1 +1,1 @@
-"""CLIP towers behind one contract."""
+"""Image-text encoders behind one contract (`encoder.py`)."""

@@ -1,7 +1,7 @@
 """The contract of an image-text encoder: CLIP, or a model that is used like CLIP.
 
 An encoder has an image tower and a text tower that embed into one space. Everything that differs between
-families is behind this contract: normalisation, strides, pooling under a mask, tokenizer, similarity.
+families is behind this contract: normalization, strides, pooling under a mask, tokenizer, similarity.
 """
 
 from abc import ABC, abstractmethod
@@ -27,6 +27,7 @@ class Encoder(nn.Module, ABC):
 
     Attributes:
         visual_trunk: the convolutional module. Its weights alone may have another dtype (`set_trunk_dtype`).
+        text_tower: the module that embeds texts; no other weight influences text embeddings.
         channels: of the feature maps at strides 4, 8, 16 and 32.
         embedding_dim: dimension of the common space.
         logit_scale: logarithm of the scale of the cosine similarity (CLIP's inverse temperature).
@@ -39,6 +40,7 @@ class Encoder(nn.Module, ABC):
     """
 
     visual_trunk: Any
+    text_tower: Any
     channels: tuple[int, int, int, int]
     embedding_dim: int
     logit_scale: nn.Parameter

@@ -1,6 +1,6 @@
-"""The CLIP models by name, as data: OpenCLIP's configuration files and OpenAI's ResNets.
+"""CLIP models by name, as data: OpenCLIP's configuration files and OpenAI's ResNets.
 
-Head counts are width / 64 in both towers, as everywhere in CLIP.
+As in every CLIP model, both towers have width / 64 attention heads.
 """
 
 from ovrcoat.config import ClipTextConfig, ConvNextConfig, ResNetConfig
@@ -20,7 +20,7 @@ def _convnext(
     head_hidden: int | None = None,
     norm_epsilon: float = 1e-6,
 ) -> ConvNextConfig:
-    """The text tower of an OpenCLIP ConvNeXt is as wide as the common space."""
+    """Return a configuration. The text tower of an OpenCLIP ConvNeXt is as wide as the common space."""
     depths, widths = trunk
     return ConvNextConfig(
         depths=depths,
@@ -33,18 +33,18 @@ def _convnext(
 
 
 def _resnet(blocks: Stages, *, width: int, grid: int, embedding_dim: int, text_width: int) -> ResNetConfig:
-    """`grid` is OpenAI's training size / 32. OpenAI's weights were trained with the quick GELU."""
+    """Return a configuration; `grid` is OpenAI's training size / 32. OpenAI trained with the quick GELU."""
     return ResNetConfig(
         blocks=blocks,
         width=width,
-        heads=width // 2,  # the pooling is 32 × width wide
+        heads=width // 2,  # the pooling has 32 × width channels
         pooling_grid=grid,
         embedding_dim=embedding_dim,
         text=ClipTextConfig(width=text_width, heads=text_width // 64, layers=12, activation="quick_gelu"),
     )
 
 
-# Where several fit a file of weights, the first is meant: the published one leads.
+# If several match a file of weights, the first one is used: the published model comes first.
 CLIP_ENCODERS: dict[str, ConvNextConfig | ResNetConfig] = {
     "convnext_large_d_320": _convnext(LARGE, embedding_dim=768, text_layers=16, head_hidden=1536),
     "convnext_large_d": _convnext(LARGE, embedding_dim=768, text_layers=16, head_hidden=1536),
@@ -60,7 +60,7 @@ CLIP_ENCODERS: dict[str, ConvNextConfig | ResNetConfig] = {
     "RN50x64": _resnet((3, 15, 36, 10), width=128, grid=14, embedding_dim=1024, text_width=1024),
 }
 
-# OpenCLIP's tag of the weights to take; OpenCLIP offers none for `convnext_large`.
+# OpenCLIP's tag of the weights to download. OpenCLIP has no weights for `convnext_large`.
 PRETRAINED_TAGS: dict[str, str] = {
     "convnext_large_d_320": "laion2b_s29b_b131k_ft_soup",
     "convnext_large_d": "laion2b_s26b_b102k_augreg",

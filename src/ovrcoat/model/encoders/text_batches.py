@@ -1,4 +1,4 @@
-"""Sentences in batches of like length, for text towers that take rows of token ids."""
+"""Batches of texts of similar length, for text towers that take padded token ids."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-TEXTS_AT_ONCE = 256  # keeps memory flat however many texts come
+MAX_BATCH = 256  # texts; bounds memory for any number of texts
 
 
 def embed_in_batches(
@@ -17,17 +17,20 @@ def embed_in_batches(
     tower: Callable[[Int[Tensor, "text token"], Int[Tensor, " text"]], Float[Tensor, "text embedding"]],
     empty: Float[Tensor, "0 embedding"],
 ) -> Float[Tensor, "text embedding"]:
-    """Embed each distinct text once, texts of like length together.
+    """Embed each distinct text once, in batches of similar length.
 
-    `tower` gets token ids padded with zeros and the number of tokens of each text, on the device of `empty`,
-    which is the answer to no text at all.
+    Args:
+        texts: texts to embed.
+        token_ids: returns the token ids of a text.
+        tower: embeds token ids, padded with zeros, given the number of tokens of each text.
+        empty: the result for no texts; determines the device of the tower's inputs.
     """
     ids = {text: token_ids(text) for text in dict.fromkeys(texts)}
     by_length = sorted(ids, key=lambda text: len(ids[text]))
     embedded: dict[str, Tensor] = {}
-    for start in range(0, len(by_length), TEXTS_AT_ONCE):
-        chunk = by_length[start : start + TEXTS_AT_ONCE]
-        tokens = pad_sequence([torch.tensor(ids[text]) for text in chunk], batch_first=True)
-        lengths = torch.tensor([len(ids[text]) for text in chunk])
-        embedded.update(zip(chunk, tower(tokens.to(empty.device), lengths.to(empty.device)), strict=True))
+    for start in range(0, len(by_length), MAX_BATCH):
+        batch = by_length[start : start + MAX_BATCH]
+        tokens = pad_sequence([torch.tensor(ids[text]) for text in batch], batch_first=True)
+        lengths = torch.tensor([len(ids[text]) for text in batch])
+        embedded.update(zip(batch, tower(tokens.to(empty.device), lengths.to(empty.device)), strict=True))
     return torch.stack([embedded[text] for text in texts]) if texts else empty

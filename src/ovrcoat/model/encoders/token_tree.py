@@ -1,8 +1,8 @@
-"""Texts as a tree of their common beginnings, for text towers with causal attention.
+"""Texts as a prefix tree, for text towers with causal attention.
 
-There a token's state depends on the tokens before it alone, so texts that begin alike share the states of
-that beginning: ADE20K's 402 names in 14 sentences are 58,000 tokens, but 24,000 nodes of such a tree. No
-token is computed twice, and none is padding.
+With causal attention the state of a token depends only on the tokens before it, so texts with a common
+prefix share the states of that prefix. ADE20K's 402 names in 14 templates have 58,000 tokens, but only 24,000
+nodes in such a tree. Nothing is padded, and no token is computed twice.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,28 +13,37 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-NODES_AT_ONCE = 2048  # keeps memory flat however many texts come; many enough for broad matrix products
-BLOCK = 64  # nodes whose attention is one small matrix: a hundredth of the work of the linear maps
+MAX_NODES = (
+    2048  # of one tree; bounds memory for any number of texts, and is enough for large matrix products
+)
+# Nodes whose attention is one small matrix. It takes a hundredth of the time of the linear layers.
+BLOCK = 64
 NO_KEY = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenTree:
-    """Tokens of some texts, each common beginning once, in depth-first order.
+    """Tokens of several texts in depth-first order; a common prefix is stored once.
 
-    In this order the descendants of a node follow it without a gap. So what a block of `BLOCK` nodes attends
-    to lies in the block itself, or on the path from the root to the block's first node: `keys` are these
-    nodes (`NO_KEY` fills up), `visible` tells which of them are the query itself or before it in its text.
+    In this order the descendants of a node directly follow it. Therefore a block of `BLOCK` nodes attends
+    only to nodes of the block itself and to the path from the root to the block's first node.
+
+    Attributes:
+        tokens: token id of each node.
+        depths: position of each node in its text.
+        ends: node of each text's last token.
+        keys: nodes that a block attends to, padded with `NO_KEY`.
+        visible: which keys are the query itself or precede it in its text.
     """
 
     tokens: Int[Tensor, " node"]
-    depths: Int[Tensor, " node"]  # places in the text
-    ends: Int[Tensor, " text"]  # node of each text's last token
+    depths: Int[Tensor, " node"]
+    ends: Int[Tensor, " text"]
     keys: Int[Tensor, "block key"]
     visible: Bool[Tensor, "block query key"]
 
     def to(self, device: torch.device) -> "TokenTree":
-        """The same tree on another device."""
+        """Return the tree on another device."""
         return TokenTree(
             tokens=self.tokens.to(device),
             depths=self.depths.to(device),
@@ -51,105 +60,113 @@ class TokenTree:
         *,
         heads: int,
     ) -> Float[Tensor, "node channel"]:
-        """Causal multi-head attention of each node to itself and what is before it."""
+        """Apply causal multi-head attention: each node attends to itself and to the nodes before it."""
         count, width = queries.shape
-        filled = F.pad(queries, (0, 0, 0, len(self.keys) * BLOCK - count)).view(-1, BLOCK, width)
+        padded = F.pad(queries, (0, 0, 0, len(self.keys) * BLOCK - count)).view(-1, BLOCK, width)
         attended = F.scaled_dot_product_attention(
-            _split(filled, heads),
-            _split(keys[self.keys], heads),
-            _split(values[self.keys], heads),
+            _split_heads(padded, heads),
+            _split_heads(keys[self.keys], heads),
+            _split_heads(values[self.keys], heads),
             attn_mask=self.visible[:, None],
         )
         return attended.transpose(1, 2).reshape(-1, width)[:count]
 
 
 def token_trees(
-    rows: Sequence[Sequence[int]], *, nodes_at_once: int = NODES_AT_ONCE
+    texts: Sequence[Sequence[int]], *, max_nodes: int = MAX_NODES
 ) -> Iterator[tuple[list[int], TokenTree]]:
-    """Trees that together hold all rows of token ids, and the places of each tree's texts in `rows`.
+    """Distribute texts over trees.
 
-    A tree has at most `nodes_at_once` nodes (more only if one text alone has), so neighbours may share a
-    beginning, which is then computed twice. No row may be empty.
+    A prefix that two trees have in common is computed twice.
+
+    Args:
+        texts: token ids of each text; no text is empty.
+        max_nodes: maximum number of nodes of a tree. Only a single longer text exceeds it.
+
+    Yields:
+        The indices of a tree's texts, and the tree.
     """
-    chunk: list[int] = []
+    members: list[int] = []
     nodes = 0
-    for place in sorted(range(len(rows)), key=lambda place: tuple(rows[place])):
-        added = len(rows[place])
-        if chunk:
-            added -= _shared(rows[chunk[-1]], rows[place])
-            if nodes + added > nodes_at_once:
-                yield chunk, _grow([rows[member] for member in chunk])
-                chunk, nodes, added = [], 0, len(rows[place])
-        chunk.append(place)
+    for index in sorted(range(len(texts)), key=lambda index: tuple(texts[index])):
+        added = len(texts[index])
+        if members:
+            added -= _common_prefix(texts[members[-1]], texts[index])
+            if nodes + added > max_nodes:
+                yield members, _build([texts[member] for member in members])
+                members, nodes, added = [], 0, len(texts[index])
+        members.append(index)
         nodes += added
-    if chunk:
-        yield chunk, _grow([rows[member] for member in chunk])
+    if members:
+        yield members, _build([texts[member] for member in members])
 
 
-def _grow(rows: Sequence[Sequence[int]]) -> TokenTree:
-    """The tree of sorted rows."""
+def _build(texts: Sequence[Sequence[int]]) -> TokenTree:
+    """Build the tree of sorted texts."""
     tokens: list[int] = []
     depths: list[int] = []
     ends: list[int] = []
-    last_below: list[int] = []  # of each node, the last of its descendants
-    outside: list[list[int]] = []  # of each block, the path to its first node
+    last_descendant: list[int] = []  # of each node
+    paths: list[list[int]] = []  # of each block, from the root to the node before its first node
     path: list[int] = []  # from the root to the latest node
     previous: Sequence[int] = ()
-    for row in rows:
-        shared = _shared(previous, row)
+    for text in texts:
+        shared = _common_prefix(previous, text)
         del path[shared:]
-        for token in row[shared:]:
+        for token in text[shared:]:
             if len(tokens) % BLOCK == 0:
-                outside.append(path.copy())
+                paths.append(path.copy())
             path.append(len(tokens))
-            last_below.append(len(tokens))
+            last_descendant.append(len(tokens))
             depths.append(len(path) - 1)
             tokens.append(token)
         for node in path:
-            last_below[node] = len(tokens) - 1
+            last_descendant[node] = len(tokens) - 1
         ends.append(path[-1])
-        previous = row
-    keys = _keys(outside, count=len(tokens))
+        previous = text
+    keys = _keys(paths, count=len(tokens))
     return TokenTree(
         tokens=torch.tensor(tokens),
         depths=torch.tensor(depths),
         ends=torch.tensor(ends),
         keys=keys,
-        visible=_visible(keys, torch.tensor(last_below)),
+        visible=_visible(keys, torch.tensor(last_descendant)),
     )
 
 
-def _keys(outside: Sequence[Sequence[int]], *, count: int) -> Int[Tensor, "block key"]:
-    """What each block may look at: the path to its first node, then its own nodes."""
-    longest = max(map(len, outside))
-    keys = torch.full((len(outside), longest + BLOCK), NO_KEY)
-    for block, path in enumerate(outside):
+def _keys(paths: Sequence[Sequence[int]], *, count: int) -> Int[Tensor, "block key"]:
+    """Return the nodes that each block may attend to: the path to its first node, then its own nodes."""
+    longest = max(map(len, paths))
+    keys = torch.full((len(paths), longest + BLOCK), NO_KEY)
+    for block, path in enumerate(paths):
         keys[block, : len(path)] = torch.tensor(path, dtype=torch.long)
-    own = torch.arange(len(outside) * BLOCK)
+    own = torch.arange(len(paths) * BLOCK)
     keys[:, longest:] = own.where(own < count, NO_KEY).view(-1, BLOCK)
     return keys
 
 
 def _visible(
-    keys: Int[Tensor, "block key"], last_below: Int[Tensor, " node"]
+    keys: Int[Tensor, "block key"], last_descendant: Int[Tensor, " node"]
 ) -> Bool[Tensor, "block query key"]:
-    """Whether a key is the query or an ancestor of it.
+    """Return whether a key is the query or an ancestor of it.
 
-    A query that only fills the last block sees everything: no answer is taken from it, but a softmax over
-    nothing would be NaN, which gradients spread.
+    Queries that only pad the last block attend to every key. Their results are not used, but a softmax over
+    no key would be NaN, which gradients propagate.
     """
     queries = torch.arange(len(keys) * BLOCK).view(-1, BLOCK, 1)
-    fills = queries >= len(last_below)
-    ancestor = (keys[:, None] <= queries) & (queries <= last_below[keys][:, None])
-    return fills | ((keys != NO_KEY)[:, None] & ancestor)
+    is_padding = queries >= len(last_descendant)
+    is_ancestor = (keys[:, None] <= queries) & (queries <= last_descendant[keys][:, None])
+    return is_padding | ((keys != NO_KEY)[:, None] & is_ancestor)
 
 
-def _split(rows: Float[Tensor, "block row channel"], heads: int) -> Float[Tensor, "block head row part"]:
-    """Channels in parts, one per attention head."""
-    return torch.unflatten(rows, -1, (heads, -1)).transpose(1, 2)
+def _split_heads(
+    tokens: Float[Tensor, "block token channel"], heads: int
+) -> Float[Tensor, "block head token part"]:
+    """Split the channels between the attention heads."""
+    return torch.unflatten(tokens, -1, (heads, -1)).transpose(1, 2)
 
 
-def _shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """Length of the common beginning."""
-    differing = (place for place, (left, right) in enumerate(zip(one, other, strict=False)) if left != right)
+def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return the length of the common prefix."""
+    differing = (index for index, (left, right) in enumerate(zip(one, other, strict=False)) if left != right)
     return next(differing, min(len(one), len(other)))

@@ -120,7 +120,7 @@ CASES: dict[str, tuple[str, Edit, str]] = {
     ),
     "image-without-labels": ("own", lambda home: write_image(home / "images/b.png"), "images/b.png"),
     "labels-without-image": ("own", draws("panoptic/b.png", halves(1, 2)), "panoptic/b.png"),
-    "image-unlabelled": ("semantic", draws("labels/a.png", halves(255, 255)), "labels/a.png"),
+    "image-unlabeled": ("semantic", draws("labels/a.png", halves(255, 255)), "labels/a.png"),
     "all-ignored": ("semantic", draws("labels/a.png", halves(255, 255)), "1 images"),
     "category-name-twice": ("own", edit_json("panoptic.json", both_names), "'Cat': ids 1 and 2"),
     "isthing-guessed": (

@@ -50,7 +50,7 @@ def test_missing_and_large_files_are_rejected(tmp_path, monkeypatch):
         training_counts(str(path), CATEGORIES)
     path.write_text('{"cat": 1}')
     monkeypatch.setattr("ovrcoat.evaluation.reports.training_frequency.MAX_BYTES", 3)
-    with pytest.raises(DatasetError, match="expected at most 3"):
+    with pytest.raises(DatasetError, match="but at most 3 are read"):
         training_counts(str(path), CATEGORIES)
 
 

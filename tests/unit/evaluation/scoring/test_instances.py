@@ -150,13 +150,15 @@ def test_files(tmp_path, monkeypatch):
         score_instances(labels, results)
     results.write_text(json.dumps([result(1)]))
     assert score_instances(labels, results)["stats"]["AP50"] == pytest.approx(100)
-    with pytest.raises(DatasetError, match=r"results.json holds a JSON list, expected an object .*\(the ground truth"):
+    with pytest.raises(
+        DatasetError, match=r"results.json holds a JSON list, expected an object .*\(the ground truth"
+    ):
         score_instances(results, labels)
     results.write_text("[" * 100_000)
-    with pytest.raises(DatasetError, match="is not valid JSON .*may be truncated"):
+    with pytest.raises(DatasetError, match=r"is not valid JSON .*may be truncated"):
         score_instances(labels, results)
     monkeypatch.setattr("ovrcoat.evaluation.scoring.instances.MAX_BYTES", 3)
-    with pytest.raises(DatasetError, match="expected at most 3"):
+    with pytest.raises(DatasetError, match="but at most 3 are read"):
         score_instances(labels, results)
 
 

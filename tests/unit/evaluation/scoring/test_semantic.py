@@ -66,7 +66,7 @@ def test_all_errors_are_reported_at_once(folders):
     with pytest.raises(DatasetError) as caught:
         score(folders)
     for text in (
-        r"neither an index from 0 to 2 nor the ignore label.*a: value 9 in 1 pixels",
+        r"neither the index of a category nor the ignore label.*a: value 9 in 1 pixels, expected 0 to 2",
         r"b: ground truth 2 × 1, prediction 1 × 2 (width × height)",
         r"an image has no prediction.*c.png",
         r"cannot be read.*d.png",
@@ -98,7 +98,7 @@ def test_suspicious_files_cause_warnings(folders):
         ("prediction-without-truth", "warning"),
     }
     (label,) = (found for found in report["issues"] if found["code"] == "predicted-label-out-of-range")
-    assert label["examples"] == ["a: value 7 in 1 pixels"]  # 9 is at an ignored pixel
+    assert label["examples"] == ["a: value 7 in 1 pixels, expected 0 to 2"]  # 9 is at an ignored pixel
 
 
 def test_only_ignored_pixels_give_undefined_metrics_and_a_warning(folders):

@@ -33,7 +33,7 @@ def masks(count: int = 4) -> torch.Tensor:
     return torch.randn(1, count, 16, 24, generator=torch.Generator().manual_seed(2))
 
 
-def test_levels_have_the_promised_strides_and_channels(encoder):
+def test_levels_have_the_documented_strides_and_channels(encoder):
     features = encoder(make_images(count=2))
     sizes = [tuple(level.shape) for level in features.levels]
     assert sizes == [
@@ -43,7 +43,7 @@ def test_levels_have_the_promised_strides_and_channels(encoder):
     assert torch.equal(features.clip_features, features.levels[-1])
 
 
-def test_what_lies_in_the_padding_does_not_matter(encoder):
+def test_padding_has_no_influence(encoder):
     images = make_images(valid=(50, 70))
     other = images.pixels.clone()
     other[:, :, 50:], other[:, :, :, 70:] = 255, 7
@@ -71,7 +71,7 @@ def test_mask_embeddings_have_the_shape_of_the_common_space(encoder):
 
 @settings(max_examples=15, deadline=None)
 @given(scale=st.floats(0.01, 100), order=st.permutations(range(4)))
-def test_only_the_sign_of_mask_logits_counts_and_masks_do_not_see_each_other(scale, order):
+def test_only_the_sign_of_mask_logits_matters_and_masks_are_independent(scale, order):
     for encoder in map(encoder_of, FAMILIES):
         with torch.no_grad():
             features = encoder(make_images())
@@ -80,7 +80,7 @@ def test_only_the_sign_of_mask_logits_counts_and_masks_do_not_see_each_other(sca
         torch.testing.assert_close(changed.embeddings, plain.embeddings[:, order], rtol=1e-4, atol=1e-5)
 
 
-def test_an_empty_mask_is_off_the_map_and_finite(encoder):
+def test_an_empty_mask_is_not_valid_but_finite(encoder):
     mask_logits = masks()
     mask_logits[:, 1] = -1
     embedded = encoder.embed_masks(encoder(make_images()).clip_features, mask_logits)
@@ -122,7 +122,7 @@ def test_no_buffer_is_missing_from_the_state_dict(encoder):
 
 
 @torch.inference_mode()
-def test_convnext_in_tiles_is_timms_own_stage(monkeypatch):
+def test_convnext_in_tiles_equals_timm(monkeypatch):
     from ovrcoat.model import tiles
     from ovrcoat.model.encoders import convnext
 

@@ -62,7 +62,7 @@ def test_activation_matters():
     assert not torch.allclose(plain, quick, atol=1e-5)
 
 
-def test_each_distinct_text_is_encoded_once_and_order_stays(tower, monkeypatch):
+def test_each_distinct_text_is_encoded_once_in_order(tower, monkeypatch):
     texts = []
     encode_tree = tower.encode_tree
     monkeypatch.setattr(tower, "encode_tree", lambda tree: texts.append(len(tree.ends)) or encode_tree(tree))
@@ -96,25 +96,24 @@ ROWS = st.lists(
 
 
 @settings(deadline=None, max_examples=25)
-@given(rows=ROWS, nodes_at_once=st.integers(1, 200), seed=st.integers(0, 3))
-def test_a_tree_of_texts_equals_each_text_alone(rows, nodes_at_once, seed):
+@given(texts=ROWS, max_nodes=st.integers(1, 200), seed=st.integers(0, 3))
+def test_a_tree_of_texts_equals_each_text_alone(texts, max_nodes, seed):
     tower = small_tower(seed)
     with torch.no_grad():
-        ((order, whole),) = token_trees(rows, nodes_at_once=10_000)
+        ((order, whole),) = token_trees(texts, max_nodes=10_000)
         embedded = tower.encode_tree(whole)
         for place, row in zip(order, embedded, strict=True):
-            alone = tower(torch.tensor([rows[place]]))[0]
+            alone = tower(torch.tensor([texts[place]]))[0]
             torch.testing.assert_close(row, alone, rtol=0, atol=1e-5)
         parts = [
-            (places, tower.encode_tree(tree))
-            for places, tree in token_trees(rows, nodes_at_once=nodes_at_once)
+            (places, tower.encode_tree(tree)) for places, tree in token_trees(texts, max_nodes=max_nodes)
         ]
     again = torch.cat([rows_of_part for _, rows_of_part in parts])
     assert [place for places, _ in parts for place in places] == order
     torch.testing.assert_close(again, embedded, rtol=0, atol=1e-6)
 
 
-def test_half_precision_is_for_matrix_products_only(tower):
+def test_autocast_applies_to_matrix_products_only(tower):
     with torch.no_grad():
         exact = tower.embed(TEXTS)
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -124,13 +123,13 @@ def test_half_precision_is_for_matrix_products_only(tower):
     assert (F.cosine_similarity(rough, exact) > 0.999).all()
 
 
-def test_the_gradient_is_the_plain_ones():
+def test_gradients_equal_those_without_a_tree():
     tower = small_tower(0)
-    rows = [[0, 1, 5], [0, 2, 3, 5], [0, 1, 1, 5]]
+    texts = [[0, 1, 5], [0, 2, 3, 5], [0, 1, 1, 5]]
     gradients = []
     for compute in (
-        lambda: torch.cat([tower(torch.tensor([row])) for row in rows]).square().sum(),
-        lambda: sum(tower.encode_tree(tree).square().sum() for _, tree in token_trees(rows)),
+        lambda: torch.cat([tower(torch.tensor([row])) for row in texts]).square().sum(),
+        lambda: sum(tower.encode_tree(tree).square().sum() for _, tree in token_trees(texts)),
     ):
         tower.zero_grad()
         compute().backward()
@@ -139,11 +138,11 @@ def test_the_gradient_is_the_plain_ones():
         torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-5)
 
 
-def test_no_text_gives_no_row(tower):
+def test_no_text_gives_no_embedding(tower):
     assert tower.embed([]).shape == (0, 12)
 
 
-def test_token_ids_are_openclips(tower):
+def test_token_ids_equal_openclip(tower):
     from open_clip.tokenizer import SimpleTokenizer
 
     for text in TEXTS:
@@ -152,7 +151,7 @@ def test_token_ids_are_openclips(tower):
         assert padded == SimpleTokenizer()([text])[0].tolist()
 
 
-def test_a_long_text_is_cut_and_keeps_its_end_token():
+def test_a_long_text_is_truncated_and_keeps_its_end_token():
     tower = make_tower(context_length=8)
     ids = tower.token_ids("cat " * 20)
     assert len(ids) == 8

@@ -15,7 +15,7 @@ def encoder():
     return make_network("convnext").encoder
 
 
-def test_a_mask_is_embedded_as_the_head_of_the_mean_of_its_pixels(encoder):
+def test_a_mask_embedding_is_the_head_of_the_mean_of_its_pixels(encoder):
     dense = torch.randn(1, 16, 2, 3)
     mask_logits = torch.tensor([[[[1.0, 1, -1], [-1, -1, 1]]]])
     inside = torch.stack([dense[0, :, 0, 0], dense[0, :, 0, 1], dense[0, :, 1, 2]])
@@ -26,7 +26,7 @@ def test_a_mask_is_embedded_as_the_head_of_the_mean_of_its_pixels(encoder):
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_without_hidden_width_the_head_is_one_linear_map_without_bias():
+def test_without_hidden_width_the_head_is_linear_without_bias():
     config = encoder_config("convnext").model_copy(update={"head_hidden": None})
     head = build_network(ModelConfig(encoder=config)).encoder.head_projection
     assert isinstance(head, nn.Linear)

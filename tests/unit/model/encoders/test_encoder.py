@@ -40,16 +40,16 @@ def test_the_contract_must_be_fulfilled():
         Encoder()  # type: ignore[abstract]
 
 
-def test_normalising_uses_clips_numbers_and_zeroes_the_padding():
+def test_normalizing_uses_clips_numbers_and_zeroes_the_padding():
     pixels = torch.rand(2, 3, 32, 64) * 255
     original = pixels.clone()
-    normalised = Normed().normalize(ImageBatch(pixels=pixels, valid_sizes=((20, 64), (32, 50))))
+    normalized = Normed().normalize(ImageBatch(pixels=pixels, valid_sizes=((20, 64), (32, 50))))
     expected = torch.stack(
         [(pixels[:, band] - CLIP_MEAN[band]) / CLIP_DEVIATION[band] for band in range(3)], dim=1
     )
     expected[0, :, 20:] = 0
     expected[1, :, :, 50:] = 0
-    torch.testing.assert_close(normalised, expected)
+    torch.testing.assert_close(normalized, expected)
     torch.testing.assert_close(pixels, original, atol=0, rtol=0)  # the batch stays as it was
 
 
@@ -71,6 +71,6 @@ def test_statistics_do_not_drift_while_a_network_around_it_trains():
     assert encoder.visual_trunk[0][1].num_batches_tracked == 0
 
 
-def test_device_is_where_the_weights_lie():
+def test_device_is_that_of_the_weights():
     assert Normed().device == torch.device("cpu")
     assert Normed().to("meta").device == torch.device("meta")

@@ -54,7 +54,7 @@ def fold_timm(reference: nn.Module) -> LiteTrunk:
 
 
 @torch.no_grad()
-def test_the_trunk_is_timms_efficientnet_lite2():
+def test_the_trunk_equals_timms_efficientnet_lite2():
     import timm
 
     torch.manual_seed(0)
@@ -77,7 +77,7 @@ def test_the_trunk_is_timms_efficientnet_lite2():
 
 @torch.no_grad()
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (5, 1), (3, 2), (5, 2)])
-def test_sizes_divide_by_the_stride(kernel: int, stride: int):
+def test_sizes_are_divided_by_the_stride(kernel: int, stride: int):
     layer = FoldedConv(3, 4, kernel, stride=stride)
     result = layer(torch.randn(1, 3, 8, 12))
     assert result.shape == (1, 4, 8 // stride, 12 // stride)
@@ -86,22 +86,22 @@ def test_sizes_divide_by_the_stride(kernel: int, stride: int):
 
 
 @torch.no_grad()
-def test_forward_gives_the_announced_channels_at_their_strides(encoder: NanoEncoder):
+def test_levels_have_the_documented_channels_and_strides(encoder: NanoEncoder):
     features = encoder(ImageBatch(pixels=torch.rand(1, 3, 64, 96) * 255, valid_sizes=((64, 96),)))
     for stride, channels, level in zip((4, 8, 16, 32), encoder.channels, features.levels, strict=True):
         assert level.shape == (1, channels, 64 // stride, 96 // stride)
     assert features.clip_features.shape == (1, 1280, 2, 3)
 
 
-def test_pixels_are_normalised_as_efficientnet_lite_was_trained(encoder: NanoEncoder):
+def test_pixels_are_normalized_as_efficientnet_lite_was_trained(encoder: NanoEncoder):
     pixels = torch.full((1, 3, 32, 32), 255.0)
-    normalised = encoder.normalize(ImageBatch(pixels=pixels, valid_sizes=((16, 32),)))
-    assert normalised[:, :, :16].unique().tolist() == [1.0]  # (255 - 127) / 128
-    assert normalised[:, :, 16:].unique().tolist() == [0.0]
+    normalized = encoder.normalize(ImageBatch(pixels=pixels, valid_sizes=((16, 32),)))
+    assert normalized[:, :, :16].unique().tolist() == [1.0]  # (255 - 127) / 128
+    assert normalized[:, :, 16:].unique().tolist() == [0.0]
 
 
 @torch.no_grad()
-def test_masks_are_pooled_by_the_share_of_each_cell(encoder: NanoEncoder):
+def test_pooling_is_weighted_by_the_share_of_each_cell(encoder: NanoEncoder):
     dense = torch.randn(1, 1280, 1, 2)
     mask_logits = torch.full((1, 3, 8, 16), -1.0)
     mask_logits[0, 0, :, :8] = 1  # the left cell
@@ -116,7 +116,7 @@ def test_masks_are_pooled_by_the_share_of_each_cell(encoder: NanoEncoder):
 
 
 @torch.no_grad()
-def test_no_small_mask_is_lost_and_an_empty_one_is_told(encoder: NanoEncoder):
+def test_small_masks_are_valid_and_empty_ones_are_not(encoder: NanoEncoder):
     mask_logits = torch.full((1, 2, 16, 24), -1.0)
     mask_logits[0, 0, 3, 5] = 1
     result = encoder.embed_masks(torch.randn(1, 1280, 2, 3), mask_logits)
@@ -146,19 +146,19 @@ def test_texts_of_unequal_length_equal_one_by_one(encoder: NanoEncoder, texts: S
 
 
 @torch.no_grad()
-def test_words_and_their_order_count(encoder: NanoEncoder):
+def test_tokens_and_their_order_matter(encoder: NanoEncoder):
     rows = encoder.embed_texts(["cat on sofa", "sofa on cat", "cat on sofa"])
     assert not torch.allclose(rows[0], rows[1])
     assert torch.equal(rows[0], rows[2])
 
 
 @torch.no_grad()
-def test_each_distinct_text_is_encoded_once_and_few_at_a_time(
+def test_each_distinct_text_is_encoded_once_in_small_batches(
     encoder: NanoEncoder, monkeypatch: pytest.MonkeyPatch
 ):
     batches: list[int] = []
     hook = encoder.text_tower.register_forward_hook(lambda _, inputs, __: batches.append(len(inputs[0])))
-    monkeypatch.setattr("ovrcoat.model.encoders.text_batches.TEXTS_AT_ONCE", 2)
+    monkeypatch.setattr("ovrcoat.model.encoders.text_batches.MAX_BATCH", 2)
     rows = encoder.embed_texts(["cat", "dog", "cat", "sky", "dog"])
     hook.remove()
     assert batches == [2, 1]
@@ -166,12 +166,12 @@ def test_each_distinct_text_is_encoded_once_and_few_at_a_time(
     assert torch.equal(rows[0], rows[2])
 
 
-def test_no_text_gives_no_row(encoder: NanoEncoder):
+def test_no_text_gives_no_embedding(encoder: NanoEncoder):
     assert encoder.embed_texts([]).shape == (0, 24)
 
 
 @torch.no_grad()
-def test_length_is_told_in_full_and_what_is_too_long_is_cut(encoder: NanoEncoder):
+def test_the_full_length_is_reported_and_long_texts_are_truncated(encoder: NanoEncoder):
     most = POSITIONS - 2  # start and end take two places
     assert encoder.text_length("cat") == (1, most)
     assert encoder.text_length("") == (0, most)

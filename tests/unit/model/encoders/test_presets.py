@@ -17,7 +17,7 @@ def test_the_table_is_complete():
 
 
 @pytest.mark.parametrize("name", CLIP_ENCODERS)
-def test_common_space_and_text_tower_are_openclips(name):
+def test_common_space_and_text_tower_equal_openclip(name):
     from open_clip import get_model_config
 
     preset, theirs = CLIP_ENCODERS[name], get_model_config(name)
@@ -35,7 +35,7 @@ def test_common_space_and_text_tower_are_openclips(name):
 
 
 @pytest.mark.parametrize("name", CONVNEXTS)
-def test_convnext_trunks_are_timms(name):
+def test_convnext_trunks_equal_timm(name):
     import timm
     from open_clip import get_model_config
 
@@ -51,7 +51,7 @@ def test_convnext_trunks_are_timms(name):
 
 
 @pytest.mark.parametrize("name", RESNETS)
-def test_resnets_are_openais(name):
+def test_resnets_equal_openai(name):
     from open_clip import get_model_config
 
     preset, vision = CLIP_ENCODERS[name], get_model_config(name)["vision_cfg"]
@@ -63,7 +63,7 @@ def test_resnets_are_openais(name):
 
 
 @pytest.mark.parametrize("name", CLIP_ENCODERS)
-def test_every_model_can_be_laid_out_without_memory(name):
+def test_every_model_can_be_built_on_the_meta_device(name):
     with torch.device("meta"):
         network = build_network(ModelConfig(encoder=CLIP_ENCODERS[name]))
     assert all(weight.is_meta for weight in network.parameters())

@@ -50,7 +50,7 @@ def test_each_mask_attends_to_its_own_pixels(encoder):
         torch.testing.assert_close(embedding, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_mask_without_a_pixel_gives_the_output_projections_bias(encoder):
+def test_an_empty_mask_gives_the_bias_of_the_output_projection(encoder):
     inside = torch.zeros(1, 2, 4, 5, dtype=torch.bool)
     inside[:, 1, 0, 0] = True
     embeddings = encoder.attend_under_masks(torch.randn(1, 128, 4, 5), inside)

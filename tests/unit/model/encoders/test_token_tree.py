@@ -10,7 +10,7 @@ from ovrcoat.model.encoders.token_tree import BLOCK, NO_KEY, TokenTree, token_tr
 
 Rows = list[list[int]]
 END = 9
-# few different tokens, so that many beginnings are shared; some rows twice
+# few different tokens, so that many beginnings are shared; some texts twice
 ROWS = st.lists(
     st.lists(st.integers(0, 2), max_size=9).map(lambda words: [*words, END]), min_size=1, max_size=60
 )
@@ -25,28 +25,28 @@ def seen(tree: TokenTree, node: int) -> list[int]:
 
 
 @settings(deadline=None, max_examples=40)
-@given(rows=ROWS, nodes_at_once=st.integers(1, 200))
-def test_every_text_sees_its_own_tokens_in_order(rows: Rows, nodes_at_once: int) -> None:
+@given(texts=ROWS, max_nodes=st.integers(1, 200))
+def test_every_text_attends_to_its_own_tokens_in_order(texts: Rows, max_nodes: int) -> None:
     places = []
-    for members, tree in token_trees(rows, nodes_at_once=nodes_at_once):
+    for members, tree in token_trees(texts, max_nodes=max_nodes):
         places += members
-        assert len(tree.tokens) <= max(nodes_at_once, *(len(rows[member]) for member in members))
+        assert len(tree.tokens) <= max(max_nodes, *(len(texts[member]) for member in members))
         for member, end in zip(members, tree.ends.tolist(), strict=True):
             nodes = seen(tree, end)
-            assert tree.tokens[nodes].tolist() == rows[member]
-            assert tree.depths[nodes].tolist() == list(range(len(rows[member])))
-    assert sorted(places) == list(range(len(rows)))
+            assert tree.tokens[nodes].tolist() == texts[member]
+            assert tree.depths[nodes].tolist() == list(range(len(texts[member])))
+    assert sorted(places) == list(range(len(texts)))
 
 
 @settings(deadline=None, max_examples=40)
-@given(rows=ROWS)
-def test_each_beginning_is_there_once(rows: Rows) -> None:
-    ((_, tree),) = token_trees(rows, nodes_at_once=10_000)
-    beginnings = {tuple(row[:count]) for row in rows for count in range(1, len(row) + 1)}
+@given(texts=ROWS)
+def test_each_prefix_is_stored_once(texts: Rows) -> None:
+    ((_, tree),) = token_trees(texts, max_nodes=10_000)
+    beginnings = {tuple(row[:count]) for row in texts for count in range(1, len(row) + 1)}
     assert len(tree.tokens) == len(beginnings)
 
 
-def test_a_text_may_be_the_beginning_of_another() -> None:
+def test_a_text_may_be_a_prefix_of_another() -> None:
     ((members, tree),) = token_trees([[1, 2, 3], [1, 2]])
     assert (members, tree.tokens.tolist(), tree.ends.tolist()) == ([1, 0], [1, 2, 3], [1, 2])
 
@@ -56,9 +56,9 @@ def test_no_text_needs_no_tree() -> None:
 
 
 @settings(deadline=None, max_examples=20)
-@given(rows=ROWS, seed=st.integers(0, 99))
-def test_attention_is_that_of_each_text_alone(rows: Rows, seed: int) -> None:
-    ((_, tree),) = token_trees(rows, nodes_at_once=10_000)
+@given(texts=ROWS, seed=st.integers(0, 99))
+def test_attention_equals_that_of_each_text_alone(texts: Rows, seed: int) -> None:
+    ((_, tree),) = token_trees(texts, max_nodes=10_000)
     generator = torch.Generator().manual_seed(seed)
     queries, keys, values = torch.randn(3, len(tree.tokens), 8, generator=generator)
     attended = tree.attend(queries, keys, values, heads=2)
