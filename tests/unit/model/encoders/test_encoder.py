@@ -10,7 +10,7 @@ from ovrcoat.structures import EncoderFeatures, ImageBatch, MaskEmbeddings
 
 
 class Normed(Encoder):
-    """The least that fulfils the contract, with a BatchNorm deep inside."""
+    """A minimal encoder with a nested BatchNorm."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ def encoder() -> NanoEncoder:
 
 
 def randomise_statistics(network: nn.Module) -> None:
-    """Give every BatchNorm other statistics and weights than the neutral ones it starts with."""
+    """Give every BatchNorm random statistics and weights instead of the neutral initial ones."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None
