@@ -1,4 +1,4 @@
-"""Tiny labelled data, written by the tests themselves."""
+"""Tiny labeled datasets, written by the tests themselves."""
 
 import io
 import json

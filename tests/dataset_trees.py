@@ -1,4 +1,4 @@
-"""Small valid labelled datasets in the layouts of the releases and of users' own folders."""
+"""Small valid labeled datasets in the layouts of the releases and of users' own folders."""
 
 import json
 from collections.abc import Callable

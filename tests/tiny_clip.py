@@ -82,7 +82,7 @@ RELEASED = (
 
 
 def encoder_config(family: str) -> EncoderConfig:
-    """Head counts are those that the importer supposes: 64 channels each, at least one."""
+    """Numbers of heads are those that the converter assumes: 64 channels per head, at least one head."""
     if family == "convnext":
         return ConvNextConfig(
             depths=(1, 1, 2, 1),
@@ -102,7 +102,7 @@ def encoder_config(family: str) -> EncoderConfig:
 
 
 def make_config(family: str) -> ModelConfig:
-    """A whole network of some hundred thousand weights, most of them CLIP's table of tokens."""
+    """A whole network with a few hundred thousand weights, mostly CLIP's token embeddings."""
     return ModelConfig(
         encoder=encoder_config(family),
         pixel_decoder=PixelDecoderConfig(channels=32, mask_channels=32, layers=1, feed_forward=16),
@@ -111,7 +111,7 @@ def make_config(family: str) -> ModelConfig:
 
 
 def make_network(family: str) -> SegmentationNetwork:
-    """The same network at every call, in eval mode."""
+    """Return the same network at every call, in eval mode."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return build_network(make_config(family)).eval()

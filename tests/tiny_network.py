@@ -70,7 +70,7 @@ class TinyEncoder(Encoder):
 
 
 def make_network() -> SegmentationNetwork:
-    """The same network at every call."""
+    """Return the same network at every call."""
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
         encoder = TinyEncoder()

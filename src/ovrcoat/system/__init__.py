@@ -1,1 +1,1 @@
-"""Devices, optional dependencies, atomic writes, background workers, user folders."""
+"""Devices, optional dependencies, atomic writes, background workers, user folders, fingerprints."""

@@ -1,4 +1,4 @@
-"""Configurations from shapes."""
+"""Detection of configurations from shapes."""
 
 import pytest
 import torch

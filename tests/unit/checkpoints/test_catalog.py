@@ -10,7 +10,7 @@ from ovrcoat.system.user_folders import model_folders
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, and no folder of one's own."""
+    """An empty folder of the user; no environment variable."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("OVRCOAT_MODELS", raising=False)
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Weights into a network, strictly."""
+"""Strict assignment of weights."""
 
 import weakref
 

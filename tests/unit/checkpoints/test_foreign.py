@@ -1,4 +1,4 @@
-"""Published weights: renamed back and forth they are the same, and nothing is left unsaid."""
+"""Published weights: renaming back and forth changes nothing, and everything is reported."""
 
 import contextlib
 import hashlib
@@ -121,7 +121,7 @@ def without_text(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def openclip_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """OpenCLIP's own names; OpenAI's files have sizes beside the weights."""
+    """OpenCLIP's own names. OpenAI's files also contain sizes."""
     ours = {key.removeprefix(OPENCLIP): value for key, value in state.items() if key.startswith(OPENCLIP)}
     return ours | {"context_length": torch.tensor(77)}
 

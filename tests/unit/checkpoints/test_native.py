@@ -1,4 +1,4 @@
-"""Our own checkpoints: what is saved comes back, and nothing else is accepted."""
+"""Native checkpoints: saved content is restored, and nothing else is accepted."""
 
 import hashlib
 import json
@@ -48,7 +48,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, network: SegmentationNetwork
 
 
 def rewrite(path: Path, *, weights=None, description=None) -> Path:
-    """The same file with other weights or another description."""
+    """The same file with other weights or metadata."""
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
     if description is not None:

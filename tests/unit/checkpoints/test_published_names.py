@@ -1,4 +1,4 @@
-"""Tables of names."""
+"""Tables of weight names."""
 
 import pytest
 

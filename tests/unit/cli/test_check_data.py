@@ -138,12 +138,12 @@ def test_json_goes_to_a_file_or_to_stdout(
         (("--results", "a.json"), "--results was given without --instances"),
     ],
 )
-def test_halves_are_refused(arguments: tuple[str, ...], message: str) -> None:
+def test_incomplete_pairs_are_rejected(arguments: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         run(*arguments)
 
 
-def test_files_that_are_not_there_are_refused(tmp_path: Path) -> None:
+def test_missing_files_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"cannot read .*none\.json"):
         run("--instances", tmp_path / "none.json")
 

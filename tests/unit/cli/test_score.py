@@ -55,7 +55,7 @@ def test_json_goes_into_a_file_beside_the_tables(
     assert "All" in capsys.readouterr().out
 
 
-def test_quiet_says_nothing(panoptic: tuple, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_quiet_prints_nothing(panoptic: tuple, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert run(*panoptic, "--seen-ids", "99", "--quiet", "--json", tmp_path / "out.json") == 0
     assert capsys.readouterr() == ("", "")
     [issue] = json.loads((tmp_path / "out.json").read_text())["issues"]

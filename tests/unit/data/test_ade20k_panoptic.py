@@ -15,7 +15,7 @@ WALL, SKY, BED, WINDOW = 1, 3, 8 + 256, 9 + 512  # segment ids
 
 
 @pytest.mark.parametrize("published", [False, True])
-def test_instances_are_laid_over_stuff(published: bool, tmp_path: Path):
+def test_instances_are_drawn_over_stuff(published: bool, tmp_path: Path):
     root = put(tmp_path / "ADEChallengeData2016", ade20k())
     done = prepare_ade20k(tmp_path, published_areas=published)
     assert done.image_count == 1

@@ -56,13 +56,13 @@ def test_an_unknown_name_is_reported():
         open_dataset("imagenet")
 
 
-def test_a_folder_of_ones_own_has_no_split(tmp_path: Path):
+def test_an_own_folder_has_no_split(tmp_path: Path):
     with pytest.raises(DatasetError, match="your own folder has no splits, but split 'val' was requested"):
         open_dataset(put(tmp_path, own_folder()), split="val")
 
 
 @pytest.mark.parametrize("form", ["folder", "zip"])
-def test_a_place_of_another_form_is_reported(form: str, tmp_path: Path):
+def test_an_unknown_layout_is_reported(form: str, tmp_path: Path):
     files = {"images/a.jpg": b""}
     place = put(tmp_path / "a", files) if form == "folder" else put_zip(tmp_path / "a.zip", files)
     with pytest.raises(DatasetError, match=r"panoptic\.json or labels/ not found; looked in .* and --root"):

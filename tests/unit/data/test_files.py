@@ -16,7 +16,7 @@ FILES = {"labels/a.png": b"A", "labels/deep/b.png": b"B", "names.txt": b"cat"}
 
 
 def forms(tmp_path: Path) -> dict[str, Path]:
-    """One data set called "home" in all the ways in which it may lie."""
+    """One dataset called "home" in all supported layouts."""
     put(tmp_path / "parent" / "home", FILES)
     put(tmp_path / "itself", FILES)
     put_zip(tmp_path / "plain.zip", FILES)
@@ -39,7 +39,7 @@ def forms(tmp_path: Path) -> dict[str, Path]:
     }
 
 
-def test_all_forms_read_alike(tmp_path: Path):
+def test_folders_and_zip_files_are_read_alike(tmp_path: Path):
     for form, root in forms(tmp_path).items():
         tree = FileTree(root, home="home")
         assert {name: tree.read(name) for name in FILES} == FILES, form
@@ -88,7 +88,7 @@ def test_output_goes_where_the_source_lies(tmp_path: Path):
         tree.output_folder("b.png")
 
 
-def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path):
+def test_a_missing_file_lists_the_searched_folders(tmp_path: Path):
     put_zip(tmp_path / "home" / "a.zip", FILES)
     tree = FileTree(tmp_path, home="home")
     with pytest.raises(DatasetError, match=r"^b\.json not found; looked in ") as caught:

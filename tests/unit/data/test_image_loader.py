@@ -238,7 +238,7 @@ def test_closing_early_and_an_interrupt_stop_the_thread() -> None:
     assert reading_threads() == []
 
 
-def test_what_cannot_be_images_is_refused_at_once() -> None:
+def test_what_cannot_be_images_is_rejected_at_once() -> None:
     with pytest.raises(ConfigError, match="several images were expected, but one came"):
         stream("photo.jpg", prepared)
     with pytest.raises(ConfigError, match="batch_size is 0, expected 1 or more"):

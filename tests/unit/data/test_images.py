@@ -88,7 +88,7 @@ class TestSources:
         np.testing.assert_array_equal(read_image(array).pixels, PIXELS)
 
     @pytest.mark.parametrize("array", [PIXELS[..., 0], PIXELS[..., :1]])
-    def test_grey_arrays(self, array: np.ndarray) -> None:
+    def test_gray_arrays(self, array: np.ndarray) -> None:
         np.testing.assert_array_equal(read_image(array).pixels, np.repeat(PIXELS[..., :1], 3, axis=2))
 
     def test_an_array_is_copied_and_frozen(self) -> None:
@@ -145,7 +145,7 @@ class TestModes:
         ],
         ids=lambda value: getattr(value, "mode", value),
     )
-    def test_grey_two_hundred_in_every_mode(self, image: Image.Image, file_format: str) -> None:
+    def test_gray_two_hundred_in_every_mode(self, image: Image.Image, file_format: str) -> None:
         pixels = read_image(encoded(image, file_format)).pixels
         assert pixels.shape == (2, 3, 3)
         assert np.unique(pixels).tolist() == ([255] if image.mode == "1" else [200])
@@ -154,14 +154,14 @@ class TestModes:
         pixels = read_image(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")).pixels
         assert np.abs(pixels.astype(int) - RED).max() <= 3
 
-    def test_palette_with_transparency_is_laid_on_white(self) -> None:
+    def test_palette_with_transparency_is_composited_on_white(self) -> None:
         image = Image.new("P", (2, 1))
         image.putpalette([*RED, *GREEN])
         image.putpixel((1, 0), 1)
         image = read_image(encoded(image, transparency=1))
         assert image.pixels.tolist() == [[list(RED), list(WHITE)]]
 
-    def test_transparent_is_laid_on_white(self) -> None:
+    def test_transparent_pixels_are_composited_on_white(self) -> None:
         image = Image.new("RGBA", (3, 1), (0, 0, 0, 0))  # black hides under what cannot be seen
         image.putpixel((1, 0), (0, 0, 0, 255))
         image.putpixel((2, 0), (0, 0, 0, 128))
@@ -252,7 +252,7 @@ class TestBroken:
             self.read(tmp_path, encoded(noise, "JPEG")[:2000])
 
     @pytest.mark.parametrize("side", [10_000, 60_000])  # Pillow alone warns of the first
-    def test_a_bomb_is_refused_before_decoding(
+    def test_a_bomb_is_rejected_before_decoding(
         self, tmp_path: Path, side: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(images, "MAX_PIXELS", 99_000_000)
@@ -270,7 +270,7 @@ class TestBroken:
             read_image(huge_png(14_000, 13_000))
         assert Image.MAX_IMAGE_PIXELS is None
 
-    def test_formats_that_start_programs_are_refused(self) -> None:
+    def test_formats_that_start_programs_are_rejected(self) -> None:
         postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
         with pytest.raises(ImageError, match="EPS files are not supported; expected one of JPEG"):
             read_image(postscript)
@@ -283,7 +283,7 @@ class TestBroken:
         with pytest.raises(ImageError, match=r"the image has no pixels \(0 × 5\)"):
             read_image(Image.new("RGB", (0, 5)))
 
-    def test_grey_beyond_sixteen_bits(self) -> None:
+    def test_gray_beyond_sixteen_bits(self) -> None:
         with pytest.raises(ImageError, match="gray values from 70000 to 70000, expected 0 to 65535"):
             read_image(Image.new("I", (2, 2), 70_000))
 
@@ -320,7 +320,7 @@ class TestFindImages:
     def names(self, *sources: str | Path) -> list[str]:
         return [path.name for path in find_images(sources)]
 
-    def test_a_folder_gives_its_own_images_sorted(self, folder: Path) -> None:
+    def test_a_folder_contains_its_own_images_sorted(self, folder: Path) -> None:
         assert self.names(folder) == ["a.png", "b.JPG"]
 
     def test_patterns(self, folder: Path) -> None:

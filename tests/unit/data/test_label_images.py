@@ -33,7 +33,7 @@ def test_values_of_8_and_16_bits(dtype: type, form: str):
     np.testing.assert_array_equal(decoded, values)
 
 
-def test_of_a_palette_picture_the_index_counts():
+def test_palette_images_are_read_by_index():
     import io
 
     image = Image.fromarray(np.array([[3, 65]], dtype=np.uint8), mode="L").convert("P")
@@ -44,18 +44,18 @@ def test_of_a_palette_picture_the_index_counts():
     np.testing.assert_array_equal(decode_values(buffer.getvalue(), location="a"), [[3, 65]])
 
 
-def test_a_grey_id_map_is_refused():
+def test_a_gray_id_map_is_rejected():
     with pytest.raises(DatasetError, match=r"a\.png: 8-bit grayscale; expected 8-bit RGB"):
         decode_ids(picture(np.zeros((2, 2), dtype=np.uint8)), location="a.png")
 
 
-def test_coloured_labels_are_refused():
+def test_color_labels_are_rejected():
     with pytest.raises(DatasetError, match=r"a\.png: the image has mode RGB, expected one channel"):
         decode_values(picture(np.zeros((2, 2, 3), dtype=np.uint8)), location="a.png")
 
 
 @pytest.mark.parametrize("kept", [0, 20, 60])
-def test_a_damaged_picture_is_reported(kept: int):
+def test_a_damaged_image_is_reported(kept: int):
     whole = id_png(np.arange(400, dtype=np.int32).reshape(20, 20))
     with pytest.raises(DatasetError, match=r"a\.png: .*; expected a complete PNG file: copy or download"):
         decode_ids(whole[:kept], location="a.png")
@@ -98,7 +98,7 @@ def test_unknown_values_are_reported():
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_grey_of_few_bits_keeps_its_values(bits: int):
+def test_gray_of_few_bits_keeps_its_values(bits: int):
     """Pillow writes such files only with a palette, so the bytes are made by hand."""
     rows = bytes([0, 0b00011011]) if bits == 2 else bytes([0, 0b01010011])
 

@@ -15,7 +15,7 @@ from ovrcoat.errors import OutputError
 IDS = np.array([[1, 2], [70_000, 0]], dtype=np.int32)
 
 
-def test_a_document_appears_when_it_is_whole(tmp_path: Path):
+def test_a_document_appears_when_it_is_complete(tmp_path: Path):
     path = tmp_path / "new" / "a.json"
     with DocumentWriter(path, categories=[{"id": 1}]) as writer:
         writer.add({"id": "a"}, [{"n": 1}, {"n": 2}])
@@ -55,7 +55,7 @@ def test_ids_survive(tmp_path_factory: pytest.TempPathFactory, id_map: np.ndarra
     np.testing.assert_array_equal(decode_ids(path.read_bytes(), location=""), id_map)
 
 
-def test_a_finished_picture_is_kept_and_a_damaged_one_made_again(tmp_path: Path):
+def test_a_finished_png_is_kept_and_a_damaged_one_made_again(tmp_path: Path):
     path = tmp_path / "a.png"
     write_id_map(path, IDS, overwrite=False)
     before = path.stat().st_mtime_ns
@@ -66,7 +66,7 @@ def test_a_finished_picture_is_kept_and_a_damaged_one_made_again(tmp_path: Path)
     np.testing.assert_array_equal(decode_ids(path.read_bytes(), location=""), IDS)
 
 
-def test_a_picture_of_other_segments_is_replaced_only_if_allowed(tmp_path: Path):
+def test_a_png_with_other_segments_is_replaced_only_if_allowed(tmp_path: Path):
     path = tmp_path / "a.png"
     write_id_map(path, IDS, overwrite=False)
     with pytest.raises(OutputError, match=r"a\.png exists and holds other segments"):

@@ -1,4 +1,4 @@
-"""Compiling the image half: equal results, and clear words where it cannot be done."""
+"""Compilation of the image path: equal results, and clear errors where it is impossible."""
 
 import subprocess
 import sys

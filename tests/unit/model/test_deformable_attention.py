@@ -11,7 +11,7 @@ TOKENS = sum(height * width for height, width in SIZES)
 
 
 def attention(*, heads: int = 2, levels: int = 3, points: int = 3) -> DeformableAttention:
-    """Random weights, with offsets of several pixels: many samples lie outside."""
+    """Random weights, with offsets of several pixels, so that many samples are outside."""
     torch.manual_seed(0)
     module = DeformableAttention(8, heads=heads, levels=levels, points=points)
     for parameter in module.parameters():
@@ -124,7 +124,7 @@ def test_gradients_reach_queries_and_values():
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_gathering_equals_sampling(batch: int):
-    """Without gradients rows are gathered; far outside, on borders and between pixels it is the same."""
+    """Without gradients values are gathered. The results agree outside, on borders and between pixels."""
     module = attention()
     queries, values = torch.randn(batch, 5, 8), torch.randn(batch, TOKENS, 8)
     places = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.5, 0.5], [0.1, 0.9], [3.0, -2.0]])
@@ -140,7 +140,7 @@ def test_gathering_equals_sampling(batch: int):
 
 @torch.inference_mode()
 def test_bfloat16_is_close_to_float32_with_many_queries():
-    """Enough of them for the weights to be laid out, and for more than one tile."""
+    """Enough queries for reordered weights and for more than one tile."""
     torch.manual_seed(0)
     module = DeformableAttention(64, heads=4, levels=2, points=3)
     sizes, queries = ((40, 60), (20, 30)), torch.randn(2, 3000, 64)

@@ -22,7 +22,7 @@ def decoder(*, layers: int = 4, queries: int = 5) -> MaskDecoder:
 
 
 def pixel_features(batch: int = 1) -> PixelFeatures:
-    """What the pixel decoder gives for 64 × 96 pixels."""
+    """Output of the pixel decoder for 64 × 96 pixels."""
     multi_scale_features = tuple(torch.randn(batch, 32, 2 * scale, 3 * scale) for scale in (1, 2, 4))
     return PixelFeatures(
         mask_features=torch.randn(batch, 8, 16, 24), multi_scale_features=multi_scale_features
@@ -111,7 +111,7 @@ def test_no_gradient_flows_through_pooling_masks():
 
 
 def test_no_gradient_flows_through_attention_masks():
-    """The embeddings depend on the mask head only through masks: where to look and what to pool."""
+    """The embeddings depend on the mask head only through masks, by attention and by pooling."""
     module = decoder(layers=2)
     (proposals,) = module(pixel_features())
     proposals.embeddings.sum().backward()

@@ -16,7 +16,7 @@ def decoder(layers: int = 2) -> PixelDecoder:
 
 
 def encoder_features(batch: int = 1, *, height: int = 2, width: int = 3) -> EncoderFeatures:
-    """Random features of a photo of 32·height × 32·width pixels."""
+    """Random features of an image of 32·height × 32·width pixels."""
     maps = [
         torch.randn(batch, channels, height * scale, width * scale)
         for channels, scale in zip(CHANNELS, (8, 4, 2, 1), strict=True)
@@ -43,7 +43,7 @@ def test_levels_are_coarse_first_and_mask_features_have_stride_4():
 
 @torch.no_grad()
 def test_without_layers_the_output_is_the_projected_levels():
-    """Splitting the tokens into levels again puts every pixel back to its place."""
+    """Splitting the tokens into levels again returns every pixel to its position."""
     module, features = decoder(layers=0), encoder_features()
     memory = module(features).multi_scale_features
     for index, level in enumerate(memory):
@@ -97,7 +97,7 @@ def test_images_of_a_batch_do_not_influence_each_other():
 
 @torch.no_grad()
 def test_positions_do_not_enter_the_values():
-    """At the start every token looks at fixed places with equal weights: positions then change nothing."""
+    """Initially every token samples fixed locations with equal weights, so positions change nothing."""
     layer = DeformableLayer(32, heads=2, levels=1, points=2, feed_forward=16)
     tokens, centers = torch.randn(1, 6, 32), pixel_centers((2, 3), device=torch.device("cpu"))
     results = [
@@ -116,7 +116,7 @@ def test_biases_are_initialized_with_zero():
 
 @torch.inference_mode()
 def test_bfloat16_does_not_move_the_sampling_locations():
-    """Behind the 128th pixel bfloat16 has no halves: places must not be told in it."""
+    """Beyond 128, bfloat16 cannot represent half pixels, so locations must not be stored in it."""
     torch.manual_seed(0)
     module = PixelDecoder(
         (8, 8, 8, 8), channels=32, mask_channels=8, layers=1, heads=2, points=2, feed_forward=16

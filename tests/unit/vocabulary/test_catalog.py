@@ -1,4 +1,4 @@
-"""Presets as published, and what they know of a word."""
+"""Presets as published, and look-up of thing or stuff."""
 
 import json
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""The JSON form: what is accepted, what is refused, what is written."""
+"""The JSON format: what is accepted, rejected and written."""
 
 import copy
 from typing import Any

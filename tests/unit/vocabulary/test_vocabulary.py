@@ -1,4 +1,4 @@
-"""From whatever a user has to a vocabulary."""
+"""Vocabularies from all kinds of input."""
 
 import dataclasses
 import json

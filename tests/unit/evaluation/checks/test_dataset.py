@@ -218,7 +218,7 @@ def test_a_good_data_set_has_no_issues(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", BUILDERS)
-def test_a_zip_file_gives_the_same_issues(kind: str, tmp_path: Path) -> None:
+def test_a_zip_file_has_the_same_issues(kind: str, tmp_path: Path) -> None:
     home = build(kind, tmp_path / "tree")
     next(edit for where, edit, _ in CASES.values() if where == kind)(home)
     packed = shutil.make_archive(str(tmp_path / home.name), "zip", home.parent, home.name)
@@ -329,7 +329,7 @@ def test_issues_of_many_kinds_are_reported_at_once(tmp_path: Path) -> None:
     } <= codes
 
 
-def test_a_limit_spares_pictures_but_not_lists(tmp_path: Path) -> None:
+def test_a_limit_spares_images_but_not_lists(tmp_path: Path) -> None:
     home = build("semantic", tmp_path)
     write_image(home / "images/b.png")
     save(home / "labels/b.png", halves(0, 77))

@@ -52,7 +52,7 @@ def test_areas_that_let_iou_exceed_1_are_errors(tmp_path: Path) -> None:
     assert "area-impossible" in {issue.code for issue in issues.with_severity("error")}
 
 
-def test_pictures_that_cannot_be_read_do_not_hide_the_others(tmp_path: Path) -> None:
+def test_images_that_cannot_be_read_do_not_hide_the_others(tmp_path: Path) -> None:
     source = write_truth(tmp_path, areas=(10, 8), count=3)
     (tmp_path / "0.png").unlink()
     Image.new("RGBA", (4, 4)).save(tmp_path / "1.png")

@@ -154,7 +154,7 @@ def test_issue_is_found(code: str) -> None:
         if INSTANCE_ISSUES[code][0] != "error" and code not in ("no-annotations", "results-empty")
     ],
 )
-def test_what_is_no_error_stands_alone(code: str) -> None:
+def test_warnings_alone_are_not_errors(code: str) -> None:
     truth, results = copy.deepcopy(TRUTH), copy.deepcopy(RESULTS)
     CASES[code][0](truth, results)
     if code == "more-than-100-detections":

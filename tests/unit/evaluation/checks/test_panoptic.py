@@ -151,7 +151,7 @@ def test_all_issues_are_reported_at_once():
     ]
 
 
-def test_whole_numbers_written_as_fractions_are_areas():
+def test_integers_written_as_floats_are_areas():
     truth = truth_document()
     segment(truth)["area"] = 5.0
     issues, pairs = check(truth, prediction_document())

@@ -66,13 +66,13 @@ def test_seen_by_ids_or_by_words(seen: object, tmp_path: Path):
     assert figures["groups"]["Seen"]["n"] == figures["groups"]["Unseen_Stuff"]["n"] == 1
 
 
-def test_an_unknown_seen_id_is_told(tmp_path: Path):
+def test_an_unknown_seen_id_is_reported(tmp_path: Path):
     figures = score_panoptic(*sources(tmp_path), seen={1, 99})
     assert codes(figures) == ["seen-id-unknown"]
     assert figures["seen_category_ids"] == [1]
 
 
-def test_differing_areas_are_always_told_with_the_other_figure(tmp_path: Path):
+def test_differing_areas_are_always_reported_with_the_other_score(tmp_path: Path):
     truth = truth_document()
     truth["annotations"][0]["segments_info"][1]["area"] = 9
     pair = sources(tmp_path, truth)
@@ -103,7 +103,7 @@ def test_a_missing_area_is_counted(tmp_path: Path):
     assert figures["groups"]["All"]["pq"] == pytest.approx((4 / 5 + 6 / 7) / 2)
 
 
-def test_nothing_to_count_gives_no_figures(tmp_path: Path):
+def test_nothing_to_count_gives_no_scores(tmp_path: Path):
     truth, prediction = truth_document(), prediction_document()
     pair = sources(tmp_path, truth, prediction)
     for document, source in ((truth, pair[0]), (prediction, pair[1])):
@@ -160,7 +160,7 @@ def test_a_damaged_png_is_a_issue_and_the_other_images_are_still_checked(
         score_panoptic(*pair)
 
 
-def test_a_swapped_size_is_said(tmp_path: Path):
+def test_a_swapped_size_is_reported(tmp_path: Path):
     pair = sources(tmp_path)
     DAMAGES["size-mismatch"](pair[1].folder / "1.png")
     with pytest.raises(
@@ -169,13 +169,13 @@ def test_a_swapped_size_is_said(tmp_path: Path):
         score_panoptic(*pair)
 
 
-def test_a_listed_size_that_is_not_the_png_s_is_told(tmp_path: Path):
+def test_a_listed_size_that_is_not_the_png_s_is_reported(tmp_path: Path):
     truth = truth_document()
     truth["images"][1]["width"] = 5
     assert codes(score_panoptic(*sources(tmp_path, truth))) == ["truth-size-differs"]
 
 
-def test_missing_folders_and_files_are_told_once(tmp_path: Path):
+def test_missing_folders_and_files_are_reported_once(tmp_path: Path):
     truth, _ = sources(tmp_path)
     with pytest.raises(
         DatasetError,
@@ -195,7 +195,7 @@ def test_missing_folders_and_files_are_told_once(tmp_path: Path):
         ("[" * 10_000, "cannot be read"),
     ],
 )
-def test_json_that_is_none_is_told(content: str, reason: str, tmp_path: Path):
+def test_invalid_json_is_reported(content: str, reason: str, tmp_path: Path):
     truth, prediction = sources(tmp_path)
     prediction.json.write_text(content)
     with pytest.raises(DatasetError, match=reason):

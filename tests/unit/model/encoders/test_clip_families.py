@@ -135,3 +135,16 @@ def test_convnext_in_tiles_equals_timm(monkeypatch):
     assert convnext.may_tile(pixels)
     for found, expected in zip(encoder.encode(pixels).levels, plain, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_checkpointed_blocks_are_those_of_all_stages(encoder):
+    blocks = list(encoder.checkpointed_blocks())
+    trunk = encoder.visual_trunk
+    stages = getattr(trunk, "stages", None)
+    expected = (
+        [block for stage in stages for block in stage.blocks]
+        if stages is not None
+        else [*trunk.layer1, *trunk.layer2, *trunk.layer3, *trunk.layer4]
+    )
+    assert len(blocks) >= 4
+    assert all(block is other for block, other in zip(blocks, expected, strict=True))

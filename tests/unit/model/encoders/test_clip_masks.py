@@ -1,4 +1,4 @@
-"""Where CLIP sees a mask."""
+"""Resizing of masks to CLIP's feature map."""
 
 import torch
 

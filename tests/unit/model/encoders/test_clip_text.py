@@ -1,4 +1,4 @@
-"""CLIP's text tower against OpenCLIP's own."""
+"""CLIP's text tower compared with OpenCLIP's."""
 
 import pytest
 import torch

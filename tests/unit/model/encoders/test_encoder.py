@@ -6,11 +6,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ovrcoat.model.encoders.encoder import CLIP_DEVIATION, CLIP_MEAN, Encoder
-from ovrcoat.structures import EncoderFeatures, ImageBatch, MaskEmbeddings
+from ovrcoat.structures import CategoryEmbeddings, EncoderFeatures, ImageBatch, MaskEmbeddings
 
 
 class Normed(Encoder):
-    """The least that fulfils the contract, with a BatchNorm deep inside."""
+    """A minimal encoder with a nested BatchNorm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,3 +74,19 @@ def test_statistics_do_not_drift_while_a_network_around_it_trains():
 def test_device_is_that_of_the_weights():
     assert Normed().device == torch.device("cpu")
     assert Normed().to("meta").device == torch.device("meta")
+
+
+def test_facts_of_an_encoder_have_defaults_of_clip():
+    encoder = Normed()
+    assert (encoder.stride, encoder.max_logit_scale, encoder.fits_published_sizes) == (32, 100.0, True)
+    assert list(encoder.checkpointed_blocks()) == []
+
+
+def test_classify_limits_the_scale_and_uses_the_embeddings_of_clips_classifier():
+    encoder = Normed()
+    encoder.logit_scale.data.fill_(9.0)
+    encoder.max_logit_scale = 7.0
+    unused, used = torch.eye(3), torch.eye(3).flip(0)
+    categories = CategoryEmbeddings(unused, used, torch.tensor([0, 1, 1]), 2)
+    logits = encoder.classify(torch.tensor([[2.0, 0.0, 0.0]]), categories)
+    assert logits.tolist() == [[0.0, 7.0]]

@@ -26,7 +26,7 @@ def encoder() -> NanoEncoder:
 
 
 def randomise_statistics(network: nn.Module) -> None:
-    """Give every BatchNorm other statistics and weights than the neutral ones it starts with."""
+    """Give every BatchNorm random statistics and weights instead of the neutral initial ones."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None
@@ -192,3 +192,8 @@ def test_the_tower_averages_the_tokens_of_each_text():
         for layer in tower.layers:
             states = layer(states)
         torch.testing.assert_close(result[index], states[0].mean(dim=0), atol=1e-5, rtol=1e-4)
+
+
+def test_nano_has_its_own_test_size_and_blocks(encoder: NanoEncoder):
+    assert not encoder.fits_published_sizes
+    assert len(list(encoder.checkpointed_blocks())) == sum(count for _, _, count, _, _ in nano.STAGES)

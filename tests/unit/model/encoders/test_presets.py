@@ -1,4 +1,4 @@
-"""The table of CLIP models against what timm and OpenCLIP build."""
+"""The table of CLIP models compared with the models of timm and OpenCLIP."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""CLIP's ResNet: attention pooling restricted to a mask, against PyTorch's own attention mask by mask."""
+"""CLIP's ResNet: attention pooling restricted to a mask, compared with PyTorch's attention."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def encoder():
 
 
 def attend_to(pooling, *, dense: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
-    """One mask: only its pixels are handed over as keys, so nothing needs to be masked."""
+    """One mask: only its cells are passed as keys, so that nothing needs to be masked."""
     grid = pooling.positional_embedding[1:].T.reshape(1, -1, 3, 3)
     grid = F.interpolate(grid, size=dense.shape[-2:], mode="bilinear", align_corners=False)
     keys = (dense + grid).flatten(2)[0].T[inside.flatten()][:, None]

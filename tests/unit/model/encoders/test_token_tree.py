@@ -1,4 +1,4 @@
-"""Trees of token ids: what they hold, and that attention over them is causal attention."""
+"""Trees of token ids: their content, and that attention over them is causal attention."""
 
 import pytest
 import torch
