@@ -276,5 +276,5 @@ def test_skip_remembers_the_reason():
 
     run = Run((Path("a.jpg"),), OutputOptions())
     predictions = (pair for pair in [(Path("a.jpg"), ImageError("a.jpg: broken"))])
-    assert list(run._results(predictions)) == []
+    assert list(run._results(predictions, {Path("a.jpg"): "a"})) == []
     assert (run.failed, run.status) == ({Path("a.jpg"): "a.jpg: broken"}, 1)

@@ -52,14 +52,13 @@ VERBS = {
         "Create the panoptic files that the releases of ADE20K and Cityscapes lack; rerun it to resume."
     ),
     "models": (
-        "List the models that segment --model takes by name, and how to get those that are not installed."
+        "List the models that segment --model accepts by name, and how to install those that are missing."
     ),
     "vocabularies": "List the vocabularies that come with the package, or show the categories of one.",
-    "convert": "Turn a published FC-CLIP or OVRCOAT file into one that segment --model takes.",
+    "convert": "Convert a published FC-CLIP or OVRCOAT file to one that segment --model accepts.",
     "doctor": (
-        "Check the installation: versions, devices, models, folders, and what to do about what is "
-        "missing.\n\n"
-        "The exit status is 1 if something that is needed does not work."
+        "Check the installation: versions, devices, models and folders; say how to fix what is missing.\n\n"
+        "The exit status is 1 if something that is required does not work."
     ),
 }
 # Options of earlier versions, by verb.

@@ -15,11 +15,13 @@ from tqdm import tqdm
 from ovrcoat.checkpoints.catalog import find_model
 from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions
 from ovrcoat.cli.output_names import output_names
-from ovrcoat.cli.terminal import print_error, print_line
+from ovrcoat.cli.signals import exit_status
+from ovrcoat.cli.terminal import print_error, print_line, print_note
 from ovrcoat.errors import ImageError
 from ovrcoat.results.writers import RunWriter, source_facts
 from ovrcoat.segmentation.many_images import Batched
 from ovrcoat.segmentation.postprocess import AnyResult
+from ovrcoat.segmentation.prompt import SegmentationPrompt
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.vocabulary import Vocabulary
 
@@ -31,6 +33,22 @@ def load_segmenter(model: ModelOptions) -> Segmenter:
         OvrcoatError: the model or a setting cannot be used.
     """
     return Segmenter.load(model.model, device=model.device, dtype=model.dtype, compile=model.compile)
+
+
+def encode_prompt(segmenter: Segmenter, vocabulary: Vocabulary, options: PromptOptions) -> SegmentationPrompt:
+    """Encode a vocabulary, whose background classes are chosen already, with the options.
+
+    Raises:
+        OvrcoatError: the vocabulary or an option cannot be used.
+    """
+    return segmenter.prompt(
+        vocabulary,
+        task=options.task,
+        trust=options.trust,
+        background=None,
+        object_mask_threshold=options.object_mask_threshold,
+        overlap_threshold=options.overlap_threshold,
+    )
 
 
 @dataclass(slots=True)
@@ -65,6 +83,48 @@ class Run:
     def remaining(self) -> tuple[Path, ...]:
         """The images that are not written yet."""
         return tuple(image for image in self.images if image not in self.resumed)
+
+    def execute(
+        self,
+        segmenter: Segmenter,
+        prompt: SegmentationPrompt,
+        *,
+        settings: Mapping[str, Any],
+        batch_size: int,
+    ) -> Path:
+        """Segment the images, write and report the results; return the path of the run's document.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        with RunWriter(
+            self.output.output,
+            task=prompt.task,
+            categories=prompt.vocabulary.categories,
+            settings=settings,
+            overwrite=self.output.overwrite,
+            resume="interrupted" if self.output.resume else "never",
+        ) as writer:
+            self.resume(writer)
+            if self.resumed and not self.output.quiet:
+                print_note(f"resumed: {len(self.resumed)} of {len(self.images)} images are done already")
+            try:
+                self.write(
+                    segmenter.predict_many(self.remaining, prompt, batch_size=batch_size, on_error="yield"),
+                    writer,
+                )
+            except KeyboardInterrupt as error:
+                self.interrupted = exit_status(error)
+                writer.close(interrupted=True)
+        return writer.document_path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what became of the images, for --json."""
+        return {
+            "images": self.records,
+            "failed": [{"file": str(image), "error": error} for image, error in self.failed.items()],
+            "interrupted": bool(self.interrupted),
+        }
 
     def resume(self, writer: RunWriter) -> None:
         """Find the images that an interrupted run has written, if they have not changed since."""

@@ -2,7 +2,6 @@
 
 from ovrcoat._version import __version__
 from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions
-from ovrcoat.cli.signals import exit_status
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_json, print_note
 from ovrcoat.system.optional_imports import import_optional
@@ -31,45 +30,24 @@ def segment(
         import_optional("pycocotools.mask", extra="coco")  # fail before the work
 
     with heavy_imports():
-        from ovrcoat.cli.run import Run, load_segmenter, run_settings
+        from ovrcoat.cli.run import Run, encode_prompt, load_segmenter, run_settings
         from ovrcoat.data.images import find_images
-        from ovrcoat.results.writers import RunWriter
 
     run = Run(find_images(sources), output)
     if not output.quiet:
         name = f" of {vocabulary.name}" if vocabulary.name else ""
         print_note(f"images: {len(run.images)}, categories: {len(vocabulary)}{name}, model: {model.model}")
     segmenter = load_segmenter(model)
-    encoded = segmenter.prompt(
-        complete,
-        task=prompt.task,
-        trust=prompt.trust,
-        background=None,
-        object_mask_threshold=prompt.object_mask_threshold,
-        overlap_threshold=prompt.overlap_threshold,
-    )
+    encoded = encode_prompt(segmenter, complete, prompt)
     if not output.quiet:
         for issue in encoded.issues:
             print_note(f"{issue.severity}: {issue}")
-    with RunWriter(
-        output.output,
-        task=prompt.task,
-        categories=complete.categories,
+    document_path = run.execute(
+        segmenter,
+        encoded,
         settings=run_settings(complete, prompt=prompt, model=model),
-        overwrite=output.overwrite,
-        resume="interrupted" if output.resume else "never",
-    ) as writer:
-        run.resume(writer)
-        if run.resumed and not output.quiet:
-            print_note(f"resumed: {len(run.resumed)} of {len(run.images)} images are done already")
-        predictions = segmenter.predict_many(
-            run.remaining, encoded, batch_size=model.batch_size, on_error="yield"
-        )
-        try:
-            run.write(predictions, writer)
-        except KeyboardInterrupt as error:
-            run.interrupted = exit_status(error)
-            writer.close(interrupted=True)
+        batch_size=model.batch_size,
+    )
     if output.json:
         print_json(
             {
@@ -79,14 +57,12 @@ def segment(
                 "output": str(output.output),
                 "vocabulary": complete.to_dict(),
                 "issues": [issue.to_dict() for issue in encoded.issues],
-                "images": run.records,
-                "failed": [{"file": str(image), "error": error} for image, error in run.failed.items()],
-                "interrupted": bool(run.interrupted),
+                **run.to_dict(),
             }
         )
     if run.interrupted:
         print_error(
-            f"interrupted; {run.done} of {len(run.images)} images are done, see {writer.document_path}. "
+            f"interrupted; {run.done} of {len(run.images)} images are done, see {document_path}. "
             "The same command continues."
         )
     return run.status

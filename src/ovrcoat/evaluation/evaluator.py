@@ -68,12 +68,7 @@ def evaluate(
     """
     started = time.perf_counter()
     plan = make_plan(segmenter, dataset, settings=settings or EvaluationSettings())
-    if "instance" in plan.settings.tasks:
-        import_optional("pycocotools.cocoeval", extra="coco")  # fail before the work, not after it
-    if predictions is not None and "panoptic" not in plan.settings.tasks:
-        raise ConfigError(
-            "predictions are saved for the task 'panoptic' only; add this task, or do not save predictions"
-        )
+    _check_requirements(plan, saves_predictions=predictions is not None)
     totals = Totals(plan)
     header = plan.header()
     with ExitStack() as stack:
@@ -84,18 +79,9 @@ def evaluate(
             )
             _resume(open_journal, plan, totals)
         resumed = len(totals.images)
-        folders = {}
-        if predictions is not None:
-            for trust in plan.settings.trusts:
-                folder = PredictionFolder(
-                    predictions,
-                    trust=trust,
-                    dataset=dataset,
-                    header=header,
-                    done=totals.images,
-                    overwrite=overwrite,
-                )
-                folders[trust_key(trust)] = stack.enter_context(folder)
+        folders = {} if predictions is None else _open_folders(predictions, plan, totals, overwrite=overwrite)
+        for folder in folders.values():
+            stack.enter_context(folder)
         _evaluate_images(plan, totals, journal=open_journal, folders=folders, progress=progress)
         if not totals.images:
             reasons = "\n".join(f"- {issue}" for issue in totals.issues)
@@ -103,6 +89,33 @@ def evaluate(
         for folder in folders.values():
             folder.complete(totals.images)
     return _make_report(plan, totals, resumed=resumed, seconds=time.perf_counter() - started)
+
+
+def _check_requirements(plan: EvaluationPlan, *, saves_predictions: bool) -> None:
+    """Raise before the work what would otherwise fail after it."""
+    if "instance" in plan.settings.tasks:
+        import_optional("pycocotools.cocoeval", extra="coco")
+    if saves_predictions and "panoptic" not in plan.settings.tasks:
+        raise ConfigError(
+            "predictions are saved for the task 'panoptic' only; add this task, or do not save predictions"
+        )
+
+
+def _open_folders(
+    folder: Path, plan: EvaluationPlan, totals: Totals, *, overwrite: bool
+) -> dict[str, PredictionFolder]:
+    """Open one folder of predictions per γ, by `trust_key`."""
+    return {
+        trust_key(trust): PredictionFolder(
+            folder,
+            trust=trust,
+            dataset=plan.dataset,
+            header=plan.header(),
+            done=totals.images,
+            overwrite=overwrite,
+        )
+        for trust in plan.settings.trusts
+    }
 
 
 def _resume(journal: Journal[JournalEntry], plan: EvaluationPlan, totals: Totals) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Float, Int32
+from torch import Tensor
 
 from ovrcoat.postprocessing.duplicates import distinct
 from ovrcoat.postprocessing.mask_status import ExplainedMask, MaskStatus
@@ -74,30 +75,54 @@ def panoptic(
         statuses[query] = status
     groups = _merge_stuff(kept_statuses, kept_labels, categories=categories)
 
-    segments = []
-    segment_of_query: dict[int, int] = {}
-    for id, members in enumerate(groups, start=1):
-        segment_of_query |= dict.fromkeys((queries[index] for index in members), id)
-        area = sum(assignment.area[index] for index in members)
-        largest = max(members, key=assignment.area.__getitem__)  # describes a segment of merged stuff
-        segments.append(
-            describe(
-                scored,
-                queries[largest],
-                id=id,
-                category=categories[kept_labels[largest]],
-                categories=categories,
-                score=float(scores[queries[largest]]),
-                region=(area, union([assignment.bboxes[index] for index in members])),
-            )
+    segments = tuple(
+        _describe_group(
+            scored,
+            assignment,
+            members,
+            id=id,
+            queries=queries,
+            category=categories[kept_labels[members[0]]],
+            categories=categories,
+            scores=scores,
         )
-    masks = []
-    columns = zip(statuses, labels.tolist(), scores.tolist(), void_probs.tolist(), strict=True)
-    for query, (status, label, score, void) in enumerate(columns):
-        category_id, name = _identify(label, categories, background)
-        segment_id = segment_of_query.get(query)
-        masks.append(ExplainedMask(query, status, category_id, name, score, void, segment_id=segment_id))
-    return PanopticOutput(_id_map(assignment, groups), segments=tuple(segments), masks=tuple(masks))
+        for id, members in enumerate(groups, start=1)
+    )
+    segment_of_query = {queries[index]: id for id, members in enumerate(groups, start=1) for index in members}
+    names = [_identify(label, categories, background) for label in labels.tolist()]
+    masks = tuple(
+        ExplainedMask(query, status, *name, float(score), float(void), segment_of_query.get(query))
+        for query, (status, name, score, void) in enumerate(
+            zip(statuses, names, scores, void_probs, strict=True)
+        )
+    )
+    return PanopticOutput(_id_map(assignment, groups), segments=segments, masks=masks)
+
+
+def _describe_group(
+    scored: ScoredMasks,
+    assignment: PixelAssignment,
+    members: Sequence[int],
+    *,
+    id: int,
+    queries: Sequence[int],
+    category: Category,
+    categories: Sequence[Category],
+    scores: Float[Tensor, " query"],
+) -> Segment:
+    """Create the segment of a group of masks of one category; the largest mask describes it."""
+    query = queries[max(members, key=assignment.area.__getitem__)]
+    area = sum(assignment.area[index] for index in members)
+    bbox = union([assignment.bboxes[index] for index in members])
+    return describe(
+        scored,
+        query,
+        id=id,
+        category=category,
+        categories=categories,
+        score=float(scores[query]),
+        region=(area, bbox),
+    )
 
 
 def _identify(
