@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePath
 from types import TracebackType
 from typing import IO, Any, Protocol, TypeVar, runtime_checkable
-from uuid import uuid4
 
 import numpy as np
 from jaxtyping import Int32, UInt8
 from PIL import Image, PngImagePlugin
 
 from ovrcoat.errors import OutputError
+from ovrcoat.formats.coco_document import CocoDocumentWriter
 from ovrcoat.formats.panoptic_png import id_map_to_image
 from ovrcoat.results.coco import DESCRIPTION, UNNAMED, document_head, file_stem, image_entry
 from ovrcoat.structures import Size
@@ -95,14 +95,7 @@ class RunWriter:
         self._stems = {entry["output"].casefold() for entry in self._earlier["images"]}
         self._earlier_stems = {entry["file_name"]: entry["output"] for entry in self._earlier["images"]}
         self._next_id = 1 + max((entry["id"] for entry in self._earlier["images"]), default=0)
-        # annotations are written at once, since a run may have more of them than fit into memory
-        self._part_path = self.folder / f".{uuid4().hex}.part"
-        try:
-            self._part = self._part_path.open("x", encoding="utf-8")
-        except OSError as error:
-            raise cannot_write(self.document_path, error) from error
-        self._append(json.dumps(self._head, ensure_ascii=False)[:-1] + ', "annotations": [')
-        self._separator = "\n"
+        self._document = CocoDocumentWriter(self.document_path, head=self._head)
         self._lock = threading.Lock()  # the document waits for an image that another thread is writing
 
     def __enter__(self) -> "RunWriter":
@@ -181,7 +174,7 @@ class RunWriter:
             OutputError: it cannot be written.
         """
         with self._lock:
-            if not self._part.closed:
+            if self._document.is_open:
                 self._close()
 
     def _close(self) -> None:
@@ -192,25 +185,13 @@ class RunWriter:
             self._append_annotations(
                 [entry for entry in self._earlier["annotations"] if entry["image_id"] in kept_ids]
             )
-            self._append('\n], "images": ' + json.dumps(kept + self._images, ensure_ascii=False) + "}\n")
-            self._part.close()
-            self._part_path.replace(self.document_path)
-        except OSError as error:
-            raise cannot_write(self.document_path, error) from error
+            self._document.finish(kept + self._images)
         finally:
-            self._part.close()
-            self._part_path.unlink(missing_ok=True)
+            self._document.discard()
 
     def _append_annotations(self, annotations: Sequence[dict[str, Any]]) -> None:
         for annotation in annotations:
-            self._append(self._separator + json.dumps(annotation, ensure_ascii=False))
-            self._separator = ",\n"
-
-    def _append(self, text: str) -> None:
-        try:
-            self._part.write(text)
-        except OSError as error:
-            raise cannot_write(self.document_path, error) from error
+            self._document.append(annotation)
 
     def _write_ids(self, result: WritableResult, path: Path) -> Path:
         if path.exists() and not self._overwrite and not _is_ours(path):

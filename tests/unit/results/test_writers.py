@@ -276,7 +276,7 @@ def test_a_full_disk_while_the_document_grows(tmp_path: Path, monkeypatch: pytes
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "_part", _Wrapped(writer._part, full))
+        patch.setattr(writer._document, "_file", _Wrapped(writer._document._file, full))
         with pytest.raises(OutputError, match=r"cannot write .*panoptic.json: No space left on device"):
             writer.add(panoptic_result())
     writer.close()
