@@ -87,7 +87,7 @@ class Version:
         except BrokenPipeError:
             line = ""
         if not line:
-            with suppress(BrokenPipeError):  # the input still holds what was not read
+            with suppress(BrokenPipeError):  # the input buffer still has unread data
                 self.process.stdin.close()
             self.process.wait()
             self.errors.seek(0)

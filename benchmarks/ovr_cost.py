@@ -109,7 +109,7 @@ def make_step(arguments: argparse.Namespace) -> Callable[[], None]:
     return step
 
 
-def crop_loss(encoder: torch.nn.Module, crops: list[Crop], rows: Tensor) -> Tensor:
+def crop_loss(encoder: torch.nn.Module, crops: list[Crop], text_embeddings: Tensor) -> Tensor:
     """Return the cross-entropy of the crops of all masks, each resized and encoded separately."""
     crop_images, labels = [], []
     for crop in crops:
@@ -123,7 +123,7 @@ def crop_loss(encoder: torch.nn.Module, crops: list[Crop], rows: Tensor) -> Tens
     features = encoder(ImageBatch(pixels, (size,) * len(pixels)))
     everywhere = torch.ones(len(pixels), 1, size[0] // 4, size[1] // 4)
     embeddings = encoder.embed_masks(features.clip_features, everywhere).embeddings[:, 0]
-    return F.cross_entropy(100 * F.normalize(embeddings, dim=-1) @ rows.T, torch.stack(labels))
+    return F.cross_entropy(100 * F.normalize(embeddings, dim=-1) @ text_embeddings.T, torch.stack(labels))
 
 
 def make_crop(arguments: argparse.Namespace, seed: int) -> Crop:

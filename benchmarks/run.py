@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         "--full", action="store_true", help="1,000 images to score, 10,000 to segment; large training steps"
     )
     parser.add_argument("--rate-seconds", type=float, default=1.0, help="for each matrix product")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="labelled images, for the section dtype")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="labeled images, for the section dtype")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
     return parser
 

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ovrcoat.evaluation.scoring.panoptic import PanopticSource, score_panoptic
+from ovrcoat.evaluation.scoring.panoptic import score_panoptic
+from ovrcoat.formats.panoptic_json import PanopticSource
 
 WIDTH, HEIGHT = 640, 427
 CATEGORIES = [{"id": id, "name": f"category {id}", "isthing": int(id <= 80)} for id in range(1, 134)]

@@ -161,8 +161,8 @@ class Step:
             schedule=ScheduleConfig(steps=1),
             ovr=OvrConfig() if stage == 2 else None,
         )
-        rows = F.normalize(torch.randn(CATEGORIES, network.encoder.embedding_dim), dim=-1)
-        categories = CategoryEmbeddings.shared(rows, torch.arange(CATEGORIES), CATEGORIES)
+        embeddings = F.normalize(torch.randn(CATEGORIES, network.encoder.embedding_dim), dim=-1)
+        categories = CategoryEmbeddings.shared(embeddings, torch.arange(CATEGORIES), CATEGORIES)
         bfloat16 = precision == "bfloat16"
         self.objective = Objective(network, settings, categories=categories, bfloat16=bfloat16)
         kind = stage_of(settings)

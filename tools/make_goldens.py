@@ -33,7 +33,7 @@ from ovrcoat.structures import CategoryEmbeddings, ImageBatch
 DEFAULT_FOLDER = Path(__file__).parents[1] / "tests" / "goldens"
 TEMPLATES = ("a photo of a {}.", "There is a {} in the scene")
 NAMES = ("cat", "kitty", "sofa", "sky")
-CATEGORY_OF_ROW = (0, 0, 1, 2)
+CATEGORY_OF_NAME = (0, 0, 1, 2)
 SEEN = (True, False, False)
 PADDED, VALID = (64, 96), (50, 90)  # pixels
 
@@ -100,8 +100,8 @@ def golden_images() -> ImageBatch:
     """Return one image of waves, with some padding."""
     rows = torch.arange(PADDED[0], dtype=torch.float64)[:, None]
     columns = torch.arange(PADDED[1], dtype=torch.float64)
-    colours = [torch.sin(rows * (0.05 + 0.1 * c) + columns * (0.21 - 0.07 * c)) for c in range(3)]
-    pixels = (torch.stack(colours) * 120 + 128).float()[None]
+    colors = [torch.sin(rows * (0.05 + 0.1 * c) + columns * (0.21 - 0.07 * c)) for c in range(3)]
+    pixels = (torch.stack(colors) * 120 + 128).float()[None]
     pixels[:, :, VALID[0] :], pixels[:, :, :, VALID[1] :] = 0, 0
     return ImageBatch(pixels=pixels, valid_sizes=(VALID,))
 
@@ -114,8 +114,8 @@ def golden_outputs(family: str) -> dict[str, Tensor]:
         images = golden_images()
         features = network.encoder(images)
         encoding = network(images)
-        rows = network.embed_names(NAMES, TEMPLATES)
-        categories = CategoryEmbeddings.shared(rows, torch.tensor(CATEGORY_OF_ROW), len(SEEN))
+        embeddings = network.embed_names(NAMES, TEMPLATES)
+        categories = CategoryEmbeddings.shared(embeddings, torch.tensor(CATEGORY_OF_NAME), len(SEEN))
         predictions = network.classify(encoding, categories)
         scored = score_masks(
             predictions,
@@ -127,11 +127,11 @@ def golden_outputs(family: str) -> dict[str, Tensor]:
             ensemble_on_valid_mask=family == "resnet",
         )
     return {
-        "dense": features.clip_features,
+        "clip_features": features.clip_features,
         "mask_logits": encoding.proposals.mask_logits,
         "embeddings": encoding.proposals.embeddings,
         "clip_embeddings": encoding.clip.embeddings,
-        "rows": rows,
+        "text_embeddings": embeddings,
         "in_vocab_logits": predictions.in_vocab_logits,
         "void_logits": predictions.void_logits,
         "out_vocab_logits": predictions.out_vocab_logits,

@@ -78,23 +78,23 @@ def _prompts(subject: Subject, category: str) -> list[str]:
 def _tokens(subject: Subject, category: str) -> Tensor:
     """Return token ids, padded with zeros to the context length as in the released code."""
     tower = subject.network.encoder.text_tower
-    rows = [tower.token_ids(prompt) for prompt in _prompts(subject, category)]
-    return torch.tensor([row + [0] * (tower.context_length - len(row)) for row in rows], dtype=torch.int32)
+    ids = [tower.token_ids(prompt) for prompt in _prompts(subject, category)]
+    return torch.tensor([row + [0] * (tower.context_length - len(row)) for row in ids], dtype=torch.int32)
 
 
 def _prompt_features(subject: Subject, category: str) -> Tensor:
     return subject.network.encoder.embed_texts(_prompts(subject, category))
 
 
-def _rows(vocabulary: Callable[[Subject], Vocabulary]) -> Callable[[Subject], Tensor]:
-    return lambda subject: subject.rows(vocabulary(subject))
+def _embeddings(vocabulary: Callable[[Subject], Vocabulary]) -> Callable[[Subject], Tensor]:
+    return lambda subject: subject.text_embeddings(vocabulary(subject))
 
 
 TEXT: dict[str, Callable[..., Tensor]] = {
     r"category(\d+)_tokens": _tokens,
     r"category(\d+)_prompt_features": _prompt_features,
-    r"test_classifier": _rows(lambda subject: subject.vocabulary),
-    r"train_classifier": _rows(lambda subject: subject.training_vocabulary),
+    r"test_classifier": _embeddings(lambda subject: subject.vocabulary),
+    r"train_classifier": _embeddings(lambda subject: subject.training_vocabulary),
     r"void_normalised": lambda subject: F.normalize(
         subject.network.text_classifier.void_embedding[None], dim=-1
     ),

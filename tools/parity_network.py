@@ -57,10 +57,10 @@ class Subject:
         """Text embeddings of the test vocabulary."""
         owners = [index for index, category in enumerate(self.vocabulary.categories) for _ in category.names]
         return CategoryEmbeddings.shared(
-            self.rows(self.vocabulary), torch.tensor(owners), len(self.vocabulary)
+            self.text_embeddings(self.vocabulary), torch.tensor(owners), len(self.vocabulary)
         )
 
-    def rows(self, vocabulary: Vocabulary) -> Tensor:
+    def text_embeddings(self, vocabulary: Vocabulary) -> Tensor:
         """Return one text embedding per name, shape (name, embedding)."""
         names = [name for category in vocabulary.categories for name in category.names]
         return self.network.embed_names(names, self.templates)
@@ -103,7 +103,7 @@ def pad_together(images: Sequence[np.ndarray], *, multiple: int) -> ImageBatch:
 
     Every image is padded at the right and at the bottom to the largest height and the largest width of the
     batch, rounded up to a multiple of `multiple` (`ImageList.from_tensors` of detectron2). The encoder sets
-    the padding to zero after normalisation. The package's `batch_images` refuses such batches on purpose.
+    the padding to zero after normalization. The package's `batch_images` refuses such batches on purpose.
 
     Args:
         images: RGB images, uint8, each of shape (height, width, 3).

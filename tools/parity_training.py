@@ -166,7 +166,9 @@ def training_categories(subject: Subject) -> CategoryEmbeddings:
     """Return the text embeddings of the training vocabulary."""
     vocabulary = subject.training_vocabulary
     owners = [index for index, category in enumerate(vocabulary.categories) for _ in category.names]
-    return CategoryEmbeddings.shared(subject.rows(vocabulary).detach(), torch.tensor(owners), len(vocabulary))
+    return CategoryEmbeddings.shared(
+        subject.text_embeddings(vocabulary).detach(), torch.tensor(owners), len(vocabulary)
+    )
 
 
 def _targets(arrays: Mapping[str, Tensor], index: int, size: tuple[int, int], *, empty: bool) -> Targets:
@@ -291,10 +293,10 @@ def _check_losses(title: str, subject: Subject, case: Case, numbers: dict[str, A
             total = total + ovr.value()
         recorded = numbers[TOTALS.get(kind, f"total_{kind}")]
         yield compare_number(f"{title}/total_{kind}", recorded, total.item(), **totals)
-        yield from _check_gradients(f"{title}/grad_norms/{kind}", case, total, norms)
+        yield from check_gradients(f"{title}/grad_norms/{kind}", case, total, norms)
 
 
-def _check_gradients(title: str, case: Case, total: Tensor, norms: dict[str, Any]) -> Iterator[Line]:
+def check_gradients(title: str, case: Case, total: Tensor, norms: dict[str, Any]) -> Iterator[Line]:
     """Yield one line per parameter; a recorded None means that no gradient reaches the parameter."""
     tolerance, note = case.tolerances.gradients, case.tolerances.note_on(case.tolerances.gradients)
     case.network.zero_grad(set_to_none=True)

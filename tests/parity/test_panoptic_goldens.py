@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ovrcoat.errors import DatasetError
-from ovrcoat.evaluation.scoring.panoptic import PanopticSource, score_panoptic
+from ovrcoat.evaluation.scoring.panoptic import score_panoptic
+from ovrcoat.formats.panoptic_json import PanopticSource
 
 SHARED = Path(__file__).parents[3] / "shared" / "fixtures" / "evaluation" / "pq_A"  # next to a checkout
 CASES = sorted(path for path in SHARED.glob("*/expected*.json") if path.parent.name != "invalid")

@@ -22,7 +22,7 @@ from parity_compare import (
     compare_relative,
 )
 from parity_network import load_subject, pad_together
-from parity_training import check_training, training_categories
+from parity_training import check_gradients, check_training, compute, training_categories
 from tiny_clip import make_network, released_state
 
 CATEGORIES = [{"id": 0, "names": ["cat"], "isthing": True}, {"id": 1, "names": ["sky"], "isthing": False}]
@@ -109,6 +109,13 @@ def recording(tmp_path):
     return tmp_path
 
 
+FAMILY_NUMBERS = {
+    "convnext": {"backbone_kind": "convnext"},
+    "resnet": {
+        "backbone_kind": "resnet",
+        "resnet": {"layers": [1, 1, 1, 1], "width": 4, "heads": 2, "attnpool_grid": 3},
+    },
+}
 NUMBERS = {
     "backbone_kind": "convnext",
     "embed_dim": 16,
@@ -168,69 +175,96 @@ def test_images_of_unequal_size_are_padded_to_the_largest_sides():
     assert batch.padded_size == (128, 96)
     assert batch.valid_sizes == ((40, 90), (100, 50))
     network = make_network("convnext")
-    normalised = network.encoder.normalize(batch)
+    normalized = network.encoder.normalize(batch)
     for index, pixels in enumerate((wide, tall)):
         height, width = pixels.shape[:2]
         mean = torch.tensor(network.encoder.mean).view(3, 1, 1)
         deviation = torch.tensor(network.encoder.deviation).view(3, 1, 1)
         alone = (torch.from_numpy(pixels).permute(2, 0, 1).float() - mean) / deviation
-        expected = F.pad(alone, (0, 96 - width, 0, 128 - height))  # zeros, after normalisation
-        torch.testing.assert_close(normalised[index], expected)
+        expected = F.pad(alone, (0, 96 - width, 0, 128 - height))  # zeros, after normalization
+        torch.testing.assert_close(normalized[index], expected)
 
 
 SIZES = ((40, 90), (100, 50))  # padded alone: 64 × 96 and 128 × 64; together: 128 × 96
 
 
-def write_training(folder, *, family):
+def write_training(folder, *, family, case):
     """Record one training forward pass of a batch of unequal images, without the tool's own padding."""
     place = folder / family
+    place.mkdir(exist_ok=True)
+    save_file(released_state(make_network(family).state_dict()), place / "weights.safetensors")
+    (place / "config.json").write_text(json.dumps(NUMBERS | FAMILY_NUMBERS[family]))
     entries, arrays, padded = [], {}, []
     subject = load_subject(folder, family)
-    mean = torch.tensor(subject.network.encoder.mean).view(3, 1, 1)
+    network = subject.network
+    mean = torch.tensor(network.encoder.mean).view(3, 1, 1)
     for index, (height, width) in enumerate(SIZES):
         pixels = np.random.default_rng(index).integers(0, 256, (height, width, 3), np.uint8)
         Image.fromarray(pixels).save(folder / "inputs" / f"train{index}.png")
         entries.append({"file": f"inputs/train{index}.png"})
-        filled = mean.repeat(1, 128, 96)  # the mean becomes zero by normalisation
+        filled = mean.repeat(1, 128, 96)  # normalization turns the mean into zero
         filled[:, :height, :width] = torch.from_numpy(pixels).permute(2, 0, 1).float()
         padded.append(filled)
         masks = torch.zeros(1, height, width, dtype=torch.uint8)
         masks[:, : height // 2] = 1
         arrays |= {f"inputs/train{index}_masks": masks, f"inputs/train{index}_labels": torch.tensor([0])}
-    numbers = NUMBERS | {"backbone_kind": family, "train_images": entries}
+    numbers = NUMBERS | FAMILY_NUMBERS[family] | {"train_images": entries}
     (place / "config.json").write_text(json.dumps(numbers))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.train(case == "pair")
     with torch.no_grad():
         images = ImageBatch(torch.stack(padded), valid_sizes=((128, 96),) * 2)
-        features = subject.network.encoder(images)
-        proposals = subject.network.mask_decoder(subject.network.pixel_decoder(features), every_layer=True)
-        logits = [
-            subject.network.text_classifier(p.embeddings, training_categories(subject)) for p in proposals
-        ]
+        proposals = network.mask_decoder(network.pixel_decoder(network.encoder(images)), every_layer=True)
+        categories = training_categories(subject)
+        logits = [network.text_classifier(proposal.embeddings, categories) for proposal in proposals]
     points = torch.rand(9, 2, generator=torch.Generator().manual_seed(0))
     for layer, proposal in enumerate(proposals):
         arrays |= {
-            f"pair/layer{layer}/pred_masks": proposal.mask_logits.contiguous(),
-            f"pair/layer{layer}/pred_logits": torch.cat((logits[layer][0], logits[layer][1][..., None]), -1),
-            f"pair/layer{layer}/matcher_points_item0": points.clone(),
-            f"pair/layer{layer}/matcher_points_item1": points.clone(),
-            f"pair/layer{layer}/loss_points_final": points.repeat(2, 1, 1),
+            f"{case}/layer{layer}/pred_masks": proposal.mask_logits.contiguous(),
+            f"{case}/layer{layer}/pred_logits": torch.cat(
+                (logits[layer][0], logits[layer][1][..., None]), -1
+            ),
+            f"{case}/layer{layer}/matcher_points_item0": points.clone(),
+            f"{case}/layer{layer}/matcher_points_item1": points.clone(),
+            f"{case}/layer{layer}/loss_points_final": points.repeat(2, 1, 1),
         }
-    arrays["pair/layer0/cost_mask_item0"] = torch.zeros(5, 1)  # wrong
+    arrays[f"{case}/layer0/cost_mask_item0"] = torch.zeros(5, 1)  # wrong
     save_file(arrays, place / "training.safetensors")
-    case = {"assignments": {}, "losses_unweighted": {}, "grad_norms": {}}
-    (place / "training.json").write_text(json.dumps({"parameters": {}, "pair": case}))
+    nothing = {"assignments": {}, "losses_unweighted": {}, "grad_norms": {}}
+    (place / "training.json").write_text(json.dumps({"parameters": {}, case: nothing}))
+    return load_subject(folder, family), arrays
 
 
-def test_a_training_batch_of_unequal_images_is_compared(recording):
-    write_training(recording, family="convnext")
-    lines = {line.name: line.status for line in check_training(load_subject(recording, "convnext"))}
-    compared = {name: status for name, status in lines.items() if status != "an input"}
+@pytest.mark.parametrize(
+    ("family", "case"), [("convnext", "pair"), ("resnet", "pair_bn_eval"), ("resnet", "pair")]
+)
+def test_a_training_batch_of_unequal_images_is_compared(recording, family, case):
+    subject, _ = write_training(recording, family=family, case=case)
+    lines = list(check_training(subject))
+    compared = {line.name: line.status for line in lines if line.status != "an input"}
+    title = f"{family}/training/{case}"
     expected = {
-        f"convnext/training/pair/layer{layer}/pred_{kind}": "ok"
-        for layer in range(4)
-        for kind in ("masks", "logits")
+        f"{title}/layer{layer}/pred_{kind}": "ok" for layer in range(4) for kind in ("masks", "logits")
     }
-    assert compared == expected | {"convnext/training/pair/layer0/cost_mask_item0": "FAILED"}
+    assert compared == expected | {f"{title}/layer0/cost_mask_item0": "FAILED"}
+    notes = {line.note for line in lines if line.status == "ok"}
+    assert notes == {"live BatchNorm: tolerance 2e-04" if (family, case) == ("resnet", "pair") else ""}
+
+
+@pytest.mark.parametrize(
+    ("case", "note"), [("pair_bn_eval", ""), ("pair", "live BatchNorm: tolerance 5e-02")]
+)
+def test_gradients_through_live_batch_norm_have_their_own_tolerance(recording, case, note):
+    subject, arrays = write_training(recording, family="resnet", case=case)
+    computed = compute(subject, case, arrays)
+    total = torch.stack([term.value() for term in computed.loss.terms.values()]).sum()
+    total.backward(retain_graph=True)
+    norm = float(computed.network.mask_decoder.mask_head.layers[0].weight.grad.norm())
+    key = "sem_seg_head.predictor.mask_embed.layers.0.weight"
+    for factor, passes in ((1.0, True), (1.03, case == "pair"), (1.07, False)):
+        (line,) = check_gradients("a", computed, total, {key: norm * factor})
+        assert (line.status == "ok", line.note) == (passes, note)
 
 
 def test_every_array_gets_its_verdict(recording):

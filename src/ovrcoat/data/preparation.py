@@ -5,20 +5,19 @@ that its run is complete. Annotations are written to disk immediately; memory ho
 the images.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from jaxtyping import Bool, Int32
 
 from ovrcoat.data.instances import bbox_of
 from ovrcoat.errors import OutputError
+from ovrcoat.formats.coco_document import CocoDocumentWriter
 from ovrcoat.formats.panoptic_png import PanopticPngError, id_map_to_image, read_id_map
 from ovrcoat.system.atomic_write import cannot_write, write_atomically
 from ovrcoat.vocabulary import Vocabulary
@@ -44,7 +43,7 @@ class Preparation:
 
 
 class DocumentWriter:
-    """Writes a JSON file in COCO's format, annotation by annotation. Use it as a context manager.
+    """Writes a JSON file in COCO's format, image by image. Use it as a context manager.
 
     The file appears when the `with` block ends without an exception.
 
@@ -57,22 +56,20 @@ class DocumentWriter:
     """
 
     def __init__(self, path: Path, *, categories: Sequence[dict[str, Any]]) -> None:
-        self.path = path
         self._images: list[dict[str, Any]] = []
-        self._part_path = path.with_name(f".{uuid4().hex}.part")
-        self._separator = "\n"
         with _output_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._part = self._part_path.open("x", encoding="utf-8")
-            self._part.write(json.dumps({"categories": categories})[:-1] + ', "annotations": [')
+        self._document = CocoDocumentWriter(path, head={"categories": categories}, advice=ADVICE)
 
     def add(self, image: dict[str, Any], annotations: Iterable[dict[str, Any]]) -> None:
-        """Add an image and its annotations."""
+        """Add an image and its annotations.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
         self._images.append(image)
-        with _output_errors(self.path):
-            for annotation in annotations:
-                self._part.write(self._separator + json.dumps(annotation))
-                self._separator = ",\n"
+        for annotation in annotations:
+            self._document.append(annotation)
 
     def __enter__(self) -> "DocumentWriter":
         return self
@@ -80,15 +77,10 @@ class DocumentWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            with _output_errors(self.path):
-                if kind is None:
-                    self._part.write(f'\n], "images": {json.dumps(self._images)}}}\n')
-                self._part.close()
-                if kind is None:
-                    self._part_path.replace(self.path)
-        finally:
-            self._part_path.unlink(missing_ok=True)
+        if kind is None:
+            self._document.finish(self._images)
+        else:
+            self._document.discard()
 
 
 def write_id_map(path: Path, id_map: Int32[np.ndarray, "height width"], *, overwrite: bool) -> None:

@@ -5,12 +5,11 @@ FOLDER/trust-0.5/panoptic/. The JSON document is written when all images are fin
 are in FOLDER/trust-0.5/annotations.jsonl.
 """
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int32
@@ -22,6 +21,7 @@ from ovrcoat.errors import OutputError
 from ovrcoat.evaluation.journal import Journal, JournalLine
 from ovrcoat.evaluation.reports.report import trust_key
 from ovrcoat.formats.annotations import ImageId, Record
+from ovrcoat.formats.coco_document import CocoDocumentWriter
 from ovrcoat.formats.panoptic_png import id_map_to_image
 from ovrcoat.results.coco import document_head
 from ovrcoat.results.segment import BBox, Segment
@@ -162,7 +162,18 @@ class PredictionFolder:
             OutputError: The document cannot be written, or a PNG is missing.
         """
         self.close()
-        write_atomically(self.document_path, lambda file: self._write_document(file, frozenset(image_ids)))
+        document = CocoDocumentWriter(self.document_path, head=self._document_head)
+        images: list[dict[str, Any]] = []
+        try:
+            for entry in self._saved(frozenset(image_ids)):
+                png = self._png_folder / entry.annotation.file_name
+                if not png.is_file():
+                    raise OutputError(f"{png} is missing; start over with --overwrite (overwrite=True)")
+                document.append(entry.annotation.model_dump(mode="json"))
+                images.append(entry.image.model_dump(mode="json"))
+            document.finish(images)
+        finally:
+            document.discard()
 
     def _open_journal(self, *, overwrite: bool = False) -> Journal[SavedPrediction]:
         return Journal(
@@ -171,20 +182,6 @@ class PredictionFolder:
             entry_type=SavedPrediction,
             overwrite=overwrite,
         )
-
-    def _write_document(self, file: IO[bytes], image_ids: frozenset[ImageId]) -> None:
-        """Write the document annotation by annotation, without holding all of them in memory."""
-        head = json.dumps(self._document_head, ensure_ascii=False)
-        file.write(head.removesuffix("}").encode() + b', "annotations": [')
-        images: list[str] = []
-        for entry in self._saved(image_ids):
-            png = self._png_folder / entry.annotation.file_name
-            if not png.is_file():
-                raise OutputError(f"{png} is missing; start over with --overwrite (overwrite=True)")
-            file.write(b",\n" if images else b"\n")
-            file.write(entry.annotation.model_dump_json().encode())
-            images.append(entry.image.model_dump_json())
-        file.write(b'\n], "images": [' + ",\n".join(images).encode() + b"]}\n")
 
     def _saved(self, image_ids: frozenset[ImageId]) -> Iterator[SavedPrediction]:
         """Yield the saved images in `image_ids` once each; a killed run can have saved an image twice."""

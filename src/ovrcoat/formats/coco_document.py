@@ -1,0 +1,79 @@
+"""Streaming writer of COCO documents: annotations go to disk immediately, and the file appears complete."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from ovrcoat.system.atomic_write import ADVICE, cannot_write
+
+
+class CocoDocumentWriter:
+    """Writes a JSON document with the keys of `head`, "annotations" and "images", annotation by annotation.
+
+    Annotations are written to a hidden temporary file next to `path`, since a run may have more of them than
+    fit into memory. `finish` moves it to `path`; `discard` deletes it.
+
+    Args:
+        path: The file to write. Its folder must exist.
+        head: First entries of the document, for example {"categories": [...]}.
+        advice: End of error messages about a file that cannot be written.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+
+    def __init__(self, path: Path, *, head: dict[str, Any], advice: str = ADVICE) -> None:
+        self.path = path
+        self._advice = advice
+        self._temporary_path = path.with_name(f".{uuid4().hex}.part")
+        self._separator = "\n"
+        with self._output_errors():
+            self._file = self._temporary_path.open("x", encoding="utf-8")
+            self._file.write(json.dumps(head, ensure_ascii=False).removesuffix("}") + ', "annotations": [')
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the document was neither finished nor discarded."""
+        return not self._file.closed
+
+    def append(self, annotation: dict[str, Any]) -> None:
+        """Write one annotation.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        with self._output_errors():
+            self._file.write(self._separator + json.dumps(annotation, ensure_ascii=False))
+        self._separator = ",\n"
+
+    def finish(self, images: Sequence[dict[str, Any]]) -> None:
+        """Write the list of images, close the document and move it to its path.
+
+        Raises:
+            OutputError: The file cannot be written; the document is discarded.
+        """
+        try:
+            with self._output_errors():
+                self._file.write(f'\n], "images": {json.dumps(images, ensure_ascii=False)}}}\n')
+                self._file.close()
+                self._temporary_path.replace(self.path)
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Close and delete the temporary file; has no effect after `finish`."""
+        try:
+            with self._output_errors():
+                self._file.close()
+        finally:
+            self._temporary_path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _output_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise cannot_write(self.path, error, advice=self._advice) from error
