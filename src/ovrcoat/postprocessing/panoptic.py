@@ -47,19 +47,15 @@ def panoptic(
         scored: masks and probabilities of one image.
         sizes: the sizes of the padded input, of the image inside it, and of the output.
         categories: the vocabulary's categories, in the order of the category axis.
-        background: names of the categories that follow them on that axis. Masks of background classes
-            compete for pixels like any other; the pixels that they win are void.
+        background: the categories behind them on that axis; pixels that their masks win are void.
         object_mask_threshold: masks need a larger score, 0..1.
         overlap_threshold: minimum ratio of the pixels that a mask wins to the pixels that it covers.
-        duplicate_iou: of several masks with at least this IoU only the best is used. None: all are used, as
-            in the paper.
+        duplicate_iou: of masks with at least this IoU only the best is used. None: all, as in the paper.
     """
     probs, void_probs = class_probs(scored)
     scores, labels = probs.max(-1)
     is_object = scores >= void_probs
-    statuses = [
-        MaskStatus.BELOW_THRESHOLD if not_void else MaskStatus.VOID for not_void in is_object.tolist()
-    ]
+    statuses = [MaskStatus.BELOW_THRESHOLD if other else MaskStatus.VOID for other in is_object.tolist()]
     kept = (is_object & (scores > object_mask_threshold)).nonzero()[:, 0]
     if duplicate_iou is not None:
         for query in kept.tolist():
@@ -68,71 +64,68 @@ def panoptic(
 
     assignment = assign_pixels(scored.mask_logits[kept], scores[kept], sizes=sizes)
     queries, kept_labels = kept.tolist(), labels[kept].tolist()
-    kept_statuses = _statuses(
+    outcomes = _statuses(
         assignment, kept_labels, visible=len(categories), overlap_threshold=overlap_threshold
     )
-    for query, status in zip(queries, kept_statuses, strict=True):
-        statuses[query] = status
-    groups = _merge_stuff(kept_statuses, kept_labels, categories=categories)
+    for query, outcome in zip(queries, outcomes, strict=True):
+        statuses[query] = outcome
+    groups = _merge_stuff(outcomes, kept_labels, categories=categories)
 
-    segments = tuple(
-        _describe_group(
-            scored,
-            assignment,
-            members,
-            id=id,
-            queries=queries,
-            category=categories[kept_labels[members[0]]],
-            categories=categories,
-            scores=scores,
-        )
-        for id, members in enumerate(groups, start=1)
-    )
     segment_of_query = {queries[index]: id for id, members in enumerate(groups, start=1) for index in members}
-    names = [_identify(label, categories, background) for label in labels.tolist()]
+    columns = zip(
+        statuses,
+        _identify(labels.tolist(), categories, background),
+        scores.tolist(),
+        void_probs.tolist(),
+        strict=True,
+    )
     masks = tuple(
-        ExplainedMask(query, status, *name, float(score), float(void), segment_of_query.get(query))
-        for query, (status, name, score, void) in enumerate(
-            zip(statuses, names, scores, void_probs, strict=True)
-        )
+        ExplainedMask(query, status, *identity, score, void, segment_of_query.get(query))
+        for query, (status, identity, score, void) in enumerate(columns)
+    )
+    segments = _segments(
+        scored, assignment, groups, queries=queries, labels=kept_labels, scores=scores, categories=categories
     )
     return PanopticOutput(_id_map(assignment, groups), segments=segments, masks=masks)
 
 
-def _describe_group(
+def _segments(
     scored: ScoredMasks,
     assignment: PixelAssignment,
-    members: Sequence[int],
+    groups: Sequence[Sequence[int]],
     *,
-    id: int,
     queries: Sequence[int],
-    category: Category,
-    categories: Sequence[Category],
+    labels: Sequence[int],
     scores: Float[Tensor, " query"],
-) -> Segment:
-    """Create the segment of a group of masks of one category; the largest mask describes it."""
-    query = queries[max(members, key=assignment.area.__getitem__)]
-    area = sum(assignment.area[index] for index in members)
-    bbox = union([assignment.bboxes[index] for index in members])
-    return describe(
-        scored,
-        query,
-        id=id,
-        category=category,
-        categories=categories,
-        score=float(scores[query]),
-        region=(area, bbox),
-    )
+    categories: Sequence[Category],
+) -> tuple[Segment, ...]:
+    """Describe the segments that groups of masks form; `queries` and `labels` are those of the kept masks."""
+    segments = []
+    for id, members in enumerate(groups, start=1):
+        largest = max(members, key=assignment.area.__getitem__)  # describes a segment of merged stuff
+        area = sum(assignment.area[index] for index in members)
+        bbox = union([assignment.bboxes[index] for index in members])
+        segments.append(
+            describe(
+                scored,
+                queries[largest],
+                id=id,
+                category=categories[labels[largest]],
+                categories=categories,
+                score=float(scores[queries[largest]]),
+                region=(area, bbox),
+            )
+        )
+    return tuple(segments)
 
 
 def _identify(
-    label: int, categories: Sequence[Category], background: Sequence[Category]
-) -> tuple[int | None, str | None]:
-    """Return the category's id (None for a background class) and name (None if it is not known)."""
-    if label < len(categories):
-        return categories[label].id, categories[label].name
-    position = label - len(categories)
-    return None, background[position].name if position < len(background) else None
+    labels: Sequence[int], categories: Sequence[Category], background: Sequence[Category]
+) -> list[tuple[int | None, str | None]]:
+    """Return id and name of each label; a background class has no id, and no name if it is not known."""
+    identities: list[tuple[int | None, str | None]] = [(c.id, c.name) for c in categories]
+    identities += [(None, category.name) for category in background]
+    return [identities[label] if label < len(identities) else (None, None) for label in labels]
 
 
 def _statuses(
