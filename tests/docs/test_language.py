@@ -48,7 +48,11 @@ TERMS = (
     Term(
         r"lost[ _]masks?|masks are lost|became of", "error analysis, missed", "It says where masks are lost."
     ),
-    Term(r"hidden (?:words?|negatives?|ones?|class|classes|category|categories)", "background classes", "Hidden words compete."),
+    Term(
+        r"hidden (?:words?|negatives?|ones?|class|classes|category|categories)",
+        "background classes",
+        "Hidden words compete.",
+    ),
     Term(r"background words?|hidden negatives?", "background classes", "A background word fits better."),
     Term(r"takes? sides|on_map|per_pixel", "the name of the operation", "Every mask takes sides."),
     Term(r"certainty", "clip_confidence, CLIP's confidence", "COAT uses CLIP's certainty."),
