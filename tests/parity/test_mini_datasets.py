@@ -33,7 +33,7 @@ EXPECTED = {  # key in expected.json → dataset, split
 @pytest.fixture
 def mini(shared_fixtures: Path) -> Path:
     if not (shared_fixtures / "mini").is_dir():
-        pytest.skip("no ../shared/fixtures/mini beside this checkout")
+        pytest.skip("optional recordings not found: shared/fixtures/mini next to this checkout")
     return shared_fixtures / "mini"
 
 
