@@ -69,7 +69,9 @@ def test_memory_stays_small(image: Path, tmp_path: Path):
 
 
 def test_the_answer_is_the_same_every_time(image: Path, tmp_path: Path):
-    first, second = (run("segment", "photo.png", "--vocabulary", WORDS, "--json", folder=tmp_path) for _ in range(2))
+    first, second = (
+        run("segment", "photo.png", "--vocabulary", WORDS, "--json", folder=tmp_path) for _ in range(2)
+    )
     assert json.loads(first.stdout)["images"] == json.loads(second.stdout)["images"]
 
 

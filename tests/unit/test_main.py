@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["segment", "no-such-photo.jpg", "--vocabulary", "cat"]])
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["segment", "no-such-photo.jpg", "--vocabulary", "cat"]]
+)
 def test_the_module_is_the_command(arguments: list[str], tmp_path: Path):
     run = subprocess.run(
         [sys.executable, "-m", "ovrcoat", *arguments],

@@ -84,7 +84,8 @@ def parse_json_object(
         error_class: Exception class to raise.
 
     Raises:
-        OvrcoatError: The content is not valid JSON or holds no object. The exception has the class `error_class`.
+        OvrcoatError: The content is not valid JSON or holds no object. The exception has the class
+            `error_class`.
     """
     data = _parse(content, location=location, expected=expected, error_class=error_class)
     if not isinstance(data, dict):
