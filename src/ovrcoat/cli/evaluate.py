@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ovrcoat.cli.evaluate_options import DataOptions, ModelOptions, OutputOptions, ProtocolOptions
+from ovrcoat.cli.signals import exit_status
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_line, print_note
 from ovrcoat.errors import ConfigError
+from ovrcoat.system.atomic_write import MARKDOWN_SIGNATURE, check_replaceable, write_atomically
 
 if TYPE_CHECKING:
     from ovrcoat.config import Trust
@@ -32,6 +34,8 @@ def evaluate(
     from ovrcoat.data.catalog import open_dataset
 
     dataset = open_dataset(data.data, root=data.root, split=data.split)
+    folder = output.output or DEFAULT_OUTPUT / dataset.name
+    _check_outputs(folder, output)
     trusts = tuple(_parse_trust(text) for text in protocol.trust.split(","))
     if not output.quiet:
         split = f" ({dataset.split})" if dataset.split else ""
@@ -45,7 +49,6 @@ def evaluate(
         from ovrcoat.segmentation.segmenter import Segmenter
 
     segmenter = Segmenter.load(model.model, device=model.device, dtype=model.dtype, compile=model.compile)
-    folder = output.output or DEFAULT_OUTPUT / dataset.name
     journal = folder / "journal.jsonl"
     try:
         report = evaluator.evaluate(
@@ -57,11 +60,11 @@ def evaluate(
             overwrite=output.overwrite,
             progress=not output.quiet,
         )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print_error(
             f"interrupted; finished images are kept in {journal}: run the same command again to resume"
         )
-        return 130
+        return exit_status(error)
     _write_files(report, folder)
     return _print_report(report, folder, output=output)
 
@@ -100,19 +103,33 @@ def _parse_trust(text: str) -> "Trust":
         ) from error
 
 
+def _check_outputs(folder: Path, output: OutputOptions) -> None:
+    """Check before the work that no file of another program will be replaced.
+
+    Raises:
+        OutputError: there is such a file.
+    """
+    from ovrcoat.evaluation.reports.tables import CSV_COLUMNS
+
+    for name in ("report.json", "report.md"):
+        check_replaceable(folder / name, overwrite=output.overwrite)
+    csv = folder / "per_category.csv"
+    check_replaceable(csv, overwrite=output.overwrite, first_line=",".join(CSV_COLUMNS))
+    if output.json not in (None, STDOUT):
+        check_replaceable(output.json, overwrite=output.overwrite)
+
+
 def _write_files(report: "EvaluationReport", folder: Path) -> None:
     """Write the three files of a report."""
     from ovrcoat.evaluation.reports.tables import format_csv, format_markdown
 
     _write_text(folder / "report.json", report.to_json())
-    _write_text(folder / "report.md", format_markdown(report))
+    _write_text(folder / "report.md", f"{MARKDOWN_SIGNATURE}\n\n{format_markdown(report)}")
     _write_text(folder / "per_category.csv", format_csv(report))
 
 
 def _write_text(path: Path, text: str) -> None:
-    from ovrcoat.system.atomic_write import write_atomically
-
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, lambda file: file.write(text.encode()), durable=True)
 
 
 def _print_report(report: "EvaluationReport", folder: Path, *, output: OutputOptions) -> int:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from ovrcoat._version import __version__
 from ovrcoat.cli.terminal import print_json, print_line, print_note, print_table
 from ovrcoat.errors import ConfigError
 from ovrcoat.formats.json_files import write_json
@@ -85,7 +86,7 @@ def score(
     """
     _check_options(task, files, rules)
     compute = {"panoptic": _score_panoptic, "semantic": _score_semantic, "instance": _score_instances}[task]
-    scores = compute(files, rules, progress=not quiet)
+    scores = {"ovrcoat": __version__, **compute(files, rules, progress=not quiet)}
     if not quiet:
         for issue in scores["issues"]:
             print_note(f"{issue['severity']}: {Issue(**issue)}")

@@ -22,10 +22,10 @@ from ovrcoat.evaluation.journal import Journal, JournalLine
 from ovrcoat.evaluation.reports.report import trust_key
 from ovrcoat.formats.annotations import ImageId, Record
 from ovrcoat.formats.coco_document import CocoDocumentWriter
-from ovrcoat.formats.panoptic_png import id_map_to_image
+from ovrcoat.formats.panoptic_png import write_id_png
 from ovrcoat.results.coco import document_head
 from ovrcoat.results.segment import BBox, Segment
-from ovrcoat.system.atomic_write import write_atomically
+from ovrcoat.system.atomic_write import write_output
 
 
 class _CocoEntry(BaseModel):
@@ -94,6 +94,7 @@ class PredictionFolder:
     ) -> None:
         self.folder = folder / f"trust-{trust_key(trust)}"
         self.document_path = self.folder / "panoptic.json"
+        self._overwrite = overwrite
         self._png_folder = self.folder / "panoptic"
         self._document_head = document_head(dataset.categories)
         self._png_names = png_names(dataset.records)
@@ -123,8 +124,8 @@ class PredictionFolder:
             OutputError: A file cannot be written.
         """
         png_name = self._png_names[record.image_id]
-        write_atomically(
-            self._png_folder / png_name, lambda file: id_map_to_image(id_map).save(file, format="PNG")
+        write_output(
+            self._png_folder / png_name, lambda file: write_id_png(file, id_map), overwrite=self._overwrite
         )
         height, width = id_map.shape
         self._journal.append(

@@ -6,7 +6,7 @@ from typing import Any
 
 from ovrcoat.errors import DatasetError, OvrcoatError
 from ovrcoat.formats.limits import MAX_JSON_BYTES
-from ovrcoat.system.atomic_write import ADVICE, write_atomically
+from ovrcoat.system.atomic_write import write_output
 
 OBJECT = "a JSON object"
 LIST = "a JSON list"
@@ -102,15 +102,21 @@ def json_bytes(document: object, *, indent: int | None = 2) -> bytes:
     return (json.dumps(document, indent=indent, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
-def write_json(path: Path, document: object, *, indent: int | None = 2, advice: str = ADVICE) -> None:
+def write_json(path: Path, document: object, *, overwrite: bool = False) -> None:
     """Write a JSON file atomically: it appears complete or not at all.
 
+    Args:
+        path: The file. An existing one is replaced if this package wrote it.
+        document: Its first key should be "ovrcoat" or "format" with a value that starts with "ovrcoat": these
+            identify files of this package.
+        overwrite: Replace any file.
+
     Raises:
-        OutputError: The file cannot be written; the message ends with `advice`.
+        OutputError: The file cannot be written, or a file of another program would be replaced.
         ValueError: The document holds NaN or infinity.
     """
-    content = json_bytes(document, indent=indent)
-    write_atomically(path, lambda file: file.write(content), advice=advice)
+    content = json_bytes(document)
+    write_output(path, lambda file: file.write(content), overwrite=overwrite)
 
 
 def _parse(content: bytes, *, location: str, expected: str, error_class: type[OvrcoatError]) -> Any:

@@ -12,14 +12,15 @@ from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from ovrcoat.errors import DatasetError, MissingExtraError
 from ovrcoat.formats.limits import MAX_IMAGE_BYTES, MAX_PIXELS
+from ovrcoat.system.atomic_write import PNG_SIGNATURE
 from ovrcoat.system.optional_imports import import_optional
 
 VOID = 0
@@ -61,6 +62,13 @@ class DecodedPng(NamedTuple):
 
     id_map: Int32[np.ndarray, "height width"]
     has_alpha: bool
+
+
+def write_id_png(file: IO[bytes], id_map: Int32[np.ndarray, "height width"]) -> None:
+    """Write the panoptic PNG of an id map, with the text chunk that identifies files of this package."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text(*PNG_SIGNATURE)
+    id_map_to_image(id_map).save(file, format="PNG", pnginfo=text)
 
 
 def id_map_to_image(id_map: Int32[np.ndarray, "height width"]) -> Image.Image:

@@ -12,17 +12,16 @@ from typing import IO, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int32, UInt8
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from ovrcoat.errors import OutputError
-from ovrcoat.formats.panoptic_png import id_map_to_image
+from ovrcoat.formats.panoptic_png import write_id_png
 from ovrcoat.results.coco import UNNAMED, document_head, file_stem, image_entry
 from ovrcoat.results.run_document import RunDocument, recover
 from ovrcoat.structures import Size
 from ovrcoat.system.atomic_write import (
     JPEG_SIGNATURE,
     LOSS_ADVICE,
-    PNG_SIGNATURE,
     cannot_write,
     check_replaceable,
     write_atomically,
@@ -206,7 +205,7 @@ class RunWriter:
         new = [path for path in outputs if not path.exists()]
         try:
             if id_png in outputs:
-                write_atomically(id_png, lambda file: _save_ids(result, file))
+                write_atomically(id_png, lambda file: write_id_png(file, result.segment_map()))
             if overlay in outputs:
                 write_atomically(overlay, lambda file: _save_overlay(result, file))
             self._document.add(image, annotations)
@@ -313,12 +312,6 @@ def _nbytes(result: WritableResult) -> int:
     """Return the number of bytes of its image (3 per pixel) and its map (4 per pixel)."""
     height, width = result.size
     return 7 * height * width
-
-
-def _save_ids(result: WritableResult, file: IO[bytes]) -> None:
-    text = PngImagePlugin.PngInfo()
-    text.add_text(*PNG_SIGNATURE)
-    id_map_to_image(result.segment_map()).save(file, format="PNG", pnginfo=text)
 
 
 def _save_overlay(result: WritableResult, file: IO[bytes]) -> None:

@@ -28,7 +28,8 @@ _SIGNATURES = re.compile(
     rb"\A\x89PNG.*tEXtSoftware\x00ovrcoat"
     rb"|\A\xff\xd8.*written by ovrcoat"
     rb'|\A\s*\{\s*"(ovrcoat"|format":\s*"ovrcoat |info":\s*\{\s*"description":\s*"ovrcoat )'
-    rb"|\A<!-- written by ovrcoat -->",
+    rb"|\A<!-- written by ovrcoat -->"
+    rb'|\A.{8}\{"__metadata__":\{[^{}]{0,200}"ovrcoat":',  # safetensors
     re.DOTALL,
 )
 

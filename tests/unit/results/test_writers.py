@@ -156,14 +156,14 @@ def test_a_document_waits_for_the_image_that_is_being_written(
 ):
     begun, go_on = threading.Event(), threading.Event()
     writer = RunWriter(tmp_path, task="panoptic", categories=CATEGORIES)
-    save_ids = writers._save_ids
+    write_id_png = writers.write_id_png
 
-    def slow(result: PanopticResult, file: IO[bytes]) -> None:
+    def slow(file: IO[bytes], id_map: np.ndarray) -> None:
         begun.set()
         go_on.wait(5)
-        save_ids(result, file)
+        write_id_png(file, id_map)
 
-    monkeypatch.setattr(writers, "_save_ids", slow)
+    monkeypatch.setattr(writers, "write_id_png", slow)
     adding = threading.Thread(target=writer.add, args=(panoptic_result("a.jpg"),))
     adding.start()
     assert begun.wait(5)
