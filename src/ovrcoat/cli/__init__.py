@@ -4,7 +4,6 @@ Exit status: 0 success; 1 some of the work failed; 2 nothing was done (usage, vo
 folder); 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
 """
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from ovrcoat._version import __version__
 from ovrcoat.cli.signals import exit_status, termination_as_interrupt
+from ovrcoat.cli.streams import safe_streams
 from ovrcoat.cli.terminal import print_error
 from ovrcoat.errors import OvrcoatError
 
@@ -100,11 +100,20 @@ def run(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line on `arguments` (default: those of the process); returns the exit status."""
-    if hasattr(sys.stdout, "reconfigure"):
-        # characters that the terminal's encoding lacks are escaped instead of ending the run
-        sys.stdout.reconfigure(errors="backslashreplace")
+    """Run the command line on `arguments` (default: those of the process); returns the exit status.
+
+    The status is at least 1 if output on stdout was lost.
+    """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
+    with safe_streams() as (stdout, _):
+        status = _run(tokens)
+        stdout.flush()
+        if stdout.error is not None and not isinstance(stdout.error, BrokenPipeError):
+            print_error(f"cannot write to stdout: {getattr(stdout.error, 'strerror', None) or stdout.error}")
+    return max(status, int(stdout.error is not None))
+
+
+def _run(tokens: list[str]) -> int:
     if (renamed := _renamed_option(tokens)) is not None:
         print_error(renamed)
         return 2
@@ -113,9 +122,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         print_error(f"{' '.join(str(error).split())} See: ovrcoat --help")
         return 2
-    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe: the work may be unfinished
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush complains
-        return 1
 
 
 def _renamed_option(tokens: Sequence[str]) -> str | None:
