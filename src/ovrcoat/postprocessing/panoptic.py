@@ -4,7 +4,8 @@ Follows Mask2Former: discard masks whose most likely class is void, assign each 
 largest score × mask probability, drop masks that lost too many of their pixels, and merge stuff.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +25,19 @@ from ovrcoat.vocabulary import Category
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PanopticOutput:
-    """The id map (0 is void, segments are 1..n), the segments in order, and the status of every mask."""
+    """The output for one image.
+
+    Attributes:
+        id_map: id of each pixel's segment, 1..n; 0 is void.
+        segments: the segments in order.
+        masks: the status of every mask.
+        background: pixels that each background class won, by name.
+    """
 
     id_map: Int32[np.ndarray, "height width"]
     segments: tuple[Segment, ...]
     masks: tuple[ExplainedMask, ...]
+    background: Mapping[str, int]
 
 
 def panoptic(
@@ -86,7 +95,11 @@ def panoptic(
     segments = _segments(
         scored, assignment, groups, queries=queries, labels=kept_labels, scores=scores, categories=categories
     )
-    return PanopticOutput(_id_map(assignment, groups), segments=segments, masks=masks)
+    won = Counter[str]()
+    for label, area in zip(kept_labels, assignment.area, strict=True):
+        if len(categories) <= label < len(categories) + len(background):
+            won[background[label - len(categories)].name] += area
+    return PanopticOutput(_id_map(assignment, groups), segments=segments, masks=masks, background=won)
 
 
 def _segments(

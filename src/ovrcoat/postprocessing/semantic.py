@@ -3,7 +3,7 @@
 No mask is discarded, so COAT does not help: the default `trust` for semantic output is 0.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -28,9 +28,13 @@ def semantic_tiles(
 
 
 def semantic(
-    scored: ScoredMasks, sizes: ImageSizes, *, categories: Sequence[Category]
-) -> tuple[Int32[np.ndarray, "height width"], tuple[Segment, ...]]:
-    """Return the category map at `sizes.output` and its segments.
+    scored: ScoredMasks,
+    sizes: ImageSizes,
+    *,
+    categories: Sequence[Category],
+    background: Sequence[Category] = (),
+) -> tuple[Int32[np.ndarray, "height width"], tuple[Segment, ...], Mapping[str, int]]:
+    """Return the category map at `sizes.output`, its segments, and the pixels that background classes won.
 
     The map holds 0 for void, else the index in `categories` plus 1. There is one segment per category that is
     present. Its id is its value in the map, and its score is its mean share of the votes over its pixels.
@@ -40,9 +44,10 @@ def semantic(
     """
     category_map = np.zeros(sizes.output, dtype=np.int32)
     if len(scored.mask_logits) == 0:
-        return category_map, ()
+        return category_map, (), {}
     visible = len(categories)
     areas, shares = torch.zeros((2, visible + 1), dtype=torch.float64)
+    won = torch.zeros(visible + len(background), dtype=torch.int64)
     for rows, votes in semantic_tiles(scored, sizes):
         best, winner = votes.max(0)
         values = (winner + 1).where((winner < visible) & (best > 0), 0).cpu()
@@ -50,6 +55,7 @@ def semantic(
         areas += torch.bincount(values.flatten(), minlength=visible + 1)
         shares += torch.bincount(values.flatten(), weights=share.flatten(), minlength=visible + 1)
         category_map[rows] = values.numpy()
+        won += torch.bincount(winner[best > 0].cpu(), minlength=len(won))[: len(won)]
 
     bbox_of = bboxes(category_map)
     probs, _ = class_probs(scored)
@@ -67,4 +73,5 @@ def semantic(
         )
         for id, bbox in bbox_of.items()
     )
-    return category_map, segments
+    names = (category.name for category in background)
+    return category_map, segments, dict(zip(names, won[visible:].tolist(), strict=True))

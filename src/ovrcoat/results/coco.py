@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from ovrcoat._version import __version__
+from ovrcoat.results.background import BackgroundShare
 from ovrcoat.results.drawing import category_color
 from ovrcoat.results.mask import PackedMask
 from ovrcoat.results.segment import Segment
@@ -40,12 +41,19 @@ def file_stem(name: str | None, *, taken: Container[str] = ()) -> str:
     return next(candidate for candidate in chain([stem], numbered) if candidate.casefold() not in taken)
 
 
-def panoptic_annotation(segments: Sequence[Segment], *, name: str | None, image_id: int) -> dict[str, Any]:
+def panoptic_annotation(
+    segments: Sequence[Segment],
+    *,
+    name: str | None,
+    image_id: int,
+    background: Sequence[BackgroundShare] = (),
+) -> dict[str, Any]:
     """Return an entry of `annotations` in COCO's panoptic format, with extra keys per segment."""
     return {
         "image_id": image_id,
         "file_name": f"{file_stem(name)}.png",
         "segments_info": [segment.to_coco() for segment in segments],
+        "background": [one.to_dict() for one in background],
     }
 
 

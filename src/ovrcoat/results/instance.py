@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
 from ovrcoat.issues import Issue
+from ovrcoat.results.background import BackgroundShare
 from ovrcoat.results.coco import instance_annotation
 from ovrcoat.results.mask import PackedMask
 from ovrcoat.results.result import Result, position_of
@@ -29,6 +30,7 @@ class InstanceResult(Result):
         image: the upright RGB image, if it was kept.
         name: file name of the image, if it has one.
         issues: what is suspicious about the vocabulary.
+        background: always empty: instances leave most of an image out anyway.
     """
 
     image_size: Size
@@ -38,6 +40,7 @@ class InstanceResult(Result):
     image: UInt8[np.ndarray, "height width 3"] | None = None
     name: str | None = None
     issues: tuple[Issue, ...] = ()
+    background: tuple[BackgroundShare, ...] = ()
 
     task: ClassVar[str] = "instance"
 

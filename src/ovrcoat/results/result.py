@@ -11,6 +11,7 @@ from PIL import Image
 
 from ovrcoat.errors import OvrcoatError
 from ovrcoat.issues import Issue
+from ovrcoat.results.background import BackgroundShare
 from ovrcoat.results.drawing import draw
 from ovrcoat.results.segment import Segment
 from ovrcoat.results.table import segment_table
@@ -30,6 +31,7 @@ class Result(ABC):
         image: the upright RGB image, if it was kept.
         name: file name of the image, if it has one.
         issues: what is suspicious about the vocabulary.
+        background: background classes that won pixels, which are void; empty for instances.
     """
 
     __slots__ = ()
@@ -40,6 +42,7 @@ class Result(ABC):
     image: UInt8[np.ndarray, "height width 3"] | None
     name: str | None
     issues: tuple[Issue, ...]
+    background: tuple[BackgroundShare, ...]
 
     @property
     @abstractmethod
@@ -87,7 +90,9 @@ class Result(ABC):
 
     def summary(self) -> str:
         """Return a table of the segments as text."""
-        return segment_table(self.segments, self.categories, name=self.name, size=self.size)
+        return segment_table(
+            self.segments, self.categories, name=self.name, size=self.size, background=self.background
+        )
 
     def to_supervision(self) -> Any:
         """Return `supervision.Detections` whose data holds class_name, isthing and segment_id.

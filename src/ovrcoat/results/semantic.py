@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
 from ovrcoat.issues import Issue
+from ovrcoat.results.background import BackgroundShare
 from ovrcoat.results.coco import panoptic_annotation
 from ovrcoat.results.result import Result, position_of
 from ovrcoat.results.segment import Segment
@@ -25,6 +26,7 @@ class SemanticResult(Result):
         image: the upright RGB image, if it was kept.
         name: file name of the image, if it has one.
         issues: what is suspicious about the vocabulary.
+        background: background classes that won pixels, which are void.
     """
 
     category_map: Int32[np.ndarray, "height width"]
@@ -33,6 +35,7 @@ class SemanticResult(Result):
     image: UInt8[np.ndarray, "height width 3"] | None = None
     name: str | None = None
     issues: tuple[Issue, ...] = ()
+    background: tuple[BackgroundShare, ...] = ()
 
     task: ClassVar[str] = "semantic"
 
@@ -57,4 +60,6 @@ class SemanticResult(Result):
 
     def to_coco(self, *, image_id: int = 1) -> dict[str, Any]:
         """Return the annotation in COCO's panoptic format: each category is one segment."""
-        return panoptic_annotation(self.segments, name=self.name, image_id=image_id)
+        return panoptic_annotation(
+            self.segments, name=self.name, image_id=image_id, background=self.background
+        )

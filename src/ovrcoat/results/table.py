@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ovrcoat.results.background import BackgroundShare, background_note
 from ovrcoat.results.segment import Segment
 from ovrcoat.structures import Size
 from ovrcoat.vocabulary import Category
@@ -15,7 +16,12 @@ GUESS_NOTE = (
 
 
 def segment_table(
-    segments: Sequence[Segment], categories: Sequence[Category], *, name: str | None, size: Size
+    segments: Sequence[Segment],
+    categories: Sequence[Category],
+    *,
+    name: str | None,
+    size: Size,
+    background: Sequence[BackgroundShare] = (),
 ) -> str:
     """Return one line per segment: id, category, kind, score, area, objectness before → after COAT."""
     height, width = size
@@ -40,6 +46,8 @@ def segment_table(
         lines += _aligned(rows)
     if any(segment.category_id in guessed for segment in segments):
         lines.append(GUESS_NOTE)
+    if (note := background_note(background, has_segments=bool(segments))) is not None:
+        lines.append(note)
     return "\n".join(lines)
 
 

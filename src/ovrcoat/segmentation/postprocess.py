@@ -11,6 +11,7 @@ from ovrcoat.postprocessing.scoring import score_masks
 from ovrcoat.postprocessing.semantic import semantic
 from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
+from ovrcoat.results.background import background_shares
 from ovrcoat.segmentation.prompt import SegmentationPrompt
 from ovrcoat.structures import MaskPredictions, ScoredMasks
 
@@ -38,9 +39,17 @@ def postprocess(
         return explain(predictions, sizes, image, prompt=prompt).result
     categories, scored = prompt.vocabulary.categories, _score(predictions, prompt)
     if prompt.task == "semantic":
-        category_map, segments = semantic(scored, sizes, categories=categories)
+        category_map, segments, won = semantic(
+            scored, sizes, categories=categories, background=prompt.vocabulary.background
+        )
         return SemanticResult(
-            category_map, segments, categories, image.pixels, image.name, issues=prompt.issues
+            category_map,
+            segments,
+            categories,
+            image.pixels,
+            image.name,
+            issues=prompt.issues,
+            background=background_shares(won, pixels=category_map.size),
         )
     segments, masks = instances(scored, sizes, categories=categories, limit=prompt.settings.instances)
     return InstanceResult(
@@ -63,7 +72,13 @@ def explain(
         duplicate_iou=prompt.settings.duplicate_iou,
     )
     result = PanopticResult(
-        output.id_map, output.segments, vocabulary.categories, image.pixels, image.name, issues=prompt.issues
+        output.id_map,
+        output.segments,
+        vocabulary.categories,
+        image.pixels,
+        image.name,
+        issues=prompt.issues,
+        background=background_shares(output.background, pixels=output.id_map.size),
     )
     return Explanation(result, output.masks)
 

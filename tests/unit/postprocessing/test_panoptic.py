@@ -249,3 +249,29 @@ def test_a_background_mask_names_the_class_that_won():
     named = [mask for mask in output.masks if labels[mask.query] < 2]
     assert named
     assert all(mask.category == scene.categories[labels[mask.query]].name for mask in named)
+
+
+def test_pixels_of_background_classes_are_counted():
+    scene = make_scene(3, queries=12, visible=2, background=3)
+    background = tuple(Category((name,), False, 90 + index) for index, name in enumerate(("a", "b", "c")))
+    output = panoptic(
+        scene.scored,
+        scene.sizes,
+        categories=scene.categories,
+        background=background,
+        object_mask_threshold=0.0,
+        overlap_threshold=0.0,
+    )
+    as_categories = panoptic(
+        scene.scored,
+        scene.sizes,
+        categories=(*scene.categories, *background),
+        object_mask_threshold=0.0,
+        overlap_threshold=0.0,
+    )
+    expected: dict[str, int] = {}
+    for segment in as_categories.segments:
+        if segment.category in {"a", "b", "c"}:
+            expected[segment.category] = expected.get(segment.category, 0) + segment.area
+    assert expected
+    assert {name: area for name, area in output.background.items() if area} == expected

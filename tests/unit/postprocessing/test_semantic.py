@@ -40,7 +40,7 @@ def test_votes_are_probability_times_mask_summed_over_queries(chosen: Arguments)
 @given(arguments)
 def test_the_map_holds_the_best_visible_category_and_segments_describe_it(chosen: Arguments):
     scene = make_scene(**chosen)
-    category_map, segments = semantic(scene.scored, scene.sizes, categories=scene.categories)
+    category_map, segments, _ = semantic(scene.scored, scene.sizes, categories=scene.categories)
     votes = plain_votes(scene)
     winner, visible = votes.argmax(0).numpy(), len(scene.categories)
     assert np.mean(category_map == np.where(winner < visible, winner + 1, 0)) > 0.99
@@ -58,7 +58,7 @@ def test_the_query_that_votes_most_describes_a_category():
     scene.scored.objectness.fill_(1.0)
     scene.scored.category_probs.copy_(torch.tensor([[0.9, 0.1], [0.3, 0.7]]))
     scene.scored.mask_logits[0], scene.scored.mask_logits[1] = -9.0, 9.0
-    category_map, (segment,) = semantic(scene.scored, scene.sizes, categories=scene.categories)
+    category_map, (segment,), _ = semantic(scene.scored, scene.sizes, categories=scene.categories)
     assert (category_map == 2).all()
     assert (segment.id, segment.query, segment.category) == (2, 1, "name1")
     assert segment.score == pytest.approx(0.7, abs=1e-3)
@@ -66,6 +66,6 @@ def test_the_query_that_votes_most_describes_a_category():
 
 def test_nobody_votes():
     scene = make_scene(0, queries=0)
-    category_map, segments = semantic(scene.scored, scene.sizes, categories=scene.categories)
+    category_map, segments, _ = semantic(scene.scored, scene.sizes, categories=scene.categories)
     assert not category_map.any()
     assert segments == ()

@@ -403,8 +403,9 @@ def test_remains_that_cannot_be_used_are_removed(tmp_path: Path, name: str, cont
 
 
 def test_a_second_writer_of_a_folder_is_refused_by_the_name_of_the_first(tmp_path: Path):
-    with RunWriter(tmp_path, task="panoptic", categories=CATEGORIES), pytest.raises(
-        OutputError, match=rf"is in use by process {os.getpid()} on .*another output folder"
+    with (
+        RunWriter(tmp_path, task="panoptic", categories=CATEGORIES),
+        pytest.raises(OutputError, match=rf"is in use by process {os.getpid()} on .*another output folder"),
     ):
         RunWriter(tmp_path, task="semantic", categories=CATEGORIES)
     with RunWriter(tmp_path, task="semantic", categories=CATEGORIES) as writer:
