@@ -44,7 +44,7 @@ class ModelOptions:
     device: str | None = None
     """cpu, cuda, cuda:1 or mps. [default: the fastest available]"""
 
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Literal["float32", "bfloat16", "auto"] = "float32"
     """Dtype of the masks; auto: bfloat16 where the hardware supports it (faster, slightly less accurate)."""
 
     batch_size: int = 1

@@ -79,7 +79,7 @@ class Segmenter:
         model: str | PathLike[str] = "nano",
         *,
         device: str | int | torch.device | None = None,
-        dtype: DtypeName = "auto",
+        dtype: DtypeName = "float32",
         text_dtype: DtypeName = "float32",
         text_cache: str | PathLike[str] | None = "auto",
         compile: bool = False,
@@ -89,8 +89,8 @@ class Segmenter:
         Args:
             model: name or path.
             device: "cpu", "cuda", "cuda:1", 1 or "mps". None: the fastest available device.
-            dtype: dtype of masks and features: "float32", "bfloat16", or "auto" (bfloat16 where the hardware
-                supports it).
+            dtype: dtype of masks and features: "float32", "bfloat16" (faster where the hardware supports it,
+                slightly different results), or "auto" (bfloat16 where the hardware supports it).
             text_dtype: dtype in which class names are embedded; the same choices.
             text_cache: folder for text embeddings, "auto" (the user's cache folder, see `ovrcoat doctor`), or
                 None for no cache.

@@ -1,6 +1,7 @@
 """Devices and dtypes: names that users give, and the defaults for this machine."""
 
 import threading
+import warnings
 from difflib import get_close_matches
 from typing import Literal, get_args
 
@@ -46,16 +47,23 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
     """Return the dtype of masks and features for "float32", "bfloat16" or "auto".
 
     "auto" is bfloat16 where the hardware supports it (twice as fast, half the memory), and float32 where
-    bfloat16 would be emulated.
+    bfloat16 would be emulated. With it, results depend on the hardware. Emulated bfloat16 raises a
+    `UserWarning`.
 
     Raises:
         ConfigError: `dtype` is none of these.
     """
     if dtype not in get_args(DtypeName):
         raise ConfigError(f"dtype is {dtype!r}, expected 'auto', 'float32' or 'bfloat16'")
-    return (
-        torch.bfloat16 if dtype == "bfloat16" or (dtype == "auto" and has_bfloat16(device)) else torch.float32
-    )
+    if dtype == "bfloat16" and device.type in {"cpu", "cuda"} and not has_bfloat16(device):
+        warnings.warn(
+            f"bfloat16 is emulated on {device}: expect it to be many times slower than float32, and results to "
+            "be slightly less accurate. Use float32 (the default) or auto.",
+            UserWarning,
+            stacklevel=3,
+        )
+    is_bfloat16 = dtype == "bfloat16" or (dtype == "auto" and has_bfloat16(device))
+    return torch.bfloat16 if is_bfloat16 else torch.float32
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import torch
 
@@ -60,3 +62,14 @@ def test_a_device_that_is_not_there(name: str | int) -> None:
 def test_a_slip_of_the_pen() -> None:
     with pytest.raises(ConfigError, match=r"available: cpu; did you mean 'cpu'\?"):
         choose_device("cpi")
+
+
+def test_emulated_bfloat16_warns(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ovrcoat.system.devices.has_bfloat16", lambda device: False)
+    cpu = torch.device("cpu")
+    with pytest.warns(UserWarning, match=r"bfloat16 is emulated on cpu: .* Use float32"):
+        assert choose_dtype("bfloat16", cpu) == torch.bfloat16
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert choose_dtype("auto", cpu) == torch.float32
+        assert choose_dtype("float32", cpu) == torch.float32
