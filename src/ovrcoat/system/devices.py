@@ -57,8 +57,8 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
         raise ConfigError(f"dtype is {dtype!r}, expected 'auto', 'float32' or 'bfloat16'")
     if dtype == "bfloat16" and device.type in {"cpu", "cuda"} and not has_bfloat16(device):
         warnings.warn(
-            f"bfloat16 is emulated on {device}: expect it to be many times slower than float32, and results to "
-            "be slightly less accurate. Use float32 (the default) or auto.",
+            f"bfloat16 is emulated on {device}: it is many times slower than float32, and its results are "
+            "slightly less accurate. Use float32 (the default) or auto.",
             UserWarning,
             stacklevel=3,
         )

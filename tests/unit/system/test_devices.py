@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ovrcoat.errors import ConfigError
-from ovrcoat.system.devices import choose_device, list_devices
+from ovrcoat.system.devices import choose_device, choose_dtype, list_devices
 
 
 @pytest.fixture
