@@ -133,12 +133,12 @@ def anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_links_to_headings_lead_somewhere(page: Path):
     links = re.findall(r"\]\((?!https?://|mailto:)([^)#\s]*)#([^)\s]+)\)", page.read_text(encoding="utf-8"))
-    lost = [
+    broken = [
         f"{file}#{anchor}"
         for file, anchor in links
         if anchor not in anchors(page.parent / file if file else page)
     ]
-    assert lost == []
+    assert broken == []
 
 
 def test_anchors_are_those_of_github():
