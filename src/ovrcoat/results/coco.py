@@ -9,15 +9,17 @@ import numpy as np
 
 from ovrcoat._version import __version__
 from ovrcoat.results.background import BackgroundShare
-from ovrcoat.results.drawing import category_color
+from ovrcoat.results.colors import category_colors
 from ovrcoat.results.mask import PackedMask
 from ovrcoat.results.segment import Segment
 from ovrcoat.structures import Size
 from ovrcoat.system.optional_imports import import_optional
+from ovrcoat.system.paths import shorten_name
 from ovrcoat.vocabulary import Category
 
 DESCRIPTION = "ovrcoat segments"  # the first value of every document that this package writes
 UNNAMED = "image"
+_RESERVED_BYTES = len(".overlay.jpg") + len("-999999")
 
 
 @runtime_checkable
@@ -36,9 +38,14 @@ def file_stem(name: str | None, *, taken: Container[str] = ()) -> str:
 
     `taken` holds stems in the form of `str.casefold`: on many file systems A.png and a.png are one file.
     """
-    stem = PurePath(name or UNNAMED).stem or UNNAMED
+    stem = output_stem(PurePath(name or UNNAMED).stem or UNNAMED)
     numbered = (f"{stem}-{number}" for number in count(2))
     return next(candidate for candidate in chain([stem], numbered) if candidate.casefold() not in taken)
+
+
+def output_stem(stem: str) -> str:
+    """Return a stem to which the endings of output files and a number can be added; shortened if long."""
+    return shorten_name(stem, reserved=_RESERVED_BYTES)
 
 
 def panoptic_annotation(
@@ -66,7 +73,10 @@ def instance_annotation(segment: Segment, mask: PackedMask, *, image_id: int) ->
     codec = import_optional("pycocotools.mask", extra="coco")
     runs = codec.encode(np.asfortranarray(mask.unpack().view(np.uint8)))
     segmentation = {"size": list(runs["size"]), "counts": runs["counts"].decode("ascii")}
-    return segment.to_coco() | {"image_id": image_id, "segmentation": segmentation}
+    entry = segment.to_coco() | {"image_id": image_id, "segmentation": segmentation}
+    # with a bbox, pycocotools would take the results for boxes and compute their areas from them
+    del entry["bbox"]
+    return entry
 
 
 def image_entry(name: str | None, *, image_id: int, size: Size) -> dict[str, Any]:
@@ -77,6 +87,7 @@ def image_entry(name: str | None, *, image_id: int, size: Size) -> dict[str, Any
 
 def document_head(categories: Sequence[Category]) -> dict[str, Any]:
     """Return the first entries of a run's document: what wrote it, and the vocabulary."""
+    colors = category_colors(categories)
     return {
         "info": {"description": DESCRIPTION, "version": __version__},
         "categories": [
@@ -87,7 +98,7 @@ def document_head(categories: Sequence[Category]) -> dict[str, Any]:
                 "synonyms": list(category.names[1:]),
                 "isthing": int(category.is_thing),
                 "thing_from": category.thing_from,
-                "color": list(category_color(category)),
+                "color": list(colors[category.id]),
             }
             for category in categories
         ],

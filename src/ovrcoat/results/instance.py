@@ -18,7 +18,7 @@ from ovrcoat.vocabulary import Category
 DRAWN_SCORE = 0.3  # weaker instances are not drawn: most of the 100 are noise
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class InstanceResult(Result):
     """Instance segmentation of one image.
 
@@ -31,6 +31,7 @@ class InstanceResult(Result):
         name: file name of the image, if it has one.
         issues: what is suspicious about the vocabulary.
         background: always empty: instances leave most of an image out anyway.
+        notes: what is unusual about the image file.
     """
 
     image_size: Size
@@ -41,6 +42,7 @@ class InstanceResult(Result):
     name: str | None = None
     issues: tuple[Issue, ...] = ()
     background: tuple[BackgroundShare, ...] = ()
+    notes: tuple[str, ...] = ()
 
     task: ClassVar[str] = "instance"
 

@@ -11,14 +11,17 @@ from PIL import Image
 
 from ovrcoat.errors import OvrcoatError
 from ovrcoat.issues import Issue
-from ovrcoat.results.background import BackgroundShare
-from ovrcoat.results.drawing import draw
+from ovrcoat.results.background import BackgroundShare, background_note
+from ovrcoat.results.drawing import OPACITY, DrawOptions, draw
+from ovrcoat.results.notebook import to_html
 from ovrcoat.results.segment import Segment
 from ovrcoat.results.table import segment_table
 from ovrcoat.results.writers import RunWriter
 from ovrcoat.structures import Size
 from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.vocabulary import Category
+
+MAX_IN_REPR = 5  # segments
 
 
 class Result(ABC):
@@ -32,6 +35,7 @@ class Result(ABC):
         name: file name of the image, if it has one.
         issues: what is suspicious about the vocabulary.
         background: background classes that won pixels, which are void; empty for instances.
+        notes: what is unusual about the image file.
     """
 
     __slots__ = ()
@@ -43,6 +47,7 @@ class Result(ABC):
     name: str | None
     issues: tuple[Issue, ...]
     background: tuple[BackgroundShare, ...]
+    notes: tuple[str, ...]
 
     @property
     @abstractmethod
@@ -65,12 +70,43 @@ class Result(ABC):
     def to_coco(self, *, image_id: int = 1) -> Any:
         """Return the annotations of this image in COCO's format."""
 
-    def draw(self) -> Image.Image:
-        """Draw the segments over the image, with their names and a legend."""
+    def draw(
+        self,
+        *,
+        opacity: float = OPACITY,
+        outlines: bool = True,
+        labels: bool = True,
+        legend: bool = True,
+        font_size: int | None = None,
+        show_instances: bool = True,
+    ) -> Image.Image:
+        """Draw the segments over the image.
+
+        Args:
+            opacity: of the fills, from 0 (only outlines) to 1 (the image is hidden).
+            outlines: draw the edge of each segment in full color.
+            labels: write the category's name into each large segment.
+            legend: list the categories below the image.
+            font_size: height of the font in pixels; None chooses it by the size of the image.
+            show_instances: vary the color between segments of one category.
+
+        Raises:
+            ConfigError: an option is not valid.
+        """
+        options = DrawOptions(
+            opacity=opacity,
+            outlines=outlines,
+            labels=labels,
+            legend=legend,
+            font_size=font_size,
+            show_instances=show_instances,
+        )
         image = self.image
         if image is None:
             image = np.full((*self.size, 3), 255, np.uint8)  # no image was kept: draw on white
-        return draw(image, self.segment_map(), segments=self.segments, categories=self.categories)
+        return draw(
+            image, self.segment_map(), segments=self.segments, categories=self.categories, options=options
+        )
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> tuple[Path, ...]:
         """Write this image's files, add it to the folder's JSON document, and return all paths.
@@ -87,6 +123,21 @@ class Result(ABC):
             folder, task=self.task, categories=self.categories, overwrite=overwrite, resume="always"
         ) as writer:
             return (*writer.add(self), writer.document_path)
+
+    def __repr__(self) -> str:
+        """Return one line: the image, its size, and the first segments."""
+        shown = [f"{segment.category} {segment.score:.2f}" for segment in self.segments[:MAX_IN_REPR]]
+        more = ["..."] if len(self.segments) > MAX_IN_REPR else []
+        height, width = self.size
+        name = f"{self.name}, " if self.name else ""
+        count = f"{len(self.segments)} segment" + ("" if len(self.segments) == 1 else "s")
+        listed = f": {', '.join(shown + more)}" if shown else ""
+        return f"<{type(self).__name__} {name}{width} × {height} pixels, {count}{listed}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook displays: the drawing and a table."""
+        note = background_note(self.background, has_segments=bool(self.segments))
+        return to_html(repr(self)[1:-1], self.draw(), self.segments, note=note)
 
     def summary(self) -> str:
         """Return a table of the segments as text."""

@@ -15,7 +15,7 @@ from ovrcoat.structures import Size
 from ovrcoat.vocabulary import Category
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SemanticResult(Result):
     """Semantic segmentation of one image.
 
@@ -27,6 +27,7 @@ class SemanticResult(Result):
         name: file name of the image, if it has one.
         issues: what is suspicious about the vocabulary.
         background: background classes that won pixels, which are void.
+        notes: what is unusual about the image file.
     """
 
     category_map: Int32[np.ndarray, "height width"]
@@ -36,6 +37,7 @@ class SemanticResult(Result):
     name: str | None = None
     issues: tuple[Issue, ...] = ()
     background: tuple[BackgroundShare, ...] = ()
+    notes: tuple[str, ...] = ()
 
     task: ClassVar[str] = "semantic"
 

@@ -1,7 +1,7 @@
 """EncodedImage: an image after the network, ready for any number of vocabularies."""
 
 from dataclasses import dataclass
-from typing import Literal, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 import torch
@@ -18,31 +18,58 @@ from ovrcoat.segmentation.postprocess import AnyResult, Explanation, explain, po
 from ovrcoat.segmentation.prompt import PromptEncoder, SegmentationPrompt, SegmentOptions
 from ovrcoat.structures import Encoding
 from ovrcoat.system.devices import device_lock
+from ovrcoat.system.fingerprints import module_fingerprint
 from ovrcoat.vocabulary import VocabularyInput
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class EncodedImage:
     """An image after the network; segmenting it again costs one matrix product per vocabulary.
+
+    A pickled image leaves the network out: pass it to a segmenter of the same model after loading it.
 
     It holds the mask logits of all queries on the network's device (about 20 MB with nano and 55 MB with 250
     queries at an aspect ratio of 4:3), CLIP's feature map, and the image itself.
 
     Attributes:
-        network: the network that encoded it. Every segmenter of this network and test size accepts it.
-        prompt_encoder: encodes the vocabularies that `segment` and `explain` receive.
+        network: the network that encoded it; None after unpickling.
+        prompt_encoder: encodes the vocabularies that `segment` and `explain` receive; None after unpickling.
         encoding: masks and embeddings, a batch of one.
         sizes: sizes of the padded input, of the image inside it, and of the image.
         image: the upright image and its name.
         test_size: short side and maximum long side, in pixels, that the image was resized to.
+        model_key: fingerprint of the network, of an unpickled image.
     """
 
-    network: SegmentationNetwork
-    prompt_encoder: PromptEncoder
+    network: SegmentationNetwork | None
+    prompt_encoder: PromptEncoder | None
     encoding: Encoding
     sizes: ImageSizes
     image: LoadedImage
     test_size: tuple[int, int]
+    model_key: str | None = None
+
+    def __repr__(self) -> str:
+        """Return one line: the image and its size."""
+        height, width = self.sizes.output
+        name = f"{self.name}, " if self.name else ""
+        return f"<EncodedImage {name}{width} × {height} pixels>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: everything but the network, which is represented by a fingerprint."""
+        key = self.model_key if self.network is None else module_fingerprint(self.network, None)
+        return {
+            "encoding": self.encoding,
+            "sizes": self.sizes,
+            "image": self.image,
+            "test_size": self.test_size,
+            "model_key": key,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled image; it has no network until a segmenter receives it."""
+        for name, value in {"network": None, "prompt_encoder": None, **state}.items():
+            object.__setattr__(self, name, value)
 
     @property
     def pixels(self) -> UInt8[np.ndarray, "height width 3"]:
@@ -78,21 +105,22 @@ class EncodedImage:
         self, vocabulary: object, *, task: Task = "panoptic", **options: Unpack[SegmentOptions]
     ) -> AnyResult:
         """Segment this image. Arguments, warnings and errors are those of `Segmenter.segment`."""
-        prompt = self.prompt_encoder.encode(vocabulary, task=task, **options)
+        prompt = self._bound()[1].encode(vocabulary, task=task, **options)
         prompt.warn()
         return self.predict(prompt)
 
     def explain(self, vocabulary: VocabularyInput, **options: Unpack[SegmentOptions]) -> Explanation:
         """Segment this image, and report the status of every mask; see `Segmenter.explain`."""
-        prompt = self.prompt_encoder.encode(vocabulary, **options)
+        prompt = self._bound()[1].encode(vocabulary, **options)
         prompt.warn()
         return self.explain_prompt(prompt)
 
     @torch.inference_mode()
     def predict(self, prompt: SegmentationPrompt) -> AnyResult:
         """Return the result of a prompt that a segmenter of the same network encoded (`Segmenter.prompt`)."""
-        with device_lock(self.network.encoder.device):
-            predictions = self.network.classify(self.encoding, prompt.embeddings)
+        network, _ = self._bound()
+        with device_lock(network.encoder.device):
+            predictions = network.classify(self.encoding, prompt.embeddings)
             return postprocess(predictions, self.sizes, self.image, prompt=prompt)
 
     @torch.inference_mode()
@@ -104,8 +132,9 @@ class EncodedImage:
         """
         if prompt.task != "panoptic":
             raise ConfigError(f"explanations exist for task 'panoptic', not for {prompt.task!r}")
-        with device_lock(self.network.encoder.device):
-            predictions = self.network.classify(self.encoding, prompt.embeddings)
+        network, _ = self._bound()
+        with device_lock(network.encoder.device):
+            predictions = network.classify(self.encoding, prompt.embeddings)
             return explain(predictions, self.sizes, self.image, prompt=prompt)
 
     @torch.inference_mode()
@@ -127,3 +156,11 @@ class EncodedImage:
         return mask_overlaps(
             self.encoding.proposals.mask_logits[0], self.sizes, region_map, region_count=region_count
         )
+
+    def _bound(self) -> tuple[SegmentationNetwork, PromptEncoder]:
+        if self.network is None or self.prompt_encoder is None:
+            raise ConfigError(
+                "this encoded image was unpickled and has no network: pass it to a segmenter of the same "
+                "model, for example segmenter.segment(encoded, vocabulary)"
+            )
+        return self.network, self.prompt_encoder

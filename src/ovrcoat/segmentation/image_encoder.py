@@ -1,19 +1,22 @@
 """Image path: images are read, resized and run through the network, once for all vocabularies."""
 
 from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
 
 import torch
 
 from ovrcoat.config import InferenceConfig
 from ovrcoat.data import transforms
 from ovrcoat.data.image_loader import encode_in_order
-from ovrcoat.data.images import ImageInput, read_image
+from ovrcoat.data.images import ImageInput, read_image, warn_of_notes
 from ovrcoat.errors import ConfigError, ImageError
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.segmentation.encoded_image import EncodedImage
 from ovrcoat.segmentation.prompt import PromptEncoder
 from ovrcoat.system.devices import device_lock
+from ovrcoat.system.fingerprints import module_fingerprint
 
 
 class ImageEncoder:
@@ -34,7 +37,9 @@ class ImageEncoder:
 
     def encode(self, image: ImageInput) -> EncodedImage:
         """Encode one image; see `Segmenter.encode`."""
-        (encoded,) = self._encode([self._prepare(image)])
+        prepared = self._prepare(image)
+        warn_of_notes(prepared.image.notes, prepared.image.name)
+        (encoded,) = self._encode([prepared])
         return encoded
 
     def encode_many(
@@ -43,12 +48,15 @@ class ImageEncoder:
         """Encode many images; see `Segmenter.encode_many`."""
         return encode_in_order(images, self._prepare, encode=self._encode, batch_size=batch_size)
 
-    def check(self, image: EncodedImage) -> None:
-        """Check that an image was encoded by the same network at the same test size.
+    def accept(self, image: EncodedImage) -> EncodedImage:
+        """Return an image that the same network encoded at the same test size; an unpickled one is bound to
+        it.
 
         Raises:
-            ConfigError: it was not.
+            ConfigError: it was encoded by another network, or at another test size.
         """
+        if image.network is None and image.model_key == self._model_key:
+            image = replace(image, network=self._network, prompt_encoder=self._prompt_encoder)
         if image.network is not self._network:
             raise ConfigError("this image was encoded by another network; encode it with this segmenter")
         if image.test_size != self._test_size:
@@ -56,6 +64,12 @@ class ImageEncoder:
                 f"this image was encoded at test size {image.test_size}, but this segmenter uses "
                 f"{self._test_size}; encode it with this segmenter"
             )
+        return image
+
+    @cached_property
+    def _model_key(self) -> str:
+        """The network's fingerprint, for images that were pickled by another process."""
+        return module_fingerprint(self._network, None)
 
     def _prepare(self, image: ImageInput) -> transforms.PreparedImage:
         """Read and resize an image; may run in another thread."""

@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import closing
 from warnings import warn
 
-from ovrcoat.data.images import ImageInput, OnError
+from ovrcoat.data.images import ImageInput, OnError, warn_of_notes
 from ovrcoat.errors import ImageError
 from ovrcoat.segmentation.encoded_image import EncodedImage
 from ovrcoat.segmentation.postprocess import AnyResult
@@ -41,5 +41,15 @@ def predict_each(
                 continue
             result = encoded.predict(prompt)
             del encoded
+            yield source, result
+            del result
+
+
+def with_warnings(results: Batched) -> Batched:
+    """Yield results, with a `UserWarning` per note about an image."""
+    with closing(results):
+        for source, result in results:
+            if not isinstance(result, ImageError):
+                warn_of_notes(result.notes, result.name)
             yield source, result
             del result

@@ -1,11 +1,12 @@
 """From mask predictions to a result: scoring with COAT, then panoptic, semantic or instance output."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from ovrcoat.data.images import LoadedImage
 from ovrcoat.postprocessing.background import resolve_background
 from ovrcoat.postprocessing.instance import instances
-from ovrcoat.postprocessing.mask_status import ExplainedMask
+from ovrcoat.postprocessing.mask_status import ExplainedMask, MaskStatus
 from ovrcoat.postprocessing.panoptic import panoptic
 from ovrcoat.postprocessing.scoring import score_masks
 from ovrcoat.postprocessing.semantic import semantic
@@ -18,7 +19,7 @@ from ovrcoat.structures import MaskPredictions, ScoredMasks
 AnyResult = PanopticResult | SemanticResult | InstanceResult
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Explanation:
     """A panoptic result, and the status of every mask of the decoder.
 
@@ -29,6 +30,32 @@ class Explanation:
 
     result: PanopticResult
     masks: tuple[ExplainedMask, ...]
+
+    def __repr__(self) -> str:
+        """Return one line: the number of masks by status."""
+        return f"<Explanation of {self.result!r}: {self._counts()}>"
+
+    def summary(self, *, limit: int = 10) -> str:
+        """Return how many masks have which status, and the best rejected masks, as text.
+
+        Args:
+            limit: number of rejected masks to list, by score.
+        """
+        rejected = [mask for mask in self.masks if mask.status is not MaskStatus.SEGMENT]
+        rejected.sort(key=lambda mask: -mask.score)
+        lines = [f"{len(self.masks)} masks: {self._counts()}"]
+        if rejected[:limit]:
+            lines.append(f"best rejected masks ({min(limit, len(rejected))} of {len(rejected)}):")
+        lines += [
+            f"  query {mask.query}: {mask.category or 'unknown'} {mask.score:.2f}, void {mask.void:.2f}, "
+            f"rejected: {mask.status}"
+            for mask in rejected[:limit]
+        ]
+        return "\n".join(lines)
+
+    def _counts(self) -> str:
+        counts = Counter(mask.status for mask in self.masks)
+        return ", ".join(f"{counts[status]} {status}" for status in MaskStatus if counts[status])
 
 
 def postprocess(
@@ -50,10 +77,18 @@ def postprocess(
             image.name,
             issues=prompt.issues,
             background=background_shares(won, pixels=category_map.size),
+            notes=image.notes,
         )
     segments, masks = instances(scored, sizes, categories=categories, limit=prompt.settings.instances)
     return InstanceResult(
-        sizes.output, segments, masks, categories, image.pixels, image.name, issues=prompt.issues
+        sizes.output,
+        segments,
+        masks,
+        categories,
+        image.pixels,
+        image.name,
+        issues=prompt.issues,
+        notes=image.notes,
     )
 
 
@@ -79,6 +114,7 @@ def explain(
         image.name,
         issues=prompt.issues,
         background=background_shares(output.background, pixels=output.id_map.size),
+        notes=image.notes,
     )
     return Explanation(result, output.masks)
 

@@ -23,7 +23,7 @@ from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
 from ovrcoat.segmentation.encoded_image import EncodedImage
 from ovrcoat.segmentation.image_encoder import ImageEncoder
-from ovrcoat.segmentation.many_images import Batched, predict_each
+from ovrcoat.segmentation.many_images import Batched, predict_each, with_warnings
 from ovrcoat.segmentation.mask_classification import MaskLabel, check_masks, embed_masks, label_mask
 from ovrcoat.segmentation.postprocess import AnyResult, Explanation
 from ovrcoat.segmentation.prompt import PromptEncoder, SegmentationPrompt, SegmentOptions, TextEmbedder
@@ -320,7 +320,7 @@ class Segmenter:
         """
         prompt = self._prompt_encoder.encode(vocabulary, task=task, **options)
         prompt.warn()
-        return self.predict_many(images, prompt, batch_size=batch_size, on_error=on_error)
+        return with_warnings(self.predict_many(images, prompt, batch_size=batch_size, on_error=on_error))
 
     def predict_many(
         self,
@@ -381,5 +381,4 @@ class Segmenter:
     def _encoded(self, image: object) -> EncodedImage:
         if not isinstance(image, EncodedImage):
             return self.encode(image)  # type: ignore[arg-type] # `read_image` checks the type
-        self._image_encoder.check(image)
-        return image
+        return self._image_encoder.accept(image)

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from os import PathLike
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ovrcoat.system.fingerprints import module_fingerprint
+from ovrcoat.system.paths import expand_user
 from ovrcoat.system.user_folders import CACHE_VARIABLE, NO_CACHE, cache_folder
 
 FORMAT_VERSION = 1  # increase it when embeddings are computed differently: older ones are then ignored
@@ -40,7 +40,7 @@ class TextCache:
     """
 
     def __init__(self, folder: str | PathLike[str], *, max_embeddings: int = MAX_EMBEDDINGS) -> None:
-        self.path = Path(folder).expanduser() / FILE_NAME
+        self.path = expand_user(folder) / FILE_NAME
         self._max_embeddings = max_embeddings
         self._unusable = False
 

@@ -1,5 +1,6 @@
 import gc
 import io
+import pickle
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -537,6 +538,57 @@ class TestExplain:
         assert 0 < overlaps.shared.max() <= 40 * 56
         with pytest.raises(ImageError, match=r"shape \(56, 40\), expected \(40, 56\)"):
             encoded.overlaps(everywhere.T, region_count=1)
+
+
+class TestPickle:
+    def test_an_encoded_image_is_pickled_without_its_network(
+        self, tiny_segmenter: Segmenter, image_pixels: np.ndarray
+    ) -> None:
+        encoded = tiny_segmenter.encode(image_pixels)
+        data = pickle.dumps(encoded)
+        tensors = (
+            encoded.encoding.proposals.mask_logits,
+            encoded.encoding.proposals.embeddings,
+            encoded.encoding.proposals.query_embeddings,
+            encoded.encoding.clip.embeddings,
+            encoded.encoding.clip_features,
+        )
+        assert len(data) < sum(tensor.nbytes for tensor in tensors) + image_pixels.nbytes + 20_000
+        restored = pickle.loads(data)
+        with pytest.raises(
+            ConfigError, match="unpickled and has no network: pass it to a segmenter of the same"
+        ):
+            restored.segment("cat")
+        assert_same(tiny_segmenter.segment(restored, "cat; dog"), encoded.segment("cat; dog"))
+        assert len(tiny_segmenter.classify_masks(restored, np.ones((1, 40, 56), bool), "cat")) == 1
+        again = pickle.loads(pickle.dumps(restored))
+        assert_same(tiny_segmenter.segment(again, "cat; dog"), encoded.segment("cat; dog"))
+
+    def test_another_network_refuses_it(self, tiny_segmenter: Segmenter, image_pixels: np.ndarray) -> None:
+        restored = pickle.loads(pickle.dumps(tiny_segmenter.encode(image_pixels)))
+        with torch.no_grad():
+            tiny_segmenter.network.text_classifier.logit_scale += 1
+        with pytest.raises(ConfigError, match="encoded by another network"):
+            tiny_segmenter.segment(restored, "cat")
+
+    def test_results_can_be_pickled(self, tiny_segmenter: Segmenter, image_pixels: np.ndarray) -> None:
+        result = tiny_segmenter.segment(image_pixels, "cat; dog")
+        assert_same(pickle.loads(pickle.dumps(result)), result)
+
+
+class TestRepr:
+    def test_short_and_telling(self, tiny_segmenter: Segmenter, image_pixels: np.ndarray) -> None:
+        encoded = tiny_segmenter.encode(image_pixels)
+        assert repr(encoded) == "<EncodedImage 56 × 40 pixels>"
+        explanation = encoded.explain("cat; dog", background="none")
+        assert repr(explanation).startswith("<Explanation of <PanopticResult 56 × 40 pixels, ")
+        summary = explanation.summary(limit=3)
+        assert summary.startswith(f"{len(explanation.masks)} masks: ")
+        assert summary.count("rejected: ") <= 3
+        best = max(
+            (mask for mask in explanation.masks if mask.segment_id is None), key=lambda mask: mask.score
+        )
+        assert f"query {best.query}: {best.category} {best.score:.2f}" in summary
 
 
 class TestWithSettings:

@@ -129,9 +129,7 @@ def test_whatever_happens_to_the_file_no_wrong_row_comes_out(
 def test_a_place_that_cannot_be_written_costs_one_warning(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     cache = TextCache(tmp_path / "file")
-    with pytest.warns(
-        UserWarning, match="cannot be used .* set OVRCOAT_CACHE to a writable folder"
-    ):
+    with pytest.warns(UserWarning, match="cannot be used .* set OVRCOAT_CACHE to a writable folder"):
         cache.write("key", rows_of("cat"))
     cache.write("key", rows_of("cat"))
     assert cache.read("key", ["cat"]) == {}
