@@ -15,6 +15,7 @@ from ovrcoat._version import __version__
 from ovrcoat.cli.signals import exit_status, termination_as_interrupt
 from ovrcoat.cli.streams import safe_streams
 from ovrcoat.cli.terminal import print_error
+from ovrcoat.cli.usage import explain, normalized, renamed_option
 from ovrcoat.errors import OvrcoatError
 
 app = App(
@@ -61,15 +62,6 @@ VERBS = {
         "The exit status is 1 if something that is required does not work."
     ),
 }
-# Options of earlier versions, by verb.
-RENAMED_OPTIONS = {
-    "segment": {
-        "-v": "--vocabulary",
-        "--threshold": "--object-mask-threshold",
-        "--overlap": "--overlap-threshold",
-    },
-    "evaluate": {"-v": "--vocabulary"},
-}
 for verb, text in VERBS.items():
     app.command(f"ovrcoat.cli.{verb}:{verb}", name=verb.replace("_", "-"), help=text)
 
@@ -114,23 +106,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(tokens: list[str]) -> int:
-    if (renamed := _renamed_option(tokens)) is not None:
+    if (renamed := renamed_option(tokens)) is not None:
         print_error(renamed)
         return 2
     try:
-        return app.meta(tokens) or 0
+        return app.meta(normalized(tokens)) or 0
     except CycloptsError as error:
-        print_error(f"{' '.join(str(error).split())} See: ovrcoat --help")
+        print_error(explain(error, tokens))
         return 2
-
-
-def _renamed_option(tokens: Sequence[str]) -> str | None:
-    """Return the error message if an option is given by the name that it had in an earlier version."""
-    verb = next((token for token in tokens if token in RENAMED_OPTIONS), None)
-    if verb is None:
-        return None
-    for token in tokens:
-        name = token.split("=", maxsplit=1)[0]
-        if (new := RENAMED_OPTIONS[verb].get(name)) is not None:
-            return f"the option {name} of ovrcoat {verb} was renamed to {new}"
-    return None

@@ -23,4 +23,4 @@ def test_the_command_line_imports_no_verb():
         "print([name for name in sys.modules if name.startswith('ovrcoat.cli.')], 'pydantic' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert run.stdout == "['ovrcoat.cli.signals', 'ovrcoat.cli.streams', 'ovrcoat.cli.terminal'] False\n"
+    assert run.stdout == "['ovrcoat.cli.signals', 'ovrcoat.cli.streams', 'ovrcoat.cli.terminal', 'ovrcoat.cli.usage'] False\n"
