@@ -36,7 +36,7 @@ def start(*, pairs: int, size: tuple[int, int] = (640, 480)) -> dict[str, float]
             VOCABULARY,
             "--overwrite",
         ]
-        segment += ["--output", str(Path(folder) / "out"), "--quiet", "--device", "cpu"]
+        segment += ["--output", str(Path(folder) / "out"), "--quiet", "--device", "cpu", "--dtype", "auto"]
         commands = {"segment": segment, "torch": [sys.executable, "-c", "import torch"]}
         seconds: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(pairs + 1):

@@ -102,7 +102,7 @@ def nano(run: Run) -> str:
         "Throughput in images per second, for images of 640 × 480 and 20 class names with cached text "
         "embeddings.",
         table(["dtype", "best", "median", "peak memory"], rows),
-        f"`ovrcoat segment` takes {seconds(start['segment'])} for such an image, as a whole process. "
+        f"`ovrcoat segment --dtype auto` takes {seconds(start['segment'])} for such an image, as a whole process. "
         f"`import torch` alone takes {seconds(start['torch'])}. The difference is {seconds(start['gap'])}. "
         f"All three are medians of {run.repeats} runs.",
     )
@@ -115,7 +115,8 @@ def images(run: Run) -> str:
     flat = run_script("many_images.py", "--images", count, "--short-side", "64", "--variant", "overlapping")
     return section(
         "Many images, nano",
-        "From JPEG files to id maps, overlays and JSON: one step at a time, and with overlapping steps.",
+        "From JPEG files to id maps, overlays and JSON, with dtype auto: one step at a time, and with "
+        "overlapping steps.",
         listing(overlap),
         f"Memory over {int(count):,} images, which are small and have fifty sizes, to keep the run short:",
         listing(flat),
