@@ -102,8 +102,8 @@ def nano(run: Run) -> str:
         "Throughput in images per second, for images of 640 × 480 and 20 class names with cached text "
         "embeddings.",
         table(["dtype", "best", "median", "peak memory"], rows),
-        f"`ovrcoat segment --dtype auto` takes {seconds(start['segment'])} for such an image, as a whole process. "
-        f"`import torch` alone takes {seconds(start['torch'])}. The difference is {seconds(start['gap'])}. "
+        f"`ovrcoat segment --dtype auto` takes {seconds(start['segment'])} for such an image, as a whole "
+        f"process. `import torch` alone takes {seconds(start['torch'])}. The difference is {seconds(start['gap'])}. "
         f"All three are medians of {run.repeats} runs.",
     )
 
