@@ -1,7 +1,7 @@
 """Issues that checks report: collected instead of raised, counted by code, with a few examples each."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -79,6 +79,15 @@ class IssueList:
         issue.count += 1
         if len(issue.examples) < MAX_EXAMPLES:
             issue.examples.append(example)
+
+    def include(self, issue: Issue) -> None:
+        """Add an issue that was found elsewhere, with its count; examples of equal codes are merged."""
+        known = self._by_code.get(issue.code)
+        if known is None:
+            self._by_code[issue.code] = replace(issue, examples=list(issue.examples))
+        else:
+            known.count += issue.count
+            known.examples += issue.examples[: MAX_EXAMPLES - len(known.examples)]
 
     def __iter__(self) -> Iterator[Issue]:
         return iter(self._by_code.values())

@@ -79,15 +79,23 @@ class Ade20k(PanopticDataset):
             advice=ADVICE,
         )
 
+    def label_files(self, record: Record) -> Sequence[str]:
+        """Return the panoptic PNG, the semantic label files and the instance labels."""
+        files = (record.labels, *self._semantic_labels(record), self._instance_labels(record))
+        return tuple(dict.fromkeys(files))
+
+    def documents(self) -> Sequence[str]:
+        """Return the path of the instances JSON."""
+        return (self._instances_path,)
+
     def semantic(self, record: Record) -> Int32[np.ndarray, "height width"]:
         """Return positions in `categories`, read from the semantic labels as in published results.
 
         Raises:
             DatasetError: The labels are missing, damaged or hold unexpected values.
         """
-        stem = PurePosixPath(record.image).stem
-        path, first_value = f"annotations/{self._folder}/{stem}.png", 1
-        converted = f"annotations_detectron2/{self._folder}/{stem}.png"
+        path, converted = self._semantic_labels(record)
+        first_value = 1
         if not self.tree.exists(path) and self.tree.exists(converted):
             path, first_value = converted, 0
         location = self.tree.describe(path)
@@ -133,3 +141,11 @@ class Ade20k(PanopticDataset):
 
     def _instance_labels(self, record: Record) -> str:
         return f"annotations_instance/{self._folder}/{PurePosixPath(record.image).stem}.png"
+
+    def _semantic_labels(self, record: Record) -> tuple[str, str]:
+        """Return the paths in the release and in detectron2's conversion, of which either may exist."""
+        stem = PurePosixPath(record.image).stem
+        return (
+            f"annotations/{self._folder}/{stem}.png",
+            f"annotations_detectron2/{self._folder}/{stem}.png",
+        )

@@ -75,13 +75,18 @@ class Cityscapes(PanopticDataset):
             advice=ADVICE,
         )
 
+    def label_files(self, record: Record) -> Sequence[str]:
+        """Return the panoptic PNG and both semantic label files."""
+        stem = self._semantic_stem(record)
+        return tuple(dict.fromkeys((record.labels, f"{stem}_labelTrainIds.png", f"{stem}_labelIds.png")))
+
     def semantic(self, record: Record) -> Int32[np.ndarray, "height width"]:
         """Return positions in `categories` (train ids) from labelTrainIds, or else from labelIds.
 
         Raises:
             DatasetError: Both are missing, or the file is damaged or holds unexpected values.
         """
-        stem = f"gtFine/{self.split}/{city_of(record.image_id)}/{record.image_id}_gtFine"
+        stem = self._semantic_stem(record)
         ids = [category.id for category in self.categories]
         if self.tree.exists(f"{stem}_labelTrainIds.png"):
             path, table = f"{stem}_labelTrainIds.png", {position: position for position in range(len(ids))}
@@ -91,6 +96,9 @@ class Cityscapes(PanopticDataset):
         location = self.tree.describe(path)
         values = decode_values(self.tree.read(path, advice=self.advice), location=location)
         return map_values(values, table | {UNLABELED: IGNORED}, location=location, advice=SEMANTIC_ADVICE)
+
+    def _semantic_stem(self, record: Record) -> str:
+        return f"gtFine/{self.split}/{city_of(record.image_id)}/{record.image_id}_gtFine"
 
 
 def city_of(image_id: ImageId) -> str:

@@ -58,9 +58,14 @@ class Coco(PanopticDataset):
             records=document.records,
             tasks=frozenset(("panoptic", "semantic", "instance")),
             advice=ADVICE,
+            issues=document.issues,
         )
         self.document_path = path
         self.sizes = document.sizes
+
+    def documents(self) -> Sequence[str]:
+        """Return the path of the instances JSON."""
+        return (self._instances_path,)
 
     def instances(self, records: Sequence[Record]) -> dict[str, Any]:
         """Return COCO's own instances of these records.

@@ -12,8 +12,10 @@ import numpy as np
 from jaxtyping import Int32
 
 from ovrcoat.config import Task
+from ovrcoat.data.fingerprint import combine
 from ovrcoat.data.truth import PanopticTruth, semantic_from_panoptic
 from ovrcoat.formats.annotations import Record
+from ovrcoat.issues import Issue
 from ovrcoat.vocabulary import Category, Vocabulary
 
 
@@ -27,6 +29,7 @@ class Dataset(ABC):
         categories: Categories with the dataset's own ids and synonyms. Semantic maps hold positions in this
             tuple.
         tasks: Tasks for which ground truth is available.
+        issues: What was noticed while the lists were read, for example images without labels.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Dataset(ABC):
     records: Sequence[Record]
     categories: tuple[Category, ...]
     tasks: frozenset[Task]
+    issues: Sequence[Issue] = ()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -83,4 +87,12 @@ class Dataset(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return a short hexadecimal hash of the lists of images and labels that identifies the dataset."""
+        """Return a short hexadecimal hash of all images and labels: it changes if a label file changes."""
+
+    def schema_fingerprint(self) -> str:
+        """Return a short hexadecimal hash of what applies to all images: the split and the categories."""
+        return combine([repr((self.name, self.split, self.categories))])
+
+    def record_fingerprint(self, record: Record) -> str:
+        """Return a short hexadecimal hash of one image and its labels; it changes if one of them does."""
+        return combine([repr(record)])

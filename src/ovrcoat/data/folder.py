@@ -4,6 +4,7 @@ from ovrcoat.data.files import FileTree
 from ovrcoat.data.panoptic_dataset import PanopticDataset
 from ovrcoat.formats.json_files import parse_json_object
 from ovrcoat.formats.panoptic_json import PANOPTIC_FORMAT, read_categories, read_document
+from ovrcoat.issues import IssueList
 
 DOCUMENT = "panoptic.json"
 ADVICE = f"A panoptic dataset consists of images/, panoptic/ and {DOCUMENT} (docs/datasets.md)."
@@ -20,7 +21,8 @@ class PanopticFolderDataset(PanopticDataset):
         location = tree.describe(DOCUMENT)
         content = tree.read(DOCUMENT, advice=ADVICE)
         data = parse_json_object(content, location=location, expected=PANOPTIC_FORMAT)
-        categories = read_categories(data, location=location)
+        issues = IssueList()
+        categories = read_categories(data, location=location, issues=issues)
         document = read_document(
             data,
             location=location,
@@ -36,6 +38,7 @@ class PanopticFolderDataset(PanopticDataset):
             records=document.records,
             tasks=frozenset(("panoptic", "semantic", "instance")),
             advice=ADVICE,
+            issues=(*issues, *document.issues),
         )
         self.document_path = DOCUMENT
         self.sizes = document.sizes

@@ -22,7 +22,7 @@ def select_instances(data: dict[str, Any], records: Sequence[Record], *, locatio
     """
     wanted = {record.image_id for record in records}
     try:
-        images = [image for image in data["images"] if image["id"] in wanted]
+        images = [image for image in data["images"] if image["id"] in wanted]  # 1.0 equals 1
         annotations = [annotation for annotation in data["annotations"] if annotation["image_id"] in wanted]
         categories = data["categories"]
     except (KeyError, TypeError) as error:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int32
 from PIL import Image
 
-from ovrcoat.data.images import pillow_warnings_ignored
+from ovrcoat.data.pillow_warnings import pillow_warnings_ignored
 from ovrcoat.errors import DatasetError
 from ovrcoat.formats.limits import MAX_PIXELS
 from ovrcoat.formats.panoptic_png import PanopticPngError, decode_id_map, split_channels
@@ -19,16 +19,14 @@ STRETCH_FACTORS = {"L;2": 85, "L;4": 17}  # Pillow stretches grayscale of 2 and 
 
 
 def decode_ids(content: bytes, *, location: str) -> Int32[np.ndarray, "height width"]:
-    """Decode a panoptic PNG: segment id = R + 256 G + 65536 B; 0 is void.
+    """Decode a panoptic PNG: segment id = R + 256 G + 65536 B; 0 is void. An alpha channel is ignored.
 
     Raises:
         DatasetError: The content is damaged, too large or not 8-bit RGB; the message starts with `location`.
     """
     with pillow_warnings_ignored():  # about large images; `decode_id_map` has its own limit
         try:
-            id_map, has_alpha = decode_id_map(content)
-            if has_alpha:
-                raise PanopticPngError("png-not-rgb", "8-bit RGB with alpha")
+            id_map = decode_id_map(content).id_map
         except PanopticPngError as error:
             raise DatasetError(f"{location}: {error}") from error
     return id_map

@@ -1,5 +1,6 @@
 """Mapillary Vistas v1.2 labels (65 categories), in the layout of that release or inside the v2.0 release."""
 
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -68,8 +69,13 @@ class Mapillary(PanopticDataset):
             records=document.records,
             tasks=frozenset(("panoptic", "semantic", "instance")),
             advice=ADVICE,
+            issues=document.issues,
         )
         self.sizes = document.sizes
+
+    def label_files(self, record: Record) -> Sequence[str]:
+        """Return the panoptic PNG and the semantic label file."""
+        return (record.labels, self._semantic_labels(record))
 
     def semantic(self, record: Record) -> Int32[np.ndarray, "height width"]:
         """Return positions in `categories`, which are the values of the label PNG; 65 means unlabeled.
@@ -77,10 +83,13 @@ class Mapillary(PanopticDataset):
         Raises:
             DatasetError: The labels are missing, damaged or hold unexpected values.
         """
-        path = f"{self._labels}/{PurePosixPath(record.image).stem}.png"
+        path = self._semantic_labels(record)
         location = self.tree.describe(path)
         values = decode_values(self.tree.read(path, advice=self.advice), location=location)
         count = len(self.categories)
         table = {position: position for position in range(count)} | {count: IGNORED}
         advice = f"Expected 0 to {count}: use the labels of v1.2, not v2.0."
         return map_values(values, table, location=location, advice=advice)
+
+    def _semantic_labels(self, record: Record) -> str:
+        return f"{self._labels}/{PurePosixPath(record.image).stem}.png"

@@ -1,8 +1,8 @@
 """Base classes of datasets in files: images and panoptic PNGs from a file tree, records from a JSON."""
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,17 @@ from jaxtyping import Int32
 from ovrcoat.config import Task
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.files import FileTree
+from ovrcoat.data.fingerprint import combine, record_fingerprint
 from ovrcoat.data.instances import image_entry, mask_entry
 from ovrcoat.data.label_images import decode_ids
 from ovrcoat.data.truth import PanopticTruth
 from ovrcoat.errors import DatasetError
-from ovrcoat.formats.annotations import ImageId, Record
+from ovrcoat.formats.annotations import AREA_NOT_GIVEN, ImageId, Record, SegmentAnnotation
+from ovrcoat.formats.panoptic_png import has_palette
+from ovrcoat.issues import Issue
 from ovrcoat.vocabulary import Category
+
+FINGERPRINT_THREADS = 8  # reading is limited by latency, above all on network drives
 
 
 class FileDataset(Dataset):
@@ -37,6 +42,7 @@ class FileDataset(Dataset):
         records: Sequence[Record],
         tasks: frozenset[Task],
         advice: str,
+        issues: Sequence[Issue] = (),
     ) -> None:
         self.tree = tree
         self.name = name
@@ -45,6 +51,7 @@ class FileDataset(Dataset):
         self.records = records
         self.tasks = tasks
         self.advice = advice
+        self.issues = issues
 
     def image(self, record: Record) -> bytes:
         """Return the content of the image file.
@@ -54,13 +61,31 @@ class FileDataset(Dataset):
         """
         return self.tree.read(record.image, advice=self.advice)
 
+    def label_files(self, record: Record) -> Sequence[str]:
+        """Return the paths of the files from which ground truth of an image may be read."""
+        return (record.labels,)
+
+    def documents(self) -> Sequence[str]:
+        """Return the paths of files with ground truth of many images that `records` does not contain."""
+        return ()
+
+    def schema_fingerprint(self) -> str:
+        """Return a hash of the split and the categories."""
+        return combine([repr((self.split, self.categories))])
+
+    def record_fingerprint(self, record: Record) -> str:
+        """Return a hash of one image's labels, including the bytes of its label files."""
+        return record_fingerprint(record, self.tree, labels=self.label_files(record))
+
     def fingerprint(self) -> str:
-        """Return a short hash of all records and categories; a folder and its zip file have the same hash."""
-        digest = hashlib.sha256(repr((self.name, self.split, self.categories)).encode())
-        for record in self.records:
-            files = PurePosixPath(record.image).name, PurePosixPath(record.labels).name
-            digest.update(repr((record.image_id, files, record.segments)).encode())
-        return digest.hexdigest()[:16]
+        """Return a hash of all categories, labels and files; a folder and its zip file have the same hash.
+
+        It reads every label file: 5,000 files take about 0.3 s once they are in the file cache.
+        """
+        documents = [self.tree.checksum(path) for path in self.documents()]
+        with ThreadPoolExecutor(FINGERPRINT_THREADS) as pool:
+            records = pool.map(self.record_fingerprint, self.records)
+            return combine([self.schema_fingerprint(), repr(documents), *records])
 
 
 class PanopticDataset(FileDataset):
@@ -98,11 +123,16 @@ class PanopticDataset(FileDataset):
         unknown = ids_in(id_map) - {segment.id for segment in record.segments} - {0}
         if unknown:
             shown = ", ".join(map(str, sorted(unknown)[:5]))
+            remedy = (
+                "it was converted to a palette, which changed its colors: use the original file in RGB"
+                if has_palette(content)
+                else "PNG and JSON belong to different versions: use both from one source"
+            )
             raise DatasetError(
                 f"{location}: the PNG holds {len(unknown)} segments that are not in the JSON, e.g. {shown}; "
-                "PNG and JSON belong to different versions: use both from one source"
+                f"{remedy}"
             )
-        return PanopticTruth(id_map, record.segments)
+        return PanopticTruth(id_map, with_counted_areas(record.segments, id_map))
 
     def instances(self, records: Sequence[Record]) -> dict[str, Any]:
         """Return the things of the panoptic ground truth in COCO's format, with masks as run lengths.
@@ -135,6 +165,20 @@ class PanopticDataset(FileDataset):
             "annotations": annotations,
             "categories": [{"id": category.id, "name": category.name} for category in things],
         }
+
+
+def with_counted_areas(
+    segments: tuple[SegmentAnnotation, ...], id_map: Int32[np.ndarray, "height width"]
+) -> tuple[SegmentAnnotation, ...]:
+    """Return segments whose missing areas are replaced by their number of pixels."""
+    if all(segment.area != AREA_NOT_GIVEN for segment in segments):
+        return segments
+    return tuple(
+        replace(segment, area=int((id_map == segment.id).sum()))
+        if segment.area == AREA_NOT_GIVEN
+        else segment
+        for segment in segments
+    )
 
 
 def ids_in(id_map: Int32[np.ndarray, "height width"]) -> set[int]:

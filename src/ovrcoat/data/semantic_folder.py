@@ -11,14 +11,17 @@ import yaml
 from jaxtyping import Int32
 
 from ovrcoat.data.files import FileTree
-from ovrcoat.data.images import SUFFIXES
+from ovrcoat.data.find_images import SUFFIXES
+from ovrcoat.data.fingerprint import combine
 from ovrcoat.data.label_images import LABEL_SUFFIXES, decode_values, map_values
 from ovrcoat.data.panoptic_dataset import FileDataset
 from ovrcoat.data.truth import IGNORED, PanopticTruth
 from ovrcoat.errors import DatasetError, VocabularyError
 from ovrcoat.formats.annotations import Record
-from ovrcoat.formats.panoptic_json import check_unique_ids
+from ovrcoat.formats.panoptic_json import check_unique_ids, report_unlabeled
+from ovrcoat.issues import IssueList
 from ovrcoat.vocabulary import Vocabulary
+from ovrcoat.vocabulary.hints import CHANGED, change_examples
 
 NAMES = ("names.json", "names.yaml", "names.yml", "names.txt")
 DEFAULT_IGNORED = (255, 65_535)  # "unknown" in all published 8-bit and 16-bit label maps
@@ -45,16 +48,25 @@ class SemanticFolderDataset(FileDataset):
     def __init__(self, tree: FileTree, *, name: str) -> None:
         vocabulary, ignored = _read_names(tree)
         ids = [category.id for category in vocabulary.categories]
+        issues = IssueList()
+        records = _pair(tree, issues)
+        for example in change_examples(vocabulary.changes):
+            issues.add("category-names-changed", CHANGED, example=example, severity="note")
         self._table = dict.fromkeys(ignored, IGNORED) | {id: position for position, id in enumerate(ids)}
         super().__init__(
             tree,
             name=name,
             split=None,
             categories=vocabulary.categories,
-            records=_pair(tree),
+            records=records,
             tasks=frozenset(("semantic",)),
             advice=ADVICE,
+            issues=tuple(issues),
         )
+
+    def schema_fingerprint(self) -> str:
+        """Return a hash of the categories and of the meaning of all pixel values."""
+        return combine([super().schema_fingerprint(), repr(sorted(self._table.items()))])
 
     def semantic(self, record: Record) -> Int32[np.ndarray, "height width"]:
         """Return positions in `categories`.
@@ -89,7 +101,7 @@ class SemanticFolderDataset(FileDataset):
         )
 
 
-def _pair(tree: FileTree) -> tuple[Record, ...]:
+def _pair(tree: FileTree, issues: IssueList) -> tuple[Record, ...]:
     images = {_stem(path): path for path in tree.list("images", suffixes=SUFFIXES)}
     labels = {_stem(path): path for path in tree.list("labels", suffixes=LABEL_SUFFIXES)}
     unpaired = sorted(labels.keys() - images.keys())
@@ -97,6 +109,8 @@ def _pair(tree: FileTree) -> tuple[Record, ...]:
         examples = ", ".join(unpaired[:3])
         reason = f"{len(unpaired)} label files have no image of that name in images/, e.g. {examples}"
         raise DatasetError(f"{tree.root}: {reason if unpaired else 'no labels in labels/'}. {ADVICE}")
+    for stem in sorted(images.keys() - labels.keys()):
+        report_unlabeled(issues, images[stem])
     return tuple(Record(stem, image=images[stem], labels=path) for stem, path in sorted(labels.items()))
 
 
@@ -122,7 +136,9 @@ def _read_names(tree: FileTree) -> tuple[Vocabulary, tuple[int, ...]]:
     if not vocabulary.categories:
         raise DatasetError(f"{location}: the file contains no names. {ADVICE}")
     check_unique_ids(vocabulary.categories, location=location)
-    return vocabulary, _read_ignored(content, suffix=PurePosixPath(path).suffix, location=location)
+    ignored = _read_ignored(content, suffix=PurePosixPath(path).suffix, location=location)
+    # labelme and CVAT give 0 to pixels without a class; their names are left out and the ids start at 1
+    return vocabulary, ignored if "_background_" not in vocabulary.skipped else (0, *ignored)
 
 
 def _read_ignored(content: bytes, *, suffix: str, location: str) -> tuple[int, ...]:

@@ -24,7 +24,8 @@ from ovrcoat.evaluation.predictions import PredictionFolder
 from ovrcoat.evaluation.prefetch import ReadError, Sample, load_sample, prefetch_samples
 from ovrcoat.evaluation.reports.report import DatasetInfo, EvaluationReport, ModelInfo, trust_key
 from ovrcoat.evaluation.totals import Totals
-from ovrcoat.formats.annotations import Record
+from ovrcoat.evaluation.training_overlap import add_training_overlap
+from ovrcoat.formats.annotations import ImageId, Record
 from ovrcoat.issues import IssueList
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.system.optional_imports import import_optional
@@ -51,7 +52,7 @@ def evaluate(
         dataset: The dataset, see `ovrcoat.data.catalog.open_dataset`.
         settings: How to evaluate. None: the published protocol at γ 0 and 0.5.
         journal: File in which finished images are recorded. If it exists and belongs to an equal run, the run
-            resumes.
+            resumes. Images whose files have changed since, labels included, are evaluated again.
         predictions: Folder for the panoptic predictions in COCO format, see `predictions.py`.
         overwrite: Start over, even if the journal and the predictions exist.
         progress: Show a progress bar on a terminal.
@@ -119,11 +120,25 @@ def _open_folders(
 
 
 def _resume(journal: Journal[JournalEntry], plan: EvaluationPlan, totals: Totals) -> None:
-    """Add the images of this run that an earlier run has finished."""
-    planned = {record.image_id for record in plan.records}
+    """Add the images of this run that an earlier run has finished, unless their files have changed."""
+    planned = {record.image_id: record for record in plan.records}
+    content: dict[ImageId, str] = {}
     for entry in journal.entries():
-        if entry.image_id in planned and entry.image_id not in totals.images:
+        if (record := planned.get(entry.image_id)) is None or record.image_id in totals.images:
+            continue
+        if record.image_id not in content:
+            content[record.image_id] = plan.dataset.record_fingerprint(record)
+        if entry.content == content[record.image_id]:
             totals.add(entry)
+    for image_id in content:
+        if image_id not in totals.images:
+            totals.issues.add(
+                "data-changed",
+                "images or their labels have changed since the earlier run, so these images were evaluated "
+                "again",
+                example=f"{image_id}",
+                severity="note",
+            )
 
 
 def _evaluate_images(
@@ -234,6 +249,8 @@ def _make_report(plan: EvaluationPlan, totals: Totals, *, resumed: int, seconds:
 def _add_notes(plan: EvaluationPlan, issues: IssueList) -> None:
     """Add what a reader must know before comparing the numbers with others."""
     settings, dataset = plan.settings, plan.dataset
+    for issue in dataset.issues:
+        issues.include(issue)
     if len(plan.records) < len(dataset):
         issues.add(
             "partial-dataset",
@@ -256,6 +273,7 @@ def _add_notes(plan: EvaluationPlan, issues: IssueList) -> None:
             example=f"{len(plan.vocabulary.background)} background classes",
             severity="note",
         )
+    add_training_overlap(plan.segmenter.provenance, dataset, plan.records, issues)
     for issue in plan.vocabulary.lint():
         issues.add(
             "suspicious-vocabulary", "the vocabulary is suspicious", example=str(issue), severity="note"

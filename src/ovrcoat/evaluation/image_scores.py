@@ -120,6 +120,7 @@ class ImageScorer:
         instance = {key: _detections(result) for key, result in predictions.instance.items()}
         return JournalEntry(
             image_id=predictions.record.image_id,
+            content=predictions.sample.content,
             seconds=round(predictions.seconds + time.perf_counter() - started, 4),
             panoptic=tallies,
             error_analysis=outcomes,

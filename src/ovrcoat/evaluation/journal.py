@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ovrcoat.errors import OutputError
 from ovrcoat.system.atomic_write import cannot_write, write_atomically
 
-FORMAT = "ovrcoat evaluation journal 2"
+FORMAT = "ovrcoat evaluation journal 3"
 LINES_PER_SYNC = 20  # entries that a power failure can lose at most; a killed process loses none
 _ADVICE = "choose another output folder, or start over with --overwrite (overwrite=True)"
 

@@ -33,6 +33,7 @@ class JournalEntry(JournalLine):
 
     Attributes:
         image_id: Id of the image in the dataset.
+        content: Fingerprint of the image and its labels; the entry is not used after they have changed.
         seconds: Time that the image took, without reading it.
         panoptic: Panoptic counts by category id.
         error_analysis: Category id and outcome of each ground-truth segment.
@@ -42,6 +43,7 @@ class JournalEntry(JournalLine):
     """
 
     image_id: ImageId
+    content: str = ""
     seconds: float
     panoptic: dict[str, dict[int, PanopticCounts]] = Field(default={})
     error_analysis: dict[str, tuple[CategoryOutcome, ...]] = Field(default={})

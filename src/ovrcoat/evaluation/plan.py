@@ -91,7 +91,7 @@ class EvaluationPlan:
         return str(self.segmenter.network.image_dtype).removeprefix("torch.")
 
     def header(self) -> dict[str, Any]:
-        """Return everything that the numbers of an image depend on, JSON-serializable."""
+        """Return everything that the numbers of an image depend on besides its files, JSON-serializable."""
         return {
             "ovrcoat": __version__,
             "torch": torch.__version__,
@@ -99,15 +99,13 @@ class EvaluationPlan:
             "dtype": self.dtype,
             "compiled": self.segmenter.network.compiled,
             "model_hash": self.model_hash,
-            "data": {
-                "name": self.dataset.name,
-                "split": self.dataset.split,
-                "fingerprint": self.dataset.fingerprint(),
-            },
+            # Images and labels are compared one by one, see JournalEntry.content. The name of a folder is
+            # left out, so that a dataset can be moved and renamed.
+            "data": {"split": self.dataset.split, "categories": self.dataset.schema_fingerprint()},
             "trusts": [trust_key(trust) for trust in self.settings.trusts],
             "tasks": list(self.settings.tasks),
             "inference": self.inference_settings(),
-            "vocabulary": self.vocabulary.to_dict(),
+            "vocabulary": self.vocabulary.to_dict() | {"name": None},
             "oracle": self.settings.oracle,
             "areas": self.settings.areas,
         }

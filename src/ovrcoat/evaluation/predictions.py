@@ -185,18 +185,25 @@ class PredictionFolder:
         )
 
     def _saved(self, image_ids: frozenset[ImageId]) -> Iterator[SavedPrediction]:
-        """Yield the saved images in `image_ids` once each; a killed run can have saved an image twice."""
-        seen: set[ImageId] = set()
+        """Yield the saved images in `image_ids` once each.
+
+        An image can have been saved several times, if a run was killed or the image has changed. Its last
+        entry describes the PNG.
+        """
         with self._open_journal() as journal:
-            for entry in journal.entries():
-                if entry.image.id in image_ids and entry.image.id not in seen:
-                    seen.add(entry.image.id)
+            last = {entry.image.id: number for number, entry in enumerate(journal.entries())}
+            for number, entry in enumerate(journal.entries()):
+                if entry.image.id in image_ids and number == last[entry.image.id]:
                     yield entry
 
 
 def png_names(records: Sequence[Record]) -> dict[ImageId, str]:
-    """Return the name of each image's id PNG: the name of its labels, prefixed by a number if not unique."""
-    stems = [PurePath(record.labels).stem for record in records]
+    """Return the name of each image's id PNG: the name of its labels, or of the image if images share labels.
+
+    A name that is not unique is prefixed by a number.
+    """
+    shares_labels = len({record.labels for record in records}) < len(records)
+    stems = [PurePath(record.image if shares_labels else record.labels).stem for record in records]
     count = Counter(stem.casefold() for stem in stems)
     return {
         record.image_id: f"{stem}.png" if count[stem.casefold()] == 1 else f"{number:07d}-{stem}.png"

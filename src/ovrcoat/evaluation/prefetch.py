@@ -27,11 +27,13 @@ class Sample:
         image: The upright image.
         panoptic: Panoptic ground truth, None if not needed.
         semantic: Category index of each pixel, negative at ignored pixels; None if not needed.
+        content: Fingerprint of the image and its labels, see `Dataset.record_fingerprint`.
     """
 
     image: LoadedImage
     panoptic: PanopticTruth | None
     semantic: Int32[np.ndarray, "height width"] | None
+    content: str = ""
 
     @property
     def nbytes(self) -> int:
@@ -52,6 +54,7 @@ def load_sample(record: Record, *, dataset: Dataset, panoptic: bool, semantic: b
     Returns:
         The sample, or the error if a file cannot be read or the labels do not have the size of the image.
     """
+    content = dataset.record_fingerprint(record)  # before reading: a later change is then noticed on resuming
     try:
         image = read_image(dataset.image(record))
         truth = dataset.panoptic(record) if panoptic else None
@@ -66,7 +69,7 @@ def load_sample(record: Record, *, dataset: Dataset, panoptic: bool, semantic: b
                 f"its labels {record.labels} have {labels.shape[1]} × {labels.shape[0]}; label the rotated "
                 "image"
             )
-    return Sample(image, truth, category_map)
+    return Sample(image, truth, category_map, content)
 
 
 def prefetch_samples(

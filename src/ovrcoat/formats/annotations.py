@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 ImageId = int | str
+AREA_NOT_GIVEN = -1  # the area is counted from the pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +13,8 @@ class SegmentAnnotation:
     Attributes:
         id: Value of its pixels in the id map, 1..2²⁴ - 1.
         category_id: Id of its category in the dataset's own numbering.
-        area: Number of pixels as stated in the JSON. It can be wrong, as in ADE20K's published conversion.
+        area: Number of pixels as stated in the JSON, or `AREA_NOT_GIVEN`. It can be wrong, as in ADE20K's
+            published conversion.
         is_crowd: True for a group of things that the annotators did not separate. A crowd counts neither as
             found nor as missed.
     """

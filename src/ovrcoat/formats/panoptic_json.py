@@ -7,13 +7,16 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeGuard
 
 from ovrcoat.errors import DatasetError, VocabularyError
-from ovrcoat.formats.annotations import ImageId, Record, SegmentAnnotation
+from ovrcoat.formats.annotations import AREA_NOT_GIVEN, ImageId, Record, SegmentAnnotation
 from ovrcoat.formats.json_files import parse_json_object
-from ovrcoat.formats.panoptic_png import MAX_SEGMENT_ID
-from ovrcoat.issues import IssueList
+from ovrcoat.formats.panoptic_png import MAX_SEGMENT_ID, png_name
+from ovrcoat.issues import Issue, IssueList
+from ovrcoat.system.json_values import as_integer
 from ovrcoat.vocabulary import Category
 from ovrcoat.vocabulary.catalog import complete, match_key
 from ovrcoat.vocabulary.entries import split_names
+from ovrcoat.vocabulary.hints import CHANGED, change_examples
+from ovrcoat.vocabulary.names import recognize
 from ovrcoat.vocabulary.records import read_entries
 
 MAX_AREA = 1 << 31
@@ -45,34 +48,58 @@ class PanopticDocument:
     Attributes:
         records: One per annotation, in the order of the file.
         sizes: (height, width) in pixels of the images whose size the JSON states.
+        issues: Warnings and notes, for example images without annotation.
     """
 
     records: tuple[Record, ...]
     sizes: dict[ImageId, tuple[int, int]]
+    issues: tuple[Issue, ...] = ()
 
 
-def read_categories(data: dict[str, Any], *, location: str) -> tuple[Category, ...]:
+def read_categories(
+    data: dict[str, Any], *, location: str, issues: IssueList | None = None
+) -> tuple[Category, ...]:
     """Read the categories of a user's own file.
 
-    Synonyms are separated by commas ("cat, kitty"). A missing `isthing` is looked up in the presets.
+    Synonyms are separated by commas ("cat, kitty"). A missing `isthing` is looked up in the presets. Names
+    that are not words, such as "wall-other-merged", are replaced (`vocabulary/names.py`) and added to `issues`.
 
     Raises:
         DatasetError: The list is empty or malformed, an id is missing, or two categories share an id.
     """
     try:
-        entries, _ = read_entries(data, origin=location)
+        entries, _ = read_entries(_with_integers(data), origin=location)
         if any(entry.id is None for entry in entries):
             raise DatasetError(
                 f'{location}: every category needs an "id", which segments refer to. '
                 f"Expected {PANOPTIC_FORMAT}"
             )
-        categories = complete([replace(entry, names=tuple(dict.fromkeys(entry.names))) for entry in entries])
+        found = recognize([replace(entry, names=tuple(dict.fromkeys(entry.names))) for entry in entries])
+        categories = complete(found.entries)
+        if issues is not None:
+            for example in change_examples(found.changes):
+                issues.add("category-names-changed", CHANGED, example=example, severity="note")
     except VocabularyError as error:
         raise DatasetError(str(error)) from error
     if not categories:
         raise DatasetError(f'{location}: "categories" is empty. Expected {PANOPTIC_FORMAT}')
     check_unique_ids(categories, location=location)
     return categories
+
+
+def _with_integers(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a document whose categories have integers where integral floats were."""
+    categories = data.get("categories")
+    if not isinstance(categories, list):
+        return data
+    return data | {
+        "categories": [
+            {key: as_integer(value) for key, value in category.items()}
+            if isinstance(category, dict)
+            else category
+            for category in categories
+        ]
+    }
 
 
 def check_unique_ids(categories: Iterable[Category], *, location: str) -> None:
@@ -165,7 +192,7 @@ def read_document(
     known = frozenset(category_ids)
     records: dict[ImageId, Record] = {}
     for annotation in _objects(data, "annotations", issues):
-        image_id, file_name = annotation.get("image_id"), annotation.get("file_name")
+        image_id, file_name = as_integer(annotation.get("image_id")), annotation.get("file_name")
         subject = f"image {image_id!r}"
         if not is_image_id(image_id) or image_id not in images:
             issues.add("no-image", 'annotations refer to an image that is not in "images"', example=subject)
@@ -178,7 +205,7 @@ def read_document(
             records[image_id] = Record(
                 image_id,
                 image=image_path(image_id, images[image_id]["file_name"]),
-                labels=labels_path(image_id, file_name),
+                labels=labels_path(image_id, png_name(file_name)),
                 segments=tuple(_read_segments(segments, known, issues, subject=subject)),
             )
     if not records:
@@ -186,7 +213,16 @@ def read_document(
     if issues.with_severity("error"):
         issues.add("form", f"Expected {PANOPTIC_FORMAT}", example=location)
     issues.raise_errors(location)
-    return PanopticDocument(tuple(records.values()), _sizes(images))
+    for image_id, image in images.items():
+        if image_id not in records:
+            report_unlabeled(issues, image["file_name"])
+    return PanopticDocument(tuple(records.values()), _sizes(images), tuple(issues))
+
+
+def report_unlabeled(issues: IssueList, file_name: str) -> None:
+    """Report an image that is not used because it has no labels."""
+    message = "images have no labels and are left out; add labels if they should be used"
+    issues.add("image-without-labels", message, example=file_name, severity="note")
 
 
 def is_image_id(value: object) -> TypeGuard[ImageId]:
@@ -223,7 +259,7 @@ def _objects(
 def _read_images(items: Iterable[dict[str, Any]], issues: IssueList) -> dict[ImageId, dict[str, Any]]:
     images: dict[ImageId, dict[str, Any]] = {}
     for item in items:
-        id = item.get("id")
+        id = as_integer(item.get("id"))
         if not is_image_id(id) or not _is_file_name(item.get("file_name")):
             issues.add("bad-image", 'images lack "id" or a plain "file_name"', example=repr(item)[:80])
         elif id in images:
@@ -238,28 +274,33 @@ def _read_segments(
 ) -> Iterator[SegmentAnnotation]:
     used: set[int] = set()
     for item in items:
-        id, category_id, area = item.get("id"), item.get("category_id"), item.get("area")
+        id, category_id, area = (as_integer(item.get(key)) for key in ("id", "category_id", "area"))
         is_crowd = item.get("iscrowd", 0)
         example = f"{subject}, segment {id!r}"
         if not _is_between(id, 1, MAX_SEGMENT_ID):
             issues.add("segment-id", 'a segment\'s "id" is not a number from 1 to 2²⁴ - 1', example=example)
         elif id in used:
             issues.add("segment-twice", "segments of one image share an id", example=example)
-        elif not isinstance(category_id, int) or category_id not in known:
+        elif not is_integer(category_id) or category_id not in known:
             message = "segments have a category that is not in the list of categories"
             issues.add("category", message, example=f"{example}: {category_id!r}")
-        elif not _is_between(area, 0, MAX_AREA):
-            message = 'segments lack "area" (pixels), which panoptic quality needs'
-            issues.add("area", message, example=f"{example}: {area!r}")
         elif is_crowd not in (0, 1):
             issues.add("crowd", '"iscrowd" is neither 0 nor 1', example=f"{example}: {is_crowd!r}")
         else:
             used.add(id)
+            if not _is_between(area, 0, MAX_AREA):
+                area = AREA_NOT_GIVEN
+                message = (
+                    'segments lack a usable "area" (a whole number of pixels), so their pixels are counted'
+                )
+                issues.add("area", message, example=f"{example}: {item.get('area')!r}", severity="warning")
             yield SegmentAnnotation(id, category_id, area, is_crowd=bool(is_crowd))
 
 
 def _sizes(images: dict[ImageId, dict[str, Any]]) -> dict[ImageId, tuple[int, int]]:
-    sizes = {id: (image.get("height"), image.get("width")) for id, image in images.items()}
+    sizes = {
+        id: (as_integer(image.get("height")), as_integer(image.get("width"))) for id, image in images.items()
+    }
     return {
         id: (height, width)
         for id, (height, width) in sizes.items()

@@ -31,7 +31,7 @@ _ID_BITS = np.uint32(
 _HEADER = struct.Struct(">8s4x4sIIBB")  # signature, chunk type, width, height, bit depth, color type
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOR_TYPES = {0: "grayscale", 2: "RGB", 3: "palette", 4: "grayscale with alpha", 6: "RGB with alpha"}
-_RGB, _RGBA = 2, 6
+_RGB, _PALETTE, _RGBA = 2, 3, 6
 
 
 class PanopticPngError(DatasetError):
@@ -71,6 +71,16 @@ def write_id_png(file: IO[bytes], id_map: Int32[np.ndarray, "height width"]) -> 
     id_map_to_image(id_map).save(file, format="PNG", pnginfo=text)
 
 
+def png_name(file_name: str) -> str:
+    """Return the name of a panoptic PNG as it is stored.
+
+    Some converters list the name of the image ("a.jpg") although the labels are in "a.png", since a JPEG
+    cannot store ids.
+    """
+    stem, dot, suffix = file_name.rpartition(".")
+    return f"{stem}.png" if dot and suffix.lower() in ("jpg", "jpeg") else file_name
+
+
 def id_map_to_image(id_map: Int32[np.ndarray, "height width"]) -> Image.Image:
     """Encode segment ids from 0 to 2²⁴ - 1 as an RGB image; save it as PNG."""
     return Image.fromarray(np.stack(split_channels(id_map), axis=-1).astype(np.uint8))
@@ -87,6 +97,11 @@ def image_to_id_map(image: Image.Image) -> Int32[np.ndarray, "height width"]:
     content = image.tobytes("raw", "RGBX" if image.mode == "RGB" else "RGBA")
     ids = np.frombuffer(content, dtype="<u4") & _ID_BITS
     return ids.astype(np.int32, copy=False).reshape(image.height, image.width)
+
+
+def has_palette(content: bytes) -> bool:
+    """Return whether the bytes of a valid PNG hold palette indices instead of colors."""
+    return bool(_HEADER.unpack(content[: _HEADER.size])[-1] == _PALETTE)
 
 
 def read_id_map(path: Path) -> DecodedPng:
@@ -124,7 +139,8 @@ def _check_header(header: bytes, *, size: int) -> bool:
     signature, chunk, width, height, depth, color = _HEADER.unpack(header)
     if signature != _SIGNATURE or chunk != b"IHDR":
         raise PanopticPngError("png-damaged", "the file is not a PNG")
-    if depth != 8 or color not in (_RGB, _RGBA):  # Pillow would silently reduce 16 bits to 8
+    # Optimizers turn RGB into a palette without loss. Pillow would silently reduce 16 bits to 8.
+    if color != _PALETTE and (depth != 8 or color not in (_RGB, _RGBA)):
         raise PanopticPngError("png-not-rgb", f"{depth}-bit {_COLOR_TYPES.get(color, color)}")
     if width * height > MAX_PIXELS or size > MAX_IMAGE_BYTES:
         raise PanopticPngError(
@@ -152,6 +168,8 @@ def _decoder() -> Callable[[bytes], Int32[np.ndarray, "height width"]]:
 
 def _decode_with_kornia(library: ModuleType, content: bytes) -> Int32[np.ndarray, "height width"]:
     _, _, width, height, _, color = _HEADER.unpack(content[: _HEADER.size])
+    if color == _PALETTE:
+        return _decode_with_pillow(content)
     colors = library.decode_image_png_u8(content, (height, width), "rgb" if color == _RGB else "rgba")
     if color == _RGBA:
         colors = np.ascontiguousarray(colors[..., :3])
@@ -166,4 +184,5 @@ def _decode_with_kornia(library: ModuleType, content: bytes) -> Int32[np.ndarray
 
 
 def _decode_with_pillow(content: bytes) -> Int32[np.ndarray, "height width"]:
-    return image_to_id_map(Image.open(io.BytesIO(content), formats=("PNG",)))
+    image = Image.open(io.BytesIO(content), formats=("PNG",))
+    return image_to_id_map(image.convert("RGB") if image.mode == "P" else image)

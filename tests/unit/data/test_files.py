@@ -2,6 +2,8 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
+import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import pytest
 
 from dataset_samples import put, put_zip
 from ovrcoat.data import files
-from ovrcoat.data.files import Archive, FileTree
+from ovrcoat.data.archive import Archive
+from ovrcoat.data.files import FileTree
 from ovrcoat.errors import DatasetError
 
 FILES = {"labels/a.png": b"A", "labels/deep/b.png": b"B", "names.txt": b"cat"}
@@ -193,8 +196,55 @@ def test_an_encrypted_member_is_reported(tmp_path: Path):
     for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         content[content.index(signature) + flags] |= 1
     path.write_bytes(bytes(content))
-    with pytest.raises(DatasetError, match=r"names\.txt: cannot be read .*encrypted"):
+    with pytest.raises(DatasetError, match=r"names\.txt: cannot be read: it is encrypted"):
         FileTree(path, home="home").read("names.txt")
+
+
+def test_a_compression_method_that_python_lacks_is_named(tmp_path: Path):
+    path = put_zip(tmp_path / "a.zip", {"names.txt": b"cat"})
+    content = bytearray(path.read_bytes())
+    for signature, method in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        content[content.index(signature) + method] = 9  # Deflate64, as Windows packs large files
+    path.write_bytes(bytes(content))
+    with pytest.raises(
+        DatasetError, match=r"names\.txt: cannot be read: .* with Deflate64.*unpack"
+    ):
+        FileTree(path, home="home").read("names.txt")
+
+
+def test_names_with_backslashes_and_in_another_unicode_form_are_found(tmp_path: Path):
+    composed, decomposed = "images/caf\u00e9.png", "images/cafe\u0301.png"
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.writestr("top\\labels\\one.png", b"backslash")
+        packed.writestr(f"top/{decomposed}", b"mac")
+    tree = FileTree(tmp_path / "a.zip", home="home")
+    assert tree.read("labels/one.png") == b"backslash"
+    assert tree.read(composed) == tree.read(decomposed) == b"mac"
+    assert tree.list("images", suffixes=(".png",)) == (composed,)
+    folder = FileTree(put(tmp_path / "folder", {decomposed: b"mac"}), home="home")
+    assert folder.read(composed) == b"mac"
+    assert folder.list("images", suffixes=(".png",)) == (composed,)
+
+
+def test_utf8_names_without_the_flag_that_says_so_are_found(tmp_path: Path):
+    name = "images/caf\u00e9.png"
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.writestr(name, b"mac")
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + flags + 1] &= 0xF7  # as the archive utility of macOS writes them
+    (tmp_path / "a.zip").write_bytes(bytes(content))
+    assert FileTree(tmp_path / "a.zip", home="home").read(name) == b"mac"
+
+
+def test_checksums_of_a_folder_and_its_zip_are_equal(tmp_path: Path):
+    trees = [
+        FileTree(put(tmp_path / "folder", FILES), home="home"),
+        FileTree(put_zip(tmp_path / "a.zip", FILES), home="home"),
+    ]
+    first, second = [(tree.checksum("names.txt"), tree.file_size("names.txt")) for tree in trees]
+    assert first == second == ((3, zlib.crc32(b"cat")), 3)
+    assert [(tree.checksum("absent"), tree.file_size("absent")) for tree in trees] == [(None, None)] * 2
 
 
 def test_an_archive_is_opened_when_asked_for_something(tmp_path: Path):

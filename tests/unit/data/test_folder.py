@@ -1,7 +1,10 @@
+import io
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dataset_samples import ID_MAP, id_png, own_folder, put, put_zip
 from ovrcoat.data.catalog import open_dataset
@@ -87,3 +90,45 @@ def test_a_segment_without_pixels_is_taken_as_it_is(tmp_path: Path):
 def test_a_invalid_json_is_reported_on_opening(tmp_path: Path):
     with pytest.raises(DatasetError, match=r"panoptic\.json: \"categories\" is empty"):
         open_dataset(put(tmp_path, own_folder(categories=[])))
+
+
+def test_missing_areas_are_counted(tmp_path: Path):
+    files = own_folder()
+    for segment in files["panoptic.json"]["annotations"][0]["segments_info"]:
+        del segment["area"]
+    dataset = open_dataset(put(tmp_path / "pets", files))
+    truth = dataset.panoptic(dataset.records[0])
+    assert [segment.area for segment in truth.segments] == [4, 2, 1]
+    assert [issue.code for issue in dataset.issues] == ["area"]
+
+
+def test_a_conversion_to_a_palette_is_named(tmp_path: Path):
+    ids = np.where(ID_MAP == 0, 70_001, ID_MAP) + np.arange(4, dtype=np.int32)
+    image = Image.open(io.BytesIO(id_png(ids))).convert("P")
+    dataset = open_dataset(put(tmp_path / "pets", own_folder()))
+    image.save(tmp_path / "pets" / "panoptic" / "one.png")
+    with pytest.raises(
+        DatasetError, match=r"not in the JSON, .*to a palette.*original file in RGB"
+    ):
+        dataset.panoptic(dataset.records[0])
+
+
+def test_the_fingerprint_covers_the_bytes_of_labels_but_no_path_and_no_time(tmp_path: Path):
+    folder = put(tmp_path / "pets", own_folder())
+    dataset = open_dataset(folder)
+    before = dataset.fingerprint(), dataset.record_fingerprint(dataset.records[0])
+    copy = shutil.copytree(folder, tmp_path / "other name", copy_function=shutil.copyfile)
+    assert open_dataset(copy).fingerprint() == before[0]
+    put(folder, {"panoptic/one.png": id_png(np.where(ID_MAP == 5, 0, ID_MAP))})
+    assert dataset.fingerprint() != before[0]
+    assert dataset.record_fingerprint(dataset.records[0]) != before[1]
+
+
+def test_the_fingerprint_covers_the_size_of_images_and_the_bytes_of_uncompressed_ones(tmp_path: Path):
+    files = own_folder()
+    files["panoptic.json"]["images"][0]["file_name"] = "one.bmp"
+    files["images/one.bmp"] = b"the image"
+    dataset = open_dataset(put(tmp_path / "pets", files))
+    before = dataset.fingerprint()
+    put(tmp_path / "pets", {"images/one.bmp": b"THE image"})
+    assert dataset.fingerprint() != before

@@ -77,10 +77,9 @@ def test_damaged_values_are_reported(kept: int):
         decode_values(whole[:kept], location="a.png")
 
 
-def test_ids_with_an_alpha_channel_are_rejected():
-    rgba = picture(np.zeros((2, 2, 4), dtype=np.uint8))
-    with pytest.raises(DatasetError, match=r"a\.png: 8-bit RGB with alpha; expected 8-bit RGB"):
-        decode_ids(rgba, location="a.png")
+def test_an_alpha_channel_of_ids_is_ignored():
+    rgba = picture(np.array([[[1, 1, 0, 255], [3, 0, 0, 0]]], dtype=np.uint8))
+    np.testing.assert_array_equal(decode_ids(rgba, location="a.png"), [[257, 3]])
 
 
 def test_values_become_positions():

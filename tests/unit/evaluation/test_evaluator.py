@@ -356,3 +356,55 @@ def test_adaptive_trust_is_a_run_like_any_other(tiny_segmenter: Segmenter, folde
     assert report.run("adaptive").panoptic is not None
     assert EvaluationReport.from_json(report.to_json()).trusts == (0.5, "adaptive")
     assert (predictions / "trust-adaptive" / "panoptic.json").is_file()
+
+
+def test_images_whose_labels_have_changed_are_evaluated_again(
+    tiny_segmenter: Segmenter, folder: Path, tmp_path: Path
+):
+    journal, predictions = tmp_path / "journal.jsonl", tmp_path / "predictions"
+    evaluate(tiny_segmenter, open_dataset(folder), journal=journal, predictions=predictions)
+
+    def swap(document: dict[str, Any]) -> None:
+        for segment in document["annotations"][1]["segments_info"]:
+            segment["category_id"] = {1: 2, 2: 1}.get(segment["category_id"], segment["category_id"])
+
+    change_json(folder, swap)
+    tiny_segmenter.network.encoder.batch_sizes.clear()
+    again = evaluate(tiny_segmenter, open_dataset(folder), journal=journal, predictions=predictions)
+    assert encoded_images(tiny_segmenter) == 1
+    (issue,) = [issue for issue in again.issues if issue.code == "data-changed"]
+    assert (issue.severity, issue.examples) == ("note", ["2"])
+    assert again.runs == evaluate(tiny_segmenter, open_dataset(folder)).runs
+    saved = json.loads((predictions / "trust-0.5" / "panoptic.json").read_text())
+    assert sorted(image["id"] for image in saved["images"]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("changed", ["panoptic/photo3.png", "images/photo3.png"])
+def test_other_bytes_of_labels_or_image_are_noticed(
+    changed: str, tiny_segmenter: Segmenter, folder: Path, tmp_path: Path
+):
+    journal = tmp_path / "journal.jsonl"
+    evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
+    Image.open(folder / changed).save(folder / changed, compress_level=0)
+    tiny_segmenter.network.encoder.batch_sizes.clear()
+    again = evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
+    assert encoded_images(tiny_segmenter) == 1
+    assert "data-changed" in codes(again)
+
+
+def test_a_moved_and_renamed_folder_resumes(tiny_segmenter: Segmenter, folder: Path, tmp_path: Path):
+    journal = tmp_path / "journal.jsonl"
+    first = evaluate(tiny_segmenter, open_dataset(folder), journal=journal)
+    moved = shutil.copytree(folder, tmp_path / "elsewhere" / "renamed", copy_function=shutil.copyfile)
+    tiny_segmenter.network.encoder.batch_sizes.clear()
+    again = evaluate(tiny_segmenter, open_dataset(moved), journal=journal)
+    assert encoded_images(tiny_segmenter) == 0
+    assert again.runs == first.runs
+    assert again.data.fingerprint == first.data.fingerprint
+
+
+def test_images_without_annotation_are_counted(tiny_segmenter: Segmenter, folder: Path):
+    change_json(folder, lambda document: document["annotations"].pop())
+    report = evaluate(tiny_segmenter, open_dataset(folder))
+    (issue,) = [issue for issue in report.issues if issue.code == "image-without-labels"]
+    assert (issue.severity, issue.count, issue.examples) == ("note", 1, ["photo3.png"])

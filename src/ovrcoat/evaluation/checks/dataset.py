@@ -15,8 +15,8 @@ from ovrcoat.data import ade20k, cityscapes, coco, mapillary
 from ovrcoat.data.catalog import DATASETS, DEFAULT_SPLIT, find_root, open_dataset
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.files import FileTree
+from ovrcoat.data.find_images import SUFFIXES
 from ovrcoat.data.folder import DOCUMENT
-from ovrcoat.data.images import SUFFIXES
 from ovrcoat.data.label_images import LABEL_SUFFIXES
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.checks.dataset_issues import DATASET_ISSUES
@@ -27,6 +27,7 @@ from ovrcoat.evaluation.checks.panoptic_issues import PANOPTIC_ISSUES
 from ovrcoat.formats.annotations import ImageId
 from ovrcoat.formats.json_files import parse_json_object
 from ovrcoat.issues import IssueList
+from ovrcoat.system.paths import expand_user, is_file, resolve
 
 HOMES = {
     "coco": coco.HOME,
@@ -105,8 +106,8 @@ def _progress_bar(title: str, *, progress: bool, total: int | None = None) -> "t
 def _open_tree(name: str, root: str | Path | None) -> FileTree:
     if name in DATASETS:
         return FileTree(find_root(root), home=HOMES[name], zip_folders=("", "annotations"))
-    path = Path(name).expanduser()
-    return FileTree(path, home=path.stem if path.is_file() else path.resolve().name)
+    path = expand_user(name)
+    return FileTree(path, home=path.stem if is_file(path) else resolve(path).name)
 
 
 def _read_document(name: str, tree: FileTree, *, split: str) -> dict[str, Any]:

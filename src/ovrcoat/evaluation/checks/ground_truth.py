@@ -9,7 +9,6 @@ from tqdm import tqdm
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.checks.dataset_issues import DATASET_ISSUES
 from ovrcoat.evaluation.checks.panoptic import (
-    AREA_NOT_GIVEN,
     ImagePair,
     PanopticAnnotation,
     check_annotations,
@@ -23,6 +22,7 @@ from ovrcoat.evaluation.metrics.panoptic_quality import (
     match_overlap,
     with_areas,
 )
+from ovrcoat.formats.annotations import AREA_NOT_GIVEN
 from ovrcoat.formats.json_files import read_json_object
 from ovrcoat.formats.panoptic_json import PANOPTIC_FORMAT, PanopticSource
 from ovrcoat.formats.panoptic_png import PanopticPngError, read_id_map

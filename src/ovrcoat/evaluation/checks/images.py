@@ -1,17 +1,18 @@
 """Check the images of a dataset one by one: the image, its labels, and whether the two match."""
 
 import io
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Int32
-from PIL import ExifTags, Image
+from PIL import Image, UnidentifiedImageError
 
 from ovrcoat.data.dataset import Dataset
+from ovrcoat.data.decode import exif_orientation
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.images import read_image
 from ovrcoat.data.label_images import decode_ids
+from ovrcoat.data.pillow_warnings import pillow_warnings_ignored
 from ovrcoat.data.truth import IGNORED
 from ovrcoat.errors import DatasetError, ImageError
 from ovrcoat.evaluation.checks.ground_truth import GroundTruthChecker
@@ -143,11 +144,13 @@ class ImageChecker:
 
 def _orientation(content: bytes) -> int:
     """Return the EXIF orientation, or 1 (upright) if there is none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns about unusual metadata
-        with Image.open(io.BytesIO(content)) as image:
-            value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return value if value in range(2, 9) else 1
+    with pillow_warnings_ignored():
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                orientation, _ = exif_orientation(image)
+        except UnidentifiedImageError:  # its metadata is damaged, and was ignored when its pixels were read
+            return 1
+    return orientation
 
 
 def _size_text(size: tuple[int, ...]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from ovrcoat.evaluation.checks.instance_issues import INSTANCE_ISSUES
 from ovrcoat.evaluation.checks.rle import InvalidMask, MaskArea, is_number, measure_mask
 from ovrcoat.issues import IssueList
+from ovrcoat.system.json_values import as_integer
 
 MAX_DETECTIONS = 100  # per image and category: the last of COCO's maxDets 1, 10, 100
 
@@ -106,7 +107,7 @@ class _InstanceChecker:
             self.issues.report("image-id-text", repr(image_id))
         if image_id in self._sizes:
             self.issues.report("image-listed-twice", repr(image_id))
-        height, width = image.get("height"), image.get("width")
+        height, width = as_integer(image.get("height")), as_integer(image.get("width"))
         known = type(height) is int and type(width) is int and height > 0 and width > 0
         if not known:
             self.issues.report(
@@ -115,7 +116,7 @@ class _InstanceChecker:
         self._sizes[image_id] = (height, width) if known else None  # type: ignore[assignment]
 
     def _check_category(self, category: dict[str, Any]) -> None:
-        category_id = category.get("id")
+        category_id = as_integer(category.get("id"))
         if type(category_id) is not int:
             self.issues.report("category-invalid", f"{category.get('name')!r}: id {category_id!r}")
         elif category_id in self._categories:
@@ -138,7 +139,8 @@ class _InstanceChecker:
         mask = self._check_mask(annotation, size=size, origin=_Origin("", entry))
         self._check_area(annotation.get("area"), mask, entry=entry)
 
-    def _check_annotation_id(self, annotation_id: object, *, entry: str) -> None:
+    def _check_annotation_id(self, value: object, *, entry: str) -> None:
+        annotation_id = as_integer(value)
         if type(annotation_id) is not int:
             self.issues.report("annotation-id-invalid", f"{entry}: id {annotation_id!r}")
             return
@@ -195,7 +197,8 @@ class _InstanceChecker:
 
 
 def _id(value: object) -> int | str | None:
-    """Return a valid id (integer or text); None for anything else, including True and 1.0."""
+    """Return a valid id (integer or text); None for anything else, including True."""
+    value = as_integer(value)
     return value if type(value) in (int, str) else None  # type: ignore[return-value]
 
 

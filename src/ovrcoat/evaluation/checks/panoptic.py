@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ovrcoat.evaluation.metrics.panoptic_quality import Overlap
-from ovrcoat.formats.annotations import ImageId, SegmentAnnotation
+from ovrcoat.formats.annotations import AREA_NOT_GIVEN, ImageId, SegmentAnnotation
 from ovrcoat.formats.panoptic_json import is_image_id, is_integer, leads_outside
-from ovrcoat.formats.panoptic_png import MAX_SEGMENT_ID, VOID
+from ovrcoat.formats.panoptic_png import MAX_SEGMENT_ID, VOID, png_name
 from ovrcoat.issues import IssueList
+from ovrcoat.system.json_values import as_integer
 from ovrcoat.vocabulary import Category
 
 Side = Literal["truth", "prediction"]
 SIDE_NAMES: dict[Side, str] = {"truth": "ground truth", "prediction": "prediction"}
 Occurrence = tuple[str, str]  # issue code, example
-AREA_NOT_GIVEN = -1  # the area will be counted from the pixels
 MAX_SHOWN_IDS = 8  # known category ids that an example lists
 
 
@@ -61,7 +61,7 @@ def check_categories(document: Mapping[str, Any], issues: IssueList) -> tuple[Ca
         return ()
     categories: dict[int, Category] = {}
     for index, entry in enumerate(entries):
-        id = entry.get("id") if isinstance(entry, dict) else None
+        id = as_integer(entry.get("id")) if isinstance(entry, dict) else None
         if not is_integer(id):
             issues.report("category-invalid", f"entry {index}: {str(entry)[:80]}")
             continue
@@ -98,7 +98,8 @@ def check_annotations(
         if not _is_annotation(entry):
             issues.report("annotation-invalid", f"{SIDE_NAMES[side]}, annotation {index}: {str(entry)[:80]}")
             continue
-        image_id, file_name = entry["image_id"], entry["file_name"]
+        image_id, file_name = as_integer(entry["image_id"]), png_name(entry["file_name"])
+        assert is_image_id(image_id), "checked by _is_annotation"
         subject = f"{SIDE_NAMES[side]}, image {image_id!r}"
         if image_id in annotations:
             issues.report(f"{side}-image-twice", subject)
@@ -130,9 +131,9 @@ def pair_annotations(
         issues: Receives the issues of images that have no partner.
     """
     listed = {
-        entry["id"]: (entry.get("width"), entry.get("height"))
+        as_integer(entry["id"]): (as_integer(entry.get("width")), as_integer(entry.get("height")))
         for entry in (images if isinstance(images, list) else [])
-        if isinstance(entry, dict) and is_image_id(entry.get("id"))
+        if isinstance(entry, dict) and is_image_id(as_integer(entry.get("id")))
     }
     for image_id in listed.keys() - truths.keys() if truths else ():
         issues.report("image-without-annotation", f"image {image_id!r}")
@@ -179,7 +180,7 @@ def _check_segments(
     segments: dict[int, SegmentAnnotation] = {}
     repeats: Counter[tuple[str, int]] = Counter()  # (issue code, category id), reported once per image
     for entry in entries:
-        id = entry.get("id") if isinstance(entry, dict) else None
+        id = as_integer(entry.get("id")) if isinstance(entry, dict) else None
         if (code := _id_issue(id)) is not None:
             issues.report(code, f"{subject}: {str(entry)[:80]}")
             continue
@@ -210,7 +211,7 @@ def _check_category_id(
 
     The segment is kept in either case, so that its pixels do not cause a second issue.
     """
-    category_id = entry.get("category_id")
+    category_id = as_integer(entry.get("category_id"))
     if not is_integer(category_id):
         issues.report("category-id-invalid", f"{segment}: category_id is {_value_text(category_id)}")
         return -1
@@ -222,13 +223,11 @@ def _check_category_id(
 
 def _check_crowd_and_area(entry: Mapping[str, Any], segment: str, issues: IssueList) -> tuple[bool, int]:
     """Return whether a ground-truth segment is a crowd, and its area."""
-    is_crowd, area = entry.get("iscrowd"), entry.get("area")
+    is_crowd, area = entry.get("iscrowd"), as_integer(entry.get("area"))
     if is_crowd is None:
         issues.report("iscrowd-missing", segment)
     elif is_crowd not in (0, 1):
         issues.report("iscrowd-invalid", f"{segment}: {_value_text(is_crowd)}")
-    if isinstance(area, float) and area.is_integer():
-        area = int(area)
     if not is_integer(area) or area < 0:
         issues.report("area-missing", f"{segment}: area is {_value_text(area)}")
         area = AREA_NOT_GIVEN
@@ -247,7 +246,7 @@ def _id_issue(id: object) -> str | None:
 def _is_annotation(entry: object) -> bool:
     return (
         isinstance(entry, dict)
-        and is_image_id(entry.get("image_id"))
+        and is_image_id(as_integer(entry.get("image_id")))
         and isinstance(entry.get("file_name"), str)
         and isinstance(entry.get("segments_info"), list)
     )

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
+from ovrcoat.system.json_values import as_integer
+
 MIN_POINTS = 3  # a polygon with fewer points encloses nothing
 MAX_NUMBER = 1e15  # integers up to this value are exact in floating point
 
@@ -60,6 +62,8 @@ def measure_mask(segmentation: object, *, size: tuple[int, int] | None) -> MaskA
 
 def _measure_runs(segmentation: dict[Any, Any], *, size: tuple[int, int] | None) -> MaskArea | InvalidMask:
     mask_size = segmentation.get("size")
+    if isinstance(mask_size, list | tuple):
+        mask_size = [as_integer(side) for side in mask_size]
     if not (
         isinstance(mask_size, list | tuple)
         and len(mask_size) == 2

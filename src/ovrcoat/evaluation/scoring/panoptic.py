@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.checks.panoptic import (
-    AREA_NOT_GIVEN,
     ImagePair,
     Occurrence,
     check_annotations,
@@ -39,6 +38,7 @@ from ovrcoat.evaluation.metrics.panoptic_quality import (
     size_text,
     with_areas,
 )
+from ovrcoat.formats.annotations import AREA_NOT_GIVEN
 from ovrcoat.formats.json_files import read_json
 from ovrcoat.formats.panoptic_json import PanopticSource
 from ovrcoat.formats.panoptic_png import PanopticPngError, read_id_map
