@@ -103,8 +103,8 @@ def nano(run: Run) -> str:
         "embeddings.",
         table(["dtype", "best", "median", "peak memory"], rows),
         f"`ovrcoat segment --dtype auto` takes {seconds(start['segment'])} for such an image, as a whole "
-        f"process. `import torch` alone takes {seconds(start['torch'])}. The difference is {seconds(start['gap'])}. "
-        f"All three are medians of {run.repeats} runs.",
+        f"process. `import torch` alone takes {seconds(start['torch'])}. The difference is "
+        f"{seconds(start['gap'])}. All three are medians of {run.repeats} runs.",
     )
 
 
