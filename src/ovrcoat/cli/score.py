@@ -149,7 +149,13 @@ def _score_semantic(files: Files, rules: Rules, *, progress: bool) -> dict[str, 
     if text.isascii() and text.isdigit():
         names = [str(value) for value in range(int(text[:6]))]  # label maps have at most 16 bits
     else:
-        names = [category.name for category in Vocabulary.read(text).categories]
+        vocabulary = Vocabulary.read(text)
+        if vocabulary.skipped:
+            raise ConfigError(
+                f"--categories {text}: {', '.join(vocabulary.skipped)} stands for no class, so it is unclear "
+                "which values the label maps have; give a file with one class name per value, from 0 on"
+            )
+        names = [category.name for category in vocabulary.categories]
     return score_semantic(
         _required(files.truth_dir),
         _required(files.prediction_dir),

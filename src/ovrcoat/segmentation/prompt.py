@@ -22,6 +22,7 @@ from ovrcoat.model.text_classifier import embed_categories
 from ovrcoat.segmentation.text_cache import TextCache, fingerprint
 from ovrcoat.structures import CategoryEmbeddings
 from ovrcoat.vocabulary import Vocabulary, VocabularyInput
+from ovrcoat.vocabulary.hints import find_model_hints
 
 MAX_EMBEDDINGS = 50_000  # kept in memory: about 160 MB at 768 dimensions; the least recently used go first
 
@@ -62,9 +63,10 @@ class SegmentationPrompt:
     issues: tuple[Issue, ...] = ()
 
     def warn(self) -> None:
-        """Emit a `UserWarning` per issue, attributed to the caller of the function that calls this."""
+        """Emit a `UserWarning` per issue except notes, attributed to the caller of the calling function."""
         for issue in self.issues:
-            warnings.warn(str(issue), UserWarning, stacklevel=3)
+            if issue.severity != "note":
+                warnings.warn(str(issue), UserWarning, stacklevel=3)
 
 
 class TextEmbedder:
@@ -115,6 +117,16 @@ class TextEmbedder:
                 found |= self._compute(missing)
             groups = [category.names for category in vocabulary.all_categories]
             return embed_categories(groups, found)
+
+    def find_hints(self, vocabulary: Vocabulary) -> tuple[Issue, ...]:
+        """Return warnings about names that the text encoder cannot represent, and missing alternatives."""
+        with self._lock:
+            return tuple(
+                find_model_hints(vocabulary.categories, vocabulary.background, is_unknown=self._is_unknown)
+            )
+
+    def _is_unknown(self, name: str) -> bool:
+        return name not in self._known and self._network.encoder.unknown_text(name)
 
     def _look_up(self, names: list[str]) -> dict[str, Tensor]:
         """Return the known embeddings, from memory or from the cache on disk."""
@@ -228,7 +240,7 @@ class PromptEncoder:
                 "overlap_threshold", overlap_threshold, default=settings.overlap_threshold, maximum=math.inf
             ),
             settings=settings,
-            issues=complete.lint(),
+            issues=(*complete.lint(), *self._embedder.find_hints(complete)),
         )
 
 

@@ -37,6 +37,16 @@ def list_presets() -> tuple[str, ...]:
     return PRESETS
 
 
+def preset_form(name: str) -> str:
+    """Return the canonical form of a preset's name: "ADE20K_847" is "ade20k-847"."""
+    return name.strip().lower().replace("_", "-")
+
+
+def is_preset(name: str) -> bool:
+    """Return whether text is the name of a preset."""
+    return preset_form(name) in PRESETS
+
+
 def closest_preset(name: str) -> str | None:
     """Return the preset with the most similar name, or None if no name is similar."""
     found = difflib.get_close_matches(name.strip().lower(), PRESETS, n=1, cutoff=0.75)
@@ -57,7 +67,7 @@ def preset_categories(name: str) -> tuple[Category, ...]:
     return complete(_preset_entries(name))
 
 
-def is_published(categories: Sequence[Category]) -> bool:
+def is_published(categories: Sequence[Category] | Sequence[Entry]) -> bool:
     """Return whether the names are those of a preset. Ids may differ, as in published files."""
     return tuple(tuple(dict.fromkeys(category.names)) for category in categories) in _published_names()
 

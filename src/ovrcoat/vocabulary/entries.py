@@ -1,14 +1,14 @@
 """Parser of the text syntax `"cat, kitty; sofa, couch; wall#stuff; dog#thing"`.
 
-Semicolons and line breaks separate categories, commas separate names. An `Entry` holds what was written and
-nothing else; `catalog.py` adds ids and thing or stuff.
+Semicolons and line breaks separate categories, commas separate names; `separators.py` adds the separators of
+other tools. An `Entry` holds what was written and nothing else; `catalog.py` adds ids and thing or stuff.
 """
 
-import re
 from dataclasses import dataclass
 
 from ovrcoat.errors import VocabularyError
 from ovrcoat.vocabulary.category import Color
+from ovrcoat.vocabulary.separators import split_categories, split_synonyms
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class Entry:
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """Split at commas, strip whitespace and drop empty names."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    """Split at commas outside brackets, strip whitespace and drop empty names."""
+    return split_synonyms(text)
 
 
 def parse_entry(text: str, *, id: int | None = None) -> Entry:
@@ -51,4 +51,4 @@ def parse_entries(text: str) -> tuple[Entry, ...]:
     Raises:
         VocabularyError: see `parse_entry`.
     """
-    return tuple(parse_entry(part) for part in re.split(r"[;\r\n]", text) if part.strip())
+    return tuple(parse_entry(part) for part in split_categories(text) if part.strip())

@@ -1,12 +1,13 @@
-"""Checks of a vocabulary. Errors make it unusable; warnings point at probable mistakes."""
+"""Checks of a vocabulary. Errors make it unusable; `hints.py` finds probable mistakes."""
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from ovrcoat.issues import MAX_EXAMPLES, Issue, Severity
-from ovrcoat.vocabulary.catalog import closest_preset, is_published
+from ovrcoat.issues import MAX_EXAMPLES, Issue
+from ovrcoat.vocabulary.catalog import is_published
 from ovrcoat.vocabulary.category import Category
+from ovrcoat.vocabulary.hints import find_hints, make_issue, shorten
 from ovrcoat.vocabulary.records import MAX_CATEGORIES
 
 TextLength = Callable[[str], tuple[int, int]]  # text -> its number of tokens, the largest number allowed
@@ -22,8 +23,10 @@ def find_issues(
     categories: Sequence[Category],
     background: Sequence[Category],
     *,
-    repeats: Sequence[str],
-    text_length: TextLength | None,
+    repeats: Sequence[str] = (),
+    changes: Sequence[tuple[str, str]] = (),
+    skipped: Sequence[str] = (),
+    text_length: TextLength | None = None,
 ) -> tuple[Issue, ...]:
     """Check a vocabulary.
 
@@ -31,18 +34,20 @@ def find_issues(
         categories: the categories.
         background: the background classes.
         repeats: names that were dropped because their category already had them.
+        changes: pairs of names as written and as used.
+        skipped: names of the file that were left out.
         text_length: returns the number of tokens of a name and the largest number allowed. None: lengths are
             not checked.
 
     Returns:
-        Errors and warnings. Each kind occurs at most once, with examples.
+        Errors, warnings and notes. Each kind occurs at most once, with examples.
     """
     if not categories:
         message = (
             "the vocabulary contains no class names; write for example 'cat, kitty; wall#stuff', or the name "
             "of a preset such as 'coco'"
         )
-        return (_issue("vocabulary-empty", message),)
+        return (make_issue("vocabulary-empty", message),)
     every = (*categories, *background)
     names = list(dict.fromkeys(name for category in every for name in category.names))
     return (
@@ -51,14 +56,13 @@ def find_issues(
         *_check_shared(categories, background),
         *_check_ids(categories),
         *(() if text_length is None else _check_length(names, text_length)),
-        *_check_repeats(repeats),
-        *_check_intention(categories),
+        *find_hints(categories, background, repeats=repeats, changes=changes, skipped=skipped),
     )
 
 
 def _check_size(every: Sequence[Category]) -> Iterator[Issue]:
     if len(every) > MAX_CATEGORIES:
-        yield _issue(
+        yield make_issue(
             "vocabulary-too-large",
             f"{len(every):,} categories are too many, {MAX_CATEGORIES:,} are allowed; split the vocabulary",
         )
@@ -66,15 +70,15 @@ def _check_size(every: Sequence[Category]) -> Iterator[Issue]:
 
 def _check_characters(names: Sequence[str]) -> Iterator[Issue]:
     if blank := [name for name in names if not name.strip()]:
-        yield _issue("name-blank", "names are blank; remove them", examples=blank)
+        yield make_issue("name-blank", "names are blank; remove them", examples=blank)
     if invisible := [name for name in names if any(map(_is_invisible, name))]:
-        yield _issue(
+        yield make_issue(
             "name-invisible-characters",
             "names contain line breaks, control or invisible characters; remove those characters",
             examples=invisible,
         )
     if signs := [name for name in names if name.strip() and all(map(_is_punctuation, name))]:
-        yield _issue(
+        yield make_issue(
             "name-punctuation", "names consist of nothing but punctuation; write class names", examples=signs
         )
 
@@ -88,7 +92,7 @@ def _check_shared(categories: Sequence[Category], background: Sequence[Category]
             owners[name.casefold()][position] = name
     shared = [found[min(found)] for found in owners.values() if len(found) > 1 and max(found) >= first]
     if shared:
-        yield _issue(
+        yield make_issue(
             "name-in-several-categories",
             "names belong to more than one category (background classes included); keep each name in one",
             examples=shared,
@@ -99,7 +103,7 @@ def _check_ids(categories: Sequence[Category]) -> Iterator[Issue]:
     ids = [category.id for category in categories]
     if len(set(ids)) < len(ids):
         repeated = sorted({id for id in ids if ids.count(id) > 1})
-        yield _issue(
+        yield make_issue(
             "category-id-repeated",
             "categories have the same id; give each category its own id",
             examples=repeated,
@@ -111,45 +115,8 @@ def _check_length(names: Sequence[str], text_length: TextLength) -> Iterator[Iss
     if too_long := [name for name, (tokens, limit) in lengths.items() if tokens > limit]:
         _, limit = lengths[too_long[0]]
         message = f"names are too long: the model's text tower takes {limit} tokens; shorten them"
-        examples = [f"{_shorten(name)} has {lengths[name][0]} tokens" for name in too_long[:MAX_EXAMPLES]]
+        examples = [f"{shorten(name)} has {lengths[name][0]} tokens" for name in too_long[:MAX_EXAMPLES]]
         yield Issue("error", "name-too-long", message, examples=examples, count=len(too_long))
-
-
-def _check_repeats(repeats: Sequence[str]) -> Iterator[Issue]:
-    if repeats:
-        yield _issue(
-            "name-repeated",
-            "names are given twice in their category; the repetitions were dropped",
-            examples=repeats,
-            severity="warning",
-        )
-
-
-def _check_intention(categories: Sequence[Category]) -> Iterator[Issue]:
-    """A vocabulary of one category often has a typing mistake."""
-    if len(categories) > 1:
-        return
-    names = categories[0].names
-    if len(names) > 1:
-        message = (
-            f"this is ONE category with {len(names)} names; did you mean {'; '.join(names[:5])!r}? "
-            "Commas separate synonyms, semicolons separate categories"
-        )
-        yield _issue("single-category", message, severity="warning")
-    elif close := closest_preset(names[0]):
-        message = f"{names[0]!r} is used as a class name; did you mean the preset {close!r}?"
-        yield _issue("preset-misspelled", message, severity="warning")
-
-
-def _issue(
-    code: str, message: str, *, examples: Sequence[str | int] = (), severity: Severity = "error"
-) -> Issue:
-    """Return an issue whose first examples are quoted."""
-    return Issue(severity, code, message, examples=_quoted(examples), count=max(1, len(examples)))
-
-
-def _quoted(items: Iterable[str | int]) -> list[str]:
-    return [_shorten(item) for item in list(items)[:MAX_EXAMPLES]]
 
 
 def _is_invisible(character: str) -> bool:
@@ -159,8 +126,3 @@ def _is_invisible(character: str) -> bool:
 def _is_punctuation(character: str) -> bool:
     kind = unicodedata.category(character)
     return kind[0] in "PZ" or kind in PUNCTUATION_KINDS
-
-
-def _shorten(item: str | int) -> str:
-    text = repr(item)
-    return text if len(text) <= 60 else f"{text[:57]}..."

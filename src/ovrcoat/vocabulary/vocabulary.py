@@ -9,12 +9,14 @@ from typing import Any, Literal, TypeAlias, overload
 from ovrcoat.errors import VocabularyError
 from ovrcoat.issues import Issue
 from ovrcoat.vocabulary.background import SHORT_VOCABULARY, default_pool, select_background
-from ovrcoat.vocabulary.catalog import complete, is_published, list_presets, preset_categories
+from ovrcoat.vocabulary.catalog import complete, is_preset, is_published, preset_categories, preset_form
 from ovrcoat.vocabulary.category import Category
 from ovrcoat.vocabulary.entries import Entry, parse_entries, parse_entry
 from ovrcoat.vocabulary.lint import TextLength, find_issues
-from ovrcoat.vocabulary.loading import SIZE_LIMITS, read_file
+from ovrcoat.vocabulary.loading import is_vocabulary_path, read_file
+from ovrcoat.vocabulary.names import recognize
 from ovrcoat.vocabulary.records import read_saved, write_category
+from ovrcoat.vocabulary.separators import split_categories
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +29,18 @@ class Vocabulary:
         categories: the categories.
         background: the background classes.
         name: name of the preset, or stem of the file name; None for other vocabularies.
-        repeats: names that were dropped because their category already had them. `lint` reports them.
+        repeats: names that were dropped because their category already had them. `lint` reports these and the
+            following.
+        changes: pairs of names as written, such as "wall-other-merged", and the names that are used instead.
+        skipped: names of a file that stand for no class, such as "__ignore__".
     """
 
     categories: tuple[Category, ...]
     background: tuple[Category, ...] = ()
     name: str | None = None
     repeats: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    changes: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
+    skipped: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
     def of(cls, *texts: str) -> "Vocabulary":
@@ -46,7 +53,7 @@ class Vocabulary:
             VocabularyError: a string contains no name or several categories.
         """
         for text in texts:
-            if ";" in text or "\n" in text.strip():
+            if len([part for part in split_categories(text) if part.strip()]) > 1:
                 raise VocabularyError(
                     f"{text!r} contains several categories, but each string of a list must be one category; "
                     "split it, or use Vocabulary.parse"
@@ -56,6 +63,9 @@ class Vocabulary:
     @classmethod
     def parse(cls, text: str) -> "Vocabulary":
         """Create a vocabulary from text: semicolons separate categories, commas separate synonyms.
+
+        Separators of other tools split categories where they are unambiguous, for example "cat . dog ." and
+        "cat | dog".
 
         Example:
             `Vocabulary.parse("cat, kitty; sofa, couch; wall#stuff; dog#thing")`
@@ -72,20 +82,21 @@ class Vocabulary:
         Raises:
             VocabularyError: there is no such preset.
         """
-        preset = _preset_form(name)
+        preset = preset_form(name)
         return cls(preset_categories(preset), name=preset)
 
     @classmethod
     def load(cls, path: str | Path) -> "Vocabulary":
-        """Read a .txt, .json, .yaml or .yml file. docs/vocabulary.md describes the formats.
+        """Read a text, CSV, JSON or YAML file. docs/vocabulary.md describes the formats.
 
         Raises:
             VocabularyError: the file cannot be read or is malformed.
         """
         path = Path(path)
-        entries, background = read_file(path)
+        content = read_file(path)
         try:
-            return _assemble(entries, background=background, name=path.stem)
+            vocabulary = _assemble(content.categories, background=content.background, name=path.stem)
+            return replace(vocabulary, skipped=content.skipped)
         except VocabularyError as error:
             raise VocabularyError(f"{path}: {error}") from error
 
@@ -105,9 +116,9 @@ class Vocabulary:
                 - a `Vocabulary`, which is returned as it is,
                 - a path (`load`),
                 - a list or tuple of strings, one per category (`of`),
-                - a string: a file if it ends in .txt, .json, .yaml or .yml; otherwise a preset if it is the
-                  name of one; otherwise text (`parse`). "coco" is the preset; for a category of that name
-                  use `Vocabulary.of("coco")`.
+                - a string: a file if it ends in .txt, .names, .csv, .tsv, .json, .yaml or .yml; otherwise a
+                  preset if it is the name of one; otherwise a file if one exists at this path; otherwise text
+                  (`parse`). "coco" is the preset; for a category of that name use `Vocabulary.of("coco")`.
 
         Raises:
             VocabularyError: see `load`, `of` and `parse`; or `source` has another type.
@@ -126,15 +137,15 @@ class Vocabulary:
             return cls.of(*source)
         raise VocabularyError(
             f"the vocabulary is of type {type(source).__name__} ({str(source)[:60]!r}), expected text such "
-            "as 'cat, kitty; sofa', the name of a preset, the path of a file, a list of strings or a Vocabulary"
+            "as 'cat, kitty; sofa', a preset, the path of a file, a list of strings or a Vocabulary"
         )
 
     @classmethod
     def _read_text(cls, text: str) -> "Vocabulary":
-        if ";" not in text and text.rstrip().lower().endswith(tuple(SIZE_LIMITS)):
-            return cls.load(text.strip())
-        if _preset_form(text) in list_presets():
+        if is_preset(text):
             return cls.named(text)
+        if is_vocabulary_path(text):
+            return cls.load(text.strip())
         return cls.parse(text)
 
     @classmethod
@@ -219,13 +230,20 @@ class Vocabulary:
         return replace(self, background=chosen)
 
     def lint(self, text_length: TextLength | None = None) -> tuple[Issue, ...]:
-        """Return errors, which make the vocabulary unusable, and warnings about probable mistakes.
+        """Return errors, which make the vocabulary unusable, warnings about probable mistakes, and notes.
 
         Args:
             text_length: returns the number of tokens of a name and the largest number that leaves room for
                 the prompt template. None: lengths are not checked.
         """
-        return find_issues(self.categories, self.background, repeats=self.repeats, text_length=text_length)
+        return find_issues(
+            self.categories,
+            self.background,
+            repeats=self.repeats,
+            changes=self.changes,
+            skipped=self.skipped,
+            text_length=text_length,
+        )
 
     def check(self, text_length: TextLength | None = None) -> None:
         """Raise if the vocabulary cannot be used. For `text_length` see `lint`.
@@ -242,23 +260,23 @@ class Vocabulary:
 VocabularyInput: TypeAlias = Vocabulary | str | PathLike[str] | list[str] | tuple[str, ...]
 
 
-def _preset_form(name: str) -> str:
-    """Return the canonical form of a preset's name: "ADE20K_847" is "ade20k-847"."""
-    return name.strip().lower().replace("_", "-")
-
-
 def _assemble(
     entries: Sequence[Entry], *, background: Sequence[Entry] = (), name: str | None = None
 ) -> Vocabulary:
-    """Create a vocabulary. Names repeated inside a category are dropped and recorded in `repeats`."""
+    """Create a vocabulary. Names that are not words are replaced (`names.py`), repeated names dropped."""
     repeats = tuple(
         repeat
         for entry in (*entries, *background)
         for position, repeat in enumerate(entry.names)
         if repeat in entry.names[:position]
     )
+    found, negative = recognize(_unique(entries)), recognize(_unique(background))
     return Vocabulary(
-        complete(_unique(entries)), background=complete(_unique(background)), name=name, repeats=repeats
+        complete(found.entries),
+        background=complete(negative.entries),
+        name=name,
+        repeats=repeats,
+        changes=found.changes + negative.changes,
     )
 
 

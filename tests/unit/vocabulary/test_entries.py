@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 from ovrcoat.errors import VocabularyError
 from ovrcoat.vocabulary.entries import Entry, parse_entries, parse_entry, split_names
 
-NAMES = st.text(st.characters(exclude_characters=",;#\r\n"), min_size=1).filter(str.strip).map(str.strip)
+NAMES = (
+    st.text(st.characters(exclude_characters=",;#\r\n；，、|｜.()[]{}（）［］【】"), min_size=1)
+    .filter(str.strip)
+    .map(str.strip)
+)
 
 
 def test_the_syntax_of_the_documentation():

@@ -125,7 +125,8 @@ class TestRead:
 
 class TestSeen:
     def test_the_rule_is_exact(self):
-        vocabulary = Vocabulary.of("sofa, couch", "Couch", "couches", "settee")
+        names = (("sofa", "couch"), ("Couch",), ("couches",), ("settee",))
+        vocabulary = Vocabulary(tuple(Category(own, True, id) for id, own in enumerate(names, start=1)))
         assert vocabulary.seen_in(Vocabulary.of("couch, lounge")) == (True, False, False, False)
 
     def test_training_may_be_given_by_names(self):

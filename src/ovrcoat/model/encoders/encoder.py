@@ -80,6 +80,13 @@ class Encoder(nn.Module, ABC):
         Both without the start and end tokens.
         """
 
+    def unknown_text(self, text: str) -> bool:
+        """Return whether the text tower cannot represent a part of `text`, for example another script.
+
+        By default False, which is right for tokenizers that fall back to bytes, such as CLIP's.
+        """
+        return False
+
     def classify(
         self, embeddings: Float[Tensor, "*shape embedding"], categories: CategoryEmbeddings
     ) -> Float[Tensor, "*shape category"]:

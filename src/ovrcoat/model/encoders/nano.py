@@ -203,6 +203,13 @@ class NanoEncoder(Encoder):
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         return len(ids), self.text_tower.position_embedding.num_embeddings - 2  # without start and end
 
+    def unknown_text(self, text: str) -> bool:
+        """Return whether the tokenizer does not know a word of `text`. It knows Latin script only."""
+        if text.isascii():  # always known; the tokenizer need not be loaded
+            return False
+        ids = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return self.tokenizer.token_to_id("[UNK]") in ids
+
     def checkpointed_blocks(self) -> Iterator[nn.Module]:
         """Return the inverted residual blocks of all stages."""
         for stage in self.visual_trunk.stages:

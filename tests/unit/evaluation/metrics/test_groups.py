@@ -41,7 +41,8 @@ def test_seen_is_decided_by_names_split_at_commas():
 
 
 def test_seen_compares_character_by_character():
-    assert seen_category_ids(CATEGORIES, Vocabulary.of("Cat", "walls")) == frozenset()
+    training = Vocabulary((Category(("Cat",), True, 1), Category(("walls",), False, 2)))
+    assert seen_category_ids(CATEGORIES, training) == frozenset()
 
 
 def test_no_categories_match_no_preset():
