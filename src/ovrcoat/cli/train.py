@@ -1,12 +1,14 @@
 """`ovrcoat train`."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from ovrcoat.cli.signals import exit_status
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_json, print_line, print_note
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from ovrcoat.training.config import TrainConfig
     from ovrcoat.training.run import StageStatus
 
-INTERRUPTED = 130  # exit status of a command that was stopped by Ctrl+C
+MAX_SHOWN = 10  # categories without a class name that are listed
 
 
 def train(
@@ -61,14 +63,15 @@ def train(
     def on_status(status: "StageStatus") -> None:
         stages.append(status)
         if verbose:
-            print_note(_describe(status))
+            for line in _describe(status):
+                print_note(line)
 
     try:
         path = run_training(settings, base=config.parent, progress=verbose, on_status=on_status)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if is_main:
             print_error("interrupted; run the same command again to continue from the last saved state")
-        return INTERRUPTED
+        return exit_status(error)
     if is_main and json:
         print_json({"checkpoint": str(path), "stages": [asdict(status) for status in stages]})
     elif verbose:
@@ -84,12 +87,26 @@ def _print_plan(settings: "TrainConfig") -> None:
     print_note(f"start: {source}; stages: {stages}; output: {settings.output}")
 
 
-def _describe(status: "StageStatus") -> str:
-    """One line about a stage."""
+def _describe(status: "StageStatus") -> Iterator[str]:
+    """Lines about a stage: what is trained, which categories have names, and warnings."""
     if status.finished:
-        return f"{status.name}: completed by an earlier run"
+        yield f"{status.name}: completed by an earlier run"
+        return
     resumed = f", resumed after step {status.steps_done}" if status.steps_done else ""
-    return (
-        f"{status.name}: {status.steps} steps{resumed}; {status.images} images, {status.categories} classes, "
-        f"{status.trained:,} of {status.parameters:,} parameters are trained"
+    held_out = f" ({status.held_out} more held out)" if status.held_out else ""
+    yield (
+        f"{status.name}: {status.steps} steps{resumed}; {status.images} images{held_out}, "
+        f"{status.categories} classes, {status.trained:,} of {status.parameters:,} parameters are trained"
     )
+    others = [
+        f"{name} ({count:,} segment{'' if count == 1 else 's'})"
+        for name, count in list(status.unnamed.items())[:MAX_SHOWN]
+    ]
+    more = f" and {len(status.unnamed) - MAX_SHOWN} more" if len(status.unnamed) > MAX_SHOWN else ""
+    without = f"; without: {', '.join(others)}{more}" if others else ""
+    yield (
+        f"{status.name}: {status.named_categories} of {status.data_categories} categories of the data have a "
+        f"class name and text embedding{without}"
+    )
+    for issue in status.issues:
+        yield f"warning: {issue}"

@@ -17,6 +17,7 @@ from ovrcoat.config import (
     PixelDecoderConfig,
     Settings,
 )
+from ovrcoat.system.devices import DtypeName
 
 LearningRateFactor = Annotated[float, Field(gt=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -36,6 +37,8 @@ class DataConfig(Settings):
     # "unknown": its content was not annotated, so it contributes no void loss.
     unlabeled: Literal["void", "unknown"] = "void"
     held_out: Fraction = 0.0  # share of the images, chosen by a hash of their file names, to exclude
+    # An image or its labels are missing or damaged: stop, or draw another one.
+    on_error: Literal["raise", "skip"] = "raise"
 
 
 class CropConfig(Settings):
@@ -151,9 +154,13 @@ class TrainConfig(Settings):
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
     output: str = "runs/training"  # folder, relative to the working directory
     seed: int = 0
-    precision: Literal["bfloat16", "float32"] = "bfloat16"  # of the network; losses are in float32
+    # Precision of the network; losses are in float32. "auto": bfloat16 if the hardware has it, else float32.
+    precision: DtypeName = "auto"
     checkpoint_activations: bool = False  # recompute activations in the backward pass to save memory
     save_every: Count = 500  # steps
+    # Resume a run although images or labels have changed since. The result is then not that of an
+    # uninterrupted run.
+    accept_changed_data: bool = False
     workers: Annotated[int, Field(ge=0, le=64)] = 2  # data loading processes per training process
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
 

@@ -46,6 +46,7 @@ class Crop:
         valid_size: height and width without padding.
         targets: ground truth.
         seed: of all randomness of the sample; the losses use it to choose points.
+        skipped: why images that were drawn before this one were skipped, one message each.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Crop:
     valid_size: Size
     targets: Targets
     seed: int = 0
+    skipped: tuple[str, ...] = ()
 
 
 class Cropper:

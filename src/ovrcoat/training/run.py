@@ -1,10 +1,11 @@
 """Training runs: all stages of a configuration, one after the other."""
 
-import importlib.util
 import json
 import os
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,25 +14,29 @@ import torch
 
 from ovrcoat._version import __version__
 from ovrcoat.checkpoints import native
-from ovrcoat.errors import ConfigError, MissingExtraError
+from ovrcoat.checkpoints.training_record import add_stage
+from ovrcoat.errors import ConfigError, DatasetError
+from ovrcoat.issues import Issue
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.text_classifier import embed_categories
 from ovrcoat.structures import CategoryEmbeddings
 from ovrcoat.system.atomic_write import write_atomically
-from ovrcoat.system.optional_imports import import_optional
+from ovrcoat.system.devices import choose_dtype
+from ovrcoat.system.folder_lock import FolderLock
+from ovrcoat.training.accelerator import make_accelerator, make_folder, precision_issues
 from ovrcoat.training.activations import recompute_activations
 from ovrcoat.training.config import StageConfig, TrainConfig
 from ovrcoat.training.config_file import read_config
-from ovrcoat.training.crops import Cropper
 from ovrcoat.training.initialization import InitialModel, load_initial_model, read_model
 from ovrcoat.training.objective import Objective
-from ovrcoat.training.samples import Samples, map_categories
-from ovrcoat.training.sources import expand_variables, open_data, open_source, resolve_path
+from ovrcoat.training.sources import expand_variables, open_data, resolve_path
+from ovrcoat.training.stage_data import DataOpener, StageData
 from ovrcoat.training.stages import stage_of
-from ovrcoat.training.state import check_settings
+from ovrcoat.training.state import DATASETS, check_settings
 from ovrcoat.training.trainer import RunOptions, StageTrainer
 from ovrcoat.training.validation import Validation
 from ovrcoat.vocabulary import Vocabulary
+from ovrcoat.vocabulary.catalog import is_preset
 
 MODEL_FILE = "model.safetensors"
 SETTINGS_FILE = "settings.json"
@@ -48,9 +53,16 @@ class StageStatus:
         steps_done: steps completed by earlier runs.
         finished: whether an earlier run completed the stage; the counts below are then 0.
         images: training images.
+        held_out: images that are excluded from training.
         categories: classes of the training vocabulary.
+        data_categories: categories that occur in the training images.
+        named_categories: those of them that have a class name, and so a text embedding, in the training
+            vocabulary.
+        unnamed: number of segments of each other category, by name.
+        precision: of the network, "bfloat16" or "float32".
         trained: trained parameters.
         parameters: all parameters.
+        issues: warnings about the data and the settings.
     """
 
     name: str
@@ -58,9 +70,15 @@ class StageStatus:
     steps_done: int
     finished: bool = False
     images: int = 0
+    held_out: int = 0
     categories: int = 0
+    data_categories: int = 0
+    named_categories: int = 0
+    unnamed: dict[str, int] = field(default_factory=dict)
+    precision: str = ""
     trained: int = 0
     parameters: int = 0
+    issues: tuple[Issue, ...] = ()
 
 
 OnStatus = Callable[[StageStatus], None]
@@ -88,8 +106,9 @@ def train(
         base: folder that relative paths in the configuration refer to. Default: the folder of the YAML file,
             or the working directory for a `TrainConfig`. The output folder is always relative to the working
             directory.
-        progress: show a progress bar on stderr if it is a terminal.
-        on_status: called on the main process when a stage starts or was completed by an earlier run.
+        progress: show the progress on stderr: a bar on a terminal, otherwise a line every half a minute.
+        on_status: called on the main process when a stage starts or was completed by an earlier run. Without
+            it, its issues are Python warnings.
 
     Returns:
         The checkpoint of the last stage: `config.output`/NAME/model.safetensors.
@@ -97,8 +116,10 @@ def train(
     Raises:
         ConfigError: a setting is wrong, or something that the configuration names does not exist.
         CheckpointError: the initial weights are damaged or do not fit.
-        DatasetError: a dataset is missing or damaged.
-        TrainingError: a loss is not finite, or the output folder belongs to a run with other settings.
+        DatasetError: a dataset is missing or damaged, or its labels cannot train anything.
+        TrainingError: a loss is not finite, or the output folder belongs to a run with other settings or
+            other data.
+        OutputError: the output folder cannot be written, or another process uses it.
         MissingExtraError: accelerate or a tracker is not installed.
     """
     if isinstance(config, TrainConfig):
@@ -114,31 +135,67 @@ def train(
 
 
 def _train(config: TrainConfig, base: Path, *, progress: bool, on_status: OnStatus | None) -> Path:
-    accelerator = make_accelerator(config)
     check_variables(config)
-    torch.manual_seed(config.seed)
-    vocabulary = Vocabulary.read(resolve_path(config.vocabulary, base))
     output = Path(config.output)
-    model = load_initial_model(config.start, base=base, seed=config.seed)
-    report = on_status if accelerator.is_main_process else None
-    for settings in config.stages:
-        folder = output / settings.name
-        run = StageRun(model, settings, config, vocabulary=vocabulary, base=base)
-        if (folder / MODEL_FILE).is_file():
-            run.check_finished(folder)
-            if report is not None:
-                steps = settings.schedule.steps
-                report(StageStatus(settings.name, steps, steps_done=steps, finished=True))
-        else:
-            if config.checkpoint_activations:
-                recompute_activations(model.network)
-            run.train(accelerator, folder=folder, progress=progress, on_status=report)
-            if accelerator.is_main_process:
-                run.write(folder / MODEL_FILE)
-            accelerator.wait_for_everyone()
-        model = read_model(folder / MODEL_FILE)
-    accelerator.end_training()
+    accelerator = make_accelerator(config)
+    with ExitStack() as stack:
+        if accelerator.is_main_process:
+            stack.enter_context(FolderLock(make_folder(output)))
+        torch.manual_seed(config.seed)
+        names = config.vocabulary
+        vocabulary = Vocabulary.read(names if is_preset(names) else resolve_path(names, base))
+        data = _open_data(
+            config, DataOpener(base, vocabulary, is_main=accelerator.is_main_process), output=output
+        )
+        model = load_initial_model(config.start, base=base, seed=config.seed)
+        report = (on_status or _warn) if accelerator.is_main_process else None
+        for settings in config.stages:
+            folder = output / settings.name
+            run = StageRun(
+                model, settings, config, vocabulary=vocabulary, base=base, data=data[settings.name]
+            )
+            if _is_finished(folder):
+                run.check_finished(folder)
+                if report is not None:
+                    steps = settings.schedule.steps
+                    report(StageStatus(settings.name, steps, steps_done=steps, finished=True))
+            else:
+                if config.checkpoint_activations:
+                    recompute_activations(model.network)
+                run.train(accelerator, folder=folder, progress=progress, on_status=report)
+                if accelerator.is_main_process:
+                    run.write(folder / MODEL_FILE)
+                accelerator.wait_for_everyone()
+            model = read_model(folder / MODEL_FILE)
+        accelerator.end_training()
     return output / config.stages[-1].name / MODEL_FILE
+
+
+def _open_data(config: TrainConfig, opener: DataOpener, *, output: Path) -> dict[str, StageData | None]:
+    """Open the data of all stages, so that a later stage cannot fail on it after hours.
+
+    Returns:
+        Data by the name of the stage; None if it is not available, but the stage is completed.
+    """
+    data: dict[str, StageData | None] = {}
+    for stage in config.stages:
+        if not _is_finished(output / stage.name):
+            data[stage.name] = opener.open(stage, check=True)
+            continue
+        try:
+            data[stage.name] = opener.open(stage, check=False)
+        except DatasetError:
+            data[stage.name] = None
+    return data
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / MODEL_FILE).is_file()
+
+
+def _warn(status: StageStatus) -> None:
+    for issue in status.issues:
+        warnings.warn(f"{status.name}: {issue}", stacklevel=2)
 
 
 def check_variables(config: TrainConfig) -> None:
@@ -154,29 +211,6 @@ def check_variables(config: TrainConfig) -> None:
             expand_variables(data.root or "")
 
 
-def make_accelerator(config: TrainConfig) -> Any:
-    """Create the `accelerate.Accelerator`, which is used for processes and devices, not for precision.
-
-    Raises:
-        MissingExtraError: accelerate or a tracker is not installed.
-    """
-    accelerate = import_optional("accelerate", extra="train")
-    for tracker in config.trackers:  # accelerate would silently skip it
-        if not importlib.util.find_spec(tracker):
-            raise MissingExtraError(f"the tracker {tracker!r} is not installed. Run: pip install {tracker}")
-    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    accelerator = accelerate.Accelerator(
-        # without this flag, accelerate does not connect processes that have no GPU: each trains its own model
-        cpu=launched and not torch.cuda.is_available(),
-        log_with=list(config.trackers) or None,
-        project_dir=config.output,
-        step_scheduler_with_optimizer=False,
-    )
-    if config.trackers:
-        accelerator.init_trackers("ovrcoat", config={"seed": config.seed, "start": str(config.start)})
-    return accelerator
-
-
 class StageRun:
     """One stage of a run.
 
@@ -186,6 +220,7 @@ class StageRun:
         config: of the run.
         vocabulary: the training classes.
         base: folder that relative paths refer to.
+        data: its datasets; None if it is completed and they are not available.
     """
 
     def __init__(
@@ -196,25 +231,26 @@ class StageRun:
         *,
         vocabulary: Vocabulary,
         base: Path,
+        data: StageData | None,
     ) -> None:
         self.model, self.settings, self.config = model, settings, config
-        self.vocabulary, self.base = vocabulary, base
+        self.vocabulary, self.base, self.data = vocabulary, base, data
 
     def train(self, accelerator: Any, *, folder: Path, progress: bool, on_status: OnStatus | None) -> None:
         """Train to the end, from the last saved state if there is one."""
-        folder.mkdir(parents=True, exist_ok=True)
+        assert self.data is not None
+        make_folder(folder)
         network = self.model.network.to(accelerator.device).to(memory_format=torch.channels_last)
         objective = Objective(
             network,
             self.settings,
             categories=embed_vocabulary(network, self.vocabulary, self.model.config.templates),
-            bfloat16=self.config.precision == "bfloat16",
+            bfloat16=self.precision == "bfloat16",
         )
-        samples = self.samples()
         trainer = StageTrainer(
             objective,
             stage_of(self.settings),
-            samples,
+            self.data.samples(self.settings, seed=self.config.seed),
             accelerator=accelerator,
             seed=self.config.seed,
             options=RunOptions(
@@ -222,38 +258,40 @@ class StageRun:
                 save_every=self.config.save_every,
                 workers=self.config.workers,
                 fingerprint=self.fingerprint(),
+                accept_changed_data=self.config.accept_changed_data,
                 progress=progress,
                 on_step=self.validation(network, folder) if accelerator.is_main_process else None,
             ),
         )
         if on_status is not None:
-            status = StageStatus(
-                self.settings.name,
-                self.settings.schedule.steps,
-                steps_done=trainer.first_step,
-                images=sum(len(source.records) for source in samples.sources),
-                categories=len(self.vocabulary),
-                trained=sum(parameter.numel() for parameter in trainer.trained.values()),
-                parameters=sum(parameter.numel() for parameter in network.parameters()),
-            )
-            on_status(status)
+            on_status(self._status(trainer, device=accelerator.device))
         trainer.run()
 
-    def samples(self) -> Samples:
-        """Open the datasets of the stage.
+    @property
+    def precision(self) -> str:
+        """The precision of the network, with "auto" replaced by that of its device."""
+        dtype = choose_dtype(self.config.precision, self.model.network.encoder.device)
+        return str(dtype).removeprefix("torch.")
 
-        Raises:
-            DatasetError: a dataset is missing, or all its images are held out.
-        """
-        sources = [open_source(data, base=self.base) for data in self.settings.data]
-        croppers = [
-            Cropper(
-                self.settings.crop,
-                category_map=map_categories(source.dataset.categories, self.vocabulary.categories),
-            )
-            for source in sources
-        ]
-        return Samples(sources, croppers, seed=self.config.seed)
+    def _status(self, trainer: StageTrainer, *, device: torch.device) -> StageStatus:
+        assert self.data is not None
+        assert self.data.summary is not None
+        summary = self.data.summary
+        return StageStatus(
+            self.settings.name,
+            self.settings.schedule.steps,
+            steps_done=trainer.first_step,
+            images=summary.images,
+            held_out=summary.held_out,
+            categories=len(self.vocabulary),
+            data_categories=summary.categories,
+            named_categories=summary.named_categories,
+            unnamed=summary.unnamed,
+            precision=self.precision,
+            trained=sum(parameter.numel() for parameter in trainer.trained.values()),
+            parameters=sum(parameter.numel() for parameter in trainer.network.parameters()),
+            issues=(*summary.issues, *precision_issues(self.precision, device)),
+        )
 
     def validation(self, network: SegmentationNetwork, folder: Path) -> Validation | None:
         """Open the validation data, if the stage has any."""
@@ -276,8 +314,9 @@ class StageRun:
         return settings | {
             "start": self.config.start.model_dump(mode="json"),
             "seed": self.config.seed,
-            "precision": self.config.precision,
+            "precision": self.precision,
             "vocabulary": self.vocabulary.to_dict(),
+            **({} if self.data is None else {DATASETS: self.data.content()}),
         }
 
     def check_finished(self, folder: Path) -> None:
@@ -288,19 +327,24 @@ class StageRun:
         """
         path = folder / SETTINGS_FILE
         if path.is_file():
-            check_settings(path, json.loads(path.read_text(encoding="utf-8")), self.fingerprint())
+            check_settings(
+                path,
+                json.loads(path.read_text(encoding="utf-8")),
+                self.fingerprint(),
+                accept_changed_data=self.config.accept_changed_data,
+            )
 
     def write(self, path: Path) -> None:
         """Save the checkpoint with training vocabulary and provenance, and the settings next to it."""
-        provenance = dict(self.model.provenance)
-        provenance[f"stage_{self.settings.name}"] = json.dumps(
-            {
-                "ovrcoat": __version__,
-                "seed": self.config.seed,
-                "steps": self.settings.schedule.steps,
-                "data": [Path(data.path).name for data in self.settings.data],
-            }
-        )
+        assert self.data is not None
+        settings = self.fingerprint()
+        facts = {
+            "ovrcoat": __version__,
+            "seed": self.config.seed,
+            "steps": self.settings.schedule.steps,
+            "precision": settings["precision"],
+        }
+        provenance = add_stage(self.model.provenance, self.settings.name, facts, data=self.data.record())
         native.save(
             path,
             self.model.network.cpu(),
@@ -308,8 +352,8 @@ class StageRun:
             training_vocabulary=self.vocabulary,
             provenance=provenance,
         )
-        settings = json.dumps(self.fingerprint(), indent=1)
-        write_atomically(path.with_name(SETTINGS_FILE), lambda file: file.write(settings.encode()))
+        text = json.dumps(settings, indent=1)
+        write_atomically(path.with_name(SETTINGS_FILE), lambda file: file.write(text.encode()))
 
 
 def embed_vocabulary(

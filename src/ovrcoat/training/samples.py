@@ -5,25 +5,23 @@ from dataclasses import replace
 
 import torch
 
-from ovrcoat.training.crops import Crop, Cropper
+from ovrcoat.errors import DatasetError, OvrcoatError
+from ovrcoat.training.crops import Crop, Cropper, LabeledImage
 from ovrcoat.training.sources import ImageSource
 from ovrcoat.vocabulary import Category
+from ovrcoat.vocabulary.names import match_categories
 
+MAX_DRAWS = 100  # images in a row that may be unusable
 SEED_STRIDE = 1_000_003  # prime; runs of consecutive seeds share no sample seed below this many samples
 
 
 def map_categories(dataset_categories: Sequence[Category], vocabulary: Sequence[Category]) -> dict[int, int]:
     """Map category ids of a dataset to indices in the training vocabulary, for categories that share a name.
 
-    A category without a match is left out. Its segments train masks, but not classification.
+    `match_categories` compares the names. A category without a match is left out. Its segments train masks,
+    but not classification.
     """
-    index_of = {name: index for index, category in enumerate(vocabulary) for name in category.names}
-    found = {}
-    for category in dataset_categories:
-        matches = [index_of[name] for name in category.names if name in index_of]
-        if matches:
-            found[category.id] = matches[0]
-    return found
+    return match_categories(dataset_categories, vocabulary)
 
 
 class Samples(torch.utils.data.Dataset[Crop]):
@@ -42,14 +40,54 @@ class Samples(torch.utils.data.Dataset[Crop]):
         self._weights = torch.tensor([source.weight for source in sources])
 
     def __getitem__(self, number: int) -> Crop:
-        """Draw a source, an image and a crop. The caller's random state is left unchanged."""
+        """Draw a source, an image and a crop. The caller's random state is left unchanged.
+
+        Raises:
+            DatasetError: an image or its labels cannot be used; with `on_error: skip`, many in a row.
+        """
         seed = sample_seed(self.seed, number)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             index = int(torch.multinomial(self._weights, 1))
-            source = self.sources[index]
-            record = source.records[int(torch.randint(len(source.records), ()))]
-            return replace(self.croppers[index](source.image(record)), seed=seed)
+            image, skipped = _draw_image(self.sources[index])
+            return replace(self.croppers[index](image), seed=seed, skipped=skipped)
+
+
+def _draw_image(source: ImageSource) -> tuple[LabeledImage, tuple[str, ...]]:
+    """Draw an image that can be used; also return why others were skipped.
+
+    The draws depend on torch's random state and the files alone, so a resumed run draws the same.
+    """
+    skipped: list[str] = []
+    while True:
+        record = source.records[int(torch.randint(len(source.records), ()))]
+        try:
+            return source.image(record), tuple(skipped)
+        except DatasetError as error:
+            if source.on_error == "raise":
+                raise
+            skipped.append(str(error))
+            if len(skipped) == MAX_DRAWS:
+                raise DatasetError(
+                    f"{source.dataset.name}: {MAX_DRAWS} images in a row cannot be used, such as: {error}"
+                ) from error
+
+
+class GuardedSamples(torch.utils.data.Dataset[Crop | OvrcoatError]):
+    """Returns errors instead of raising them.
+
+    A `DataLoader` would add the traceback of its worker process to the message of an error that is raised.
+    """
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+
+    def __getitem__(self, number: int) -> Crop | OvrcoatError:
+        """Return sample `number`, or the reason why it cannot be read."""
+        try:
+            return self._samples[number]
+        except OvrcoatError as error:
+            return error
 
 
 class SampleNumbers(torch.utils.data.Sampler[int]):

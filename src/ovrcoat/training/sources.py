@@ -1,5 +1,6 @@
 """Resolves paths of a configuration and opens the datasets that it names."""
 
+import io
 import os
 import re
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from typing import Literal
 from ovrcoat.data.catalog import open_dataset
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.held_out import is_held_out
-from ovrcoat.data.images import read_image
-from ovrcoat.errors import ConfigError, DatasetError
+from ovrcoat.data.images import LoadedImage, read_image
+from ovrcoat.errors import ConfigError, DatasetError, ImageError
 from ovrcoat.formats.annotations import Record
 from ovrcoat.training.config import DataConfig
 from ovrcoat.training.crops import LabeledImage
@@ -68,12 +69,16 @@ class ImageSource:
         records: the images to train on, without held-out images.
         weight: sampling frequency, relative to the other sources.
         unlabeled: meaning of a pixel without a label (see `DataConfig`).
+        held_out: share of the images that is excluded from `records`.
+        on_error: how to handle an image that cannot be used (see `DataConfig`).
     """
 
     dataset: Dataset
     records: tuple[Record, ...]
     weight: float
     unlabeled: Literal["void", "unknown"]
+    held_out: float = 0.0
+    on_error: Literal["raise", "skip"] = "raise"
 
     def image(self, record: Record) -> LabeledImage:
         """Read an image with its labels.
@@ -82,7 +87,7 @@ class ImageSource:
             DatasetError: a file is missing or damaged, or the labels do not have the image's size.
         """
         truth = self.dataset.panoptic(record)
-        image = read_image(self.dataset.image(record))
+        image = self._read(record)
         if image.pixels.shape[:2] != truth.id_map.shape:
             height, width = truth.id_map.shape
             raise DatasetError(
@@ -90,6 +95,14 @@ class ImageSource:
                 f"image has {image.pixels.shape[1]} × {image.pixels.shape[0]}; both must have the same size"
             )
         return LabeledImage(record.image, image.pixels, truth, all_labeled=self.unlabeled == "void")
+
+    def _read(self, record: Record) -> LoadedImage:
+        file = io.BytesIO(self.dataset.image(record))
+        file.name = f"{self.dataset.name}/{record.image}"  # for messages
+        try:
+            return read_image(file)
+        except ImageError as error:
+            raise DatasetError(str(error)) from error
 
 
 def open_source(data: DataConfig, *, base: Path) -> ImageSource:
@@ -103,4 +116,11 @@ def open_source(data: DataConfig, *, base: Path) -> ImageSource:
     records = tuple(record for record in dataset.records if not is_held_out(record.image, data.held_out))
     if not records:
         raise DatasetError(f"{data.path}: no image is left to train on; held_out is {data.held_out}")
-    return ImageSource(dataset, records, weight=data.weight, unlabeled=data.unlabeled)
+    return ImageSource(
+        dataset,
+        records,
+        weight=data.weight,
+        unlabeled=data.unlabeled,
+        held_out=data.held_out,
+        on_error=data.on_error,
+    )

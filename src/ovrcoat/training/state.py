@@ -1,6 +1,7 @@
 """Training state for exact resuming. Files are written atomically, and loading executes no pickled code."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -13,6 +14,10 @@ from ovrcoat.system.atomic_write import write_atomically
 from ovrcoat.training.config_file import with_current_keys
 
 FORMAT = 2
+DATASETS = "datasets"  # key of the settings with the content of the datasets, see `StageData.content`
+# Settings that may differ: where the datasets are, if their content is known, and what happens on an error.
+PLACES = re.compile(r"data\.\d+\.(path|root)")
+WITHOUT_EFFECT = re.compile(r"data\.\d+\.on_error")
 MAX_SHOWN = 4  # differences between settings that a message lists
 
 
@@ -76,6 +81,7 @@ def resume(
     *,
     settings: Mapping[str, Any],
     average: ParameterAverage | None,
+    accept_changed_data: bool = False,
 ) -> int:
     """Load a training state in place, if the file exists.
 
@@ -85,6 +91,7 @@ def resume(
         optimizer: its state is overwritten.
         settings: settings of this run, which must equal the saved ones.
         average: overwritten, if given.
+        accept_changed_data: see `check_settings`.
 
     Returns:
         The number of completed steps; 0 without a file.
@@ -103,7 +110,7 @@ def resume(
         raise TrainingError(
             f"{path} cannot be read ({type(error).__name__}); delete it to restart this stage"
         ) from error
-    check_settings(path, state["settings"], settings)
+    check_settings(path, state["settings"], settings, accept_changed_data=accept_changed_data)
     shapes = {name: parameter.shape for name, parameter in parameters.items()}
     if {name: value.shape for name, value in state["parameters"].items()} != shapes:
         raise TrainingError(f"{path} belongs to another network; choose another output folder, or delete it")
@@ -115,38 +122,75 @@ def resume(
     return step
 
 
-def check_settings(path: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+def check_settings(
+    path: Path,
+    saved: Mapping[str, Any],
+    current: Mapping[str, Any],
+    *,
+    accept_changed_data: bool = False,
+) -> None:
     """Compare the settings that a file was made with to those of this run.
 
     Only top-level keys that both have are compared. A setting that only one of them knows, because another
     version of the package wrote the file, is no difference as long as it is off.
 
+    Datasets are compared by content. If both settings state it, the paths may differ: the data was moved.
+
     Args:
         path: the file, for the message.
         saved: its settings. Keys that were renamed since are recognized.
         current: settings of this run.
+        accept_changed_data: do not compare the content of datasets.
 
     Raises:
         TrainingError: they differ; the message lists the first differences.
     """
     saved = with_current_keys(saved)
-    shared = saved.keys() & current.keys()
+    shared = (saved.keys() & current.keys()) - {DATASETS}
     old, new = (dict(_flatten({key: values[key] for key in shared})) for values in (saved, current))
+    has_content = DATASETS in saved and DATASETS in current
     different = sorted(
         key
         for key in old.keys() | new.keys()
-        if old.get(key) != new.get(key) and ((key in old and key in new) or old.get(key) or new.get(key))
+        if old.get(key) != new.get(key)
+        and ((key in old and key in new) or old.get(key) or new.get(key))
+        and not WITHOUT_EFFECT.fullmatch(key)
+        and not (has_content and PLACES.fullmatch(key))
     )
-    if not different:
-        return
-    changes = ", ".join(
-        f"{key}: {old.get(key)!r} then, {new.get(key)!r} now" for key in different[:MAX_SHOWN]
-    )
-    more = f" and {len(different) - MAX_SHOWN} more" if len(different) > MAX_SHOWN else ""
-    raise TrainingError(
-        f"{path} was made with other settings ({changes}{more}); restore the old settings, or choose another "
-        "output folder"
-    )
+    if different:
+        changes = ", ".join(
+            f"{key}: {old.get(key)!r} then, {new.get(key)!r} now" for key in different[:MAX_SHOWN]
+        )
+        more = f" and {len(different) - MAX_SHOWN} more" if len(different) > MAX_SHOWN else ""
+        raise TrainingError(
+            f"{path} was made with other settings ({changes}{more}); restore the old settings, or choose "
+            "another output folder"
+        )
+    changed = _changed_datasets(saved.get(DATASETS), current.get(DATASETS))
+    if changed and not accept_changed_data:
+        raise TrainingError(
+            f"{path}: the training data has changed since ({'; '.join(changed)}). Restore the data, choose "
+            "another output folder to start over, or continue with the new data: "
+            "--set accept_changed_data=true"
+        )
+
+
+def _changed_datasets(
+    saved: Sequence[Mapping[str, Any]] | None, current: Sequence[Mapping[str, Any]] | None
+) -> list[str]:
+    """Describe each dataset whose content differs; none if one of the contents is unknown."""
+    if saved is None or current is None:
+        return []
+    return [
+        f"{new['name']}: "
+        + (
+            f"{old['images']} images then, {new['images']} now"
+            if old["images"] != new["images"]
+            else f"the labels or images of its {new['images']} images were changed"
+        )
+        for old, new in zip(saved, current, strict=False)
+        if old["fingerprint"] != new["fingerprint"]
+    ]
 
 
 def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

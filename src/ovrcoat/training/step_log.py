@@ -1,25 +1,33 @@
-"""Log of a stage: one JSON line per step."""
+"""Logs of a stage: JSON Lines files, to which each step or evaluation adds a line."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from ovrcoat.system.atomic_write import write_atomically
+from ovrcoat.errors import TrainingError
+from ovrcoat.system.atomic_write import cannot_write, write_atomically
 
 
 class StepLog:
     """Appends to a JSON Lines file.
 
     A resumed run repeats the steps from `first_step` on, so their lines are deleted first.
+
+    Raises:
+        TrainingError: an existing log cannot be read.
+        OutputError: the file cannot be written.
     """
 
     def __init__(self, path: Path, *, first_step: int) -> None:
+        self._path = path
         if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            text = "".join(f"{line}\n" for line in lines if _step(line) < first_step)
+            text = "".join(f"{line}\n" for line in _read_lines(path) if _step(line) < first_step)
             write_atomically(path, lambda file: file.write(text.encode()))
-        self._file = path.open("a", encoding="utf-8")
+        try:
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
     def __enter__(self) -> "StepLog":
         return self
@@ -30,9 +38,39 @@ class StepLog:
         self._file.close()
 
     def add(self, record: Mapping[str, object]) -> None:
-        """Write one line and flush it, so that a killed process loses nothing."""
-        self._file.write(json.dumps(dict(record)) + "\n")
-        self._file.flush()
+        """Write one line at once, so that a killed process loses nothing.
+
+        Raises:
+            OutputError: it cannot be written, for example because the disk is full.
+        """
+        line = f"{json.dumps(dict(record))}\n".encode()
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
+
+
+def append_line(path: Path, record: Mapping[str, object]) -> None:
+    """Append one line to a JSON Lines file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{json.dumps(dict(record))}\n")
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise TrainingError(
+            f"{path} cannot be read ({error.strerror or error}); delete it, or choose another output folder"
+        ) from error
 
 
 def _step(line: str) -> int:

@@ -9,7 +9,7 @@ with few of them have a larger weight than in one piece. Stochastic depth is dra
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -18,19 +18,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from ovrcoat.errors import ConfigError, TrainingError
+from ovrcoat.errors import ConfigError, OvrcoatError, TrainingError
+from ovrcoat.system.atomic_write import cannot_write
 from ovrcoat.training.config import ScheduleConfig
 from ovrcoat.training.crops import Crop
 from ovrcoat.training.losses import LossTerm
 from ovrcoat.training.objective import Objective
-from ovrcoat.training.samples import SampleNumbers, Samples, sample_seed
+from ovrcoat.training.progress import StageProgress
+from ovrcoat.training.samples import GuardedSamples, SampleNumbers, Samples, sample_seed
 from ovrcoat.training.schedule import learning_rate_factor
 from ovrcoat.training.stages import Stage, parameter_groups
 from ovrcoat.training.state import ParameterAverage, resume, save_state
 from ovrcoat.training.step_log import StepLog
 
+NO_LOSS_TERMS = ("grad_norm", "learning_rate")  # the other numbers in the record of a step are loss terms
 DROP_PATH_SEED_OFFSET = 7  # separates the seeds of stochastic depth from those of the samples
 
 
@@ -43,7 +45,8 @@ class RunOptions:
         save_every: steps between saved states.
         workers: data loading processes.
         fingerprint: settings that a resumed run must share.
-        progress: show a progress bar if stderr is a terminal.
+        accept_changed_data: resume although the content of the datasets has changed.
+        progress: show the progress on stderr.
         on_step: called after each step with the number of completed steps.
     """
 
@@ -51,6 +54,7 @@ class RunOptions:
     save_every: int
     workers: int
     fingerprint: dict[str, Any]
+    accept_changed_data: bool = False
     progress: bool = True
     on_step: Callable[[int], None] | None = None
 
@@ -98,6 +102,7 @@ class StageTrainer:
                 weight_decay=self.schedule.weight_decay,
             )
         )
+        self._skip_reasons: set[str] = set()
         self._peak_rates = [group["lr"] for group in self.optimizer.param_groups]
         ema = self.schedule.ema
         self.average = ParameterAverage(self.trained, decay=ema) if ema is not None else None
@@ -107,6 +112,7 @@ class StageTrainer:
             self.optimizer,
             settings=options.fingerprint,
             average=self.average,
+            accept_changed_data=options.accept_changed_data,
         )
         self.network = network
         self.objective = accelerator.prepare_model(objective)
@@ -121,22 +127,29 @@ class StageTrainer:
 
         Raises:
             TrainingError: a loss or its gradient is not finite; the message gives step, terms and images.
+            DatasetError: an image or its labels cannot be used.
+            OutputError: a log or the state cannot be written.
         """
         steps = self.schedule.steps
         show = self.options.progress and self.accelerator.is_main_process
         batches = self._batches()
         with (
             StepLog(self._log_path(), first_step=self.first_step) as log,
-            tqdm(initial=self.first_step, total=steps, unit="step", disable=None if show else True) as bar,
+            StageProgress(
+                self.options.folder.name, first_step=self.first_step, steps=steps, enabled=show
+            ) as progress,
         ):
             for step in range(self.first_step, steps):
                 began = time.monotonic()
-                record = self._step(step, next(batches))
+                crops = next(batches)
+                record = self._step(step, crops)
+                skipped = [reason for crop in crops for reason in crop.skipped]
+                progress.update(step + 1, loss=_total_loss(record), terms=record)
+                if skipped:
+                    record["skipped"] = len(skipped)
+                    self._report_skipped(skipped, progress)
                 log.add({"step": step, "seconds": round(time.monotonic() - began, 3)} | record)
-                stage = self.options.folder.name  # trackers need it: steps start from 0 in every stage
-                self.accelerator.log({f"{stage}/{name}": value for name, value in record.items()}, step=step)
-                bar.set_postfix({name: f"{value:.3f}" for name, value in record.items()}, refresh=False)
-                bar.update()
+                self._track(record, step)
                 if (step + 1) % self.options.save_every == 0 or step + 1 == steps:
                     self._save(step + 1)
                 if self.options.on_step is not None:
@@ -144,6 +157,21 @@ class StageTrainer:
         if self.average is not None:
             self.average.copy_to(self.trained)
         self.network.eval()
+
+    def _track(self, record: dict[str, float], step: int) -> None:
+        """Send the numbers of a step to the trackers."""
+        stage = self.options.folder.name  # trackers need it: steps start from 0 in every stage
+        try:
+            self.accelerator.log({f"{stage}/{name}": value for name, value in record.items()}, step=step)
+        except OSError as error:
+            raise cannot_write(self.options.folder.parent / "ovrcoat", error) from error
+
+    def _report_skipped(self, reasons: Sequence[str], progress: StageProgress) -> None:
+        """Show each reason once."""
+        for reason in reasons:
+            if reason not in self._skip_reasons:
+                self._skip_reasons.add(reason)
+                progress.note(f"warning: skipped: {reason}")
 
     def _log_path(self) -> Path:
         """Each process has its own log; log.jsonl is that of the main process."""
@@ -160,13 +188,13 @@ class StageTrainer:
             processes=self.accelerator.num_processes,
         )
         loader = torch.utils.data.DataLoader(
-            self.samples,
+            GuardedSamples(self.samples),
             batch_size=None,
             sampler=numbers,
             num_workers=self.options.workers,
             persistent_workers=False,
         )
-        crops = iter(loader)
+        crops = _raise_errors(loader)
         share = self.schedule.batch_size // self.accelerator.num_processes
         return iter(lambda: list(islice(crops, share)), [])
 
@@ -240,3 +268,24 @@ class StageTrainer:
                 average=self.average,
             )
         self.accelerator.wait_for_everyone()
+
+
+def _raise_errors(items: Iterable[Crop | OvrcoatError]) -> Iterator[Crop]:
+    """Yield crops; raise errors that worker processes returned, and an error if such a process died."""
+    try:
+        for item in items:
+            if isinstance(item, OvrcoatError):
+                raise item
+            yield item
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise TrainingError(
+            f"a data loading process ended unexpectedly ({str(error).splitlines()[0]}); it may have been "
+            "killed for lack of memory. Use fewer workers, or none (workers: 0)"
+        ) from error
+
+
+def _total_loss(record: Mapping[str, float]) -> float:
+    """Return the sum of the loss terms in the record of a step."""
+    return sum(value for name, value in record.items() if name not in NO_LOSS_TERMS)

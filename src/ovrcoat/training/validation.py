@@ -1,6 +1,5 @@
 """Evaluation during training. It is for monitoring only and never selects a checkpoint."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from ovrcoat.evaluation.plan import EvaluationSettings
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.training.config import ValidationConfig
+from ovrcoat.training.step_log import append_line
 from ovrcoat.vocabulary import Vocabulary
 
 
@@ -59,6 +59,5 @@ class Validation:
         quality = {
             str(run.trust): run.panoptic.groups["All"].pq for run in report.runs if run.panoptic is not None
         }
-        with (self.folder / "validation.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"steps": steps_done, "pq": quality}) + "\n")
+        append_line(self.folder / "validation.jsonl", {"steps": steps_done, "pq": quality})
         self.restore_training_mode()

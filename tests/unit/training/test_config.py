@@ -100,7 +100,7 @@ def test_an_unknown_key_names_the_nearest_one(path: Path, override: str, message
         ("stages=[]", "stages: Tuple should have at least 1 item"),
         ("start={}", "start has neither, expected either model or clip"),
         ("start.clip=x", "start has model and clip, expected either model or clip"),
-        ("precision=half", "precision: Input should be 'bfloat16' or 'float32'"),
+        ("precision=half", "precision: Input should be 'auto', 'float32' or 'bfloat16'"),
     ],
 )
 def test_a_value_that_does_not_fit(path: Path, override: str, message: str):

@@ -9,6 +9,7 @@ from ovrcoat.checkpoints import native
 from ovrcoat.data.held_out import is_held_out
 from ovrcoat.errors import ConfigError, DatasetError, MissingExtraError
 from ovrcoat.system.optional_imports import import_optional
+from ovrcoat.training import accelerator
 from ovrcoat.training import run as recipe
 from ovrcoat.training.config import DataConfig, TrainConfig
 from ovrcoat.training.config_file import read_config
@@ -62,7 +63,7 @@ def test_trackers_write_their_files(tmp_path: Path):
 
 def test_a_tracker_that_is_not_installed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     config = configure(tmp_path, trackers=["wandb"])
-    monkeypatch.setattr(recipe.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(accelerator.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"tracker 'wandb' is not installed\. Run: pip install wandb"):
         train(config, base=tmp_path)
 
@@ -70,7 +71,7 @@ def test_a_tracker_that_is_not_installed_is_an_error(tmp_path: Path, monkeypatch
 def test_without_accelerate_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     config = configure(tmp_path)
     monkeypatch.setitem(
-        recipe.__dict__,
+        accelerator.__dict__,
         "import_optional",
         lambda name, extra: import_optional("no_such_library", extra=extra),
     )
