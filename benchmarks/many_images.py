@@ -26,7 +26,7 @@ from machine import peak_memory, resident_memory
 from models import VOCABULARY, load, make_image
 from PIL import Image
 
-from ovrcoat.data.images import find_images
+from ovrcoat.data.find_images import find_images
 from ovrcoat.results.writers import RunWriter
 from ovrcoat.vocabulary import Vocabulary
 

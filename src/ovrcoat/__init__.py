@@ -10,8 +10,8 @@ Load a model, segment an image, look at the result:
     result.draw().save("overlay.jpg")
 
 Inference
-    Segmenter, EncodedImage, SegmentationPrompt, find_images, read_image
-    and the types ImageInput, VocabularyInput of their arguments
+    Segmenter, EncodedImage, SegmentationPrompt, read_image, find_images, search_images,
+    ImageSearch, and the types ImageInput, VocabularyInput of their arguments
 Vocabularies
     Vocabulary, Category, Issue
 Results
@@ -44,7 +44,8 @@ from ovrcoat.errors import (
 
 if TYPE_CHECKING:
     from ovrcoat.data.catalog import open_dataset
-    from ovrcoat.data.images import ImageInput, find_images, read_image
+    from ovrcoat.data.find_images import ImageSearch, find_images, search_images
+    from ovrcoat.data.images import ImageInput, read_image
     from ovrcoat.evaluation.evaluator import evaluate
     from ovrcoat.evaluation.plan import EvaluationSettings
     from ovrcoat.evaluation.reports.report import EvaluationReport
@@ -72,6 +73,7 @@ __all__ = [
     "Explanation",
     "ImageError",
     "ImageInput",
+    "ImageSearch",
     "InstanceResult",
     "Issue",
     "MaskLabel",
@@ -94,6 +96,7 @@ __all__ = [
     "find_images",
     "open_dataset",
     "read_image",
+    "search_images",
     "train",
 ]
 
@@ -106,6 +109,7 @@ _MODULES = {
     "ExplainedMask": "ovrcoat.postprocessing.mask_status",
     "Explanation": "ovrcoat.segmentation.postprocess",
     "ImageInput": "ovrcoat.data.images",
+    "ImageSearch": "ovrcoat.data.find_images",
     "InstanceResult": "ovrcoat.results",
     "Issue": "ovrcoat.issues",
     "MaskLabel": "ovrcoat.segmentation.mask_classification",
@@ -119,9 +123,10 @@ _MODULES = {
     "Vocabulary": "ovrcoat.vocabulary",
     "VocabularyInput": "ovrcoat.vocabulary",
     "evaluate": "ovrcoat.evaluation.evaluator",
-    "find_images": "ovrcoat.data.images",
+    "find_images": "ovrcoat.data.find_images",
     "open_dataset": "ovrcoat.data.catalog",
     "read_image": "ovrcoat.data.images",
+    "search_images": "ovrcoat.data.find_images",
     "train": "ovrcoat.training.run",
 }
 

@@ -9,11 +9,19 @@ OvrcoatError
 ├── CheckpointError   a checkpoint
 ├── OutputError       a file that cannot be written
 └── MissingExtraError an optional dependency that is not installed; the message has the command to install it
+
+All of them, with their attributes, can be pickled and copied: they pass between processes.
 """
+
+from typing import Any
 
 
 class OvrcoatError(Exception):
     """Base class of all errors that users can cause."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle message and attributes; a subclass may have a constructor with other arguments."""
+        return _restore, (type(self), self.args, self.__dict__)
 
 
 class ConfigError(OvrcoatError):
@@ -46,3 +54,12 @@ class OutputError(OvrcoatError):
 
 class MissingExtraError(OvrcoatError, ImportError):
     """An optional dependency is not installed."""
+
+
+def _restore(
+    error_class: type[OvrcoatError], arguments: tuple[Any, ...], state: dict[str, Any]
+) -> OvrcoatError:
+    """Create a pickled error again, without its constructor."""
+    error = error_class.__new__(error_class, *arguments)
+    error.__dict__.update(state)
+    return error

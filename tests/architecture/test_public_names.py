@@ -20,6 +20,7 @@ def test_public_names():
         "Explanation",
         "ImageError",
         "ImageInput",
+        "ImageSearch",
         "InstanceResult",
         "Issue",
         "MaskLabel",
@@ -42,6 +43,7 @@ def test_public_names():
         "find_images",
         "open_dataset",
         "read_image",
+        "search_images",
         "train",
     ]
 

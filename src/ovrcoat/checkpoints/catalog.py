@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 
 from ovrcoat.errors import ConfigError
+from ovrcoat.system.paths import access_problem, expand_user, is_file, is_folder, printable
 from ovrcoat.system.user_folders import model_folders
 
 SUFFIX = ".safetensors"
@@ -82,11 +83,13 @@ def find_model(model: str | PathLike[str]) -> Path:
         if entry.path is None:
             raise ConfigError(f"the model {text!r} is not installed; {entry.remedy}")
         return entry.path
-    path = Path(model).expanduser()
-    if path.is_file():
+    path = expand_user(model)
+    if is_file(path):
         return path
-    if path.is_dir():
+    if is_folder(path):
         raise ConfigError(f"{text} is a folder; give the {SUFFIX} file in it")
+    if problem := access_problem(path):
+        raise ConfigError(f"{printable(text)}: the model cannot be read ({problem}); check its permissions")
     if path.suffix or path.name != text:  # it looks like a path
         raise ConfigError(
             f"there is no file {text}; give the path of a {SUFFIX} file or one of {', '.join(models)}"
@@ -102,7 +105,11 @@ def _installed() -> dict[str, Path]:
     """Models in the folders by name. If a name occurs in several folders, the first folder wins."""
     found: dict[str, Path] = {}
     for folder in model_folders():
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
+        try:
+            paths = sorted(folder.glob(f"*{SUFFIX}"))
+        except OSError:  # a folder that this user may not read
+            continue
+        for path in paths:
             found.setdefault(path.stem, path)
     return found
 

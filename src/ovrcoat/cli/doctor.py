@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from ovrcoat._version import __version__
 from ovrcoat.cli.terminal import print_json, print_table
 from ovrcoat.errors import OvrcoatError
+from ovrcoat.system.paths import exists, is_folder
 
 # Optional dependencies for developers of this package.
 DEVELOPER_EXTRAS = {"dev", "nano"}
@@ -184,11 +185,11 @@ def _text_cache() -> Check:
         count = cache.count()
     if caught:
         return Check(subject, "broken", str(caught[0].message), False, "Delete the file if this persists")
-    size = cache.path.stat().st_size if cache.path.exists() else 0
+    size = cache.path.stat().st_size if exists(cache.path) else 0
     return Check(subject, "ok", f"{count} names, {size / 2**20:.1f} MiB; delete it to empty it", False)
 
 
 def _obstacle(folder: Path) -> Path | None:
     """Return what prevents writing to `folder` or creating it; None if nothing does."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    return None if existing.is_dir() and os.access(existing, os.W_OK) else existing
+    existing = next(path for path in (folder, *folder.parents) if exists(path))
+    return None if is_folder(existing) and os.access(existing, os.W_OK) else existing

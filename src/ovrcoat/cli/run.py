@@ -17,12 +17,14 @@ from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions
 from ovrcoat.cli.output_names import output_names
 from ovrcoat.cli.signals import exit_status
 from ovrcoat.cli.terminal import print_error, print_line, print_note
+from ovrcoat.data.find_images import ImageSearch
 from ovrcoat.errors import ImageError
 from ovrcoat.results.writers import RunWriter, source_facts
 from ovrcoat.segmentation.many_images import Batched
 from ovrcoat.segmentation.postprocess import AnyResult
 from ovrcoat.segmentation.prompt import SegmentationPrompt
 from ovrcoat.segmentation.segmenter import Segmenter
+from ovrcoat.system.paths import printable
 from ovrcoat.vocabulary import Vocabulary
 
 
@@ -56,7 +58,7 @@ class Run:
     """A run and its state so far.
 
     Attributes:
-        images: the images to segment.
+        search: the images to segment, what was left out, and sources without images.
         output: what to print.
         failed: skipped images, with the reason.
         done: number of images that were written.
@@ -65,7 +67,7 @@ class Run:
         resumed: images that an interrupted run has written.
     """
 
-    images: tuple[Path, ...]
+    search: ImageSearch
     output: OutputOptions
     failed: dict[Path, str] = field(default_factory=dict)
     done: int = 0
@@ -75,9 +77,14 @@ class Run:
     _waiting: deque[Path] = field(default_factory=deque)  # predicted or failed, and not reported yet
 
     @property
+    def images(self) -> tuple[Path, ...]:
+        """The images to segment."""
+        return self.search.images
+
+    @property
     def status(self) -> int:
-        """The exit status: that of an interrupt, 1 an image was skipped, 0 success."""
-        return self.interrupted or int(bool(self.failed))
+        """The exit status: that of an interrupt, 1 an image or a source was skipped, 0 success."""
+        return self.interrupted or int(bool(self.failed or self.search.failed))
 
     @property
     def remaining(self) -> tuple[Path, ...]:
@@ -122,9 +129,30 @@ class Run:
         """Return what became of the images, for --json."""
         return {
             "images": self.records,
-            "failed": [{"file": str(image), "error": error} for image, error in self.failed.items()],
+            "failed": [
+                {"file": str(source), "error": error}
+                for source, error in (*self.search.failed.items(), *self.failed.items())
+            ],
+            "left_out": [
+                {"file": str(path), "reason": reason}
+                for reason, paths in self.search.left_out.items()
+                for path in paths
+            ],
             "interrupted": bool(self.interrupted),
         }
+
+    def report_search(self) -> None:
+        """Print the sources that failed, and what was left out.
+
+        Raises:
+            ImageError: no source has an image.
+        """
+        if not self.images:
+            raise ImageError("\n".join(self.search.failed.values()))
+        for error in self.search.failed.values():
+            print_error(error)
+        if self.search.left_out and not self.output.quiet:
+            print_note(f"note: {self.search.summary()}")
 
     def resume(self, writer: RunWriter) -> None:
         """Find the images that an interrupted run has written, if they have not changed since."""
@@ -196,6 +224,9 @@ class Run:
                 print_error(self.failed[self._waiting.popleft()])
 
     def _report(self, image: Path, result: AnyResult, written: Sequence[Path]) -> None:
+        if not self.output.quiet:
+            for note in result.notes:
+                print_note(f"note: {printable(image)}: {note}")
         if self.output.json:
             height, width = result.size
             self.records.append(
@@ -204,12 +235,13 @@ class Run:
                     "width": width,
                     "height": height,
                     "written": [str(path) for path in written],
+                    "notes": list(result.notes),
                     "segments": [segment.to_coco() for segment in result.segments],
                 }
             )
         elif not self.output.quiet:
             print_line(result.summary())
-            print_line(f"→ {', '.join(map(str, written))}\n")
+            print_line(f"→ {', '.join(map(printable, written))}\n")
 
 
 def _next_prediction(predictions: Generator[tuple[Any, AnyResult | ImageError], None, None]) -> Any:
@@ -244,5 +276,6 @@ def _record(
         "width": entry["width"],
         "height": entry["height"],
         "written": [str(path) for path in written],
+        "notes": entry.get("notes", []),
         "segments": [{key: value for key, value in s.items() if key not in hidden} for s in segments],
     }

@@ -31,16 +31,17 @@ def segment(
 
     with heavy_imports():
         from ovrcoat.cli.run import Run, encode_prompt, load_segmenter, run_settings
-        from ovrcoat.data.images import find_images
+        from ovrcoat.data.find_images import search_images
 
-    run = Run(find_images(sources), output)
+    run = Run(search_images(sources), output)
+    run.report_search()
     if not output.quiet:
         name = f" of {vocabulary.name}" if vocabulary.name else ""
         print_note(f"images: {len(run.images)}, categories: {len(vocabulary)}{name}, model: {model.model}")
     segmenter = load_segmenter(model)
     encoded = encode_prompt(segmenter, complete, prompt)
-    if not output.quiet:
-        for issue in encoded.issues:
+    for issue in encoded.issues:
+        if issue.severity != "note" or not output.quiet:
             print_note(f"{issue.severity}: {issue}")
     document_path = run.execute(
         segmenter,

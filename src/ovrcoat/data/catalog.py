@@ -14,6 +14,7 @@ from ovrcoat.data.label_images import LABEL_SUFFIXES
 from ovrcoat.data.mapillary import Mapillary
 from ovrcoat.data.semantic_folder import SemanticFolderDataset
 from ovrcoat.errors import DatasetError
+from ovrcoat.system.paths import access_problem, exists, expand_user, is_file, resolve
 
 DATASETS: dict[str, Callable[[Path, str], Dataset]] = {
     "coco": Coco,
@@ -34,7 +35,7 @@ def list_datasets() -> tuple[str, ...]:
 def find_root(root: str | Path | None = None) -> Path:
     """Return `root`, or else $OVRCOAT_DATASETS, $DETECTRON2_DATASETS or ./datasets, in this order."""
     chosen = root or next((os.environ[name] for name in ROOT_VARIABLES if os.environ.get(name)), DEFAULT_ROOT)
-    return Path(chosen).expanduser()
+    return expand_user(chosen)
 
 
 def open_dataset(
@@ -56,14 +57,16 @@ def open_dataset(
     name = str(name_or_path)
     if name in DATASETS:
         folder = find_root(root)
-        if root is None and not folder.exists():
+        if root is None and not exists(folder):
             raise DatasetError(
                 f"{name}: the folder of datasets {folder} does not exist; set --root (root=…) or the "
                 f"environment variable {ROOT_VARIABLES[0]}"
             )
         return DATASETS[name](folder, split or DEFAULT_SPLIT)
-    path = Path(name_or_path).expanduser()
-    if not path.exists():
+    path = expand_user(name_or_path)
+    if problem := access_problem(path):
+        raise DatasetError(f"{name}: the folder or zip file cannot be read ({problem}); check the path")
+    if not exists(path):
         raise DatasetError(
             f"{name}: neither a dataset ({', '.join(DATASETS)}) nor an existing folder or zip file; "
             "check the name or the path"
@@ -76,7 +79,7 @@ def open_dataset(
 
 
 def _open_folder(path: Path) -> Dataset:
-    name = path.stem if path.is_file() else path.resolve().name
+    name = path.stem if is_file(path) else resolve(path).name
     tree = FileTree(path, home=name)
     if tree.exists(DOCUMENT):
         return PanopticFolderDataset(tree, name=name)

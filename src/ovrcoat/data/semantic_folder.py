@@ -21,7 +21,7 @@ from ovrcoat.formats.annotations import Record
 from ovrcoat.formats.panoptic_json import check_unique_ids, report_unlabeled
 from ovrcoat.issues import IssueList
 from ovrcoat.vocabulary import Vocabulary
-from ovrcoat.vocabulary.hints import CHANGED, change_examples
+from ovrcoat.vocabulary.hints import check_changes
 
 NAMES = ("names.json", "names.yaml", "names.yml", "names.txt")
 DEFAULT_IGNORED = (255, 65_535)  # "unknown" in all published 8-bit and 16-bit label maps
@@ -50,8 +50,8 @@ class SemanticFolderDataset(FileDataset):
         ids = [category.id for category in vocabulary.categories]
         issues = IssueList()
         records = _pair(tree, issues)
-        for example in change_examples(vocabulary.changes):
-            issues.add("category-names-changed", CHANGED, example=example, severity="note")
+        for issue in check_changes(vocabulary.changes):
+            issues.include(issue)
         self._table = dict.fromkeys(ignored, IGNORED) | {id: position for position, id in enumerate(ids)}
         super().__init__(
             tree,

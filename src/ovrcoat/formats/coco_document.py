@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from ovrcoat.formats.json_files import encode_json
 from ovrcoat.system.atomic_write import ADVICE, cannot_write
 
 
@@ -31,8 +32,8 @@ class CocoDocumentWriter:
         self._temporary_path = path.with_name(f".{uuid4().hex}.part")
         self._separator = "\n"
         with self._output_errors():
-            self._file = self._temporary_path.open("x", encoding="utf-8")
-            self._file.write(json.dumps(head, ensure_ascii=False).removesuffix("}") + ', "annotations": [')
+            self._file = self._temporary_path.open("xb")
+            self._write(json.dumps(head, ensure_ascii=False).removesuffix("}") + ', "annotations": [')
 
     @property
     def is_open(self) -> bool:
@@ -46,7 +47,7 @@ class CocoDocumentWriter:
             OutputError: The file cannot be written.
         """
         with self._output_errors():
-            self._file.write(self._separator + json.dumps(annotation, ensure_ascii=False))
+            self._write(self._separator + json.dumps(annotation, ensure_ascii=False))
         self._separator = ",\n"
 
     def finish(self, images: Sequence[dict[str, Any]]) -> None:
@@ -57,7 +58,7 @@ class CocoDocumentWriter:
         """
         try:
             with self._output_errors():
-                self._file.write(f'\n], "images": {json.dumps(images, ensure_ascii=False)}}}\n')
+                self._write(f'\n], "images": {json.dumps(images, ensure_ascii=False)}}}\n')
                 self._file.close()
                 self._temporary_path.replace(self.path)
         finally:
@@ -70,6 +71,9 @@ class CocoDocumentWriter:
                 self._file.close()
         finally:
             self._temporary_path.unlink(missing_ok=True)
+
+    def _write(self, text: str) -> None:
+        self._file.write(encode_json(text))
 
     @contextmanager
     def _output_errors(self) -> Iterator[None]:

@@ -99,7 +99,16 @@ def json_bytes(document: object, *, indent: int | None = 2) -> bytes:
     Raises:
         ValueError: The document holds NaN or infinity, which JSON does not allow.
     """
-    return (json.dumps(document, indent=indent, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    return encode_json(json.dumps(document, indent=indent, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def encode_json(text: str) -> bytes:
+    """Encode JSON text as UTF-8.
+
+    File names that are not UTF-8 hold lone surrogates, which UTF-8 cannot represent. They become the escape
+    sequences of JSON (`\\udce9`), so reading the document returns the same name.
+    """
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_json(path: Path, document: object, *, overwrite: bool = False) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ovrcoat.formats.json_files import encode_json
 from ovrcoat.system.atomic_write import cannot_write
 
 FORMAT = "ovrcoat run journal 1"
@@ -46,7 +47,7 @@ class RunDocument:
             self._end = 0  # of the annotations
             self._size = 0  # with the reserved space
             self._tail_bytes = len(self._tail(interrupted=True))
-            self._append(begin.encode())
+            self._append(encode_json(begin))
             _write_all(self._journal.fileno(), _line(header))
         except OSError as error:
             raise cannot_write(path, error) from error
@@ -62,10 +63,10 @@ class RunDocument:
         lines = []
         separator = self._separator
         for annotation in annotations:
-            lines.append(separator + json.dumps(annotation, ensure_ascii=False).encode())
+            lines.append(separator + encode_json(json.dumps(annotation, ensure_ascii=False)))
             separator = b",\n"
         before = self._end
-        self._tail_bytes += len(json.dumps(image, ensure_ascii=False).encode()) + 2
+        self._tail_bytes += len(encode_json(json.dumps(image, ensure_ascii=False))) + 2
         try:
             self._append(b"".join(lines))
             _write_all(self._journal.fileno(), _line({"image": image, "end": self._end}))
@@ -173,7 +174,7 @@ def _read_journal(path: Path) -> tuple[list[Entry], int]:
 def _tail(images: Sequence[Entry], *, interrupted: bool) -> bytes:
     entries = ", ".join(json.dumps(image, ensure_ascii=False) for image in images)
     mark = ', "interrupted": true' if interrupted else ""
-    return f'\n], "images": [{entries}]{mark}}}\n'.encode()
+    return encode_json(f'\n], "images": [{entries}]{mark}}}\n')
 
 
 def _complete(part: int, end: int, tail: bytes) -> None:
@@ -184,7 +185,7 @@ def _complete(part: int, end: int, tail: bytes) -> None:
 
 
 def _line(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+    return encode_json(json.dumps(value, ensure_ascii=False)) + b"\n"
 
 
 def _write_all(descriptor: int, content: bytes, *, position: int | None = None) -> None:

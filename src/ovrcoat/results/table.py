@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ovrcoat.results.background import BackgroundShare, background_note
 from ovrcoat.results.segment import Segment
 from ovrcoat.structures import Size
+from ovrcoat.system.paths import printable
 from ovrcoat.vocabulary import Category
 
 HEADINGS = ("id", "category", "kind", "score", "area", "objectness", "confidence")
@@ -41,7 +42,7 @@ def segment_table(
             )
         )
     count = f"{len(segments)} segment" + ("" if len(segments) == 1 else "s")
-    lines = [f"{name or 'image'}: {width} × {height} pixels, {count}"]
+    lines = [f"{printable(name or 'image')}: {width} × {height} pixels, {count}"]
     if segments:
         lines += _aligned(rows)
     if any(segment.category_id in guessed for segment in segments):

@@ -200,6 +200,8 @@ class RunWriter:
         if result.task != "instance":
             annotations = [annotations | {"file_name": id_png.name}]
         image = image_entry(name, image_id=image_id, size=result.size) | {"output": stem}
+        if notes := getattr(result, "notes", ()):
+            image["notes"] = list(notes)
         if source is not None:
             image["source"] = source_facts(source)
         new = [path for path in outputs if not path.exists()]

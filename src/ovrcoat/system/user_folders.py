@@ -8,6 +8,8 @@ choose other folders. The functions create nothing and never raise.
 import os
 from pathlib import Path
 
+from ovrcoat.system.paths import expand_user
+
 MODELS_VARIABLE = "OVRCOAT_MODELS"  # a folder that is searched before the user's own
 CACHE_VARIABLE = "OVRCOAT_CACHE"  # a folder, or "none" for no cache
 NO_CACHE = "none"
@@ -22,7 +24,7 @@ def models_folder() -> Path | None:
 def model_folders() -> tuple[Path, ...]:
     """Return the folders that are searched for models: `$OVRCOAT_MODELS` if set, then the user's own."""
     chosen = os.environ.get(MODELS_VARIABLE)
-    folders = [_expanded(chosen) if chosen else None, models_folder()]
+    folders = [expand_user(chosen) if chosen else None, models_folder()]
     return tuple(folder for folder in folders if folder is not None)
 
 
@@ -35,7 +37,7 @@ def cache_folder() -> Path | None:
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen == NO_CACHE:
         return None
-    return _expanded(chosen) if chosen else _user_folder()
+    return expand_user(chosen) if chosen else _user_folder()
 
 
 def _user_folder() -> Path | None:
@@ -46,10 +48,3 @@ def _user_folder() -> Path | None:
     except (OSError, RuntimeError, ValueError):
         return None
     return folder if folder.is_absolute() else None  # "~" is not expanded for a user without a home directory
-
-
-def _expanded(folder: str) -> Path:
-    try:
-        return Path(folder).expanduser()
-    except RuntimeError:  # a user without a home directory
-        return Path(folder)

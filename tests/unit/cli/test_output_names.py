@@ -50,3 +50,15 @@ def test_names_never_meet(images: list[Path]):
 @given(st.lists(PHOTOS, unique=True))
 def test_a_name_holds_no_folder(images: list[Path]):
     assert all(Path(name).name == name for name in output_names(images))
+
+
+def test_long_names_are_shortened_and_stay_different():
+    images = [Path("x", "a" * 250 + letter + ".jpg") for letter in "bcd"] + [Path("y", "a" * 250 + "b.jpg")]
+    names = output_names(images)
+    assert len(set(names)) == 4
+    assert all(len(f"{name}.overlay.jpg".encode()) <= 255 for name in names)
+
+
+def test_links_in_a_circle_have_a_name(tmp_path: Path):
+    (tmp_path / "a.jpg").symlink_to("a.jpg")
+    assert len(set(output_names([tmp_path / "a.jpg", tmp_path / "a.png"]))) == 2

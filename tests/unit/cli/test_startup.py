@@ -5,6 +5,7 @@ import gc
 import pytest
 
 from ovrcoat.cli.startup import heavy_imports
+from ovrcoat.errors import ConfigError
 
 
 def test_the_collector_rests_and_comes_back():
@@ -31,3 +32,18 @@ def test_a_caller_who_switched_it_off_keeps_it_off():
     finally:
         gc.enable()
         gc.unfreeze()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        OSError(12, "Cannot allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_for_a_library_is_one_line(error: Exception):
+    message = r"the libraries cannot be loaded .*: not enough memory; allow"
+    with pytest.raises(ConfigError, match=message), heavy_imports():
+        raise error
+    assert gc.isenabled()

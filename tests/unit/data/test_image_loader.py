@@ -247,7 +247,7 @@ def test_what_cannot_be_images_is_rejected_at_once() -> None:
 
 def test_no_warning_of_the_callers_is_lost_while_images_are_read() -> None:
     """Reading ignores Pillow's warnings, in its own thread and at any time."""
-    from ovrcoat.data.images import pillow_warnings_ignored
+    from ovrcoat.data.pillow_warnings import pillow_warnings_ignored
 
     go_on = threading.Event()
 

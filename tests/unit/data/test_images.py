@@ -1,6 +1,8 @@
 """Every way an image can come, and every way it can be broken."""
 
 import io
+import os
+import socket
 import warnings
 import zlib
 from pathlib import Path
@@ -12,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from ovrcoat.data import images
-from ovrcoat.data.images import LoadedImage, find_images, read_image
+from ovrcoat.data import decode
+from ovrcoat.data.images import LoadedImage, read_image
 from ovrcoat.errors import ImageError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -255,7 +257,7 @@ class TestBroken:
     def test_a_bomb_is_rejected_before_decoding(
         self, tmp_path: Path, side: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(images, "MAX_PIXELS", 99_000_000)
+        monkeypatch.setattr(decode, "MAX_PIXELS", 99_000_000)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             with pytest.raises(
@@ -309,50 +311,53 @@ class TestBroken:
             read_image(array)
 
 
-class TestFindImages:
-    @pytest.fixture
-    def folder(self, tmp_path: Path) -> Path:
-        (tmp_path / "deep").mkdir()
-        for name in ("b.JPG", "a.png", "notes.txt", ".hidden.jpg", "deep/c.webp"):
-            (tmp_path / name).touch()
-        return tmp_path
+class TestPathsThatAreNoFiles:
+    """Opening a pipe would wait for its writer, and pathlib raises errors of its own for other paths."""
 
-    def names(self, *sources: str | Path) -> list[str]:
-        return [path.name for path in find_images(sources)]
+    def test_a_pipe_is_refused_before_it_is_opened(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "a.jpg")
+        with pytest.raises(ImageError, match=r"a\.jpg: this is a pipe, not a file; save the image to a file"):
+            read_image(tmp_path / "a.jpg")
 
-    def test_a_folder_contains_its_own_images_sorted(self, folder: Path) -> None:
-        assert self.names(folder) == ["a.png", "b.JPG"]
+    def test_a_device(self) -> None:
+        with pytest.raises(ImageError, match=r"/dev/zero: this is a device, not a file"):
+            read_image("/dev/zero")
 
-    def test_patterns(self, folder: Path) -> None:
-        assert self.names(f"{folder}/*") == ["a.png", "b.JPG"]
-        assert self.names(f"{folder}/*.png") == ["a.png"]
-        assert self.names(f"{folder}/**") == ["a.png", "b.JPG", "c.webp"]
+    def test_a_socket(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)  # the address of a socket must be short
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind("s.jpg")
+            with pytest.raises(ImageError, match=r"s\.jpg: this is a socket, not a file"):
+                read_image("s.jpg")
 
-    def test_files_keep_their_order_and_come_once(self, folder: Path) -> None:
-        assert self.names(folder / "b.JPG", folder, folder / "deep" / ".." / "a.png") == ["b.JPG", "a.png"]
+    def test_links(self, tmp_path: Path) -> None:
+        (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+        (tmp_path / "gone.jpg").symlink_to("nowhere.jpg")
+        with pytest.raises(ImageError, match=r"loop\.jpg: the file cannot be opened \(Too many levels"):
+            read_image(tmp_path / "loop.jpg")
+        with pytest.raises(ImageError, match=r"gone\.jpg: the link leads to a file that does not exist"):
+            read_image(tmp_path / "gone.jpg")
 
-    def test_one_source_needs_no_list(self, folder: Path) -> None:
-        assert find_images(folder / "a.png") == (folder / "a.png",)
+    def test_a_tilde_at_the_beginning_of_a_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("~photo.png").write_bytes(PNG)
+        assert read_image("~photo.png").name == "~photo.png"
+        with pytest.raises(ImageError, match=r"~nobody-of-this-name/a\.png: there is no such file"):
+            read_image("~nobody-of-this-name/a.png")
 
-    def test_a_missing_file_and_an_address_are_left_to_the_reader(self) -> None:
-        assert self.names("gone.jpg", "https://example.org/x.jpg") == ["gone.jpg", "x.jpg"]
-
-    def test_a_file_whose_name_looks_like_a_pattern(self, tmp_path: Path) -> None:
-        (tmp_path / "a[1].jpg").touch()
-        assert self.names(tmp_path / "a[1].jpg") == ["a[1].jpg"]
-
-    def test_an_empty_folder(self, folder: Path) -> None:
-        empty = folder / "empty"
-        empty.mkdir()
+    def test_names_that_are_too_long_are_cut_in_the_message(self) -> None:
         with pytest.raises(
-            ImageError, match=r"empty: no image found in this folder; looked for names ending in \.jpg"
+            ImageError, match=r"^a+…a+\.jpg: the file cannot be opened \(File name too long\)"
         ):
-            find_images([folder, empty])
+            read_image("a" * 5000 + ".jpg")
+        with pytest.raises(ImageError, match=r"^data:image/png;base64,A+…A+: data URIs are not supported"):
+            read_image("data:image/png;base64," + "A" * 5000)
 
-    def test_an_empty_pattern(self, folder: Path) -> None:
-        with pytest.raises(ImageError, match=r"\*\.bmp: no image found in this pattern"):
-            find_images(f"{folder}/*.bmp")
-
-    def test_nothing_named(self) -> None:
-        with pytest.raises(ImageError, match="no image was given: give files, folders or patterns"):
-            find_images([])
+    def test_a_name_that_is_not_utf8(self, tmp_path: Path) -> None:
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+        with pytest.raises(ImageError, match=r"caf\\udce9\.png: there is no such file"):
+            read_image(path)
+        path.write_bytes(PNG)
+        assert read_image(path).name == path.name

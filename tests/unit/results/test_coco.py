@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ovrcoat.formats.panoptic_png import id_map_to_image
 from ovrcoat.results.coco import file_stem, image_entry, panoptic_document
-from ovrcoat.results.drawing import category_color
+from ovrcoat.results.colors import category_colors
 
 from .samples import CATEGORIES, ID_MAP, instance_result, panoptic_result, semantic_result
 
@@ -29,6 +29,12 @@ def test_the_png_holds_ids_as_coco_has_them(id: int):
 )
 def test_output_names(name: str | None, stem: str):
     assert file_stem(name) == stem
+
+
+def test_a_long_name_is_shortened():
+    stems = {file_stem("ü" * 120 + ending + ".jpg") for ending in "abc"}
+    assert len(stems) == 3
+    assert all(len(f"{stem}-99.overlay.jpg".encode()) <= 255 for stem in stems)
 
 
 def test_a_taken_name_is_numbered_whatever_its_case():
@@ -56,7 +62,8 @@ def test_the_document_of_a_run():
     assert (cat["id"], cat["name"], cat["isthing"], cat["synonyms"]) == (7, "cat", 1, ["kitty"])
     assert cat["thing_from"] == "default"
     assert (wall["isthing"], wall["color"]) == (0, [10, 20, 30])
-    assert cat["color"] == list(category_color(CATEGORIES[0]))
+    colors = category_colors(CATEGORIES)  # those that overlays show
+    assert [entry["color"] for entry in document["categories"]] == [list(colors[c.id]) for c in CATEGORIES]
 
 
 def test_a_semantic_annotation_has_one_segment_per_category():
