@@ -72,8 +72,8 @@ def difference(
     angle = (np.degrees(h) % 360 - 275) / 25
     rotation = -np.sin(np.radians(60) * np.exp(-(angle**2))) * 2 * np.sqrt(c**7 / (c**7 + _C7))
     dl, dc, dh = (l2 - l1) / sl, (c2 - c1) / sc, 2 * np.sqrt(c1 * c2) * np.sin(dh / 2) / sh
-    squared: Float[np.ndarray, "*#shape"] = dl**2 + dc**2 + dh**2 + rotation * dc * dh
-    return np.sqrt(squared.clip(0))
+    squared = dl**2 + dc**2 + dh**2 + rotation * dc * dh
+    return np.asarray(np.sqrt(squared.clip(0)))  # an array of shape () for two single colors
 
 
 def _linear(rgb: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape 3"]:

@@ -7,7 +7,7 @@ height of the legend.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -54,21 +54,36 @@ class DrawOptions:
     show_instances: bool = True
 
     def __post_init__(self) -> None:
-        opacity, size = self.opacity, self.font_size
-        if isinstance(opacity, (bool, np.bool_)) or not isinstance(opacity, Real) or not 0 <= opacity <= 1:
-            raise ConfigError(
-                f"opacity={opacity!r} is not valid; expected a number from 0 (only outlines) to 1 (opaque)"
-            )
-        smallest, largest = ALLOWED_FONT_SIZES
-        is_number = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
-        if size is not None and not (is_number and smallest <= size <= largest):
-            raise ConfigError(
-                f"font_size={size!r} is not valid; expected a whole number of pixels from {smallest} to "
-                f"{largest}, or None to choose it by the size of the image"
-            )
-        for option in ("outlines", "labels", "legend", "show_instances"):
-            if not isinstance(value := getattr(self, option), (bool, np.bool_)):
-                raise ConfigError(f"{option}={value!r} is not valid; expected True or False")
+        check_opacity(self.opacity)
+        check_font_size(self.font_size)
+        for name in ("outlines", "labels", "legend", "show_instances"):
+            check_switch(name, getattr(self, name))
+
+
+def check_opacity(value: object) -> None:
+    """Raise `ConfigError` unless the value is a number from 0 to 1."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (is_number and 0 <= value <= 1):  # type: ignore[operator]
+        raise ConfigError(
+            f"opacity={value!r} is not valid; expected a number from 0 (only outlines) to 1 (opaque)"
+        )
+
+
+def check_font_size(value: object) -> None:
+    """Raise `ConfigError` unless the value is None or a whole number of pixels in the allowed range."""
+    smallest, largest = ALLOWED_FONT_SIZES
+    is_number = isinstance(value, Integral) and not isinstance(value, bool)
+    if value is not None and not (is_number and smallest <= value <= largest):  # type: ignore[operator]
+        raise ConfigError(
+            f"font_size={value!r} is not valid; expected a whole number of pixels from {smallest} to "
+            f"{largest}, or None to choose it by the size of the image"
+        )
+
+
+def check_switch(name: str, value: object) -> None:
+    """Raise `ConfigError` unless the value is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ConfigError(f"{name}={value!r} is not valid; expected True or False")
 
 
 def draw(
@@ -168,7 +183,7 @@ def _outline_colors(
     below = np.bincount(ids, weights=brightness, minlength=len(table)) / counts.clip(1)
     outlines = table.copy()
     for id in np.flatnonzero(counts).tolist():
-        own = luma(table[id].tolist())
+        own = luma(tuple(table[id].tolist()))
         if abs(own - below[id]) >= OUTLINE_CONTRAST:
             continue
         if below[id] < 128:

@@ -20,6 +20,7 @@ from typing import TypeAlias, cast
 from PIL import ImageDraw, ImageFont, features
 
 Font: TypeAlias = ImageFont.FreeTypeFont
+Ink = tuple[int, int, int]
 
 SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
 MAX_FONT_FILES = 5000
@@ -71,7 +72,7 @@ class Text:
     width: float
     height: float
 
-    def draw(self, pen: ImageDraw.ImageDraw, x: float, y: float, *, fill: tuple[int, int, int]) -> None:
+    def draw(self, pen: ImageDraw.ImageDraw, x: float, y: float, *, fill: Ink) -> None:
         """Draw the text; it starts at `x`, and `y` is the middle of its height."""
         ascent, descent = map(max, zip(*(font.getmetrics() for _, font in self.runs), strict=True))
         for characters, font in self.runs:
@@ -92,9 +93,9 @@ def typeset(text: str, size: int) -> Text:
     boxes = [font.getbbox(characters) for characters, font in with_fonts]
     if len(boxes) == 1:
         left, top, right, bottom = boxes[0]
-        return Text(with_fonts, right - left, bottom - top)
+        return Text(with_fonts, float(right - left), float(bottom - top))
     width = sum(font.getlength(characters) for characters, font in with_fonts)
-    return Text(with_fonts, width, max(bottom - top for _, top, _, bottom in boxes))
+    return Text(with_fonts, float(width), float(max(bottom - top for _, top, _, bottom in boxes)))
 
 
 def _clean(name: str) -> str:

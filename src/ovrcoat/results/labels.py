@@ -70,7 +70,7 @@ def with_legend(
         x = gap + index % columns * column
         y = painted.height + gap + index // columns * line + line // 2
         _draw_swatch(pen, colors[:SWATCH_STRIPES], x=x, y=y, side=font_size)
-        text.draw(pen, x + font_size + gap, y, fill=LEGEND_INK)
+        text.draw(pen, float(x + font_size + gap), float(y), fill=LEGEND_INK)
     return canvas
 
 
