@@ -7,12 +7,16 @@ from pathlib import Path
 from ovrcoat.data.ade20k import Ade20k
 from ovrcoat.data.cityscapes import Cityscapes
 from ovrcoat.data.coco import Coco
+from ovrcoat.data.coco_instances_folder import CocoInstancesFolder, find_coco_instances
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.folder import DOCUMENT, PanopticFolderDataset
 from ovrcoat.data.label_images import LABEL_SUFFIXES
+from ovrcoat.data.labelme import LabelmeFolder, find_labelme_files
 from ovrcoat.data.mapillary import Mapillary
 from ovrcoat.data.semantic_folder import SemanticFolderDataset
+from ovrcoat.data.splits import DEFAULT_SPLIT
+from ovrcoat.data.yolo import YoloFolder, find_yolo_labels
 from ovrcoat.errors import DatasetError
 from ovrcoat.system.paths import access_problem, exists, expand_user, is_file, resolve
 
@@ -24,7 +28,6 @@ DATASETS: dict[str, Callable[[Path, str], Dataset]] = {
 }
 ROOT_VARIABLES = ("OVRCOAT_DATASETS", "DETECTRON2_DATASETS")
 DEFAULT_ROOT = "datasets"  # in the current folder, as in detectron2
-DEFAULT_SPLIT = "val"
 
 
 def list_datasets() -> tuple[str, ...]:
@@ -48,7 +51,8 @@ def open_dataset(
             docs/datasets.md). "coco" is a name, "./coco" is a path.
         root: Where a published dataset is stored, in the layout of its release: the folder that contains
             it, its own folder, or its zip file. Default: see `find_root`.
-        split: "val" (the default) or "train". Your own folders have no splits.
+        split: "val" (the default) or "train". Of your own folders, only those that other tools have exported
+            can have splits.
 
     Raises:
         DatasetError: The dataset, split or folder does not exist, or files are missing or contradict each
@@ -71,24 +75,31 @@ def open_dataset(
             f"{name}: neither a dataset ({', '.join(DATASETS)}) nor an existing folder or zip file; "
             "check the name or the path"
         )
-    if split is not None:
+    dataset = _open_folder(path, split)
+    if split is not None and dataset.split is None:
         raise DatasetError(
             f"{name}: your own folder has no splits, but split {split!r} was requested; omit it"
         )
-    return _open_folder(path)
+    return dataset
 
 
-def _open_folder(path: Path) -> Dataset:
+def _open_folder(path: Path, split: str | None) -> Dataset:
     name = path.stem if is_file(path) else resolve(path).name
     tree = FileTree(path, home=name)
     if tree.exists(DOCUMENT):
         return PanopticFolderDataset(tree, name=name)
     if tree.list("labels", suffixes=LABEL_SUFFIXES):
         return SemanticFolderDataset(tree, name=name)
+    if (yolo := find_yolo_labels(tree, split)) is not None:
+        return YoloFolder(tree, name=name, labels=yolo[0], split=yolo[1])
+    if (source := find_coco_instances(tree, split)) is not None:
+        return CocoInstancesFolder(tree, name=name, source=source)
+    if (labelme := find_labelme_files(tree, split)) is not None:
+        return LabelmeFolder(tree, name=name, files=labelme[0], split=labelme[1])
     raise tree.missing(
         DOCUMENT,
         "labels/",
-        advice="Your own dataset needs images/, panoptic/ and panoptic.json, or images/, labels/ and a file "
-        "of names (docs/datasets.md). To open a published dataset, give its name and --root: "
-        f"{', '.join(DATASETS)}.",
+        advice="Your own dataset needs images/, panoptic/ and panoptic.json; or images/, labels/ and a file "
+        "of names; or an export of COCO instances, YOLO segmentation or Labelme (docs/datasets.md). To open "
+        f"a published dataset, give its name and --root: {', '.join(DATASETS)}.",
     )

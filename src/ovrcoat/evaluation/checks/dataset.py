@@ -12,12 +12,13 @@ from typing import Any
 from tqdm import tqdm
 
 from ovrcoat.data import ade20k, cityscapes, coco, mapillary
-from ovrcoat.data.catalog import DATASETS, DEFAULT_SPLIT, find_root, open_dataset
+from ovrcoat.data.catalog import DATASETS, find_root, open_dataset
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.find_images import SUFFIXES
 from ovrcoat.data.folder import DOCUMENT
 from ovrcoat.data.label_images import LABEL_SUFFIXES
+from ovrcoat.data.splits import DEFAULT_SPLIT
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.checks.dataset_issues import DATASET_ISSUES
 from ovrcoat.evaluation.checks.images import ImageChecker
@@ -146,6 +147,9 @@ def _check_names(dataset: Dataset, issues: IssueList) -> None:
         first.setdefault(key, category.id)
         if "panoptic" in dataset.tasks and category.thing_from != "given":
             issues.report("isthing-guessed", f"{category.id} {category.name!r}")
+    for issue in dataset.issues:
+        if issue.code in ("name-code", "name-recognized"):
+            issues.include(issue)
     for issue in dataset.vocabulary.lint():
         issues.report("vocabulary-issue", str(issue))
 

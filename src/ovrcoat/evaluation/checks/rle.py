@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
 
+from ovrcoat.formats.polygons import MIN_POINTS
+from ovrcoat.formats.run_lengths import read_runs
 from ovrcoat.system.json_values import as_integer
 
-MIN_POINTS = 3  # a polygon with fewer points encloses nothing
 MAX_NUMBER = 1e15  # integers up to this value are exact in floating point
 
 
@@ -76,48 +76,12 @@ def _measure_runs(segmentation: dict[Any, Any], *, size: tuple[int, int] | None)
         return InvalidMask(
             "size-differs", f"mask {width} × {height}, image {size[1]} × {size[0]} (width × height){swapped}"
         )
-    runs = _read_runs(segmentation.get("counts"))
+    runs = read_runs(segmentation.get("counts"))
     if runs is None:
         return InvalidMask("damaged", "counts that are not run lengths")
     if bool((runs < 0).any()) or int(runs.sum()) != height * width:
         return InvalidMask("damaged", f"runs of {int(runs.sum())} pixels in total, expected {height * width}")
     return MaskArea(float(runs[1::2].sum()))  # runs alternate: outside, inside, outside, ...
-
-
-def _read_runs(counts: object) -> Int64[np.ndarray, " run"] | None:
-    """Read run lengths from a list of numbers or from COCO's compressed text; None if they are neither."""
-    if isinstance(counts, list):
-        plain = all(type(count) is int and abs(count) < 2**40 for count in counts)
-        return np.array(counts, dtype=np.int64) if plain else None
-    if isinstance(counts, str):
-        try:
-            counts = counts.encode("ascii")
-        except UnicodeEncodeError:
-            return None
-    return _decompress(counts) if isinstance(counts, bytes) else None
-
-
-def _decompress(compressed: bytes) -> Int64[np.ndarray, " run"] | None:
-    """Decompress COCO's text format.
-
-    Each character is a 6-bit digit counted from "0", least significant first: 5 bits of value and one bit for
-    "more digits follow". The highest value bit of the last digit is the sign. From the fourth number on, each
-    number is stored as the difference from the one two positions before.
-    """
-    digits = np.frombuffer(compressed, dtype=np.uint8).astype(np.int64) - ord("0")
-    if digits.size == 0 or digits.min() < 0 or digits.max() > 63 or digits[-1] & 0x20:
-        return None
-    last = np.flatnonzero(digits & 0x20 == 0)
-    first = np.concatenate([[0], last[:-1] + 1])
-    lengths = last - first + 1
-    if lengths.max() > 8:  # 40 bits: more than any image has pixels
-        return None
-    shifts = 5 * (np.arange(digits.size) - np.repeat(first, lengths))
-    values = np.add.reduceat((digits & 0x1F) << shifts, first)
-    values -= np.where(digits[last] & 0x10, np.int64(1) << (5 * lengths), 0)
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
-    return values
 
 
 def _measure_polygons(polygons: list[Any]) -> MaskArea | InvalidMask:
