@@ -185,6 +185,8 @@ class InferenceConfig(Settings):
             release; FC-CLIP has 0.8).
         duplicate_iou: IoU above which a mask is removed as a duplicate of a better one, 0..1. Ours
             (`postprocessing/duplicates.py`). None: off.
+        min_component_share: smallest disconnected part of a segment that is kept, as a share of the image.
+            Ours (`postprocessing/specks.py`). 0: all parts are kept.
         instances: number of (query, category) pairs in instance output (Mask2Former).
         short_side: test size in pixels; the default is the published one of COCO and ADE20K.
         max_long_side: in pixels; takes precedence over `short_side`.
@@ -197,6 +199,7 @@ class InferenceConfig(Settings):
     object_mask_threshold: Fraction = 0.0
     overlap_threshold: Annotated[float, Field(ge=0)] = 0.7
     duplicate_iou: Annotated[float, Field(gt=0, le=1)] | None = None
+    min_component_share: Fraction = 0.0
     instances: Count = 100
     short_side: Count = 800
     max_long_side: Count = 1333

@@ -10,6 +10,7 @@ from ovrcoat.postprocessing.mask_status import ExplainedMask, MaskStatus
 from ovrcoat.postprocessing.panoptic import panoptic
 from ovrcoat.postprocessing.scoring import score_masks
 from ovrcoat.postprocessing.semantic import semantic
+from ovrcoat.postprocessing.specks import without_specks
 from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
 from ovrcoat.results.background import background_shares
@@ -106,6 +107,7 @@ def explain(
         overlap_threshold=prompt.overlap_threshold,
         duplicate_iou=prompt.settings.duplicate_iou,
     )
+    output = without_specks(output, min_share=prompt.settings.min_component_share)
     result = PanopticResult(
         output.id_map,
         output.segments,
