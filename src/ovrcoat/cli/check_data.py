@@ -40,11 +40,12 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Result of one check: what was checked, its issues, and the number of images that were checked."""
+    """Result of one check: what was checked, its issues, the number of images, and the tasks of a dataset."""
 
     subject: str
     issues: IssueList
     image_count: int
+    tasks: tuple[str, ...] | None = None
 
 
 def check_data(
@@ -53,6 +54,7 @@ def check_data(
     *,
     root: Path | None = None,
     split: str | None = None,
+    vocabulary: str | None = None,
     files: Files = Files(),
     json: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
@@ -70,6 +72,9 @@ def check_data(
         Folder of the datasets. [default: $OVRCOAT_DATASETS, $DETECTRON2_DATASETS, ./datasets]
     split
         val or train. [default: val]
+    vocabulary
+        Class names or a file: lists the labels that it lacks, with their number of segments, for example
+        before training. [default: all presets, for your own folders]
     json
         Also write all issues to this JSON file; - prints JSON instead of text.
     limit
@@ -79,7 +84,7 @@ def check_data(
     """
     _check_usage(data, files)
     checks = [
-        *_check_dataset(data, root=root, split=split, limit=limit, progress=not quiet),
+        *_check_dataset(data, root=root, split=split, vocabulary=vocabulary, limit=limit, progress=not quiet),
         *_check_panoptic(files, limit=limit, progress=not quiet),
         *_check_instances(files),
     ]
@@ -115,14 +120,20 @@ def _check_usage(data: str | None, files: Files) -> None:
 
 
 def _check_dataset(
-    data: str | None, *, root: Path | None, split: str | None, limit: int | None, progress: bool
+    data: str | None,
+    *,
+    root: Path | None,
+    split: str | None,
+    vocabulary: str | None,
+    limit: int | None,
+    progress: bool,
 ) -> list[Check]:
     if data is None:
         return []
     from ovrcoat.evaluation.checks.dataset import check_dataset
 
-    check = check_dataset(data, root=root, split=split, limit=limit, progress=progress)
-    return [Check(data, check.issues, check.image_count)]
+    check = check_dataset(data, root=root, split=split, vocabulary=vocabulary, limit=limit, progress=progress)
+    return [Check(data, check.issues, check.image_count, check.tasks)]
 
 
 def _check_panoptic(files: Files, *, limit: int | None, progress: bool) -> list[Check]:
@@ -161,6 +172,8 @@ def _print(checks: list[Check], *, quiet: bool) -> None:
     """Print errors, then warnings, then notes, and a summary as the last line."""
     for check in checks if not quiet else ():
         print_line(f"{check.subject}: {_count(check.image_count, 'image')}")
+        if check.tasks:
+            print_line(f"serves the tasks: {', '.join(check.tasks)}")
         for issue in _sorted(check.issues):
             print_line(f"\n{issue.severity} {issue.code}, {issue.count} ×")
             print_line(f"  {issue.message}")
@@ -197,6 +210,7 @@ def _document(checks: list[Check]) -> dict[str, Any]:
             {
                 "subject": check.subject,
                 "images": check.image_count,
+                **({} if check.tasks is None else {"tasks": check.tasks}),
                 "issues": [issue.to_dict() for issue in _sorted(check.issues)],
             }
             for check in checks

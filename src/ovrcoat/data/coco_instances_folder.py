@@ -98,7 +98,7 @@ class CocoInstancesFolder(InstanceDataset):
             for item in source.data["categories"]
             if not (isinstance(item, dict) and item.get("name") in groups)
         ]
-        categories = read_categories({"categories": listed}, location=location)
+        categories = read_categories({"categories": listed}, location=location, issues=issues)
         reader = _Reader(tree, source, frozenset(category.id for category in categories), issues)
         labels = reader.read()
         issues.raise_errors(location)

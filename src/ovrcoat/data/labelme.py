@@ -99,7 +99,7 @@ class LabelmeFolder(InstanceDataset):
                 self._sizes[image_id] = size
             groups[image_id] = (image, path, _read_groups(data, issues, path=path))
         found = [group for _, _, listed in groups.values() for group in listed]
-        categories, id_of = _read_categories(tree, found)
+        categories, id_of = _read_categories(tree, found, issues)
         unknown: Counter[str] = Counter()
         labels = {
             image_id: LabeledShapes(image, path, _to_shapes(listed, id_of, unknown))
@@ -234,7 +234,9 @@ def _decode_mask(text: object) -> np.ndarray | None:
         return None
 
 
-def _read_categories(tree: FileTree, groups: Iterable[_Group]) -> tuple[tuple[Category, ...], dict[str, int]]:
+def _read_categories(
+    tree: FileTree, groups: Iterable[_Group], issues: IssueList
+) -> tuple[tuple[Category, ...], dict[str, int]]:
     """Return the categories, and the id of each label; labels that differ only in spelling share one."""
     if tree.exists(NAMES):
         lines = tree.read(NAMES).decode("utf-8-sig", errors="replace").splitlines()
@@ -244,7 +246,7 @@ def _read_categories(tree: FileTree, groups: Iterable[_Group]) -> tuple[tuple[Ca
     if not labels:
         raise DatasetError(f"{tree.root}: the Labelme files have no labeled shape. {ADVICE}")
     entries = [{"id": id, "name": label} for id, label in enumerate(labels, start=1)]
-    categories = read_categories({"categories": entries}, location=tree.describe(NAMES))
+    categories = read_categories({"categories": entries}, location=tree.describe(NAMES), issues=issues)
     first: dict[str, Category] = {}
     for category in categories:
         first.setdefault(category.name, category)

@@ -77,7 +77,7 @@ class YoloFolder(InstanceDataset):
 
     def __init__(self, tree: FileTree, *, name: str, labels: Sequence[str], split: str | None) -> None:
         issues = IssueList()
-        categories = _read_names(tree)
+        categories = _read_names(tree, issues)
         index = ImageIndex(tree)
         reader = _Reader(tree, frozenset(category.id for category in categories), issues)
         found: dict[ImageId, LabeledShapes] = {}
@@ -182,16 +182,16 @@ def _image_stem(path: str) -> str:
     return str(PurePosixPath(*parts[:position], IMAGES, *parts[position + 1 :]))
 
 
-def _read_names(tree: FileTree) -> tuple[Category, ...]:
+def _read_names(tree: FileTree, issues: IssueList) -> tuple[Category, ...]:
     """Return the categories; their ids are the class numbers, which start at 0."""
     for path in YAML_NAMES:
         if tree.exists(path):
-            return read_categories(_parse_yaml(tree, path), location=tree.describe(path))
+            return read_categories(_parse_yaml(tree, path), location=tree.describe(path), issues=issues)
     path = next(name for name in TEXT_NAMES if tree.exists(name))
     lines = tree.read(path).decode("utf-8-sig", errors="replace").splitlines()
     names = [line.strip() for line in lines if line.strip()]
     categories = [{"id": id, "name": name} for id, name in enumerate(names)]
-    return read_categories({"categories": categories}, location=tree.describe(path))
+    return read_categories({"categories": categories}, location=tree.describe(path), issues=issues)
 
 
 def _parse_yaml(tree: FileTree, path: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import IO, Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ovrcoat.errors import OutputError
+from ovrcoat.formats.json_models import decode_model, encode_model
 from ovrcoat.system.atomic_write import cannot_write, write_atomically
 
 FORMAT = "ovrcoat evaluation journal 3"
@@ -83,7 +84,7 @@ class Journal(Generic[Entry]):
         with self.path.open("rb") as file:
             file.readline()
             while file.tell() < self._end_of_entries:
-                yield self._entry_type.model_validate_json(file.readline())
+                yield decode_model(self._entry_type, file.readline())
 
     def append(self, entry: Entry) -> None:
         """Append an entry. Once this method returns, the entry survives the end of the process.
@@ -92,7 +93,7 @@ class Journal(Generic[Entry]):
             OutputError: The file cannot be written, for example because the disk is full.
         """
         try:
-            self._file.write(entry.model_dump_json(exclude_defaults=True).encode() + b"\n")
+            self._file.write(encode_model(entry, exclude_defaults=True) + b"\n")
             self._file.flush()
             self._unsynced += 1
             if self._unsynced >= LINES_PER_SYNC:
@@ -140,7 +141,7 @@ class Journal(Generic[Entry]):
 
     def _is_valid(self, line: bytes) -> bool:
         try:
-            self._entry_type.model_validate_json(line)
+            decode_model(self._entry_type, line)
         except ValidationError:
             return False
         return True

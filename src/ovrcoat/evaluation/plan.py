@@ -207,7 +207,14 @@ def rename_categories(original: Vocabulary, names: VocabularyInput | None) -> Vo
             "dataset, or use a .json file with the ids of the dataset"
         )
     categories = tuple(replace(c, names=names_of.get(c.id, c.names)) for c in original.categories)
-    return replace(original, categories=categories, background=given.background, repeats=given.repeats)
+    return replace(
+        original,
+        categories=categories,
+        background=given.background,
+        repeats=given.repeats,
+        changes=given.changes,
+        skipped=given.skipped,
+    )
 
 
 def restrict_to(vocabulary: Vocabulary, category_ids: frozenset[int]) -> Vocabulary:

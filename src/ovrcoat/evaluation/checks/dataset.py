@@ -17,11 +17,13 @@ from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.find_images import SUFFIXES
 from ovrcoat.data.folder import DOCUMENT
+from ovrcoat.data.instance_dataset import InstanceDataset
 from ovrcoat.data.label_images import LABEL_SUFFIXES
 from ovrcoat.data.splits import DEFAULT_SPLIT
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.checks.dataset_issues import DATASET_ISSUES
 from ovrcoat.evaluation.checks.images import ImageChecker
+from ovrcoat.evaluation.checks.labels import check_labels
 from ovrcoat.evaluation.checks.layout import LONG_SPLITS, Layout, check_layout
 from ovrcoat.evaluation.checks.panoptic import PanopticAnnotation, check_annotations, check_categories
 from ovrcoat.evaluation.checks.panoptic_issues import PANOPTIC_ISSUES
@@ -29,6 +31,7 @@ from ovrcoat.formats.annotations import ImageId
 from ovrcoat.formats.json_files import parse_json_object
 from ovrcoat.issues import IssueList
 from ovrcoat.system.paths import expand_user, is_file, resolve
+from ovrcoat.vocabulary import Vocabulary, VocabularyInput
 
 HOMES = {
     "coco": coco.HOME,
@@ -36,6 +39,8 @@ HOMES = {
     "cityscapes": cityscapes.HOME,
     "mapillary": mapillary.HOME,
 }
+# Issues of `Dataset.issues` that this module reports in more detail.
+CHECKED_HERE = ("image-without-labels", "area")
 # Possible paths of a split's panoptic JSON; {long} is "training" or "validation".
 DOCUMENTS = {
     "coco": ("annotations/panoptic_{split}2017.json",),
@@ -47,10 +52,17 @@ DOCUMENTS = {
 
 @dataclass(frozen=True, slots=True)
 class DatasetCheck:
-    """Result of a check: the issues, and the number of images that were decoded."""
+    """Result of a check.
+
+    Attributes:
+        issues: The issues.
+        image_count: Number of images that were decoded.
+        tasks: Tasks that the dataset serves, sorted; empty if it cannot be opened.
+    """
 
     issues: IssueList
     image_count: int
+    tasks: tuple[str, ...] = ()
 
 
 def check_dataset(
@@ -58,6 +70,7 @@ def check_dataset(
     *,
     root: str | Path | None = None,
     split: str | None = None,
+    vocabulary: VocabularyInput | None = None,
     limit: int | None = None,
     progress: bool = False,
 ) -> DatasetCheck:
@@ -67,12 +80,16 @@ def check_dataset(
         data: Name or path, as for `open_dataset`.
         root: Folder of the published datasets, as for `open_dataset`.
         split: "val" or "train". Default: "val".
+        vocabulary: Classes to compare the labels with. None: all presets. Published datasets are not compared
+            with the presets.
         limit: Maximum number of images and label files to decode. Lists are always checked completely.
         progress: Show a progress bar on a terminal.
 
     Raises:
         DatasetError: The folder or file does not exist.
+        VocabularyError: `vocabulary` cannot be read.
     """
+    classes = None if vocabulary is None else Vocabulary.read(vocabulary)
     issues = IssueList({**DATASET_ISSUES, **PANOPTIC_ISSUES})
     name = str(data)
     tree = _open_tree(name, root)
@@ -88,6 +105,8 @@ def check_dataset(
         return DatasetCheck(issues, 0)
     if name not in DATASETS:
         _check_names(dataset, issues)
+    if name not in DATASETS or classes is not None:
+        check_labels(dataset, classes, issues)
     _check_unlisted(dataset, tree, issues)
     checker = ImageChecker(dataset, tree, annotations, issues)
     records = dataset.records[:limit]
@@ -96,7 +115,7 @@ def check_dataset(
             checker.add(record)
             bar.update()
     checker.finish()
-    return DatasetCheck(issues, len(records))
+    return DatasetCheck(issues, len(records), tuple(sorted(dataset.tasks)))
 
 
 def _progress_bar(title: str, *, progress: bool, total: int | None = None) -> "tqdm[Any]":
@@ -145,17 +164,22 @@ def _check_names(dataset: Dataset, issues: IssueList) -> None:
         if key in first:
             issues.report("category-name-twice", f"{category.name!r}: ids {first[key]} and {category.id}")
         first.setdefault(key, category.id)
-        if "panoptic" in dataset.tasks and category.thing_from != "given":
+        if isinstance(dataset, InstanceDataset):
+            if not category.is_thing:
+                issues.report("stuff-by-name", f"{category.id} {category.name!r}")
+        elif "panoptic" in dataset.tasks and category.thing_from != "given":
             issues.report("isthing-guessed", f"{category.id} {category.name!r}")
-    for issue in dataset.issues:
-        if issue.code in ("name-code", "name-recognized"):
-            issues.include(issue)
     for issue in dataset.vocabulary.lint():
         issues.report("vocabulary-issue", str(issue))
 
 
 def _check_unlisted(dataset: Dataset, tree: FileTree, issues: IssueList) -> None:
-    """Report images and label files that are in the folders but not in the lists."""
+    """Report what reading the lists noticed, and files that are in the folders but not in the lists."""
+    for issue in dataset.issues:
+        if isinstance(dataset, InstanceDataset) or issue.code not in CHECKED_HERE:
+            issues.include(issue)
+    if isinstance(dataset, InstanceDataset):
+        return
     for path in _unlisted(tree, {record.image for record in dataset.records}, suffixes=SUFFIXES):
         issues.report("image-without-labels", path)
     if "panoptic" in dataset.tasks:  # folders of semantic labels also contain files of other kinds

@@ -75,6 +75,26 @@ DATASET_ISSUES: IssueCatalog = {
         "warning",
         "a category lacks isthing (0 or 1), so thing or stuff is guessed from its name; add it",
     ),
+    "object-covered": (
+        "note",
+        "an object has no pixel of its own, because it is outside of the image or smaller ones cover it; "
+        "panoptic ground truth leaves it out, mask AP does not",
+    ),
+    "stuff-by-name": (
+        "note",
+        "the format does not state thing or stuff, and a preset lists the name as stuff: its objects are "
+        "merged into one segment per image, and mask AP leaves them out",
+    ),
+    "label-in-no-preset": (
+        "note",
+        "no preset vocabulary contains the name of a label, so the model knows it only from CLIP's text "
+        "tower; check its spelling, and add synonyms that describe what is visible",
+    ),
+    "label-not-in-vocabulary": (
+        "warning",
+        "a label has no class of the same name in the vocabulary, so it is neither learned nor found under "
+        "its name; add it to the vocabulary, or rename it",
+    ),
     "vocabulary-issue": ("warning", "the names of the categories are suspicious"),
     # COCO
     "image-in-other-split": (

@@ -12,6 +12,7 @@ from ovrcoat.data.decode import exif_orientation
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.images import read_image
 from ovrcoat.data.label_images import decode_ids
+from ovrcoat.data.panoptic_dataset import PanopticDataset
 from ovrcoat.data.pillow_warnings import pillow_warnings_ignored
 from ovrcoat.data.truth import IGNORED
 from ovrcoat.errors import DatasetError, ImageError
@@ -128,6 +129,8 @@ class ImageChecker:
 
     def _id_map(self, record: Record) -> Int32[np.ndarray, "height width"] | None:
         """Decode the panoptic PNG and compare it with the JSON, here and in the dataset's own reader."""
+        if not isinstance(self._dataset, PanopticDataset):
+            return self._drawn_id_map(record)
         try:
             id_map = decode_ids(self._tree.read(record.labels), location=self._tree.describe(record.labels))
         except DatasetError as error:
@@ -140,6 +143,19 @@ class ImageChecker:
         except DatasetError as error:
             self._issues.report("labels-unusable", str(error))
         return id_map
+
+    def _drawn_id_map(self, record: Record) -> Int32[np.ndarray, "height width"] | None:
+        """Return the id map of labels that are not stored as pixels."""
+        try:
+            truth = self._dataset.panoptic(record)
+        except DatasetError as error:
+            self._issues.report("labels-unusable", str(error))
+            return None
+        drawn = {segment.id for segment in truth.segments}
+        for segment in record.segments:
+            if segment.id not in drawn:
+                self._issues.report("object-covered", f"{record.image}: object {segment.id}")
+        return truth.id_map
 
 
 def _orientation(content: bytes) -> int:

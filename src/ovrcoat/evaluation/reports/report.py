@@ -14,6 +14,8 @@ from ovrcoat._version import __version__
 from ovrcoat.config import Fraction, Trust, TrustSetting
 from ovrcoat.errors import DatasetError, VocabularyError
 from ovrcoat.formats.annotations import ImageId
+from ovrcoat.formats.json_files import encode_json
+from ovrcoat.formats.json_models import decode_model, encode_model
 from ovrcoat.issues import Issue
 from ovrcoat.vocabulary import Category, Vocabulary
 
@@ -246,7 +248,7 @@ class EvaluationReport(ReportModel):
 
     def to_json(self) -> str:
         """Return the report as JSON without indentation, which would double the size of large reports."""
-        return self.model_dump_json() + "\n"
+        return encode_model(self).decode() + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, *, origin: str = "the report") -> "EvaluationReport":
@@ -261,7 +263,7 @@ class EvaluationReport(ReportModel):
                 inconsistent.
         """
         try:
-            return cls.model_validate_json(text)
+            return decode_model(cls, text if isinstance(text, bytes) else encode_json(text))
         except ValidationError as error:
             raise DatasetError(f"{origin}: {_describe(error)}") from error
 

@@ -20,10 +20,12 @@ from dataset_trees import (
     MAPILLARY_JSON,
     WIDTH,
     build,
+    build_semantic,
     halves,
     save,
     write_image,
 )
+from exported_labels import CAR, write_coco, write_labelme, write_yolo
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.checks.dataset import DatasetCheck, check_dataset
 from ovrcoat.evaluation.checks.dataset_issues import DATASET_ISSUES
@@ -49,6 +51,18 @@ def edit_json(path: str, edit: Callable[[Any], object]) -> Edit:
 
 def segments_info(document: Any) -> Any:
     return document["annotations"][0]["segments_info"]
+
+
+def becomes_coco(**changes: Any) -> Edit:
+    def apply(home: Path) -> None:
+        shutil.rmtree(home)
+        write_coco(home, **changes)
+
+    return apply
+
+
+def coco_annotation(id: int) -> dict[str, Any]:
+    return {"id": id, "image_id": 0, "category_id": 2, "segmentation": [CAR], "iscrowd": 0}
 
 
 def removes(path: str) -> Edit:
@@ -122,11 +136,22 @@ CASES: dict[str, tuple[str, Edit, str]] = {
     "labels-without-image": ("own", draws("panoptic/b.png", halves(1, 2)), "panoptic/b.png"),
     "image-unlabeled": ("semantic", draws("labels/a.png", halves(255, 255)), "labels/a.png"),
     "all-ignored": ("semantic", draws("labels/a.png", halves(255, 255)), "1 images"),
-    "category-name-twice": ("own", edit_json("panoptic.json", both_names), "'Cat': ids 1 and 2"),
+    "category-name-twice": ("own", edit_json("panoptic.json", both_names), "'cat': ids 1 and 2"),
     "isthing-guessed": (
         "own",
         edit_json("panoptic.json", lambda document: document["categories"][0].pop("isthing")),
         "1 'cat'",
+    ),
+    "stuff-by-name": ("own", becomes_coco(), "1 'road'"),
+    "object-covered": (
+        "own",
+        becomes_coco(annotations=[coco_annotation(1), coco_annotation(2)]),
+        "one.png: object 1",
+    ),
+    "label-in-no-preset": (
+        "own",
+        edit_json("panoptic.json", lambda document: document["categories"][0].update(name="flubber")),
+        "flubber: 1 segment",
     ),
     "vocabulary-issue": (
         "own",
@@ -229,10 +254,38 @@ def test_a_zip_file_has_the_same_issues(kind: str, tmp_path: Path) -> None:
 
 
 def test_every_issue_has_a_case() -> None:
-    assert set(CASES) == set(DATASET_ISSUES)
+    assert {*CASES, "label-not-in-vocabulary"} == set(DATASET_ISSUES)
 
 
-@pytest.mark.parametrize("code", DATASET_ISSUES)
+def test_labels_that_the_vocabulary_lacks_are_counted(tmp_path: Path) -> None:
+    found = {
+        issue.code: issue for issue in check_dataset(write_coco(tmp_path), vocabulary="Cars; sky").issues
+    }
+    issue = found["label-not-in-vocabulary"]
+    assert issue.severity == DATASET_ISSUES["label-not-in-vocabulary"][0]
+    assert issue.examples == ["road: 1 segment", "wheel: 1 segment"]
+    assert "label-in-no-preset" not in found
+
+
+@pytest.mark.parametrize(
+    ("write", "tasks"), [(write_coco, 3), (write_yolo, 3), (write_labelme, 3), (build_semantic, 1)]
+)
+def test_the_tasks_of_a_folder_are_stated(
+    write: Callable[[Path], object], tasks: int, tmp_path: Path
+) -> None:
+    write(tmp_path)
+    assert check_dataset(tmp_path).tasks == ("instance", "panoptic", "semantic")[-tasks:]
+
+
+@pytest.mark.parametrize("write", [write_coco, write_yolo, write_labelme])
+def test_good_labels_of_other_tools_have_only_notes(write: Callable[[Path], object], tmp_path: Path) -> None:
+    write(tmp_path)
+    assert {issue.code: issue.severity for issue in check_dataset(tmp_path).issues} == {
+        "stuff-by-name": "note"
+    }
+
+
+@pytest.mark.parametrize("code", CASES)
 def test_issue_is_found(code: str, tmp_path: Path) -> None:
     kind, edit, example = CASES[code]
     home = build(kind, tmp_path)
