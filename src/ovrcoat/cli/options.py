@@ -72,4 +72,4 @@ class OutputOptions:
     """Print one JSON document to stdout instead of tables."""
 
     quiet: Annotated[bool, Parameter(negative="")] = False
-    """Print errors only: no tables, warnings or progress."""
+    """Print only errors and warnings about the vocabulary: no tables, notes or progress."""

@@ -14,8 +14,8 @@ from ovrcoat.issues import Issue, IssueList
 from ovrcoat.system.json_values import as_integer
 from ovrcoat.vocabulary import Category
 from ovrcoat.vocabulary.catalog import complete, match_key
-from ovrcoat.vocabulary.entries import split_names
-from ovrcoat.vocabulary.hints import CHANGED, change_examples
+from ovrcoat.vocabulary.entries import Entry, split_names
+from ovrcoat.vocabulary.hints import check_changes
 from ovrcoat.vocabulary.names import recognize
 from ovrcoat.vocabulary.records import read_entries
 
@@ -62,23 +62,33 @@ def read_categories(
     """Read the categories of a user's own file.
 
     Synonyms are separated by commas ("cat, kitty"). A missing `isthing` is looked up in the presets. Names
-    that are not words, such as "wall-other-merged", are replaced (`vocabulary/names.py`) and added to `issues`.
+    that are not words ("wall-other-merged") are replaced, see `vocabulary/names.py`; `issues` lists them.
 
     Raises:
         DatasetError: The list is empty or malformed, an id is missing, or two categories share an id.
     """
+    found = recognize(_read_entries(data, location=location))
+    if issues is not None:
+        for issue in check_changes(found.changes):
+            issues.include(issue)
+    return _complete(found.entries, location=location)
+
+
+def _read_entries(data: dict[str, Any], *, location: str) -> tuple[Entry, ...]:
     try:
         entries, _ = read_entries(_with_integers(data), origin=location)
-        if any(entry.id is None for entry in entries):
-            raise DatasetError(
-                f'{location}: every category needs an "id", which segments refer to. '
-                f"Expected {PANOPTIC_FORMAT}"
-            )
-        found = recognize([replace(entry, names=tuple(dict.fromkeys(entry.names))) for entry in entries])
-        categories = complete(found.entries)
-        if issues is not None:
-            for example in change_examples(found.changes):
-                issues.add("category-names-changed", CHANGED, example=example, severity="note")
+    except VocabularyError as error:
+        raise DatasetError(str(error)) from error
+    if any(entry.id is None for entry in entries):
+        raise DatasetError(
+            f'{location}: every category needs an "id", which segments refer to. Expected {PANOPTIC_FORMAT}'
+        )
+    return tuple(replace(entry, names=tuple(dict.fromkeys(entry.names))) for entry in entries)
+
+
+def _complete(entries: Sequence[Entry], *, location: str) -> tuple[Category, ...]:
+    try:
+        categories = complete(entries)
     except VocabularyError as error:
         raise DatasetError(str(error)) from error
     if not categories:
@@ -124,7 +134,8 @@ def check_categories(data: dict[str, Any], expected: Iterable[Category], *, loca
         DatasetError: An id is missing or unknown, thing and stuff differ, or a name belongs to another id.
     """
     published = {category.id: category for category in expected}
-    listed = {category.id: category for category in read_categories(data, location=location)}
+    own = _complete(_read_entries(data, location=location), location=location)  # with the names of the file
+    listed = {category.id: category for category in own}
     issues = IssueList()
     for id in published.keys() - listed.keys():
         issues.add("category-missing", "categories are missing", example=f"{id} {published[id].name}")

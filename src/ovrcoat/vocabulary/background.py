@@ -8,7 +8,7 @@ as one of its own classes. Background classes take part in both softmaxes and ar
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 
 from ovrcoat.vocabulary.catalog import PRESETS, match_key, preset_categories
 from ovrcoat.vocabulary.category import Category
@@ -66,6 +66,7 @@ def select_background(categories: Sequence[Category], *, pool: Sequence[Category
     return tuple(chosen.values())
 
 
+@lru_cache(maxsize=64)
 def _competitors(names: frozenset[str]) -> frozenset[str]:
     groups = _groups()
     known = frozenset[str]().union(*(members for _, members in groups))

@@ -7,10 +7,9 @@ from ovrcoat.issues import MAX_EXAMPLES, Issue, Severity
 from ovrcoat.vocabulary.background import select_background
 from ovrcoat.vocabulary.catalog import closest_preset, is_published, look_up
 from ovrcoat.vocabulary.category import Category
-from ovrcoat.vocabulary.names import is_placeholder
+from ovrcoat.vocabulary.names import is_code, is_placeholder
 from ovrcoat.vocabulary.separators import likely_names
 
-CHANGED = "names were recognized as codes or dataset categories, so the words that they stand for are used"
 PROMPT = re.compile(
     r"(?:(?:this|there) is )?(?:an? |the )?(?:\w+ )?(?:photo|photograph|picture|image)s? of "
     r"(?:an? |the )?(.+)",
@@ -30,7 +29,8 @@ def find_hints(
     skipped: Sequence[str],
 ) -> Iterator[Issue]:
     """Find warnings and notes. `Vocabulary` describes the arguments."""
-    yield from _check_changes(changes, skipped)
+    yield from check_changes(changes)
+    yield from _check_skipped(skipped)
     yield from _check_repeats(repeats)
     if not is_published(categories):
         yield from _check_meaning(categories)
@@ -80,15 +80,32 @@ def shorten(item: str | int) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def change_examples(changes: Sequence[tuple[str, str]]) -> list[str]:
-    """Return how names were changed, in words."""
-    return [f"{shorten(written)} is read as {shorten(used)}" for written, used in changes]
+def check_changes(changes: Sequence[tuple[str, str]]) -> Iterator[Issue]:
+    """Report names that are read as other words (`names.py`), and warn of codes that no preset contains."""
+    examples: dict[bool, list[str]] = {False: [], True: []}
+    for written, used in changes:
+        is_doubtful = is_code(written) and not _is_known(used.split(", ", maxsplit=1)[0])
+        examples[is_doubtful].append(f"{shorten(written)} is read as {shorten(used)}")
+    if found := examples[True]:
+        yield Issue(
+            "warning",
+            "name-code",
+            "names are codes that belong to no known dataset; check that the words that are used instead "
+            "describe the class, or rename it",
+            examples=found[:MAX_EXAMPLES],
+            count=len(found),
+        )
+    if found := examples[False]:
+        yield Issue(
+            "note",
+            "name-recognized",
+            "names were recognized, so the words that they stand for are used",
+            examples=found[:MAX_EXAMPLES],
+            count=len(found),
+        )
 
 
-def _check_changes(changes: Sequence[tuple[str, str]], skipped: Sequence[str]) -> Iterator[Issue]:
-    if changes:
-        examples = change_examples(changes)
-        yield Issue("note", "name-changed", CHANGED, examples=examples[:MAX_EXAMPLES], count=len(examples))
+def _check_skipped(skipped: Sequence[str]) -> Iterator[Issue]:
     if skipped:
         yield make_issue(
             "name-skipped",

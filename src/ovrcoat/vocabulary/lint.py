@@ -19,6 +19,30 @@ JOINERS = {"\u200c", "\u200d"}  # format characters inside Persian names and emo
 PUNCTUATION_KINDS = {"Sm", "Sc", "Sk"}
 
 
+def find_errors(
+    categories: Sequence[Category],
+    background: Sequence[Category],
+    *,
+    text_length: TextLength | None = None,
+) -> tuple[Issue, ...]:
+    """Find what makes a vocabulary unusable; `find_issues` describes the arguments."""
+    if not categories:
+        message = (
+            "the vocabulary contains no class names; write for example 'cat, kitty; wall#stuff', or the name "
+            "of a preset such as 'coco'"
+        )
+        return (make_issue("vocabulary-empty", message),)
+    every = (*categories, *background)
+    names = list(dict.fromkeys(name for category in every for name in category.names))
+    return (
+        *_check_size(every),
+        *_check_characters(names),
+        *_check_shared(categories, background),
+        *_check_ids(categories),
+        *(() if text_length is None else _check_length(names, text_length)),
+    )
+
+
 def find_issues(
     categories: Sequence[Category],
     background: Sequence[Category],
@@ -42,22 +66,11 @@ def find_issues(
     Returns:
         Errors, warnings and notes. Each kind occurs at most once, with examples.
     """
+    errors = find_errors(categories, background, text_length=text_length)
     if not categories:
-        message = (
-            "the vocabulary contains no class names; write for example 'cat, kitty; wall#stuff', or the name "
-            "of a preset such as 'coco'"
-        )
-        return (make_issue("vocabulary-empty", message),)
-    every = (*categories, *background)
-    names = list(dict.fromkeys(name for category in every for name in category.names))
-    return (
-        *_check_size(every),
-        *_check_characters(names),
-        *_check_shared(categories, background),
-        *_check_ids(categories),
-        *(() if text_length is None else _check_length(names, text_length)),
-        *find_hints(categories, background, repeats=repeats, changes=changes, skipped=skipped),
-    )
+        return errors
+    hints = find_hints(categories, background, repeats=repeats, changes=changes, skipped=skipped)
+    return (*errors, *hints)
 
 
 def _check_size(every: Sequence[Category]) -> Iterator[Issue]:

@@ -24,6 +24,7 @@ CODE_PRESETS = ("coco", "mapillary", "coco-stuff")
 JOINED_NAMES = {"diningtable": "dining table", "pottedplant": "potted plant", "tvmonitor": "tv monitor"}
 CODE_ENDING = re.compile(r"(?:[\s_-]+(?:other|merged|stuff))+$", re.IGNORECASE)  # COCO: "floor-other-merged"
 BLANKS = re.compile(r"[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")  # all spaces of Unicode
+PLAIN = re.compile(r"[a-z ]*")  # needs no look-up, so that short vocabularies cost nothing
 HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})")  # between words; "t-shirt" and "R2-D2" keep theirs
 
 PLACEHOLDER = re.compile(
@@ -59,7 +60,7 @@ def recognize(entries: Sequence[Entry]) -> Recognized:
 
     Thing or stuff, id and color stay as written; what is not specified comes from the preset.
     """
-    if is_published(entries):
+    if all(_is_plain(entry) for entry in entries) or is_published(entries):
         return Recognized(tuple(entries))
     if official := _official_categories(entries):
         found = [
@@ -86,6 +87,8 @@ def normal_name(name: str) -> str:
     spaces, and codes such as "-merged" are dropped.
     """
     name = unicodedata.normalize("NFC", BLANKS.sub(" ", name))
+    if PLAIN.fullmatch(name) and name not in JOINED_NAMES:
+        return name
     if name in _published_spellings():
         return name
     known = _spellings()
@@ -103,6 +106,11 @@ def normal_name(name: str) -> str:
 def is_placeholder(name: str) -> bool:
     """Return whether a name says nothing about what is visible: "class_1", "LABEL 3", "7", "background"."""
     return bool(PLACEHOLDER.fullmatch(name.strip())) or fold(name) in NON_CLASSES
+
+
+def is_code(name: str) -> bool:
+    """Return whether a name is spelled for programs: with underscores, or with codes such as "-merged"."""
+    return "_" in name or "--" in name or bool(CODE_ENDING.search(name))
 
 
 def match_categories(categories: Sequence[Category], vocabulary: Sequence[Category]) -> dict[int, int]:
@@ -128,6 +136,14 @@ def match_categories(categories: Sequence[Category], vocabulary: Sequence[Catego
 def fold(name: str) -> str:
     """Return a name without upper case, and with spaces for underscores and hyphens."""
     return " ".join(re.sub(r"[_-]", " ", name.casefold()).split())
+
+
+def _is_plain(entry: Entry) -> bool:
+    """Return whether an entry needs no look-up; with an id it may be part of a dataset's list."""
+    return entry.id is None and all(
+        PLAIN.fullmatch(name) and name not in JOINED_NAMES and not CODE_ENDING.search(name)
+        for name in entry.names
+    )
 
 
 def _loosely(name: str) -> str:
@@ -175,8 +191,8 @@ def _without_shared(entries: Sequence[Entry], sources: Sequence[Category | None]
 
 def _code_category(entry: Entry) -> Category | None:
     """Return the preset's category whose official name is a code and one of the entry's names."""
-    codes = _codes()
-    return next((codes[key] for name in entry.names if (key := _code_key(name)) in codes), None)
+    keys = [key for name in entry.names if (key := _code_key(name))]
+    return next((_codes()[key] for key in keys if key in _codes()), None)
 
 
 def _code_key(name: str) -> str:
@@ -233,15 +249,16 @@ def _official_categories(entries: Sequence[Entry]) -> list[Category] | None:
     """
     keys = [_list_key(entry.names) for entry in entries]
     has_code = len(set(keys)) == len(keys) > 1 and any(map(_code_category, entries))
+    ids = {entry.id for entry in entries}
     for preset in PRESETS:
         categories = {category.id: category for category in preset_categories(preset)}
-        official = _official_keys(preset)
-        if {entry.id for entry in entries} == categories.keys() and len(entries) == len(categories):
+        if ids == categories.keys() and len(entries) == len(categories):
+            official = _official_keys(preset)
             chosen = [categories[entry.id] for entry in entries if entry.id is not None]
             if all(category.id in official.get(key, ()) for key, category in zip(keys, chosen, strict=True)):
                 return chosen
-        if has_code and preset in CODE_PRESETS and official.keys() >= set(keys):
-            return [categories[official[key][0]] for key in keys]
+        if has_code and preset in CODE_PRESETS and _official_keys(preset).keys() >= set(keys):
+            return [categories[_official_keys(preset)[key][0]] for key in keys]
     return None
 
 

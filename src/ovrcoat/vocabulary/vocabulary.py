@@ -12,7 +12,7 @@ from ovrcoat.vocabulary.background import SHORT_VOCABULARY, default_pool, select
 from ovrcoat.vocabulary.catalog import complete, is_preset, is_published, preset_categories, preset_form
 from ovrcoat.vocabulary.category import Category
 from ovrcoat.vocabulary.entries import Entry, parse_entries, parse_entry
-from ovrcoat.vocabulary.lint import TextLength, find_issues
+from ovrcoat.vocabulary.lint import TextLength, find_errors, find_issues
 from ovrcoat.vocabulary.loading import is_vocabulary_path, read_file
 from ovrcoat.vocabulary.names import recognize
 from ovrcoat.vocabulary.records import read_saved, write_category
@@ -222,12 +222,18 @@ class Vocabulary:
             return self
         if background in ("auto", "on"):
             return replace(self, background=select_background(self.categories, pool=default_pool()))
-        chosen = Vocabulary._read(background).categories
+        given = Vocabulary._read(background)
+        chosen = given.categories
         if not chosen:
             raise VocabularyError("the background contains no class names; for no background use 'none'")
         if is_published(chosen):
             chosen = select_background(self.categories, pool=chosen)
-        return replace(self, background=chosen)
+        return replace(
+            self,
+            background=chosen,
+            changes=self.changes + given.changes,
+            skipped=self.skipped + given.skipped,
+        )
 
     def lint(self, text_length: TextLength | None = None) -> tuple[Issue, ...]:
         """Return errors, which make the vocabulary unusable, warnings about probable mistakes, and notes.
@@ -251,9 +257,8 @@ class Vocabulary:
         Raises:
             VocabularyError: `lint` found errors. The message contains all of them, one per line.
         """
-        errors = [str(issue) for issue in self.lint(text_length) if issue.severity == "error"]
-        if errors:
-            raise VocabularyError("\n".join(errors))
+        if errors := find_errors(self.categories, self.background, text_length=text_length):
+            raise VocabularyError("\n".join(map(str, errors)))
 
 
 # What `Vocabulary.read` accepts, and every function that takes a vocabulary.

@@ -12,6 +12,7 @@ from ovrcoat.formats.panoptic_json import (
     read_document,
     read_published,
 )
+from ovrcoat.issues import IssueList
 from ovrcoat.vocabulary import Category, Vocabulary
 
 
@@ -153,6 +154,17 @@ def test_categories_that_share_an_id_are_reported():
         DatasetError, match=r"a: several categories have the id 3; give each category its own id"
     ):
         check_unique_ids([Category(("a",), True, 3), Category(("b",), True, 3)], location="a")
+
+
+def test_official_names_are_those_of_the_preset():
+    names = ("sky-other-merged", "sports ball", "Wall-Brick")
+    categories = [{"id": id, "name": name, "isthing": 0} for id, name in enumerate(names, start=7)]
+    issues = IssueList()
+    sky, ball, wall = read_categories({"categories": categories}, location="p.json", issues=issues)
+    assert (sky.id, sky.names, sky.color) == (7, ("sky", "clouds"), (70, 130, 180))
+    assert wall.names == ("brick wall",)
+    assert not ball.is_thing  # as written
+    assert [issue.code for issue in issues] == ["name-recognized"]
 
 
 EXPECTED = Vocabulary.parse("cat, kitty#thing; sky#stuff; road#stuff").categories  # ids 1, 2, 3

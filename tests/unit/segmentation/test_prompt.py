@@ -180,6 +180,24 @@ def test_half_precision_comes_near() -> None:
     torch.testing.assert_close(rows[1].norm(dim=-1), torch.ones(3))
 
 
+def test_names_that_the_encoder_does_not_know_are_warned_of(
+    encoder: PromptEncoder, tiny_network: SegmentationNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny_network.encoder, "unknown_text", lambda text: text == "猫")
+    for _ in range(2):  # also once the embedding is known
+        (issue,) = encoder.encode("cat; 猫", background="sky").issues
+        assert issue.code == "name-not-representable"
+        assert issue.examples == ["'猫'"]
+
+
+def test_notes_are_not_python_warnings(encoder: PromptEncoder) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prompt = encoder.encode("cat", background="none")
+        prompt.warn()
+    assert [issue.code for issue in prompt.issues] == ["no-alternatives"]
+
+
 def test_issues_are_data_and_the_prompt_keeps_them(encoder: PromptEncoder) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

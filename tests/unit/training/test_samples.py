@@ -14,7 +14,7 @@ from ovrcoat.training.config import CropConfig
 from ovrcoat.training.crops import Cropper
 from ovrcoat.training.samples import SampleNumbers, Samples, map_categories, sample_seed
 from ovrcoat.training.sources import ImageSource
-from ovrcoat.vocabulary import Vocabulary
+from ovrcoat.vocabulary import Category, Vocabulary
 from tiny_training import CAT, SKY, VOID
 
 CROP = CropConfig(size=64, scales=(0.9, 1.2), fit="short side")
@@ -79,6 +79,13 @@ def test_categories_are_matched_by_name():
     numbers = map_categories(theirs.categories, ours.categories)
     ids = [category.id for category in theirs.categories]
     assert numbers == {ids[0]: 1, ids[2]: 0}
+
+
+def test_spelling_does_not_matter_where_no_name_is_equal():
+    ours = Vocabulary.parse("dining table; sky#stuff")
+    names = ("Dining_Table", "SKY", "sky-other-merged", "class_1")
+    theirs = [Category((name,), True, id) for id, name in enumerate(names)]
+    assert map_categories(theirs, ours.categories) == {0: 0, 1: 1, 2: 1}
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,9 +1,13 @@
 """Every issue has its code and message."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from ovrcoat.errors import VocabularyError
-from ovrcoat.vocabulary import Category, Vocabulary
+from ovrcoat.vocabulary import Category, Vocabulary, list_presets
+from ovrcoat.vocabulary.hints import find_model_hints
 from ovrcoat.vocabulary.records import MAX_CATEGORIES
 
 
@@ -120,6 +124,84 @@ def test_presets_may_have_a_name_in_two_categories():
 )
 def test_each_kind_of_issue_has_its_code(vocabulary: Vocabulary, codes: list[str]):
     assert [issue.code for issue in vocabulary.lint()] == codes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cat/dog/sofa", "ONE category named 'cat/dog/sofa'; did you mean 'cat; dog; sofa'"),
+        ("cat\\ndog", "did you mean 'cat; dog'"),
+        ("cat. dog", "did you mean 'cat; dog'"),
+        ("cat and dog", "did you mean 'cat; dog'"),
+        ("cat dog", "did you mean 'cat; dog'"),
+        ("cat|kitty; dog", "names contain separators; semicolons separate categories .* 'cat|kitty'"),
+        ("a photo of a cat; dog", "write only the class, for example 'cat' (1 ×: 'a photo of a cat')"),
+        ("class_1; cat", "names do not say what is visible"),
+        ("LABEL 3; background; cat", "names do not say what is visible"),
+        ("sky_area; cat", "check that the words that are used instead describe the class"),
+    ],
+)
+def test_probable_mistakes_are_warned_of(text: str, message: str):
+    found = [str(issue) for issue in Vocabulary.parse(text).lint() if issue.severity == "warning"]
+    assert any(re.search(re.escape(message).replace(r"\.\*", ".*"), one) for one in found), found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["hot dog", "salt and pepper shaker", "traffic light", "wiper (for windshield/screen); St. Bernard"],
+)
+def test_names_of_several_words_are_not_mistakes(text: str):
+    assert Vocabulary.parse(text).lint() == ()
+
+
+def test_recognized_names_are_noted():
+    (issue,) = Vocabulary.parse("wall-other-merged; dining-table; Cat; gizmo").lint()
+    assert (issue.severity, issue.code) == ("note", "name-recognized")
+    assert issue.examples == [
+        "'wall-other-merged' is read as 'wall, walls'",
+        "'dining-table' is read as 'dining table'",
+    ]
+
+
+def test_names_of_a_file_that_were_left_out_are_noted(tmp_path: Path):
+    path = tmp_path / "labels.txt"
+    path.write_text("__ignore__\n_background_\ncat\ndog\n")
+    (issue,) = Vocabulary.load(path).lint()
+    assert (issue.severity, issue.code) == ("note", "name-skipped")
+    assert issue.examples == ["'__ignore__'", "'_background_'"]
+
+
+def test_published_lists_have_no_warnings():
+    assert all(Vocabulary.named(preset).lint() == () for preset in list_presets())
+
+
+class TestRivals:
+    @pytest.mark.parametrize("background", ["cat; sky", "animal; sky"])
+    def test_background_classes_that_include_a_class_are_warned_of(self, background: str):
+        vocabulary = Vocabulary.parse("kitty; dog").with_background(background)
+        (issue,) = vocabulary.lint()
+        assert (issue.severity, issue.code) == ("warning", "background-rival")
+        assert issue.examples == [repr(background.split(";", maxsplit=1)[0])]
+
+    @pytest.mark.parametrize("background", ["auto", "on", "coco", "moss; sky"])
+    def test_others_are_not(self, background: str):
+        assert Vocabulary.parse("kitty; dog").with_background(background).lint() == ()
+
+
+def test_names_that_a_text_tower_cannot_represent():
+    vocabulary = Vocabulary.parse("cat; 猫; кот").with_background("sky; 空")
+    (issue,) = find_model_hints(
+        vocabulary.categories, vocabulary.background, is_unknown=lambda name: not name.isascii()
+    )
+    assert (issue.severity, issue.code) == ("warning", "name-not-representable")
+    assert issue.examples == ["'猫'", "'кот'", "'空'"]
+
+
+def test_a_single_class_without_alternatives():
+    alone = Vocabulary.parse("cat").with_background("none")
+    (issue,) = find_model_hints(alone.categories, alone.background, is_unknown=lambda name: False)
+    assert (issue.severity, issue.code) == ("note", "no-alternatives")
+    assert "every mask gets this class" in issue.message
 
 
 def test_examples_are_counted_and_limited():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ class TestForms:
         assert vocabulary.repeats == ("cat",)
         assert vocabulary == Vocabulary.parse("cat, kitty")
 
-    @pytest.mark.parametrize("text", ["cat; dog", "cat\ndog"])
+    @pytest.mark.parametrize("text", ["cat; dog", "cat\ndog", "cat . dog .", "cat | dog", "cat；dog"])
     def test_an_item_of_a_list_is_one_category(self, text: str):
         with pytest.raises(
             VocabularyError, match="contains several categories, but each string of a list must be one"
@@ -113,6 +114,37 @@ class TestRead:
             VocabularyError, match=r"names\.txt: .*cannot be read.*is treated as the path of a file"
         ):
             Vocabulary.read("names.txt")
+
+    @pytest.mark.parametrize("name", ["classes", "obj.names", "classes.csv"])
+    def test_an_existing_file_is_never_a_class_name(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        Path(name).write_text("cat\ndog\n")
+        assert shown(Vocabulary.read(name)) == ["cat", "dog"]
+        assert shown(Vocabulary.parse("sofa").with_background(name).with_background(None)) == ["sofa"]
+        background = Vocabulary.parse("sofa").with_background(name).background
+        assert [category.name for category in background] == ["cat", "dog"]
+
+    @pytest.mark.parametrize("name", ["cat", "notes.md", "."])
+    def test_other_files_and_folders_are_errors(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "cat").mkdir()
+        (tmp_path / "notes.md").write_text("x")
+        with pytest.raises(VocabularyError, match=rf"{re.escape(name)}: this .*, expected"):
+            Vocabulary.read(name)
+        assert shown(Vocabulary.read("cat;")) == ["cat"]
+
+    def test_a_preset_wins_over_a_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "coco").mkdir()
+        assert Vocabulary.read("coco") == Vocabulary.named("coco")
+
+    @pytest.mark.parametrize("text", ["x" * 5000, "cat\0dog"])
+    def test_text_that_is_no_path(self, text: str):
+        assert shown(Vocabulary.read(text)) == [text]
 
     def test_class_names_that_end_like_files(self):
         assert shown(Vocabulary.read("cat; readme.txt")) == ["cat", "readme.txt"]

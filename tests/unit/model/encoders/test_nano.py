@@ -181,6 +181,16 @@ def test_the_full_length_is_reported_and_long_texts_are_truncated(encoder: NanoE
     torch.testing.assert_close(fitting, longer)
 
 
+@pytest.mark.parametrize("text", ["cat", "café", "crème brûlée", "it's a {} [x] ~ #1"])
+def test_texts_in_latin_script_are_known(encoder: NanoEncoder, text: str):
+    assert not encoder.unknown_text(text)
+
+
+@pytest.mark.parametrize("text", ["猫", "кот", "a 猫", "ελιά", "🐱"])
+def test_other_scripts_are_unknown(encoder: NanoEncoder, text: str):
+    assert encoder.unknown_text(text)
+
+
 @torch.no_grad()
 def test_the_tower_averages_the_tokens_of_each_text():
     tower = sentence_tower()
