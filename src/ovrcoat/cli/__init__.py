@@ -14,7 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 from ovrcoat._version import __version__
 from ovrcoat.cli.signals import exit_status, termination_as_interrupt
 from ovrcoat.cli.streams import safe_streams
-from ovrcoat.cli.terminal import print_error
+from ovrcoat.cli.terminal import print_error, warnings_as_lines
 from ovrcoat.cli.usage import explain, normalized, renamed_option
 from ovrcoat.errors import OvrcoatError
 
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     The status is at least 1 if output on stdout was lost.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
-    with safe_streams() as (stdout, _):
+    with safe_streams() as (stdout, _), warnings_as_lines(quiet="--quiet" in tokens):
         status = _run(tokens)
         stdout.flush()
         if stdout.error is not None and not isinstance(stdout.error, BrokenPipeError):

@@ -2,7 +2,38 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+PACKAGE = str(Path(__file__).parents[1])
+
+
+@contextmanager
+def warnings_as_lines(*, quiet: bool) -> Iterator[None]:
+    """Print the package's own `UserWarning`s as one line without a source line, or not at all if `quiet`."""
+    show = warnings.showwarning
+
+    def show_as_line(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if category is not UserWarning or not filename.startswith(PACKAGE):
+            show(message, category, filename, lineno, file, line)
+        elif not quiet:
+            print_note(f"warning: {message}")
+
+    warnings.showwarning = show_as_line
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
 
 
 def print_error(message: str) -> None:

@@ -260,7 +260,7 @@ class RunWriter:
             if resume == "interrupted":
                 return nothing  # it is ours, and this run replaces it
             raise
-        same_categories = document["categories"] == self._head["categories"]
+        same_categories = _without_colors(document["categories"]) == _without_colors(self._head["categories"])
         if resume == "always" and not same_categories:
             raise OutputError(f"{path} was written for another vocabulary. {LOSS_ADVICE}")
         if resume == "interrupted" and not (
@@ -268,6 +268,16 @@ class RunWriter:
         ):
             return nothing
         return {"images": document["images"], "annotations": document["annotations"]}
+
+
+def _without_colors(categories: Sequence[Any]) -> list[Any]:
+    """Return the categories of a document without colors, which another version may choose differently."""
+    return [
+        {key: value for key, value in category.items() if key != "color"}
+        if isinstance(category, dict)
+        else category
+        for category in categories
+    ]
 
 
 def source_facts(path: Path) -> dict[str, Any]:

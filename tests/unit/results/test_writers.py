@@ -204,6 +204,17 @@ def test_another_vocabulary_is_not_mixed_in(tmp_path: Path):
     assert [category["id"] for category in document["categories"]] == [12, 9, 7]
 
 
+def test_colors_of_another_version_are_not_another_vocabulary(tmp_path: Path):
+    panoptic_result("a.jpg").save(tmp_path)
+    path = tmp_path / "panoptic.json"
+    document = json.loads(path.read_text())
+    document["categories"][0]["color"] = [1, 2, 3]
+    path.write_text(json.dumps(document))
+    panoptic_result("b.jpg").save(tmp_path)
+    names = {image["file_name"] for image in json.loads(path.read_text())["images"]}
+    assert names == {"a.jpg", "b.jpg"}
+
+
 def test_a_picture_of_the_users_is_not_lost(tmp_path: Path):
     Image.new("RGB", (2, 2)).save(tmp_path / "room.png")
     before = (tmp_path / "room.png").read_bytes()
