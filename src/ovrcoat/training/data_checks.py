@@ -1,15 +1,15 @@
 """Checks the data of a stage before its first step, so that no training fails or is useless after hours.
 
-Only lists and the existence of files are examined; no image is decoded.
+Only lists and the beginnings and ends of files are examined.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ovrcoat.data.panoptic_dataset import FileDataset
 from ovrcoat.errors import DatasetError
 from ovrcoat.issues import MAX_EXAMPLES, Issue
+from ovrcoat.training.file_checks import check_files
 from ovrcoat.training.sources import ImageSource
 
 FEW_NAMED = 0.5  # share of the categories below which a warning is reported
@@ -41,7 +41,7 @@ class DataSummary:
 def check_data(
     sources: Sequence[ImageSource], category_maps: Sequence[Mapping[int, int]], *, class_names: Sequence[str]
 ) -> DataSummary:
-    """Check that the files exist and that the labels can train something.
+    """Check that the files are usable and that the labels can train something.
 
     Args:
         sources: the datasets.
@@ -49,8 +49,8 @@ def check_data(
         class_names: of the training vocabulary, for messages.
 
     Raises:
-        DatasetError: files are missing, there are no panoptic labels or no segments, or no category has a
-            class name.
+        DatasetError: files are missing or damaged, there are no panoptic labels or no segments, or no
+            category has a class name.
     """
     issues: list[Issue] = []
     for source in sources:
@@ -59,7 +59,7 @@ def check_data(
                 f"{source.dataset.name} has labels for {', '.join(sorted(source.dataset.tasks)) or 'no task'}"
                 ", but training needs panoptic labels: masks of segments (docs/datasets.md)"
             )
-        issues += [*_check_files(source), *_check_held_out(source)]
+        issues += [*check_files(source), *_check_held_out(source)]
     named, unnamed = _count_segments(sources, category_maps)
     if not named:
         raise _nothing_named(unnamed, class_names)
@@ -82,27 +82,6 @@ def check_data(
         named_categories=len(named),
         unnamed=dict(unnamed.most_common()),
         issues=tuple(issues),
-    )
-
-
-def _check_files(source: ImageSource) -> Iterator[Issue]:
-    """Look for all images and label files; missing ones are an error unless they are to be skipped."""
-    dataset = source.dataset
-    if not isinstance(dataset, FileDataset):
-        return
-    paths = [path for record in source.records for path in (record.image, record.labels)]
-    missing = [path for path in paths if not dataset.tree.exists(path)]
-    if not missing:
-        return
-    examples = [dataset.tree.describe(path) for path in missing[:MAX_EXAMPLES]]
-    if source.on_error == "skip" and len(missing) < len(source.records):
-        message = f"{dataset.name}: files are missing; their images are skipped"
-        yield Issue("warning", "file-missing", message, examples=examples, count=len(missing))
-        return
-    more = f" and {len(missing) - len(examples)} more" if len(missing) > len(examples) else ""
-    raise DatasetError(
-        f"{dataset.name}: {len(missing)} of {len(paths)} files do not exist: {', '.join(examples)}{more}. "
-        "Restore them, remove their images from the list, or set on_error: skip for this dataset"
     )
 
 

@@ -1,13 +1,21 @@
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import tiny_training
 from ovrcoat.checkpoints import native
+from ovrcoat.checkpoints.training_record import TrainingData, read_training_data
+from ovrcoat.data.catalog import open_dataset
 from ovrcoat.data.held_out import is_held_out
-from ovrcoat.errors import ConfigError, DatasetError, MissingExtraError
+from ovrcoat.errors import ConfigError, DatasetError, MissingExtraError, OutputError, TrainingError
+from ovrcoat.system import devices
+from ovrcoat.system.folder_lock import FolderLock
 from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.training import accelerator
 from ovrcoat.training import run as recipe
@@ -15,6 +23,7 @@ from ovrcoat.training.config import DataConfig, TrainConfig
 from ovrcoat.training.config_file import read_config
 from ovrcoat.training.run import embed_vocabulary, train
 from ovrcoat.training.sources import open_source
+from ovrcoat.training.trainer import StageTrainer
 from ovrcoat.vocabulary import Vocabulary
 
 
@@ -144,3 +153,131 @@ def test_variables_of_all_stages_are_checked_first(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "run" / "one").exists()
     monkeypatch.setenv("MY_DATA", str(tmp_path))
     assert train(tmp_path / "run.yaml") == tmp_path / "run" / "two" / "model.safetensors"
+
+
+def interrupt_after(steps: int, monkeypatch: pytest.MonkeyPatch, config: TrainConfig, base: Path) -> None:
+    """Stop a run as Ctrl-C does."""
+    step = StageTrainer._step
+
+    def halt(self: StageTrainer, number: int, crops: Any) -> dict[str, float]:
+        if number == steps:
+            raise KeyboardInterrupt
+        return step(self, number, crops)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StageTrainer, "_step", halt)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, base=base)
+
+
+def add_image(folder: Path, *, number: int) -> None:
+    """Add another image with the labels of image 0."""
+    path = folder / "panoptic.json"
+    document = json.loads(path.read_text())
+    name = f"added{number}.png"
+    for part in ("images", "panoptic"):
+        shutil.copyfile(folder / part / f"{folder.name}0.png", folder / part / name)
+    document["images"].append(document["images"][0] | {"id": number, "file_name": name})
+    document["annotations"].append(document["annotations"][0] | {"image_id": number, "file_name": name})
+    path.write_text(json.dumps(document))
+
+
+def test_a_run_on_changed_data_is_refused_and_on_moved_data_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = configure(tmp_path, stage={"steps": 4})
+    train(configure(tmp_path, "straight", stage={"steps": 4}), base=tmp_path)
+    interrupt_after(3, monkeypatch, config, tmp_path)
+    shutil.copytree(tmp_path / "full", tmp_path / "changed")
+    add_image(tmp_path / "full", number=7)
+    with pytest.raises(TrainingError, match=r"\(full: 3 images then, 4 now\)"):
+        train(config, base=tmp_path)
+    shutil.rmtree(tmp_path / "full")
+    moved = tmp_path / "elsewhere" / "renamed"
+    moved.parent.mkdir()
+    (tmp_path / "changed").rename(moved)
+    elsewhere = configure(tmp_path, stage={"steps": 4, "data": [{"path": str(moved), "unlabeled": "void"}]})
+    shutil.rmtree(tmp_path / "full", ignore_errors=True)
+    train(elsewhere, base=tmp_path)
+    assert logged(tmp_path) == logged(tmp_path, "straight")
+    labels = moved / "panoptic" / "full0.png"
+    Image.fromarray(np.asarray(Image.open(labels))[::-1].copy()).save(labels)
+    content = np.asarray(Image.open(labels)).copy()
+    content[:9] = 0
+    Image.fromarray(content).save(labels)
+    with pytest.raises(TrainingError, match="the labels or images of its 3 images were changed"):
+        train(elsewhere, base=tmp_path)
+    assert train(elsewhere.model_copy(update={"accept_changed_data": True}), base=tmp_path).is_file()
+    shutil.rmtree(moved)  # the data of a completed stage is not needed
+    assert train(elsewhere, base=tmp_path).is_file()
+
+
+def test_the_data_of_all_stages_is_checked_before_the_first_step(tmp_path: Path):
+    stages = [tiny_training.stage("one"), tiny_training.stage("two", data="part")]
+    values = tiny_training.settings(tmp_path, output=tmp_path / "run", stages=stages)
+    (tmp_path / "part" / "images" / "part1.png").unlink()
+    with pytest.raises(
+        DatasetError, match=r"part: 1 of 3 images cannot be used: .*part1\.png does not exist"
+    ):
+        train(tiny_training.write(tmp_path / "run.yaml", values))
+    assert not (tmp_path / "run" / "one").exists()
+
+
+def test_skipped_images_are_counted_in_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    config = configure(tmp_path, stage={"steps": 4, "data": [{"path": "full", "on_error": "skip"}]})
+    (tmp_path / "full" / "images" / "full1.png").unlink()
+    seen: list[recipe.StageStatus] = []
+    train(config, base=tmp_path, on_status=seen.append, progress=True)
+    assert [issue.code for issue in seen[0].issues] == ["image-unusable"]
+    assert sum(line.get("skipped", 0) for line in logged(tmp_path)) > 0
+    assert capsys.readouterr().err.count("warning: skipped: ") == 1
+
+
+def test_warnings_without_a_callback_are_python_warnings(tmp_path: Path):
+    with pytest.warns(UserWarning, match="one: only 1 of 3 categories of the data have a class name"):
+        train(configure(tmp_path, vocabulary="cat"), base=tmp_path)
+
+
+def test_the_checkpoint_records_its_training_data(tmp_path: Path):
+    stage = {"data": [{"path": "full", "unlabeled": "void", "held_out": 0.2}]}
+    header = native.read_header(train(configure(tmp_path, stage=stage), base=tmp_path))
+    (data,) = read_training_data(header.provenance)
+    dataset = open_dataset(tmp_path / "full")
+    kept = sum(not is_held_out(record.image, 0.2) for record in dataset.records)
+    assert data == TrainingData("full", None, kept, 0.2, dataset.fingerprint())
+
+
+@pytest.mark.parametrize(("native_bfloat16", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_automatic_precision_is_that_of_the_hardware(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, native_bfloat16: bool, expected: str
+):
+    monkeypatch.setattr(devices, "has_bfloat16", lambda device: native_bfloat16)
+    seen: list[recipe.StageStatus] = []
+    train(configure(tmp_path, precision="auto"), base=tmp_path, on_status=seen.append)
+    assert seen[0].precision == expected
+    assert seen[0].issues == ()
+    assert json.loads((tmp_path / "run" / "one" / "settings.json").read_text())["precision"] == expected
+
+
+def test_emulated_bfloat16_is_a_warning(monkeypatch: pytest.MonkeyPatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(accelerator, "has_bfloat16", lambda device: False)
+    (issue,) = accelerator.precision_issues("bfloat16", cpu)
+    assert (issue.severity, issue.code) == ("warning", "bfloat16-emulated")
+    assert accelerator.precision_issues("float32", cpu) == ()
+    monkeypatch.setattr(accelerator, "has_bfloat16", lambda device: True)
+    assert accelerator.precision_issues("bfloat16", cpu) == ()
+
+
+def test_two_trainings_in_one_folder_are_refused(tmp_path: Path):
+    config = configure(tmp_path)
+    (tmp_path / "run").mkdir()
+    with FolderLock(tmp_path / "run"), pytest.raises(OutputError, match="run is in use by process"):
+        train(config, base=tmp_path)
+
+
+def test_an_output_folder_that_is_a_file_is_an_output_error(tmp_path: Path):
+    config = configure(tmp_path)
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(OutputError, match=r"cannot write .*run: File exists"):
+        train(config, base=tmp_path)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import tiny_training
 from ovrcoat.data.catalog import open_dataset
 from ovrcoat.errors import DatasetError
 from ovrcoat.training.config import CropConfig
-from ovrcoat.training.crops import Cropper
-from ovrcoat.training.samples import SampleNumbers, Samples, map_categories, sample_seed
+from ovrcoat.training.crops import Crop, Cropper
+from ovrcoat.training.samples import GuardedSamples, SampleNumbers, Samples, map_categories, sample_seed
 from ovrcoat.training.sources import ImageSource
 from ovrcoat.vocabulary import Category, Vocabulary
 from tiny_training import CAT, SKY, VOID
@@ -29,6 +30,10 @@ def sources(tmp_path: Path) -> list[ImageSource]:
         ImageSource(two, tuple(two.records), weight=0.7, unlabeled="void"),
         ImageSource(one, tuple(one.records), weight=0.3, unlabeled="unknown"),
     ]
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:200])
 
 
 def samples(sources: list[ImageSource], *, seed: int = 0) -> Samples:
@@ -109,3 +114,35 @@ def test_processes_divide_every_step(first_step: int, steps: int, share: int, pr
 def test_seeds_of_a_run_differ():
     seeds = {sample_seed(seed, number) for seed in range(3) for number in range(1000)}
     assert len(seeds) == 3000
+
+
+def test_damaged_images_are_skipped_on_request(sources: list[ImageSource], tmp_path: Path):
+    """Other samples stay the same, and a sample is still a function of seed and number."""
+    skipping = samples([replace(sources[0], on_error="skip")])
+    before = [skipping[number] for number in range(12)]
+    damage(tmp_path / "two" / "images" / "two0.png")
+    with pytest.raises(DatasetError, match=r"two/images/two0\.png: .*damaged"):
+        [samples(sources[:1])[number] for number in range(12)]
+    after = [skipping[number] for number in range(12)]
+    assert {crop.name for crop in after} == {"images/two1.png"}
+    for old, new, again in zip(before, after, [skipping[number] for number in range(12)], strict=True):
+        assert torch.equal(new.pixels, again.pixels)
+        if old.name == "images/two1.png":
+            assert torch.equal(old.pixels, new.pixels)
+            assert new.skipped == ()
+        else:
+            assert len(new.skipped) >= 1
+            assert "two0.png" in new.skipped[0]
+
+
+def test_a_dataset_without_usable_images_is_an_error(sources: list[ImageSource], tmp_path: Path):
+    damage(tmp_path / "one" / "images" / "one0.png")
+    with pytest.raises(DatasetError, match=r"one: 100 images in a row cannot be used, such as: .*one0\.png"):
+        samples([replace(sources[1], on_error="skip")])[0]
+
+
+def test_guarded_samples_return_their_error(sources: list[ImageSource], tmp_path: Path):
+    assert isinstance(GuardedSamples(samples(sources))[0], Crop)
+    (tmp_path / "one" / "images" / "one0.png").unlink()
+    error = GuardedSamples(samples(sources[1:]))[0]
+    assert isinstance(error, DatasetError)

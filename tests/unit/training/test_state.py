@@ -133,3 +133,37 @@ def test_nothing_in_a_state_is_run(tmp_path: Path):
 def test_a_place_that_cannot_be_written(tmp_path: Path):
     with pytest.raises(OutputError, match="cannot write"):
         Run(2).save(tmp_path / "missing" / "state.pt", 1)
+
+
+def with_data(fingerprint: str, *, images: int = 4, path: str = "mine", **more: Any) -> dict[str, Any]:
+    data = {"path": path, "root": None, **more}
+    return {"data": [data], "datasets": [{"name": "mine", "images": images, "fingerprint": fingerprint}]}
+
+
+def test_changed_data_is_refused_naming_the_dataset():
+    message = (
+        r"x: the training data has changed since \(mine: 4 images then, 6 now\)\. Restore the data, choose"
+    )
+    with pytest.raises(TrainingError, match=message):
+        check_settings(Path("x"), with_data("a"), with_data("b", images=6))
+    message = r"\(mine: the labels or images of its 4 images were changed\)"
+    with pytest.raises(TrainingError, match=message):
+        check_settings(Path("x"), with_data("a"), with_data("b"))
+    check_settings(Path("x"), with_data("a"), with_data("b"), accept_changed_data=True)
+
+
+def test_data_may_be_moved_if_its_content_is_known():
+    check_settings(Path("x"), with_data("a", path="/old/mine"), with_data("a", path="mine", root="/r"))
+    older = {"data": [{"path": "/old/mine", "root": None}]}  # a state of an earlier version
+    check_settings(Path("x"), older, with_data("a", path="/old/mine"))
+    with pytest.raises(TrainingError, match=r"data\.0\.path: '/old/mine' then, 'mine' now"):
+        check_settings(Path("x"), older, with_data("a"))
+
+
+def test_further_processes_leave_the_comparison_of_data_to_the_main_one():
+    check_settings(Path("x"), with_data("a"), {**with_data("b", path="elsewhere"), "datasets": None})
+
+
+def test_damaged_images_may_be_skipped_from_now_on():
+    check_settings(Path("x"), with_data("a", on_error="raise"), with_data("a", on_error="skip"))
+    check_settings(Path("x"), with_data("a"), with_data("a", on_error="skip"))

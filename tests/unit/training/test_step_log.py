@@ -1,7 +1,10 @@
 import json
 from pathlib import Path
 
-from ovrcoat.training.step_log import StepLog
+import pytest
+
+from ovrcoat.errors import OutputError
+from ovrcoat.training.step_log import StepLog, append_line
 
 
 def steps(path: Path) -> list[int]:
@@ -28,3 +31,20 @@ def test_a_new_run_begins_with_an_empty_log(tmp_path: Path):
     path.write_text('{"step": 0}\n')
     with StepLog(path, first_step=0):
         assert path.read_text() == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device without space")
+def test_a_full_disk_is_an_output_error(tmp_path: Path):
+    path = tmp_path / "log.jsonl"
+    with Path("/dev/full").open("ab", buffering=0) as full, StepLog(path, first_step=0) as log:
+        log._file.close()
+        log._file = full
+        with pytest.raises(OutputError, match=r"cannot write .*log\.jsonl: No space left on device"):
+            log.add({"step": 0})
+    with pytest.raises(OutputError, match="No space left on device"):
+        append_line(Path("/dev/full"), {"steps": 1})
+
+
+def test_a_folder_that_is_missing_is_an_output_error(tmp_path: Path):
+    with pytest.raises(OutputError, match="cannot write"):
+        StepLog(tmp_path / "missing" / "log.jsonl", first_step=0)

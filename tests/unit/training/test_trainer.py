@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor
 import tiny_clip
 import tiny_training
 from ovrcoat.data.catalog import open_dataset
-from ovrcoat.errors import ConfigError, TrainingError
+from ovrcoat.errors import ConfigError, OutputError, TrainingError
 from ovrcoat.structures import CategoryEmbeddings
 from ovrcoat.training import trainer as trainer_module
 from ovrcoat.training.config import StageConfig
@@ -253,3 +253,34 @@ def test_stochastic_depth_depends_on_seed_and_step_alone(make: Make, monkeypatch
     seeds.clear()
     make("b", steps=2).run()
     assert seeds == first
+
+
+def test_a_worker_process_that_died_is_a_training_error():
+    def items() -> Iterator[Any]:
+        yield TrainingError("x")
+
+    def killed() -> Iterator[Any]:
+        raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly\nand more")
+        yield
+
+    def bug() -> Iterator[Any]:
+        raise RuntimeError("a bug")
+        yield
+
+    with pytest.raises(TrainingError, match=r"^x$"):
+        next(trainer_module._raise_errors(items()))
+    with pytest.raises(
+        TrainingError, match=r"\(pid\(s\) 7\) exited unexpectedly\); .*Use fewer workers, or none"
+    ):
+        next(trainer_module._raise_errors(killed()))
+    with pytest.raises(RuntimeError, match="a bug"):
+        next(trainer_module._raise_errors(bug()))
+
+
+def test_a_tracker_on_a_full_disk_is_an_output_error(make: Make, monkeypatch: pytest.MonkeyPatch):
+    def full(self: OneProcess, values: dict[str, float], step: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(OneProcess, "log", full)
+    with pytest.raises(OutputError, match=r"cannot write .*: No space left on device"):
+        make(steps=1).run()
