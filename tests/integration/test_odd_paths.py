@@ -189,6 +189,29 @@ def test_notes_about_an_image_are_warnings_in_python(folder: Path, tiny_segmente
     assert tiny_segmenter.segment(image, "cat; sky#stuff").notes == ()
 
 
+@pytest.mark.usefixtures("tiny_model")
+def test_a_dataset_with_a_name_that_is_not_utf8_is_evaluated_and_resumed(ovrcoat, folder: Path):
+    data = folder / "data"
+    (data / "images").mkdir(parents=True)
+    (data / "labels").mkdir()
+    (data / "names.json").write_text('{"0": "cat", "1": "sky"}')
+    with Image.open(folder / "photo.jpg") as photo:
+        labels = Image.new("L", photo.size, 1)
+    for stem in ("a", os.fsdecode(b"caf\xe9")):
+        (data / "images" / f"{stem}.jpg").write_bytes((folder / "photo.jpg").read_bytes())
+        labels.save(data / "labels" / f"{stem}.png")
+    assert ovrcoat("check-data", "data").status == 0
+    command = ("evaluate", "--data", "./data", "--task", "semantic", "--output", "out")
+    first = ovrcoat(*command)
+    assert first.status == 0
+    report = (folder / "out" / "report.json").read_bytes()
+    assert b"caf\\udce9" in report
+    again = ovrcoat(*command)
+    assert again.status == 0
+    assert "2 of 2 images are from an earlier run" in again.err
+    assert ovrcoat("compare", "out/report.json", "out/report.json", "--trust", "0").status == 0
+
+
 # A process without HOME whose user has no passwd entry, as in a container.
 WITHOUT_HOME = """
 import os, pwd, sys

@@ -129,7 +129,7 @@ def _write_files(report: "EvaluationReport", folder: Path) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda file: file.write(text.encode()), durable=True)
+    write_atomically(path, lambda file: file.write(text.encode("utf-8", "backslashreplace")), durable=True)
 
 
 def _print_report(report: "EvaluationReport", folder: Path, *, output: OutputOptions) -> int:

@@ -32,6 +32,12 @@ _ROTATIONS = {
 }
 _NO_METADATA = "its metadata is damaged and was ignored"
 _NO_END = "its end marker is missing; all pixels are complete"
+_DECLARED_ALPHA = (
+    "its last band is declared as alpha (transparency), so it is composited onto white; remove the band if "
+    "it holds something else"
+)
+# Many programs leave the fourth byte of each pixel unused in these formats; viewers show the colors.
+_UNUSED_BYTES = ("TGA", "BMP", "DIB")
 # TIFF tags
 _SUBFILE_TYPE, _BITS, _EXTRA_SAMPLES, _SUB_IFDS, _DNG_VERSION = 254, 258, 338, 330, 50706
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # values of _EXTRA_SAMPLES for alpha
@@ -174,19 +180,27 @@ def _tiff_tag(image: Image.Image, tag: int) -> object:
 
 
 def _without_other_bands(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
-    """Return a TIFF without a fourth band that is not declared as alpha, such as near infrared."""
-    if image.format != "TIFF" or image.mode not in ("RGBA", "LA"):
+    """Return an image without a last band that is not alpha, such as near infrared or unused bytes."""
+    if image.mode not in ("RGBA", "LA"):
         return image, ()
-    if cast("tuple[int, int]", image.getchannel("A").getextrema())[0] == 255:
+    lowest, highest = cast("tuple[int, int]", image.getchannel("A").getextrema())
+    if lowest == 255:
         return image, ()  # opaque: alpha has no effect
-    declared = _tiff_tag(image, _EXTRA_SAMPLES)
-    kinds = declared if isinstance(declared, tuple) else (declared,)
-    if _ASSOCIATED in kinds or _UNASSOCIATED in kinds:
-        return image, (
-            "its last band is declared as alpha (transparency), so it is composited onto white; remove the "
-            "band if it holds something else",
+    note = ""
+    is_alpha = True
+    if image.format == "TIFF":
+        declared = _tiff_tag(image, _EXTRA_SAMPLES)
+        kinds = declared if isinstance(declared, tuple) else (declared,)
+        is_alpha = _ASSOCIATED in kinds or _UNASSOCIATED in kinds
+        note = _DECLARED_ALPHA if is_alpha else "its last band is not declared as alpha and was ignored"
+    elif highest == 0:
+        is_alpha = image.format not in _UNUSED_BYTES
+        note = (
+            "all its pixels are transparent, so the image is white"
+            if is_alpha
+            else "its alpha is 0 everywhere and was ignored"
         )
-    return image.convert(image.mode[:-1]), ("its last band is not declared as alpha and was ignored",)
+    return image if is_alpha else image.convert(image.mode[:-1]), (note,) if note else ()
 
 
 def _rgb(image: Image.Image, *, bits: object, raw_mode: str, label: str) -> RgbImage:

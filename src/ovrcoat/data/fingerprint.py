@@ -41,5 +41,5 @@ def combine(parts: Iterable[str]) -> str:
     """Return a hash of several texts."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(f"{part}\n".encode())
+        digest.update(f"{part}\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:DIGITS]

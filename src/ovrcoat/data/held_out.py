@@ -13,4 +13,4 @@ def is_held_out(path: str, share: float) -> bool:
         share: Fraction of the images to hold out, 0..1 in steps of 1/256.
     """
     name = path.rsplit("/", maxsplit=1)[-1]
-    return hashlib.sha256(name.encode()).digest()[0] < 256 * share
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[0] < 256 * share

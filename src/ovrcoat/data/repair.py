@@ -5,6 +5,7 @@ accepts files that lack pixels.
 """
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -17,9 +18,19 @@ _JPEG = b"\xff\xd8\xff"
 _PNG_NEEDED = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _PNG_WANTED = (b"tRNS", b"eXIf")
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, b"\xff\xd9"
+_START_OF_FRAME = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
 # APP1..APP13, APP15 and the comment; APP0 is JFIF, APP14 the color transform.
 _JPEG_METADATA = (*range(0xE1, 0xEE), 0xEF, 0xFE)
-_FILLERS = (b"\x55\xaa" * 64, b"\xfe\x01\x3c" * 64)
+# Data behind the last scan, with and without all restart markers, where decoding could continue.
+_RESTARTS = tuple(bytes([0xFF, 0xD0 + number]) for number in range(8))
+_FILLERS = (
+    b"\x55\xaa" * 64,
+    b"\xfe\x01\x3c" * 64,
+    b"".join(b"\x55\xaa\x3c" * 40 + restart for restart in _RESTARTS * 2),
+    b"".join(restart + b"\xfe\x01\x3c" * 40 for restart in _RESTARTS * 2),
+)
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not an escaped byte, restart marker or fill byte
+_COEFFICIENTS = 64
 
 
 def without_metadata(content: bytes) -> bytes | None:
@@ -37,14 +48,16 @@ def without_metadata(content: bytes) -> bytes | None:
 def with_end_marker(content: bytes) -> bytes | None:
     """Complete a JPEG that lacks nothing but its end marker; None for any other file.
 
-    The decoder replaces missing data silently. So the file is also decoded with other data behind it: only if
-    that changes no pixel, all pixels are in the file.
+    The decoder replaces missing data silently. So two things are checked: The file has all scans, and other
+    data behind its last scan changes no pixel.
     """
     if not content.startswith(_JPEG):
         return None
     scans = content.rstrip(b"\xff")  # a half marker would hide what follows it
     completed = scans + _END_OF_IMAGE
     try:
+        if not _has_all_scans(content):
+            return None
         pixels = _decode(completed)
         if any(
             ImageChops.difference(pixels, _decode(scans + filler + _END_OF_IMAGE)).getbbox(alpha_only=False)
@@ -54,6 +67,33 @@ def with_end_marker(content: bytes) -> bytes | None:
     except Exception:
         return None
     return completed
+
+
+def _has_all_scans(content: bytes) -> bool:
+    """Return whether a JPEG has scans for all coefficients of all components, with full precision.
+
+    A baseline JPEG usually has one scan. The scans of a progressive one refine each other.
+    """
+    components: set[int] = set()
+    missing: set[tuple[int, int]] = set()
+    position = 2
+    while (found := _MARKER.search(content, position)) is not None:
+        marker, start = found.group()[1], found.end()
+        if len(content) < start + 2:
+            break
+        end = start + int.from_bytes(content[start : start + 2], "big")
+        segment = content[start + 2 : end]
+        if marker in _START_OF_FRAME:
+            components = {segment[6 + 3 * index] for index in range(segment[5])}
+            missing = {(component, k) for component in components for k in range(_COEFFICIENTS)}
+        elif marker == _START_OF_SCAN:
+            count = segment[0]
+            first, last, precision = segment[1 + 2 * count : 4 + 2 * count]
+            if precision & 15 == 0:
+                scanned = {segment[1 + 2 * index] for index in range(count)}
+                missing -= {(component, k) for component in scanned for k in range(first, last + 1)}
+        position = end
+    return bool(components) and not missing
 
 
 def _decode(content: bytes) -> Image.Image:

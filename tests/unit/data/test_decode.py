@@ -1,6 +1,7 @@
 """Files that image viewers show although something in them is damaged or unusual."""
 
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -115,6 +116,24 @@ class TestDamage:
         with pytest.raises(ImageError, match=r"truncated or damaged \(.+\); copy or download it again"):
             read_image(content[:-missing])
 
+    def test_jpeg_that_ends_between_two_parts_is_an_error(self) -> None:
+        """At these places the decoder has no half-decoded block that would show the damage."""
+        y, x = np.mgrid[:240, :320]
+        disk = np.where((y - 120) ** 2 + (x - 160) ** 2 < 6000, 200, 40).astype(np.uint8)
+        scans = encoded("JPEG", disk, progressive=True)
+        restarts = encoded("JPEG", disk, restart_marker_rows=1)
+        ends = [match.start() for match in re.finditer(rb"\xff\xc4", scans)][1:]
+        ends += [match.start() for match in re.finditer(rb"\xff\xda", scans)][1:]
+        cut = [scans[:end] for end in ends]
+        cut += [restarts[: match.start()] for match in re.finditer(rb"\xff[\xd0-\xd7]", restarts)]
+        cut += [restarts[: match.end()] for match in re.finditer(rb"\xff[\xd0-\xd7]", restarts)]
+        assert len(cut) > 60
+        for content in cut:
+            with pytest.raises(ImageError, match="truncated or damaged"):
+                read_image(content)
+        for content in (scans, restarts):
+            assert len(read_image(content[:-2]).notes) == 1
+
     def test_without_end_marker_and_rotated(self) -> None:
         content = with_segment(0xE1, exif(ROTATED), jpeg())
         assert read_image(content[:-2]).pixels.shape == (WIDTH, HEIGHT, 3)
@@ -214,6 +233,15 @@ class TestBands:
         image = read_image(tiff(opaque, *tags))
         np.testing.assert_array_equal(image.pixels, PIXELS)
         assert image.notes == ()
+
+    def test_unused_bytes_are_not_alpha(self) -> None:
+        empty = np.dstack([PIXELS, np.zeros((HEIGHT, WIDTH), np.uint8)])
+        image = read_image(encoded("TGA", empty))
+        np.testing.assert_array_equal(image.pixels, PIXELS)
+        assert image.notes == ("its alpha is 0 everywhere and was ignored",)
+        image = read_image(encoded("PNG", empty))
+        assert image.pixels.min() == 255
+        assert image.notes == ("all its pixels are transparent, so the image is white",)
 
     def test_an_image_that_pillow_has_opened(self) -> None:
         opened = Image.open(io.BytesIO(tiff(self.near_infrared)))
