@@ -26,6 +26,7 @@ APART_COLOR_BLIND = 10.0  # the same, as seen with protanopia and deuteranopia
 KEPT_COLOR_BLIND = 5.0  # the same, for colors of presets: they are kept unless this distance is not reached
 SEPARATED = 100  # categories; further ones get the color of their name, whatever its neighbors
 COLOR_PRESETS = ("coco", "ade20k", "cityscapes", "mapillary")  # in the order in which a name is looked up
+LUMA = np.array([0.299, 0.587, 0.114])  # share of red, green and blue in the brightness (ITU-R BT.601)
 GRID = 9  # levels per channel of the colors from which a replacement is chosen
 GRID_LIGHTNESS, GRID_CHROMA = (30.0, 92.0), 20.0  # neither black nor white nor gray
 
@@ -73,9 +74,8 @@ def instance_colors(categories: Sequence[Category], category_ids: Sequence[int])
 
 
 def luma(color: Rgb) -> float:
-    """Return the brightness of a color from 0 to 255 (ITU-R BT.601, as Pillow's mode "L")."""
-    red, green, blue = color
-    return 0.299 * red + 0.587 * green + 0.114 * blue
+    """Return the brightness of a color from 0 to 255."""
+    return float(np.dot(LUMA, color))
 
 
 @lru_cache(maxsize=32)
