@@ -4,27 +4,27 @@ Nothing in a published file is executed: `.pth` files are read with `weights_onl
 file is used, or dropped for a reason that is reported. Any other weight is an error that names it.
 """
 
-import pickle
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ovrcoat._version import __version__
 from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.architecture import WeightShapes, detect, fitting_preset
+from ovrcoat.checkpoints.catalog import SUFFIX
+from ovrcoat.checkpoints.file_kinds import is_safetensors
 from ovrcoat.checkpoints.fitting import assign, listing
 from ovrcoat.checkpoints.published_names import CLIP_NAMES, PUBLISHED_NAMES, our_name, reason_to_drop
+from ovrcoat.checkpoints.state_files import read_state
 from ovrcoat.config import InferenceConfig, ModelConfig, ResNetConfig
-from ovrcoat.errors import CheckpointError
+from ovrcoat.errors import CheckpointError, ConfigError, OutputError
 from ovrcoat.model.encoders.presets import PRETRAINED_TAGS
 from ovrcoat.model.network import SegmentationNetwork, build_network
 from ovrcoat.system.fingerprints import file_sha256
+from ovrcoat.system.paths import is_file
 from ovrcoat.vocabulary import Vocabulary
 
 VOID = "text_classifier.void_embedding"
@@ -76,9 +76,11 @@ def convert(source: str | Path, target: str | Path, *, clip: str | Path | None =
 
     Raises:
         CheckpointError: a file cannot be read, could execute code, or does not match a known architecture.
-        OutputError: `target` cannot be written.
+        ConfigError: `target` has another suffix than `.safetensors`, or is `source`.
+        OutputError: `target` cannot be written, or is a file of another program.
     """
-    source = Path(source)
+    source, target = Path(source), Path(target)
+    _check_target(source, target)
     published = read_state(source)
     model = import_state(
         published, source=source.name, clip_state=None if clip is None else read_state(Path(clip))
@@ -98,6 +100,30 @@ def convert(source: str | Path, target: str | Path, *, clip: str | Path | None =
         },
     )
     return ImportReport(source=source.name, sha256=digest, dropped=model.dropped, filled=model.filled)
+
+
+def _check_target(source: Path, target: Path) -> None:
+    """Check the output before the long work."""
+    if target.suffix != SUFFIX:
+        raise ConfigError(
+            f"the output {target} does not end in {SUFFIX}, the format that is written; name it "
+            f"{target.with_suffix(SUFFIX).name}"
+        )
+    if is_file(target) and is_file(source) and target.samefile(source):
+        raise ConfigError(f"the output {target} is the input; give it another name")
+    if is_file(target) and not (is_safetensors(target) and _is_ours(target)):
+        raise OutputError(
+            f"{target} exists and is not an ovrcoat checkpoint, so it is not replaced; move it, or choose "
+            "another name"
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        native.read_header(path)
+    except CheckpointError:
+        return False
+    return True
 
 
 def import_state(
@@ -135,34 +161,6 @@ def import_state(
     state.update((key, clip_weights[key]) for key in filled)
     assign(network, state, source=source, names=names)
     return ImportedModel(network=network.eval(), config=config, dropped=dropped, filled=filled)
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a published file: `.safetensors`, or `.pth` with or without the key "model".
-
-    Raises:
-        CheckpointError: the file is missing, damaged, could execute code, or contains no state dict.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"there is no file {path}; give the path of published weights")
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path.name} cannot be read ({error}); download it again") from error
-    payload = _unpickled(path)
-    state = payload.get("model", payload) if isinstance(payload, dict) else payload
-    if not isinstance(state, dict) or not state:
-        raise CheckpointError(
-            f"{path.name} contains no state dict, expected one at the top level or under 'model'"
-        )
-    wrong = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
-    if wrong:
-        raise CheckpointError(
-            f"{path.name}: the values of {listing(wrong)} are not tensors, expected a state dict at the top "
-            "level or under 'model'"
-        )
-    return {str(key): value for key, value in state.items()}
 
 
 def download_clip(name: str, *, wanted_by: str) -> dict[str, Tensor]:
@@ -207,31 +205,6 @@ def clip_encoder_state(name: str, *, file: Path | None = None) -> dict[str, Tens
     return {key.removeprefix("encoder."): value for key, value in _clip_renamed(state).items()}
 
 
-def _unpickled(path: Path) -> object:
-    """Read a PyTorch file without executing any code in it."""
-    try:
-        with warnings.catch_warnings(action="ignore"):  # PyTorch warns about pickles that it then rejects
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path.name} was rejected and nothing in it was executed: it contains more than plain weights, "
-            f"which could execute code ({_reason(str(error))}). Request a plain state dict from its author"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{path.name} cannot be read ({_reason(str(error))}). It is truncated, or not a file of PyTorch "
-            "weights; download it again"
-        ) from error
-
-
-def _reason(message: str) -> str:
-    """Return the line of PyTorch's long message that gives the reason."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return next((line for line in lines if "Unsupported" in line), lines[0] if lines else "no reason given")[
-        :200
-    ]
-
-
 def _renamed(
     published: Mapping[str, Tensor], source: str
 ) -> tuple[dict[str, Tensor], dict[str, str], dict[str, str]]:
@@ -249,6 +222,12 @@ def _renamed(
             names[ours] = key
         else:
             unknown.append(key)
+    if unknown and all(key.startswith(native.OUR_PARTS) for key in unknown):
+        raise CheckpointError(
+            f"{source} has ovrcoat's own weight names, so it is not a published file. If it has ovrcoat's "
+            "metadata, use it without conversion; otherwise another program saved it again without them: use "
+            "the original file"
+        )
     if unknown:
         raise CheckpointError(
             f"{source}: {len(unknown)} unknown weights: {listing(unknown)}. Only the released state dicts of "

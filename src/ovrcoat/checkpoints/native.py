@@ -9,7 +9,7 @@ the other parts.
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from ovrcoat.checkpoints.file_kinds import is_pytorch, not_a_checkpoint, shard_paths
 from ovrcoat.checkpoints.fitting import assign_parts, check_finite
 from ovrcoat.config import ModelConfig
 from ovrcoat.errors import CheckpointError, OutputError, VocabularyError
@@ -35,7 +36,7 @@ METADATA_KEY = "ovrcoat"
 TEXT_EMBEDDINGS = "text_rows"  # key of their tensor; no weight has this name
 # A single key, so that shards with equal tensors have equal bytes.
 SHARD_METADATA = {"ovrcoat-part": str(FORMAT_VERSION)}
-PICKLE_SUFFIXES = (".pth", ".pt", ".pkl", ".bin")
+OUR_PARTS = ("encoder.", "pixel_decoder.", "mask_decoder.", "text_classifier.")  # of the network
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +190,9 @@ def read_header(path: str | Path) -> Header:
     path = Path(path)
     with _opened(path) as file:
         metadata = file.metadata() or {}
+        keys = tuple(file.keys())
     if METADATA_KEY not in metadata:
-        raise CheckpointError(
-            f"{path.name} is a safetensors file, but not an ovrcoat checkpoint (its metadata has no key "
-            f"{METADATA_KEY!r}). If it has published weights, run: ovrcoat convert {path} OUT.safetensors"
-        )
+        raise CheckpointError(_without_metadata(path, metadata, keys))
     try:
         description: dict[str, Any] = json.loads(metadata[METADATA_KEY])
         version = description["format_version"]
@@ -217,6 +216,26 @@ def read_header(path: str | Path) -> Header:
     for name in header.shards:
         _check_shard_name(name, path.name)
     return header
+
+
+def _without_metadata(path: Path, metadata: Mapping[str, str], keys: Sequence[str]) -> str:
+    """Return why a safetensors file is not a main file, and what to do."""
+    if SHARD_METADATA.items() <= metadata.items():
+        return f"{path.name} is a part of an ovrcoat checkpoint; give the main file, which names its parts"
+    if keys and all(key.startswith(OUR_PARTS) or key == TEXT_EMBEDDINGS for key in keys):
+        return (
+            f"{path.name} has ovrcoat's weights, but its metadata (configuration and vocabulary) is missing: "
+            "another program saved it again without it. Use the original file"
+        )
+    if shard_paths(path) is not None:
+        return (
+            f"{path.name} is one part of a checkpoint of other software. If it has published weights, run: "
+            f"ovrcoat convert {path} OUT.safetensors, with all parts in the same folder"
+        )
+    return (
+        f"{path.name} is a safetensors file, but not an ovrcoat checkpoint (its metadata has no key "
+        f"{METADATA_KEY!r}). If it has published weights, run: ovrcoat convert {path} OUT.safetensors"
+    )
 
 
 class _WithoutInitialValues(TorchFunctionMode):
@@ -243,7 +262,9 @@ def _opened(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        if path.suffix in PICKLE_SUFFIXES:
+        if (kind := not_a_checkpoint(path)) is not None:
+            raise CheckpointError(f"{path.name} cannot be read as safetensors: it {kind}") from error
+        if is_pytorch(path):
             remedy = f"It looks like published weights; run: ovrcoat convert {path} OUT.safetensors"
         else:
             remedy = "It is truncated or not a checkpoint; download it again"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ovrcoat.checkpoints import foreign, native
 from ovrcoat.config import ModelConfig
-from ovrcoat.errors import CheckpointError
+from ovrcoat.errors import CheckpointError, ConfigError, OutputError
 from ovrcoat.model.encoders.presets import CLIP_ENCODERS
 from ovrcoat.model.network import build_network
 from tiny_clip import FAMILIES, OPENCLIP, make_config, make_network, released_state
@@ -240,12 +240,39 @@ def test_a_truncated_file(tmp_path, share):
 def test_something_else(tmp_path):
     path = tmp_path / "page.pth"
     path.write_text("<html>not found</html>")
-    with pytest.raises(CheckpointError, match=r"page\.pth was rejected"):
+    with pytest.raises(CheckpointError, match=r"page\.pth cannot be read: it is a web page, not weights"):
         foreign.read_state(path)
-    path = tmp_path / "page.safetensors"
-    path.write_text("<html>not found</html>")
-    with pytest.raises(CheckpointError, match=r"page\.safetensors cannot be read .*download it again"):
+    path = tmp_path / "text.pth"
+    path.write_text("not weights")
+    with pytest.raises(CheckpointError, match=r"text\.pth cannot be read: .*download it again"):
         foreign.read_state(path)
+    path = tmp_path / "text.safetensors"
+    path.write_text("not weights")
+    with pytest.raises(CheckpointError, match=r"text\.safetensors cannot be read .*download it again"):
+        foreign.read_state(path)
+
+
+@pytest.mark.parametrize("name", ["ours.pth", "ours", "ours.pt"])
+def test_the_output_needs_its_suffix(tmp_path, name):
+    with pytest.raises(ConfigError, match=r"does not end in \.safetensors.*name it ours\.safetensors"):
+        foreign.convert(tmp_path / "published.pth", tmp_path / name)
+
+
+def test_a_file_of_another_program_is_not_replaced(tmp_path):
+    target = tmp_path / "mine.safetensors"
+    save_file({"weight": torch.ones(1)}, target)
+    before = target.read_bytes()
+    with pytest.raises(OutputError, match="exists and is not an ovrcoat checkpoint, so it is not replaced"):
+        foreign.convert(tmp_path / "published.pth", target)
+    with pytest.raises(ConfigError, match="is the input"):
+        foreign.convert(target, target)
+    assert target.read_bytes() == before
+
+
+def test_our_own_file_without_metadata_is_named(tmp_path):
+    save_file(dict(make_network("convnext").state_dict()), tmp_path / "again.safetensors")
+    with pytest.raises(CheckpointError, match=r"has ovrcoat's own weight names.*use the original file"):
+        foreign.convert(tmp_path / "again.safetensors", tmp_path / "ours.safetensors")
 
 
 def test_no_file(tmp_path):
