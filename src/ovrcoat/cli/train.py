@@ -109,4 +109,4 @@ def _describe(status: "StageStatus") -> Iterator[str]:
         f"class name and text embedding{without}"
     )
     for issue in status.issues:
-        yield f"warning: {issue}"
+        yield f"{issue.severity}: {issue}"

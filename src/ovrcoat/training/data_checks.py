@@ -5,7 +5,7 @@ Only lists and the beginnings and ends of files are examined.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ovrcoat.errors import DatasetError
 from ovrcoat.issues import MAX_EXAMPLES, Issue
@@ -27,7 +27,7 @@ class DataSummary:
             vocabulary.
         unnamed: number of segments of each other category, by name, the most frequent first. They train masks
             only.
-        issues: warnings.
+        issues: warnings and notes, those of the datasets included.
     """
 
     images: int
@@ -59,6 +59,8 @@ def check_data(
                 f"{source.dataset.name} has labels for {', '.join(sorted(source.dataset.tasks)) or 'no task'}"
                 ", but training needs panoptic labels: masks of segments (docs/datasets.md)"
             )
+        name = source.dataset.name
+        issues += [replace(issue, where=issue.where or name) for issue in source.dataset.issues]
         issues += [*check_files(source), *_check_held_out(source)]
     named, unnamed = _count_segments(sources, category_maps)
     if not named:

@@ -62,7 +62,7 @@ class StageStatus:
         precision: of the network, "bfloat16" or "float32".
         trained: trained parameters.
         parameters: all parameters.
-        issues: warnings about the data and the settings.
+        issues: warnings and notes about the data and the settings.
     """
 
     name: str
@@ -195,7 +195,8 @@ def _is_finished(folder: Path) -> bool:
 
 def _warn(status: StageStatus) -> None:
     for issue in status.issues:
-        warnings.warn(f"{status.name}: {issue}", stacklevel=2)
+        if issue.severity != "note":
+            warnings.warn(f"{status.name}: {issue}", stacklevel=2)
 
 
 def check_variables(config: TrainConfig) -> None:

@@ -36,6 +36,13 @@ def configure(
     return read_config(tiny_training.write(folder / f"{name}.yaml", values))
 
 
+def change_data(config: TrainConfig, **changes: Any) -> TrainConfig:
+    """Change settings of the dataset of the only stage."""
+    (stage,) = config.stages
+    data = stage.data[0].model_copy(update=changes)
+    return config.model_copy(update={"stages": (stage.model_copy(update={"data": (data,)}),)})
+
+
 def logged(folder: Path, name: str = "run") -> list[dict[str, float]]:
     return tiny_training.records(folder / name / "one" / "log.jsonl")
 
@@ -196,12 +203,10 @@ def test_a_run_on_changed_data_is_refused_and_on_moved_data_resumed(
     moved = tmp_path / "elsewhere" / "renamed"
     moved.parent.mkdir()
     (tmp_path / "changed").rename(moved)
-    elsewhere = configure(tmp_path, stage={"steps": 4, "data": [{"path": str(moved), "unlabeled": "void"}]})
-    shutil.rmtree(tmp_path / "full", ignore_errors=True)
+    elsewhere = change_data(config, path=str(moved))
     train(elsewhere, base=tmp_path)
     assert logged(tmp_path) == logged(tmp_path, "straight")
     labels = moved / "panoptic" / "full0.png"
-    Image.fromarray(np.asarray(Image.open(labels))[::-1].copy()).save(labels)
     content = np.asarray(Image.open(labels)).copy()
     content[:9] = 0
     Image.fromarray(content).save(labels)
@@ -224,7 +229,7 @@ def test_the_data_of_all_stages_is_checked_before_the_first_step(tmp_path: Path)
 
 
 def test_skipped_images_are_counted_in_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    config = configure(tmp_path, stage={"steps": 4, "data": [{"path": "full", "on_error": "skip"}]})
+    config = change_data(configure(tmp_path, stage={"steps": 4}), on_error="skip")
     (tmp_path / "full" / "images" / "full1.png").unlink()
     seen: list[recipe.StageStatus] = []
     train(config, base=tmp_path, on_status=seen.append, progress=True)
@@ -239,8 +244,8 @@ def test_warnings_without_a_callback_are_python_warnings(tmp_path: Path):
 
 
 def test_the_checkpoint_records_its_training_data(tmp_path: Path):
-    stage = {"data": [{"path": "full", "unlabeled": "void", "held_out": 0.2}]}
-    header = native.read_header(train(configure(tmp_path, stage=stage), base=tmp_path))
+    config = change_data(configure(tmp_path), held_out=0.2)
+    header = native.read_header(train(config, base=tmp_path, on_status=lambda status: None))
     (data,) = read_training_data(header.provenance)
     dataset = open_dataset(tmp_path / "full")
     kept = sum(not is_held_out(record.image, 0.2) for record in dataset.records)
