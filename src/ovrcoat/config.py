@@ -188,7 +188,7 @@ class InferenceConfig(Settings):
         min_component_share: smallest disconnected part of a segment that is kept, as a share of the image.
             Ours (`postprocessing/specks.py`). 0: all parts are kept.
         instances: number of (query, category) pairs in instance output (Mask2Former).
-        short_side: test size in pixels; the default is the published one of COCO and ADE20K.
+        short_side: test resolution in pixels; the default is the published one of COCO and ADE20K.
         max_long_side: in pixels; takes precedence over `short_side`.
     """
 

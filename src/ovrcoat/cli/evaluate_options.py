@@ -60,10 +60,10 @@ class ProtocolOptions:
     """Test size: published for the dataset, or that of the model; auto: published, except for nano."""
 
     short_side: int | None = None
-    """Custom test size: short side in pixels."""
+    """Custom test resolution: short side in pixels."""
 
     max_long_side: int | None = None
-    """Custom test size: maximum long side in pixels."""
+    """Custom test resolution: maximum long side in pixels."""
 
 
 @Parameter(name="*")

@@ -20,7 +20,7 @@ from ovrcoat.cli.terminal import print_error, print_line, print_note
 from ovrcoat.data.find_images import ImageSearch
 from ovrcoat.errors import ImageError
 from ovrcoat.results.writers import RunWriter, source_facts
-from ovrcoat.segmentation.many_images import Batched
+from ovrcoat.segmentation.many_images import ResultIterator
 from ovrcoat.segmentation.postprocess import AnyResult
 from ovrcoat.segmentation.prompt import SegmentationPrompt
 from ovrcoat.segmentation.segmenter import Segmenter
@@ -47,7 +47,7 @@ def encode_prompt(segmenter: Segmenter, vocabulary: Vocabulary, options: PromptO
         vocabulary,
         task=options.task,
         trust=options.trust,
-        background=None,
+        background="keep",
         object_mask_threshold=options.object_mask_threshold,
         overlap_threshold=options.overlap_threshold,
     )
@@ -173,7 +173,7 @@ class Run:
                 self.records.append(_record(image, entry, written, writer.annotations_of(entry["id"])))
         self.resumed = frozenset(done)
 
-    def write(self, predictions: Batched, writer: RunWriter) -> None:
+    def write(self, predictions: ResultIterator, writer: RunWriter) -> None:
         """Write and report each result as it arrives, in the order of the images.
 
         Raises:
@@ -206,7 +206,7 @@ class Run:
             finally:
                 self._report_failed()
 
-    def _results(self, predictions: Batched, names: Mapping[Path, str]) -> Iterator[AnyResult]:
+    def _results(self, predictions: ResultIterator, names: Mapping[Path, str]) -> Iterator[AnyResult]:
         """Yield the results, named like their output files; remember which images failed."""
         for image in self.remaining:
             prediction = _next_prediction(predictions)

@@ -1,4 +1,4 @@
-"""Resize images to the test size and batch images of one padded size.
+"""Resize images to the test resolution and batch images of one padded size.
 
 Images of different padded sizes never share a batch. Padding takes part in attention, as in the released
 code, so padding to a common size would make each image's result depend on the others in its batch.
@@ -19,11 +19,11 @@ from ovrcoat.structures import ImageBatch, Size
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedImage:
-    """An image at its original size and at its test size, not yet padded.
+    """An image at its original size and at its test resolution, not yet padded.
 
     Attributes:
         image: the original image.
-        resized: RGB at test size.
+        resized: RGB at test resolution.
         stride: of the encoder.
     """
 
@@ -44,7 +44,7 @@ class PreparedImage:
 
 
 def prepare(image: LoadedImage, *, short_side: int, max_long_side: int, stride: int) -> PreparedImage:
-    """Resize an image to its test size. `stride` is that of the encoder."""
+    """Resize an image to its test resolution. `stride` is that of the encoder."""
     size = test_size(image.pixels.shape[:2], short_side=short_side, max_long_side=max_long_side)
     return PreparedImage(image, resize(image.pixels, size), stride)
 

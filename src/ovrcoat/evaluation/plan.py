@@ -65,10 +65,10 @@ class EvaluationPlan:
     """Everything that an evaluation needs, checked and completed.
 
     Attributes:
-        segmenter: The model with the test size of the protocol.
+        segmenter: The model with the test resolution of the protocol.
         dataset: The dataset.
         settings: The settings, without duplicate tasks and γ.
-        protocol: The test size.
+        protocol: The test resolution.
         vocabulary: The categories of the dataset (ids, things and stuff) with the names to use, and the
             background classes.
         seen_ids: Categories to report as seen.

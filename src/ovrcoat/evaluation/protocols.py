@@ -1,6 +1,6 @@
 """Test sizes of images: published per dataset, that of the model, or custom.
 
-The published protocol differs between datasets only in the test size. Thresholds and ensemble weights are
+The published protocol differs between datasets only in the test resolution. Thresholds and ensemble weights are
 stored with the model. Background classes are "none"; they are meant for short user vocabularies.
 """
 
@@ -15,7 +15,7 @@ _FOLDER = "configs/coco/panoptic-segmentation/fcclip"
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """A test size.
+    """A test resolution.
 
     Attributes:
         name: "published", "model" or "custom".
@@ -62,7 +62,7 @@ def choose_protocol(
     short_side: int | None = None,
     max_long_side: int | None = None,
 ) -> Protocol:
-    """Choose the test size.
+    """Choose the test resolution.
 
     Args:
         choice: "published" uses the published size of the dataset, "model" that of the model. "auto" uses the
@@ -78,7 +78,7 @@ def choose_protocol(
     """
     if choice == "published" and dataset not in PUBLISHED:
         raise ConfigError(
-            f"there is no published test size for {dataset!r}, only for {', '.join(PUBLISHED)}; "
+            f"there is no published test resolution for {dataset!r}, only for {', '.join(PUBLISHED)}; "
             "choose the protocol 'model', or specify the size in pixels"
         )
     if choice == "published" or (choice == "auto" and dataset in PUBLISHED and fits_published_sizes):

@@ -1,4 +1,4 @@
-"""Optional compilation of the image path by `torch.compile`, for fewer and larger kernels.
+"""Optional compilation of the image branch by `torch.compile`, for fewer and larger kernels.
 
 PyTorch compiles for the padded size of the first image. At the first image of another size, it compiles once
 more for all sizes. Batches of one and of several images are compiled separately. PyTorch caches the compiled
@@ -15,7 +15,7 @@ from ovrcoat.errors import ConfigError
 from ovrcoat.model.network import SegmentationNetwork
 
 
-def compile_image_path(network: SegmentationNetwork) -> None:
+def compile_image_branch(network: SegmentationNetwork) -> None:
     """Compile the parts of a network that turn pixels into masks, in place. The state dict does not change.
 
     A copy of a compiled network runs with the weights of the original: compile the copy again. On a CPU the

@@ -25,7 +25,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
 }
 # With at least this many rows per input or output channel (whichever are more), reordering the weights for
-# the product saves time: a few percent of the image path, measured on two cores with AVX-512.
+# the product saves time: a few percent of the image branch, measured on two cores with AVX-512.
 MIN_ROWS_TO_REORDER = 1
 
 

@@ -22,7 +22,7 @@ class SegmentationNetwork(nn.Module):
     `forward` depends on the image alone. `classify` compares its output with any vocabulary.
 
     Attributes:
-        compiled: whether `compiling.compile_image_path` compiled the image path.
+        compiled: whether `compiling.compile_image_branch` compiled the image branch.
         large_parts: prefixes of the weights that are large enough to be loaded one after the other.
     """
 

@@ -1,4 +1,4 @@
-"""Remove duplicate masks: of several queries with nearly the same mask, keep the best.
+"""Mask non-maximum suppression: of several queries with nearly the same mask, keep the best.
 
 Not part of the paper. A decoder with little training proposes the same object many times, and COAT raises the
 objectness of all copies at once. They then share the object's pixels, each loses most of its mask, and the
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 
-def distinct(
+def mask_nms(
     mask_logits: Float[Tensor, "query height width"], scores: Float[Tensor, " query"], *, duplicate_iou: float
 ) -> Bool[Tensor, " query"]:
     """Return which queries to keep, by greedy suppression in order of score.

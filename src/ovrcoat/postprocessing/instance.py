@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
 from ovrcoat.postprocessing.scoring import class_probs
-from ovrcoat.postprocessing.segments import describe
+from ovrcoat.postprocessing.segments import make_segment
 from ovrcoat.postprocessing.upsampling import ImageSizes, upsample_tiles
 from ovrcoat.results.mask import PackedMask
 from ovrcoat.results.segment import Segment
@@ -62,7 +62,7 @@ def instances(
     ]
     scored_pairs.sort(key=lambda entry: -entry[0])
     segments = tuple(
-        describe(
+        make_segment(
             scored,
             query,
             id=id,

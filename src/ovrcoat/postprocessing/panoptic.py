@@ -1,7 +1,16 @@
-"""Panoptic post-processing: an id map in which every pixel belongs to one segment or to void.
+"""Panoptic post-processing: from scored masks to an id map.
 
-Follows Mask2Former: discard masks whose most likely class is void, assign each pixel to the mask with the
-largest score × mask probability, drop masks that lost too many of their pixels, and merge stuff.
+The steps follow Mask2Former. Steps 2 and 6 are additions, and have no effect with the published settings.
+
+1. Discard masks whose most likely class is void, and masks whose score is too low. COAT has already changed
+   the void probabilities at this point.
+2. Remove duplicates: of masks that overlap strongly, keep the one with the highest score (`duplicates.py`).
+3. Assign each pixel to the mask with the largest score × mask probability. Masks of background classes
+   take part. A pixel whose mask has a probability below 0.5 there stays void.
+4. Discard masks that lost too many of their pixels to other masks. Their pixels become void; they are not
+   assigned again.
+5. Merge the masks of one stuff category into one segment.
+6. Pixels of background classes become void.
 """
 
 from collections import Counter
@@ -12,11 +21,11 @@ import numpy as np
 from jaxtyping import Float, Int32
 from torch import Tensor
 
-from ovrcoat.postprocessing.duplicates import distinct
+from ovrcoat.postprocessing.duplicates import mask_nms
 from ovrcoat.postprocessing.mask_status import ExplainedMask, MaskStatus
-from ovrcoat.postprocessing.pixel_assignment import PixelAssignment, assign_pixels, union
+from ovrcoat.postprocessing.pixel_assignment import PixelAssignment, assign_pixels, union_bbox
 from ovrcoat.postprocessing.scoring import class_probs
-from ovrcoat.postprocessing.segments import describe
+from ovrcoat.postprocessing.segments import make_segment
 from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.results.segment import Segment
 from ovrcoat.structures import ScoredMasks
@@ -28,16 +37,16 @@ class PanopticOutput:
     """The output for one image.
 
     Attributes:
-        id_map: id of each pixel's segment, 1..n; 0 is void.
-        segments: the segments in order.
-        masks: the status of every mask.
-        background: pixels that each background class won, by name.
+        id_map: segment id of each pixel, 1..n; 0 is void.
+        segments: the segments with ids 1..n, in order.
+        masks: the status of every mask of the decoder.
+        background_areas: number of pixels of each background class, by name.
     """
 
     id_map: Int32[np.ndarray, "height width"]
     segments: tuple[Segment, ...]
     masks: tuple[ExplainedMask, ...]
-    background: Mapping[str, int]
+    background_areas: Mapping[str, int]
 
 
 def panoptic(
@@ -50,59 +59,68 @@ def panoptic(
     overlap_threshold: float,
     duplicate_iou: float | None = None,
 ) -> PanopticOutput:
-    """Turn masks into a panoptic map of `sizes.output`.
+    """Compute the panoptic map of one image.
 
     Args:
-        scored: masks and probabilities of one image.
-        sizes: the sizes of the padded input, of the image inside it, and of the output.
+        scored: masks with class and void probabilities (after COAT).
+        sizes: sizes of the padded input, of the image inside it, and of the map.
         categories: the vocabulary's categories, in the order of the category axis.
-        background: the categories behind them on that axis; pixels that their masks win are void.
-        object_mask_threshold: masks need a larger score, 0..1.
-        overlap_threshold: minimum ratio of the pixels that a mask wins to the pixels that it covers.
-        duplicate_iou: of masks with at least this IoU only the best is used. None: all, as in the paper.
+        background: background classes, which follow `categories` on the category axis.
+        object_mask_threshold: masks whose score does not exceed this value are discarded, 0..1.
+        overlap_threshold: minimum ratio of a mask's argmax area to its original area, 0 or more.
+        duplicate_iou: of two masks with at least this IoU only the better one is kept. None: both are.
     """
     probs, void_probs = class_probs(scored)
     scores, labels = probs.max(-1)
     is_object = scores >= void_probs
-    statuses = [MaskStatus.BELOW_THRESHOLD if other else MaskStatus.VOID for other in is_object.tolist()]
-    kept = (is_object & (scores > object_mask_threshold)).nonzero()[:, 0]
+    # provisional: masks that pass the next tests get another status below
+    statuses = [MaskStatus.BELOW_THRESHOLD if passed else MaskStatus.VOID for passed in is_object.tolist()]
+    candidates = (is_object & (scores > object_mask_threshold)).nonzero()[:, 0]
     if duplicate_iou is not None:
-        for query in kept.tolist():
-            statuses[query] = MaskStatus.DUPLICATE  # replaced below for the masks that stay
-        kept = kept[distinct(scored.mask_logits[kept], scores[kept], duplicate_iou=duplicate_iou)]
+        for query in candidates.tolist():
+            statuses[query] = MaskStatus.DUPLICATE
+        best = mask_nms(scored.mask_logits[candidates], scores[candidates], duplicate_iou=duplicate_iou)
+        candidates = candidates[best]
 
-    assignment = assign_pixels(scored.mask_logits[kept], scores[kept], sizes=sizes)
-    queries, kept_labels = kept.tolist(), labels[kept].tolist()
-    outcomes = _statuses(
-        assignment, kept_labels, visible=len(categories), overlap_threshold=overlap_threshold
+    assignment = assign_pixels(scored.mask_logits[candidates], scores[candidates], sizes=sizes)
+    queries, candidate_labels = candidates.tolist(), labels[candidates].tolist()
+    outcomes = _test_overlap(
+        assignment, candidate_labels, num_categories=len(categories), overlap_threshold=overlap_threshold
     )
     for query, outcome in zip(queries, outcomes, strict=True):
         statuses[query] = outcome
-    groups = _merge_stuff(outcomes, kept_labels, categories=categories)
+    groups = _merge_stuff(outcomes, candidate_labels, categories=categories)
 
     segment_of_query = {queries[index]: id for id, members in enumerate(groups, start=1) for index in members}
-    columns = zip(
-        statuses,
-        _identify(labels.tolist(), categories, background),
-        scores.tolist(),
-        void_probs.tolist(),
-        strict=True,
-    )
+    names = _ids_and_names(labels.tolist(), categories, background)
+    columns = zip(statuses, names, scores.tolist(), void_probs.tolist(), strict=True)
     masks = tuple(
-        ExplainedMask(query, status, *identity, score, void, segment_of_query.get(query))
-        for query, (status, identity, score, void) in enumerate(columns)
+        ExplainedMask(query, status, *name, score, void, segment_of_query.get(query))
+        for query, (status, name, score, void) in enumerate(columns)
     )
-    segments = _segments(
-        scored, assignment, groups, queries=queries, labels=kept_labels, scores=scores, categories=categories
+    segments = _make_segments(
+        scored,
+        assignment,
+        groups,
+        queries=queries,
+        labels=candidate_labels,
+        scores=scores,
+        categories=categories,
     )
-    won = Counter[str]()
-    for label, area in zip(kept_labels, assignment.area, strict=True):
-        if len(categories) <= label < len(categories) + len(background):
-            won[background[label - len(categories)].name] += area
-    return PanopticOutput(_id_map(assignment, groups), segments=segments, masks=masks, background=won)
+    areas = _background_areas([masks[query] for query in queries], assignment)
+    return PanopticOutput(_id_map(assignment, groups), segments=segments, masks=masks, background_areas=areas)
 
 
-def _segments(
+def _background_areas(candidates: Sequence[ExplainedMask], assignment: PixelAssignment) -> Mapping[str, int]:
+    """Return the number of pixels of each background class, by name."""
+    areas = Counter[str]()
+    for mask, area in zip(candidates, assignment.final_area, strict=True):
+        if mask.status is MaskStatus.BACKGROUND and mask.category is not None:
+            areas[mask.category] += area
+    return areas
+
+
+def _make_segments(
     scored: ScoredMasks,
     assignment: PixelAssignment,
     groups: Sequence[Sequence[int]],
@@ -112,14 +130,14 @@ def _segments(
     scores: Float[Tensor, " query"],
     categories: Sequence[Category],
 ) -> tuple[Segment, ...]:
-    """Describe the segments that groups of masks form; `queries` and `labels` are those of the kept masks."""
+    """Create one segment per group of candidates; `queries` and `labels` are those of the candidates."""
     segments = []
     for id, members in enumerate(groups, start=1):
-        largest = max(members, key=assignment.area.__getitem__)  # describes a segment of merged stuff
-        area = sum(assignment.area[index] for index in members)
-        bbox = union([assignment.bboxes[index] for index in members])
+        largest = max(members, key=assignment.final_area.__getitem__)  # gives a merged segment its scores
+        area = sum(assignment.final_area[index] for index in members)
+        bbox = union_bbox([assignment.bboxes[index] for index in members])
         segments.append(
-            describe(
+            make_segment(
                 scored,
                 queries[largest],
                 id=id,
@@ -132,37 +150,40 @@ def _segments(
     return tuple(segments)
 
 
-def _identify(
+def _ids_and_names(
     labels: Sequence[int], categories: Sequence[Category], background: Sequence[Category]
 ) -> list[tuple[int | None, str | None]]:
-    """Return id and name of each label; a background class has no id, and no name if it is not known."""
-    identities: list[tuple[int | None, str | None]] = [(c.id, c.name) for c in categories]
-    identities += [(None, category.name) for category in background]
-    return [identities[label] if label < len(identities) else (None, None) for label in labels]
+    """Return id and name of each label; background classes have a name but no id.
+
+    A caller that does not pass `background` gets neither for labels of background classes.
+    """
+    known: list[tuple[int | None, str | None]] = [(category.id, category.name) for category in categories]
+    known += [(None, category.name) for category in background]
+    return [known[label] if label < len(known) else (None, None) for label in labels]
 
 
-def _statuses(
-    assignment: PixelAssignment, labels: Sequence[int], *, visible: int, overlap_threshold: float
+def _test_overlap(
+    assignment: PixelAssignment, labels: Sequence[int], *, num_categories: int, overlap_threshold: float
 ) -> list[MaskStatus]:
-    """Decide which of the kept masks become segments, and why the others do not."""
+    """Return which candidates become segments, and why the others do not."""
 
-    def status(label: int, strongest: int, covered: int, area: int) -> MaskStatus:
-        if label >= visible:
+    def status(label: int, argmax_area: int, original_area: int, final_area: int) -> MaskStatus:
+        if label >= num_categories:
             return MaskStatus.BACKGROUND
-        if covered == 0:
+        if original_area == 0:
             return MaskStatus.EMPTY
-        if 0 in (strongest, area) or strongest / covered < overlap_threshold:
+        if argmax_area == 0 or final_area == 0 or argmax_area / original_area < overlap_threshold:
             return MaskStatus.OVERLAP
         return MaskStatus.SEGMENT
 
-    columns = zip(labels, assignment.strongest_area, assignment.mask_area, assignment.area, strict=True)
-    return [status(*values) for values in columns]
+    areas = zip(assignment.argmax_area, assignment.original_area, assignment.final_area, strict=True)
+    return [status(label, *candidate) for label, candidate in zip(labels, areas, strict=True)]
 
 
 def _merge_stuff(
     statuses: Sequence[MaskStatus], labels: Sequence[int], *, categories: Sequence[Category]
 ) -> list[list[int]]:
-    """Entry i lists the kept masks, by index, that form segment i + 1."""
+    """Return one list of candidate indices per segment; the masks of a stuff category share one list."""
     groups: list[list[int]] = []
     stuff: dict[int, list[int]] = {}
     for index, (status, label) in enumerate(zip(statuses, labels, strict=True)):
@@ -180,8 +201,9 @@ def _merge_stuff(
 def _id_map(
     assignment: PixelAssignment, groups: Sequence[Sequence[int]]
 ) -> Int32[np.ndarray, "height width"]:
-    """Replace the owner of each pixel by the id of its segment, or by 0."""
-    id_of_mask = np.zeros(len(assignment.area) + 1, dtype=np.int32)  # the last entry is for NO_OWNER (-1)
+    """Replace the owner of each pixel with the id of its segment, or with 0."""
+    # one more entry than candidates: pixels without an owner have index -1, the last entry
+    id_of_candidate = np.zeros(len(assignment.final_area) + 1, dtype=np.int32)
     for id, members in enumerate(groups, start=1):
-        id_of_mask[members] = id
-    return id_of_mask[assignment.owner]
+        id_of_candidate[members] = id
+    return id_of_candidate[assignment.owner]

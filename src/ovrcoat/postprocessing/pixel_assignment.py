@@ -31,16 +31,16 @@ class PixelAssignment:
 
     Attributes:
         owner: index of the mask that owns the pixel, or `NO_OWNER`.
-        strongest_area: pixels where the mask has the largest score × mask probability.
-        mask_area: pixels where its mask probability is at least 0.5.
-        area: pixels that meet both conditions: those that it owns.
-        bboxes: bbox of the owned pixels; (0, 0, 0, 0) if there are none.
+        argmax_area: pixels where the mask has the largest score × mask probability of all masks.
+        original_area: pixels where its mask probability is at least 0.5.
+        final_area: pixels that meet both conditions: those that it owns.
+        bboxes: bbox of the final pixels; (0, 0, 0, 0) if there are none.
     """
 
     owner: Int32[np.ndarray, "height width"]
-    strongest_area: list[int]
-    mask_area: list[int]
-    area: list[int]
+    argmax_area: list[int]
+    original_area: list[int]
+    final_area: list[int]
     bboxes: list[BBox]
 
 
@@ -57,7 +57,7 @@ def assign_pixels(
         AxisResize.of(mask_logits.shape[axis + 1], sizes, axis=axis, device=device) for axis in (0, 1)
     )
     margin = _margin(mask_logits, scores, reach=max(vertical.reach, horizontal.reach))
-    strongest, covered, owned = torch.zeros((3, count), dtype=torch.int64, device=device)
+    argmax, original, final = torch.zeros((3, count), dtype=torch.int64, device=device)
     in_row = torch.zeros((count, height), dtype=torch.bool, device=device)
     in_column = torch.zeros((count, width), dtype=torch.bool, device=device)
     side = float(min(max(math.sqrt(height * width / BLOCKS), MIN_SIDE), MAX_SIDE))
@@ -66,29 +66,29 @@ def assign_pixels(
             cells = (slice(None), vertical.support(rows), horizontal.support(columns))
             source = mask_logits[cells]
             lowest, highest = source.flatten(1).aminmax(dim=1)
-            covered += torch.where(lowest >= 0, (rows.stop - rows.start) * (columns.stop - columns.start), 0)
+            original += torch.where(lowest >= 0, (rows.stop - rows.start) * (columns.stop - columns.start), 0)
             may_win = margin[cells].amax((1, 2)) >= 0
             undecided = (lowest < 0) & (highest >= 0)
             rivals, others = may_win.nonzero()[:, 0], (undecided & ~may_win).nonzero()[:, 0]
 
             to_rows, to_columns = vertical.matrix[rows, cells[1]], horizontal.matrix[columns, cells[2]].T
             if len(others):
-                covered[others] += _count(to_rows @ (source[others] @ to_columns) >= 0)
+                original[others] += _count(to_rows @ (source[others] @ to_columns) >= 0)
             mask_probs = (to_rows @ (source[rivals] @ to_columns)).sigmoid_()
             inside = mask_probs >= 0.5
-            covered[rivals] += _count(inside).where(undecided[rivals], 0)
+            original[rivals] += _count(inside).where(undecided[rivals], 0)
             winner = _argmax(mask_probs.mul_(scores[rivals, None, None]))
             is_owned = inside.gather(0, winner[None])[0]
-            strongest[rivals] += torch.bincount(winner.flatten(), minlength=len(rivals))
+            argmax[rivals] += torch.bincount(winner.flatten(), minlength=len(rivals))
             counts = torch.bincount(winner[is_owned], minlength=len(rivals))
-            owned[rivals] += counts
+            final[rivals] += counts
             owners = counts.nonzero()[:, 0]
             owned_by = is_owned & (winner == owners[:, None, None])
             in_row[rivals[owners], rows] |= owned_by.any(2)
             in_column[rivals[owners], columns] |= owned_by.any(1)
             owner[rows, columns] = rivals[winner].where(is_owned, NO_OWNER).cpu().numpy()
     bboxes = [bbox_of(*lines) for lines in zip(in_row.cpu().numpy(), in_column.cpu().numpy(), strict=True)]
-    return PixelAssignment(owner, strongest.tolist(), covered.tolist(), owned.tolist(), bboxes)
+    return PixelAssignment(owner, argmax.tolist(), original.tolist(), final.tolist(), bboxes)
 
 
 def _margin(
@@ -131,7 +131,7 @@ def _slide(
     return maps
 
 
-def union(bboxes: Sequence[BBox]) -> BBox:
+def union_bbox(bboxes: Sequence[BBox]) -> BBox:
     """Return the smallest bbox that contains all `bboxes`."""
     left, top = min(bbox[0] for bbox in bboxes), min(bbox[1] for bbox in bboxes)
     right, bottom = max(bbox[0] + bbox[2] for bbox in bboxes), max(bbox[1] + bbox[3] for bbox in bboxes)

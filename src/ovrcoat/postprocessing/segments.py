@@ -13,7 +13,7 @@ from ovrcoat.vocabulary import Category
 ROWS_AT_ONCE = 256  # limits memory: NumPy's index arrays need eight bytes per pixel
 
 
-def describe(
+def make_segment(
     scored: ScoredMasks,
     query: int,
     *,

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int32
 from torch import Tensor
 
 from ovrcoat.postprocessing.scoring import class_probs
-from ovrcoat.postprocessing.segments import bboxes, describe
+from ovrcoat.postprocessing.segments import bboxes, make_segment
 from ovrcoat.postprocessing.upsampling import ImageSizes, upsample_tiles
 from ovrcoat.results.segment import Segment
 from ovrcoat.structures import ScoredMasks
@@ -62,7 +62,7 @@ def semantic(
     mask_sizes = scored.mask_logits.float().sigmoid().sum((1, 2))
     main_query = (probs * mask_sizes[:, None]).argmax(0)
     segments = tuple(
-        describe(
+        make_segment(
             scored,
             int(main_query[id - 1]),
             id=id,

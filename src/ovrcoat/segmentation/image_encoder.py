@@ -1,4 +1,4 @@
-"""Image path: images are read, resized and run through the network, once for all vocabularies."""
+"""Image branch: images are read, resized and run through the network, once for all vocabularies."""
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
@@ -20,11 +20,11 @@ from ovrcoat.system.fingerprints import module_fingerprint
 
 
 class ImageEncoder:
-    """Encodes images with one network at one test size; may be used from several threads.
+    """Encodes images with one network at one test resolution; may be used from several threads.
 
     Args:
         network: on the device that it runs on, in eval mode.
-        settings: give the test size.
+        settings: give the test resolution.
         prompt_encoder: passed on to encoded images.
     """
 
@@ -48,12 +48,12 @@ class ImageEncoder:
         """Encode many images; see `Segmenter.encode_many`."""
         return encode_in_order(images, self._prepare, encode=self._encode, batch_size=batch_size)
 
-    def accept(self, image: EncodedImage) -> EncodedImage:
-        """Return an image that the same network encoded at the same test size; an unpickled one is bound to
-        it.
+    def check_compatible(self, image: EncodedImage) -> EncodedImage:
+        """Check that an image fits this network and test resolution; return it, bound to the network if
+        unpickled.
 
         Raises:
-            ConfigError: it was encoded by another network, or at another test size.
+            ConfigError: it was encoded by another network, or at another test resolution.
         """
         if image.network is None and image.model_key == self._model_key:
             image = replace(image, network=self._network, prompt_encoder=self._prompt_encoder)
@@ -61,7 +61,7 @@ class ImageEncoder:
             raise ConfigError("this image was encoded by another network; encode it with this segmenter")
         if image.test_size != self._test_size:
             raise ConfigError(
-                f"this image was encoded at test size {image.test_size}, but this segmenter uses "
+                f"this image was encoded at test resolution {image.test_size}, but this segmenter uses "
                 f"{self._test_size}; encode it with this segmenter"
             )
         return image

@@ -10,7 +10,7 @@ from ovrcoat.segmentation.encoded_image import EncodedImage
 from ovrcoat.segmentation.postprocess import AnyResult
 from ovrcoat.segmentation.prompt import SegmentationPrompt
 
-Batched = Generator[tuple[ImageInput, AnyResult | ImageError], None, None]
+ResultIterator = Generator[tuple[ImageInput, AnyResult | ImageError], None, None]
 
 
 def predict_each(
@@ -18,7 +18,7 @@ def predict_each(
     prompt: SegmentationPrompt,
     *,
     on_error: OnError,
-) -> Batched:
+) -> ResultIterator:
     """Yield (source, result) for encoded images; nothing of an image is kept while the next one is computed.
 
     Args:
@@ -45,7 +45,7 @@ def predict_each(
             del result
 
 
-def with_warnings(results: Batched) -> Batched:
+def with_warnings(results: ResultIterator) -> ResultIterator:
     """Yield results, with a `UserWarning` per note about an image."""
     with closing(results):
         for source, result in results:

@@ -115,7 +115,7 @@ def explain(
         image.pixels,
         image.name,
         issues=prompt.issues,
-        background=background_shares(output.background, pixels=output.id_map.size),
+        background=background_shares(output.background_areas, pixels=output.id_map.size),
         notes=image.notes,
     )
     return Explanation(result, output.masks)

@@ -1,7 +1,6 @@
-"""Text path: vocabulary and options are checked, and every class name is embedded. Needs no image."""
+"""Text branch: vocabulary and options are checked, and every class name is embedded. Needs no image."""
 
 import math
-import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.text_classifier import embed_categories
 from ovrcoat.segmentation.text_cache import TextCache, fingerprint
 from ovrcoat.structures import CategoryEmbeddings
+from ovrcoat.system.process_lock import ProcessLock
 from ovrcoat.vocabulary import Vocabulary, VocabularyInput
 from ovrcoat.vocabulary.hints import find_model_hints
 
@@ -97,7 +97,7 @@ class TextEmbedder:
         self._config = config
         self._cache = cache
         self._dtype = dtype
-        self._lock = threading.RLock()  # guards what follows, and the text tower
+        self._lock = ProcessLock()  # guards what follows, and the text tower
         self._known = dict(known or {})  # never dropped
         self._recent: OrderedDict[str, Tensor] = OrderedDict()
 

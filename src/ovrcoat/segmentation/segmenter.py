@@ -1,7 +1,8 @@
-"""Segmenter: an image and a vocabulary in, a result out. The only inference path of API, CLI and evaluation.
+"""Segmenter: segments images into the classes of a vocabulary. API, CLI and evaluation all use it.
 
-The image path (`encode`) runs the network once per image. The text path (`prompt`) runs once per vocabulary.
-Both meet in `EncodedImage.predict`, which costs one matrix product per vocabulary.
+The image branch runs the network once per image and returns an `EncodedImage`. The text branch embeds a
+vocabulary once and returns a `SegmentationPrompt`: the embedded vocabulary together with task, trust and
+thresholds. `EncodedImage.predict` combines both at the cost of one matrix product and the post-processing.
 """
 
 import copy
@@ -18,12 +19,12 @@ from ovrcoat.checkpoints.catalog import find_model
 from ovrcoat.config import ModelConfig, Number, Task, Trust, with_inference_settings
 from ovrcoat.data.images import ImageInput, OnError
 from ovrcoat.errors import ImageError
-from ovrcoat.model.compiling import compile_image_path
+from ovrcoat.model.compiling import compile_image_branch
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
 from ovrcoat.segmentation.encoded_image import EncodedImage
 from ovrcoat.segmentation.image_encoder import ImageEncoder
-from ovrcoat.segmentation.many_images import Batched, predict_each, with_warnings
+from ovrcoat.segmentation.many_images import ResultIterator, predict_each, with_warnings
 from ovrcoat.segmentation.mask_classification import MaskLabel, check_masks, embed_masks, label_mask
 from ovrcoat.segmentation.postprocess import AnyResult, Explanation
 from ovrcoat.segmentation.prompt import PromptEncoder, SegmentationPrompt, SegmentOptions, TextEmbedder
@@ -43,7 +44,6 @@ class Segmenter:
         training_vocabulary: decides which categories are seen.
         provenance: where the weights come from.
         device: "cpu", "cuda", "cuda:1", 1 or "mps". None: the fastest available device.
-        dtype: dtype of masks and features. None: unchanged.
         text_embeddings: text embeddings known in advance, on `device`.
         text_cache: cache on disk; only for a network whose text weights no longer change.
         text_dtype: dtype in which class names are embedded.
@@ -94,12 +94,12 @@ class Segmenter:
             text_dtype: dtype in which class names are embedded; the same choices.
             text_cache: folder for text embeddings, "auto" (the user's cache folder, see `ovrcoat doctor`), or
                 None for no cache.
-            compile: compile the image path with `torch.compile`.
+            compile: compile the image branch with `torch.compile`.
 
         Raises:
-            ConfigError: there is no such model, device or dtype, or no compiler (this may only be discovered
-                with the first image).
-            CheckpointError: the file is damaged, of another kind, or does not fit the network.
+            ConfigError: there is no such model, device or dtype, or no compiler. A missing compiler may be
+                reported only when the first image is processed.
+            CheckpointError: the file is damaged, is not an ovrcoat checkpoint, or does not fit the network.
         """
         chosen = choose_device(device)
         image_dtype = choose_dtype(dtype, chosen)
@@ -115,7 +115,7 @@ class Segmenter:
             text_dtype=choose_dtype(text_dtype, chosen),
         )
         if compile:
-            compile_image_path(segmenter.network)
+            compile_image_branch(segmenter.network)
         return segmenter
 
     def with_settings(self, **settings: object) -> "Segmenter":
@@ -140,7 +140,7 @@ class Segmenter:
     ) -> SegmentationPrompt:
         """Check and embed a vocabulary once, for many images (`predict_many`, `EncodedImage.predict`).
 
-        Arguments and errors are those of `segment`. Suspicious class names raise no `UserWarning`; they are
+        Arguments and errors are those of `segment`. Suspicious class names do not issue a `UserWarning`; they are
         listed in the prompt's `issues`.
         """
         return self._prompt_encoder.encode(vocabulary, task=task, **options)
@@ -224,20 +224,25 @@ class Segmenter:
         """Segment an image into the categories of a vocabulary.
 
         Args:
-            image: anything that `read_image` accepts, or an `EncodedImage` of the same network and test size.
+            image: anything that `read_image` accepts, or an `EncodedImage` of the same network and test
+                resolution.
             vocabulary: anything that `Vocabulary.read` accepts: "cat, kitty; sofa; wall#stuff", the name of a
                 preset, a file, a list.
             task: "panoptic" (each pixel has one segment), "semantic" (each pixel has one category) or
                 "instance" (things, whose masks may overlap).
-            trust: COAT's γ from 0 (plain FC-CLIP) to 1, or "adaptive" (each mask's stability). None: the
-                model's own value, and 0 for semantic output.
-            background: background classes, which compete with a short vocabulary and become void: "auto",
-                "none", "on", or anything that `Vocabulary.read` accepts. None: those that `vocabulary` has.
-            object_mask_threshold: minimum score of a mask, 0..1 (panoptic only). None: the model's own value.
-            overlap_threshold: minimum share of its pixels that a mask must win (panoptic only). None: the
-                model's own value.
+            trust: COAT's γ, 0 to 1: COAT multiplies the void probability of a mask by
+                1 - γ × CLIP's confidence, so 0 is plain FC-CLIP. "adaptive" uses the stability of each mask
+                as its γ. None: the model's own value, or 0 for semantic output.
+            background: additional classes that compete with yours; pixels assigned to them become void.
+                "auto" adds the categories of COCO and ADE20K if the vocabulary is short, "on" always adds
+                them, "none" adds nothing, and "keep" uses the background classes that `vocabulary` already
+                has. Anything else is read like `vocabulary`.
+            object_mask_threshold: masks whose score does not exceed this value are discarded, 0 to 1
+                (panoptic only). None: the model's own value.
+            overlap_threshold: minimum ratio of a mask's argmax area to its original area, as in Mask2Former
+                (panoptic only). None: the model's own value.
 
-        A suspicious vocabulary (for example a duplicate name) raises a `UserWarning`.
+        A suspicious vocabulary, for example with a duplicate name, issues a `UserWarning`.
 
         Raises:
             ImageError: the image cannot be read.
@@ -290,7 +295,7 @@ class Segmenter:
         batch_size: int = ...,
         on_error: OnError = ...,
         **options: Unpack[SegmentOptions],
-    ) -> Batched: ...
+    ) -> ResultIterator: ...
     def segment_many(
         self,
         images: Iterable[ImageInput],
@@ -300,7 +305,7 @@ class Segmenter:
         batch_size: int = 1,
         on_error: OnError = "raise",
         **options: Unpack[SegmentOptions],
-    ) -> Batched:
+    ) -> ResultIterator:
         """Segment many images: yields (source, result) in order.
 
         The vocabulary and the options are checked before the first image is read.
@@ -329,8 +334,8 @@ class Segmenter:
         *,
         batch_size: int = 1,
         on_error: OnError = "raise",
-    ) -> Batched:
-        """Segment many images for a prompt (see `prompt`): like `segment_many`."""
+    ) -> ResultIterator:
+        """Segment many images with a prompt that `prompt` returned; otherwise like `segment_many`."""
         encoded = self.encode_many(images, batch_size=batch_size)
         return predict_each(encoded, prompt, on_error=on_error)
 
@@ -381,4 +386,4 @@ class Segmenter:
     def _encoded(self, image: object) -> EncodedImage:
         if not isinstance(image, EncodedImage):
             return self.encode(image)  # type: ignore[arg-type] # `read_image` checks the type
-        return self._image_encoder.accept(image)
+        return self._image_encoder.check_compatible(image)

@@ -193,7 +193,7 @@ class Vocabulary:
         return tuple(not known.isdisjoint(category.names) for category in self.all_categories)
 
     @overload
-    def with_background(self, background: Literal["auto", "on", "none"] = ...) -> "Vocabulary": ...
+    def with_background(self, background: Literal["auto", "on", "none", "keep"] = ...) -> "Vocabulary": ...
     @overload
     def with_background(self, background: "VocabularyInput") -> "Vocabulary": ...
     def with_background(self, background: object = "auto") -> "Vocabulary":
@@ -206,13 +206,14 @@ class Vocabulary:
                   vocabulary that already has background classes keeps them.
                 - "on": the categories of COCO and ADE20K in any case.
                 - "none": no background classes.
+                - "keep": the background classes that this vocabulary has.
                 - Any other `VocabularyInput`: these classes. Of a preset, the categories that compete with
                   this vocabulary are left out; other vocabularies are used without changes.
 
         Raises:
             VocabularyError: see `read`; or `background` contains no class names.
         """
-        if background is None:
+        if background == "keep":
             return self
         if background == "none":
             return replace(self, background=())
@@ -268,7 +269,7 @@ VocabularyInput: TypeAlias = Vocabulary | str | PathLike[str] | list[str] | tupl
 def _assemble(
     entries: Sequence[Entry], *, background: Sequence[Entry] = (), name: str | None = None
 ) -> Vocabulary:
-    """Create a vocabulary. Names that are not words are replaced (`names.py`), repeated names dropped."""
+    """Create a vocabulary. Dataset spellings are replaced (`names.py`), repeated names dropped."""
     repeats = tuple(
         repeat
         for entry in (*entries, *background)

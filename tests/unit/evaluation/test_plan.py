@@ -46,7 +46,7 @@ def test_the_plan_is_complete(tiny_segmenter: Segmenter, dataset: Dataset):
         ({"tasks": ()}, "no task was specified; choose from instance, panoptic, semantic"),
         ({"limit": 0}, "limit is 0, expected 1 or more"),
         ({"held_out": 0.0}, "held_out is 0.0, expected a share above 0"),
-        ({"protocol": "published"}, "no published test size for 'mine'"),
+        ({"protocol": "published"}, "no published test resolution for 'mine'"),
         ({"short_side": -5}, "short_side"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Which test size is used."""
+"""Which test resolution is used."""
 
 import pytest
 
@@ -52,5 +52,5 @@ def test_a_custom_size_is_reported():
 
 
 def test_no_published_size():
-    with pytest.raises(ConfigError, match="no published test size for 'mine', only for coco, ade20k"):
+    with pytest.raises(ConfigError, match="no published test resolution for 'mine', only for coco, ade20k"):
         choose_protocol("published", dataset="mine", fits_published_sizes=True, model_size=(64, 128))

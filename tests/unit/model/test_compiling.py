@@ -1,4 +1,4 @@
-"""Compilation of the image path: equal results, and clear errors where it is impossible."""
+"""Compilation of the image branch: equal results, and clear errors where it is impossible."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ovrcoat.errors import ConfigError
-from ovrcoat.model.compiling import compile_image_path
+from ovrcoat.model.compiling import compile_image_branch
 from ovrcoat.structures import ImageBatch
 from tiny_network import make_network
 
@@ -18,12 +18,12 @@ TESTS = Path(__file__).parents[2]
 COMPARE = """
 import functools, torch
 torch.compile = functools.partial(torch.compile, backend="eager")
-from ovrcoat.model.compiling import compile_image_path
+from ovrcoat.model.compiling import compile_image_branch
 from ovrcoat.structures import ImageBatch
 from tiny_network import make_network
 
 plain, compiled = make_network().eval(), make_network().eval()
-compile_image_path(compiled)
+compile_image_branch(compiled)
 assert compiled.compiled and not plain.compiled
 assert compiled.state_dict().keys() == plain.state_dict().keys()
 close = functools.partial(torch.testing.assert_close, atol=1e-4, rtol=1e-4)
@@ -53,7 +53,7 @@ def test_without_a_compiler_the_error_names_the_remedy(monkeypatch):
 
     monkeypatch.setattr(cpp_builder, "get_cpp_compiler", none_there)
     with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler.*omit --compile"):
-        compile_image_path(make_network())
+        compile_image_branch(make_network())
 
 
 @torch.inference_mode()
@@ -64,7 +64,7 @@ def test_a_failing_compiler_is_reported(monkeypatch):
     compile_for_real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda function: compile_for_real(function, backend=broken))
     network = make_network().eval()
-    compile_image_path(network)
+    compile_image_branch(network)
     with pytest.raises(
         ConfigError, match=r"cannot compile this model on this machine \(no Python\.h\); omit --compile"
     ):

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovrcoat.postprocessing.duplicates import distinct
+from ovrcoat.postprocessing.duplicates import mask_nms
 
 LEFT = torch.tensor([[1.0, 1.0, -1.0, -1.0]])
 RIGHT = -LEFT
@@ -13,7 +13,7 @@ NOTHING = -torch.ones(1, 4)
 
 
 def keep(masks: list[torch.Tensor], scores: list[float], iou: float) -> list[bool]:
-    return distinct(torch.stack(masks), torch.tensor(scores), duplicate_iou=iou).tolist()
+    return mask_nms(torch.stack(masks), torch.tensor(scores), duplicate_iou=iou).tolist()
 
 
 def test_the_best_of_several_copies_stays():
@@ -41,7 +41,7 @@ def test_empty_masks_are_no_copies_of_each_other():
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=8), st.floats(0.1, 1), st.integers(0, 1000))
 def test_what_stays_differs_and_what_goes_has_a_better_copy(scores, iou, seed):
     masks = torch.randn(len(scores), 3, 3, generator=torch.Generator().manual_seed(seed))
-    kept = distinct(masks, torch.tensor(scores), duplicate_iou=iou)
+    kept = mask_nms(masks, torch.tensor(scores), duplicate_iou=iou)
     inside = (masks > 0).flatten(1)
 
     def overlap(one: int, other: int) -> float:

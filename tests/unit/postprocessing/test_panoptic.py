@@ -274,4 +274,4 @@ def test_pixels_of_background_classes_are_counted():
         if segment.category in {"a", "b", "c"}:
             expected[segment.category] = expected.get(segment.category, 0) + segment.area
     assert expected
-    assert {name: area for name, area in output.background.items() if area} == expected
+    assert {name: area for name, area in output.background_areas.items() if area} == expected

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ovrcoat.postprocessing import pixel_assignment as assignment
-from ovrcoat.postprocessing.pixel_assignment import NO_OWNER, PixelAssignment, assign_pixels, union
+from ovrcoat.postprocessing.pixel_assignment import NO_OWNER, PixelAssignment, assign_pixels, union_bbox
 from ovrcoat.postprocessing.upsampling import AxisResize, ImageSizes, upsample_tiles
 
 SIZES = ImageSizes(padded=(64, 96), valid=(60, 90), output=(70, 130))
@@ -55,10 +55,10 @@ def test_blocks_change_nothing(count: int, seed: int, side: int):
         found = assign_pixels(mask_logits, scores, sizes=SIZES)
     expected = plain(mask_logits, scores, SIZES)
     assert np.array_equal(found.owner, expected.owner)
-    assert (found.strongest_area, found.mask_area, found.area) == (
-        expected.strongest_area,
-        expected.mask_area,
-        expected.area,
+    assert (found.argmax_area, found.original_area, found.final_area) == (
+        expected.argmax_area,
+        expected.original_area,
+        expected.final_area,
     )
     assert found.bboxes == expected.bboxes
 
@@ -67,13 +67,13 @@ def test_of_equal_masks_the_first_holds():
     mask_logits = torch.full((3, 16, 24), 4.0)
     found = assign_pixels(mask_logits, torch.tensor([0.5, 0.9, 0.9]), sizes=SIZES)
     assert (found.owner == 1).all()
-    assert found.mask_area == [70 * 130] * 3
+    assert found.original_area == [70 * 130] * 3
 
 
 def test_a_mask_below_half_wins_but_holds_nothing():
     found = assign_pixels(torch.full((1, 16, 24), -1.0), torch.tensor([0.9]), sizes=SIZES)
     assert (found.owner == NO_OWNER).all()
-    assert (found.strongest_area, found.mask_area, found.area, found.bboxes) == (
+    assert (found.argmax_area, found.original_area, found.final_area, found.bboxes) == (
         [70 * 130],
         [0],
         [0],
@@ -104,4 +104,4 @@ def test_the_matrices_of_both_axes_are_the_resize(output: tuple[int, int]):
 
 
 def test_a_union_holds_all_boxes():
-    assert union([(3, 4, 2, 2), (1, 5, 3, 6)]) == (1, 4, 4, 7)
+    assert union_bbox([(3, 4, 2, 2), (1, 5, 3, 6)]) == (1, 4, 4, 7)

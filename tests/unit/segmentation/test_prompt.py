@@ -208,9 +208,9 @@ def test_issues_are_data_and_the_prompt_keeps_them(encoder: PromptEncoder) -> No
 
 def test_the_background_of_a_vocabulary_is_kept_on_request(encoder: PromptEncoder) -> None:
     complete = Vocabulary.parse("cat; dog").with_background("road; sky")
-    assert encoder.encode(complete, background=None).vocabulary == complete
+    assert encoder.encode(complete, background="keep").vocabulary == complete
     assert encoder.encode(complete, background="none").vocabulary.background == ()
-    assert encoder.encode(Vocabulary.parse("cat"), background=None).vocabulary.background == ()
+    assert encoder.encode(Vocabulary.parse("cat"), background="keep").vocabulary.background == ()
 
 
 def test_the_embeddings_in_memory_are_bounded(

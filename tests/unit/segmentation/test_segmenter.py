@@ -1,8 +1,10 @@
+import copy
 import gc
 import io
 import pickle
 import threading
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -187,7 +189,9 @@ class TestEncodeOnce:
         trusting = tiny_segmenter.with_settings(trust=0.9)
         assert_same(trusting.segment(encoded, "cat; dog"), encoded.segment("cat; dog", trust=0.9))
         assert tiny_segmenter.network.encoder.batch_sizes == [1]
-        with pytest.raises(ConfigError, match=r"encoded at test size \(64, 128\), but .* uses \(32, 128\)"):
+        with pytest.raises(
+            ConfigError, match=r"encoded at test resolution \(64, 128\), but .* uses \(32, 128\)"
+        ):
             tiny_segmenter.with_settings(short_side=32).segment(encoded, "cat")
 
     def test_many_threads_get_the_same_results(
@@ -570,6 +574,17 @@ class TestPickle:
             tiny_segmenter.network.text_classifier.logit_scale += 1
         with pytest.raises(ConfigError, match="encoded by another network"):
             tiny_segmenter.segment(restored, "cat")
+
+    @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+    def test_a_segmenter_can_be_pickled_and_copied(
+        self,
+        tiny_segmenter: Segmenter,
+        image_pixels: np.ndarray,
+        duplicate: Callable[[Segmenter], Segmenter],
+    ) -> None:
+        expected = tiny_segmenter.segment(image_pixels, "cat; sky#stuff", overlap_threshold=0)
+        result = duplicate(tiny_segmenter).segment(image_pixels, "cat; sky#stuff", overlap_threshold=0)
+        np.testing.assert_array_equal(result.id_map, expected.id_map)
 
     def test_results_can_be_pickled(self, tiny_segmenter: Segmenter, image_pixels: np.ndarray) -> None:
         result = tiny_segmenter.segment(image_pixels, "cat; dog")

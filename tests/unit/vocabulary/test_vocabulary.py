@@ -122,7 +122,7 @@ class TestRead:
         monkeypatch.chdir(tmp_path)
         Path(name).write_text("cat\ndog\n")
         assert shown(Vocabulary.read(name)) == ["cat", "dog"]
-        assert shown(Vocabulary.parse("sofa").with_background(name).with_background(None)) == ["sofa"]
+        assert shown(Vocabulary.parse("sofa").with_background(name).with_background("keep")) == ["sofa"]
         background = Vocabulary.parse("sofa").with_background(name).background
         assert [category.name for category in background] == ["cat", "dog"]
 
