@@ -1,6 +1,5 @@
 """Devices and dtypes: names that users give, and the defaults for this machine."""
 
-import threading
 import warnings
 from difflib import get_close_matches
 from typing import Literal, get_args
@@ -8,11 +7,12 @@ from typing import Literal, get_args
 import torch
 
 from ovrcoat.errors import ConfigError
+from ovrcoat.system.process_lock import ProcessLock
 
 DtypeName = Literal["auto", "float32", "bfloat16"]
 
-_locks: dict[str, threading.RLock] = {}
-_locks_guard = threading.Lock()
+_locks: dict[str, ProcessLock] = {}
+_locks_guard = ProcessLock()
 
 
 def list_devices() -> tuple[str, ...]:
@@ -76,7 +76,7 @@ def has_bfloat16(device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def device_lock(device: torch.device) -> threading.RLock:
+def device_lock(device: torch.device) -> ProcessLock:
     """Return the lock that allows one inference at a time on `device`, shared by all segmenters."""
     with _locks_guard:
-        return _locks.setdefault(str(device), threading.RLock())
+        return _locks.setdefault(str(device), ProcessLock())
