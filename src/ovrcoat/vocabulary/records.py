@@ -9,7 +9,16 @@ The category lists of COCO panoptic files have the same keys.
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from ovrcoat.errors import VocabularyError
 from ovrcoat.vocabulary.category import Category, ThingSource
@@ -98,6 +107,14 @@ class FileRecord(BaseModel):
 
     categories: Annotated[list[ForeignItem], Field(max_length=MAX_CATEGORIES)]
     background: Annotated[list[ForeignItem], Field(max_length=MAX_CATEGORIES)] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_old_key(cls, data: object) -> object:
+        """Refuse the name that `background` had in earlier versions, which would otherwise be ignored."""
+        if isinstance(data, dict) and "hidden" in data and "background" not in data:
+            raise ValueError("the key 'hidden' was renamed to 'background'; rename it in the file")
+        return data
 
 
 class SavedRecord(BaseModel):

@@ -141,3 +141,8 @@ def test_a_saved_category_has_strict_types(change: dict[str, object]):
     data = {**SAVED, "categories": [{**SAVED["categories"][0], **change}]}
     with pytest.raises(VocabularyError, match=next(iter(change))):
         read_saved(data)
+
+
+def test_the_old_key_of_background_classes_is_an_error_that_names_the_new_one():
+    with pytest.raises(VocabularyError, match="the key 'hidden' was renamed to 'background'"):
+        read_entries({"categories": ["cat"], "hidden": ["sky"]}, origin="pets.json")
