@@ -20,7 +20,7 @@ from ovrcoat.issues import Issue
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.text_classifier import embed_categories
 from ovrcoat.structures import CategoryEmbeddings
-from ovrcoat.system.atomic_write import write_atomically
+from ovrcoat.system.atomic_write import cannot_write, write_atomically
 from ovrcoat.system.devices import choose_dtype
 from ovrcoat.system.folder_lock import FolderLock
 from ovrcoat.training.accelerator import make_accelerator, make_folder, precision_issues
@@ -167,7 +167,10 @@ def _train(config: TrainConfig, base: Path, *, progress: bool, on_status: OnStat
                     run.write(folder / MODEL_FILE)
                 accelerator.wait_for_everyone()
             model = read_model(folder / MODEL_FILE)
-        accelerator.end_training()
+        try:
+            accelerator.end_training()
+        except OSError as error:  # of a tracker that writes its last lines
+            raise cannot_write(output, error) from error
     return output / config.stages[-1].name / MODEL_FILE
 
 
