@@ -152,8 +152,8 @@ def _score_semantic(files: Files, rules: Rules, *, progress: bool) -> dict[str, 
         vocabulary = Vocabulary.read(text)
         if vocabulary.skipped:
             raise ConfigError(
-                f"--categories {text}: {', '.join(vocabulary.skipped)} stands for no class, so it is unclear "
-                "which values the label maps have; give a file with one class name per value, from 0 on"
+                f"--categories {text}: names stand for no class ({', '.join(vocabulary.skipped)}), "
+                "so it is unclear which values the label maps have; give one class name per value, from 0 on"
             )
         names = [category.name for category in vocabulary.categories]
     return score_semantic(

@@ -61,8 +61,8 @@ def read_categories(
 ) -> tuple[Category, ...]:
     """Read the categories of a user's own file.
 
-    Synonyms are separated by commas ("cat, kitty"). A missing `isthing` is looked up in the presets. Names
-    that are not words ("wall-other-merged") are replaced, see `vocabulary/names.py`; `issues` lists them.
+    Synonyms are separated by commas ("cat, kitty"). A missing `isthing` is looked up in the presets.
+    Dataset spellings ("wall-other-merged") are replaced, see `vocabulary/names.py`; `issues` lists them.
 
     Raises:
         DatasetError: The list is empty or malformed, an id is missing, or two categories share an id.

@@ -81,7 +81,7 @@ def shorten(item: str | int) -> str:
 
 
 def check_changes(changes: Sequence[tuple[str, str]]) -> Iterator[Issue]:
-    """Report names that are read as other words (`names.py`), and warn of codes that no preset contains."""
+    """Report names that were replaced (`names.py`), and warn of codes that no preset contains."""
     examples: dict[bool, list[str]] = {False: [], True: []}
     for written, used in changes:
         is_doubtful = is_code(written) and not _is_known(used.split(", ", maxsplit=1)[0])
@@ -90,8 +90,8 @@ def check_changes(changes: Sequence[tuple[str, str]]) -> Iterator[Issue]:
         yield Issue(
             "warning",
             "name-code",
-            "names are codes that belong to no known dataset; check that the words that are used instead "
-            "describe the class, or rename it",
+            "names are codes that belong to no known dataset; check that the names that are used instead "
+            "describe the classes, or rename them",
             examples=found[:MAX_EXAMPLES],
             count=len(found),
         )
@@ -99,7 +99,7 @@ def check_changes(changes: Sequence[tuple[str, str]]) -> Iterator[Issue]:
         yield Issue(
             "note",
             "name-recognized",
-            "names were recognized, so the words that they stand for are used",
+            "names are spelled as in a dataset and were replaced by plain class names",
             examples=found[:MAX_EXAMPLES],
             count=len(found),
         )
@@ -131,7 +131,7 @@ def _check_meaning(categories: Sequence[Category]) -> Iterator[Issue]:
     if found := [name for name in names if is_placeholder(name)]:
         yield make_issue(
             "name-placeholder",
-            "names do not say what is visible, so these classes match at random; write words such as 'cat'",
+            "names do not say what is visible, so these classes match at random; write names such as 'cat'",
             examples=found,
             severity="warning",
         )

@@ -1,8 +1,8 @@
-"""Recognition of names that are not words: the one place that decides what a written name means.
+"""Recognition of dataset spellings: the one place that decides what a written name means.
 
 Datasets and tools write names such as "wall-other-merged", "dining-table", "sky_area" or "Traffic Light".
-A text tower was trained on words. Every name that a user writes (class names, files, dataset categories,
-training labels) passes through `recognize`. The lists of the published protocol never change.
+A text tower was trained on plain English. Every name that a user writes (class names, files, dataset
+categories, training labels) passes through `recognize`. The lists of the published protocol never change.
 """
 
 import json
@@ -25,7 +25,7 @@ JOINED_NAMES = {"diningtable": "dining table", "pottedplant": "potted plant", "t
 CODE_ENDING = re.compile(r"(?:[\s_-]+(?:other|merged|stuff))+$", re.IGNORECASE)  # COCO: "floor-other-merged"
 BLANKS = re.compile(r"[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")  # all spaces of Unicode
 PLAIN = re.compile(r"[a-z ]*")  # needs no look-up, so that short vocabularies cost nothing
-HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})")  # between words; "t-shirt" and "R2-D2" keep theirs
+HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})")  # between letters; "t-shirt" and "R2-D2" keep theirs
 
 PLACEHOLDER = re.compile(
     r"(?:class|label|category|cls|object|obj|item|type|id|index|segment|region)?[\s_#:.-]*\d+", re.IGNORECASE
@@ -51,7 +51,7 @@ class Recognized:
 
 
 def recognize(entries: Sequence[Entry]) -> Recognized:
-    """Replace names that are not words.
+    """Replace dataset spellings.
 
     - A list that is a preset's, name for name, does not change.
     - The official list of a dataset gets the names and colors of its preset.
@@ -83,7 +83,7 @@ def normal_name(name: str) -> str:
     """Return a name as a text tower reads it best.
 
     A name that a preset contains does not change. Otherwise the spelling of a preset is used if only upper
-    case, underscores or hyphens differ. If there is none, underscores and hyphens between words become
+    case, underscores or hyphens differ. If there is none, underscores and inner hyphens become
     spaces, and codes such as "-merged" are dropped.
     """
     name = unicodedata.normalize("NFC", BLANKS.sub(" ", name))
@@ -163,10 +163,10 @@ def _replace(entry: Entry, source: Category | None) -> Entry:
         return replace(entry, names=tuple(dict.fromkeys(map(normal_name, entry.names))))
     codes = _codes()
     kept = [normal_name(name) for name in entry.names if _code_key(name) not in codes]
-    words = [name for name in source.names if _code_key(name) not in codes]
+    plain = [name for name in source.names if _code_key(name) not in codes]
     return replace(
         entry,
-        names=tuple(dict.fromkeys((*kept, *(words or source.names)))),
+        names=tuple(dict.fromkeys((*kept, *(plain or source.names)))),
         color=entry.color or source.color,
     )
 
@@ -196,7 +196,7 @@ def _code_category(entry: Entry) -> Category | None:
 
 
 def _code_key(name: str) -> str:
-    """Return the key of a code. Plain words, such as "window blind", have none."""
+    """Return the key of a code. Plain names, such as "window blind", have none."""
     if re.search(r"[_-]", name) or CODE_ENDING.search(name):
         return re.sub(r"\s*([_-]+)\s*|\s+", lambda found: "-" * len(found[1] or " "), name.strip().casefold())
     return ""
@@ -217,7 +217,7 @@ def _codes() -> dict[str, Category]:
 
 @cache
 def _published_spellings() -> frozenset[str]:
-    """All names of all presets that are words."""
+    """All names of all presets that are plain English."""
     codes = _codes()
     return frozenset(
         name

@@ -138,7 +138,7 @@ def test_each_kind_of_issue_has_its_code(vocabulary: Vocabulary, codes: list[str
         ("a photo of a cat; dog", "write only the class, for example 'cat' (1 ×: 'a photo of a cat')"),
         ("class_1; cat", "names do not say what is visible"),
         ("LABEL 3; background; cat", "names do not say what is visible"),
-        ("sky_area; cat", "check that the words that are used instead describe the class"),
+        ("sky_area; cat", "check that the names that are used instead describe"),
     ],
 )
 def test_probable_mistakes_are_warned_of(text: str, message: str):

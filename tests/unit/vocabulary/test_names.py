@@ -1,4 +1,4 @@
-"""Names that are not words."""
+"""Dataset spellings."""
 
 import pytest
 
