@@ -1,6 +1,8 @@
-"""Put overlays of the demo side by side: the image in the README.
+"""Put overlays of the demo side by side: the picture in the README.
 
 Usage: ./demo && python tools/contact_sheet.py demo-output docs/images/example.jpg
+
+The picture records which weights made it (`weights_of`), and a test compares them with the weights that ship.
 """
 
 import sys
@@ -8,8 +10,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from ovrcoat.checkpoints.catalog import embedded_path
+from ovrcoat.system.fingerprints import file_sha256
+
 NAMES = ("china", "chelsea", "camera", "flower")
 HEIGHT = 300  # pixels
+PREFIX = "overlays by ovrcoat, weights "
 
 
 def main(folder: Path, target: Path) -> None:
@@ -22,7 +28,14 @@ def main(folder: Path, target: Path) -> None:
         sheet.paste(image, (left, 0))
         left += image.width + 8
     target.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(target, quality=88)
+    sheet.save(target, quality=88, comment=f"{PREFIX}{file_sha256(embedded_path())}".encode())
+
+
+def weights_of(picture: Path) -> str | None:
+    """Return the SHA-256 of the weights that made a picture; None if it does not say."""
+    with Image.open(picture) as image:
+        comment = image.info.get("comment", b"").decode("ascii", "replace")
+    return comment.removeprefix(PREFIX) if comment.startswith(PREFIX) else None
 
 
 if __name__ == "__main__":
