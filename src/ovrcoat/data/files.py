@@ -4,6 +4,7 @@ Paths are relative to the dataset's own folder and use forward slashes. Nothing 
 only a zip file inside a zip file (as in COCO's panoptic release) is copied to an unnamed temporary file.
 """
 
+import os
 import unicodedata
 import zipfile
 import zlib
@@ -184,7 +185,8 @@ class FileTree:
 def _find_on_disk(folder: Path, path: str) -> str | None:
     """Return the name of a file as it is stored: as given, or in another Unicode form."""
     forms = (path,) if path.isascii() else (path, *(unicodedata.normalize(f, path) for f in ("NFC", "NFD")))
-    return next((form for form in forms if is_file(folder / form)), None)
+    # joined as text: for 100,000 files `Path` takes longer than the file system
+    return next((form for form in forms if is_file(os.path.join(folder, form))), None)  # noqa: PTH118
 
 
 def _checksum(path: Path) -> tuple[int, int] | None:

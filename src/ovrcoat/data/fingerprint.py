@@ -31,7 +31,7 @@ def record_fingerprint(record: Record, tree: FileTree, *, labels: Iterable[str])
         record.image_id,
         image,
         tree.checksum(record.image) if hashes_image else tree.file_size(record.image),
-        record.segments,
+        [(s.id, s.category_id, s.area, s.is_crowd) for s in record.segments],
         [(PurePosixPath(path).name, tree.checksum(path)) for path in labels],
     )
     return combine([repr(facts)])

@@ -80,7 +80,7 @@ class FileDataset(Dataset):
     def fingerprint(self) -> str:
         """Return a hash of all categories, labels and files; a folder and its zip file have the same hash.
 
-        It reads every label file: 5,000 files take about 0.3 s once they are in the file cache.
+        It reads every label file: 5,000 files of 20 kB in the file cache take about 1 s.
         """
         documents = [self.tree.checksum(path) for path in self.documents()]
         with ThreadPoolExecutor(FINGERPRINT_THREADS) as pool:
