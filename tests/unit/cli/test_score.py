@@ -84,6 +84,17 @@ def test_errors_stop_it_and_are_all_listed(panoptic: tuple, tmp_path: Path):
         run(*panoptic)
 
 
+def test_names_without_a_class_are_refused_as_names_of_values(tmp_path: Path):
+    (tmp_path / "labels.txt").write_text("__ignore__\n_background_\ncat\n")
+    with pytest.raises(
+        ConfigError, match=r"labels\.txt: names stand for no class \(__ignore__, _background_\)"
+    ):
+        run(
+            *("--task", "semantic", "--truth-dir", tmp_path, "--prediction-dir", tmp_path),
+            *("--categories", tmp_path / "labels.txt"),
+        )
+
+
 def test_semantic_maps(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for side, values in (("truth", [[0, 1, 255]]), ("prediction", [[0, 0, 0]])):
         (tmp_path / side).mkdir()

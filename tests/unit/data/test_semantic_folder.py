@@ -67,6 +67,16 @@ def test_a_category_may_have_the_id_that_is_ignored_elsewhere(tmp_path: Path):
     np.testing.assert_array_equal(dataset.semantic(dataset.records[0]), [[0, 1], [2, 0]])
 
 
+def test_names_of_labelme_count_from_the_background(tmp_path: Path):
+    names = "__ignore__\n_background_\nsky_area\nroad\n"
+    labels = np.array([[0, 1], [2, 255]], dtype=np.uint8)
+    files = street(**{"names.txt": names, "labels/a.png": labels})
+    dataset = open_dataset(put(tmp_path, files))
+    assert [category.name for category in dataset.categories] == ["sky area", "road"]
+    np.testing.assert_array_equal(dataset.semantic(dataset.records[0]), [[-1, 0], [1, -1]])
+    assert "name-code" in {issue.code for issue in dataset.issues}
+
+
 def test_an_unnamed_value_is_no_void(tmp_path: Path):
     dataset = open_dataset(put(tmp_path, street(**{"names.txt": "road\nsky\n"})))  # ids 1 and 2
     with pytest.raises(DatasetError, match=r"a\.png: pixels hold 7, 8, .* \"ignore\": \[0, 255\]"):

@@ -13,7 +13,14 @@ from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.training_record import TrainingData, read_training_data
 from ovrcoat.data.catalog import open_dataset
 from ovrcoat.data.held_out import is_held_out
-from ovrcoat.errors import ConfigError, DatasetError, MissingExtraError, OutputError, TrainingError
+from ovrcoat.errors import (
+    ConfigError,
+    DatasetError,
+    MissingExtraError,
+    OutputError,
+    TrainingError,
+    VocabularyError,
+)
 from ovrcoat.system import devices
 from ovrcoat.system.folder_lock import FolderLock
 from ovrcoat.system.optional_imports import import_optional
@@ -111,6 +118,18 @@ def test_a_vocabulary_file_is_relative_to_the_configuration(tmp_path: Path, monk
     monkeypatch.chdir(elsewhere)
     header = native.read_header(train(config, base=tmp_path))
     assert [category.names for category in header.training_vocabulary.categories] == [("cat",), ("sky",)]
+
+
+def test_a_preset_wins_over_a_folder_next_to_the_configuration(tmp_path: Path):
+    (tmp_path / "coco").mkdir()
+    header = native.read_header(train(configure(tmp_path, vocabulary="coco"), base=tmp_path))
+    assert header.training_vocabulary == Vocabulary.named("coco")
+
+
+def test_a_folder_is_no_vocabulary(tmp_path: Path):
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(VocabularyError, match=r"cat: this is a folder, expected a vocabulary file"):
+        train(configure(tmp_path, vocabulary="cat"), base=tmp_path)
 
 
 def test_images_that_are_held_out_are_not_trained_on(tmp_path: Path):

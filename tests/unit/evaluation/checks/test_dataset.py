@@ -285,6 +285,21 @@ def test_good_labels_of_other_tools_have_only_notes(write: Callable[[Path], obje
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "code", "severity"),
+    [
+        ("wall-other-merged", "name-recognized", "note"),
+        ("sky_area", "name-code", "warning"),
+        ("class_1", "vocabulary-issue", "warning"),
+    ],
+)
+def test_names_for_programs_are_found(name: str, code: str, severity: str, tmp_path: Path) -> None:
+    home = build("own", tmp_path)
+    edit_json("panoptic.json", lambda document: document["categories"][1].update(name=name))(home)
+    found = {issue.code: issue for issue in check("own", home).issues}
+    assert found[code].severity == severity
+
+
 @pytest.mark.parametrize("code", CASES)
 def test_issue_is_found(code: str, tmp_path: Path) -> None:
     kind, edit, example = CASES[code]
