@@ -181,7 +181,7 @@ class InferenceConfig(Settings):
             classifier alone. True for CLIP ResNets.
         object_mask_threshold: minimum score of a mask, 0..1 (both open-vocabulary releases; Mask2Former has
             0.8).
-        overlap_threshold: minimum share of a mask's own pixels that are assigned to it, 0 or more (OVRCOAT's
+        overlap_threshold: minimum ratio of a mask's argmax area to its original area, 0 or more (OVRCOAT's
             release; FC-CLIP has 0.8).
         duplicate_iou: IoU above which a mask is removed as a duplicate of a better one, 0..1. Ours
             (`postprocessing/duplicates.py`). None: off.

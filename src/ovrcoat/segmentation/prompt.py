@@ -47,7 +47,7 @@ class SegmentationPrompt:
         task: "panoptic", "semantic" or "instance".
         trust: COAT's γ, 0..1, or "adaptive".
         object_mask_threshold: minimum score of a mask, 0..1 (panoptic).
-        overlap_threshold: minimum share of its pixels that a mask must win (panoptic).
+        overlap_threshold: minimum ratio of a mask's argmax area to its original area (panoptic).
         settings: the model's other inference settings.
         issues: what is suspicious about the vocabulary, for example a duplicate name.
     """

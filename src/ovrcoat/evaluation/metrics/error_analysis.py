@@ -44,7 +44,7 @@ MEANINGS = {
         "all good masks were rejected as void, and their categories are wrong too"
     ),
     SegmentOutcome.BELOW_THRESHOLD: "a good mask with the correct category scored below the threshold",
-    SegmentOutcome.BACKGROUND_CLASS: "a background class won the good mask",
+    SegmentOutcome.BACKGROUND_CLASS: "the good mask was classified as a background class",
     SegmentOutcome.OVERLAP: (
         "a good mask with the correct category lost its pixels to other masks, or was merged with one"
     ),
