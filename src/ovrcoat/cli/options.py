@@ -30,7 +30,8 @@ class PromptOptions:
     """Minimum score of a mask, 0 to 1. [default: the model's own]"""
 
     overlap_threshold: float | None = None
-    """Minimum ratio of a mask's argmax area to its original area, as in Mask2Former. [default: the model's own]"""
+    """Minimum ratio of a mask's argmax area to its original area, as in Mask2Former.
+    [default: the model's own]"""
 
 
 @Parameter(name="*")

@@ -140,8 +140,8 @@ class Segmenter:
     ) -> SegmentationPrompt:
         """Check and embed a vocabulary once, for many images (`predict_many`, `EncodedImage.predict`).
 
-        Arguments and errors are those of `segment`. Suspicious class names do not issue a `UserWarning`; they are
-        listed in the prompt's `issues`.
+        Arguments and errors are those of `segment`. A suspicious vocabulary does not issue a `UserWarning`;
+        see the prompt's `issues`.
         """
         return self._prompt_encoder.encode(vocabulary, task=task, **options)
 
