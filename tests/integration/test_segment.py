@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ovrcoat.cli.run import Run
+from ovrcoat.data.find_images import search_images
 from ovrcoat.errors import ImageError
 from ovrcoat.segmentation.segmenter import Segmenter
 
@@ -274,7 +275,7 @@ def test_a_file_that_cannot_be_written_stops_the_run(ovrcoat, folder: Path):
 def test_skip_remembers_the_reason():
     from ovrcoat.cli.options import OutputOptions
 
-    run = Run((Path("a.jpg"),), OutputOptions())
+    run = Run(search_images("a.jpg"), OutputOptions())
     predictions = (pair for pair in [(Path("a.jpg"), ImageError("a.jpg: broken"))])
     assert list(run._results(predictions, {Path("a.jpg"): "a"})) == []
     assert (run.failed, run.status) == ({Path("a.jpg"): "a.jpg: broken"}, 1)
