@@ -64,8 +64,12 @@ class Archive:
 
     def list(self, folder: str) -> Iterator[str]:
         """Yield the paths of all files below `folder`; "" is the dataset's own folder."""
+        if not folder:
+            top = next(top for top in reversed(self._tops) if self._is_top(top))
+            yield from (name.removeprefix(top) for name in self._members if name.startswith(top))
+            return
         for top in self._tops:
-            prefix = f"{top}{folder}/" if folder else top
+            prefix = f"{top}{folder}/"
             yield from (name.removeprefix(top) for name in self._members if name.startswith(prefix))
 
     def read(self, member: str, *, limit: int) -> bytes:
@@ -108,6 +112,10 @@ class Archive:
         first = {name.split("/", 1)[0] for name in self._members if not name.startswith("__MACOSX/")}
         only = f"{first.pop()}/" if len(first) == 1 else ""
         return tuple(dict.fromkeys(("", f"{self._home}/", only, f"{only}{self._home}/")))
+
+    def _is_top(self, top: str) -> bool:
+        """Return whether all files are below a prefix."""
+        return all(name.startswith((top, "__MACOSX/")) for name in self._members)
 
     def _open(self) -> tuple[zipfile.ZipFile, threading.Lock]:
         if (

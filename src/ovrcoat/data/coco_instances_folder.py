@@ -12,6 +12,7 @@ from ovrcoat.data.instance_dataset import InstanceDataset, LabeledShapes, Shape,
 from ovrcoat.data.instances import INSTANCES_FORMAT
 from ovrcoat.data.shape_reading import raise_without_masks, read_polygon, report_box, report_unknown_labels
 from ovrcoat.data.splits import SPLIT_FOLDERS, choose_split
+from ovrcoat.errors import DatasetError
 from ovrcoat.formats.annotations import ImageId, Record
 from ovrcoat.formats.json_files import parse_json_object
 from ovrcoat.formats.panoptic_json import is_image_id, is_integer, read_categories, report_unlabeled
@@ -45,18 +46,25 @@ def find_coco_instances(tree: FileTree, split: str | None) -> Source | None:
     """Return the JSON of a folder in COCO's instances format, or None if there is none.
 
     Raises:
-        DatasetError: The folder has several splits, but not the requested one.
+        DatasetError: The folder has several splits, but not the requested one; or no JSON can be read.
     """
     listed = tree.list("", suffixes=(".json",))
     exported = [path for path in listed if PurePosixPath(path).name == ROBOFLOW]
     near = [path for path in listed if path.count("/") == 0 or path.startswith("annotations/")]
     found: dict[str, dict[str, Any]] = {}
+    errors: list[DatasetError] = []
     for path in (exported or near)[:MAX_CANDIDATES]:
-        data = parse_json_object(tree.read(path), location=tree.describe(path), expected=INSTANCES_FORMAT)
+        try:
+            data = parse_json_object(tree.read(path), location=tree.describe(path), expected=INSTANCES_FORMAT)
+        except DatasetError as error:  # perhaps not the file with labels
+            errors.append(error)
+            continue
         if "shapes" in data:  # Labelme, with one file per image
             return None
         if all(isinstance(data.get(key), list) for key in KEYS) and not _is_panoptic(data):
             found[path] = data
+    if not found and errors:
+        raise errors[0]
     if not found:
         return None
     if len(found) == 1:

@@ -62,10 +62,12 @@ class FileTree:
     def _find_containers(self) -> Iterator[Path | Archive]:
         if is_file(self.root):
             if not zipfile.is_zipfile(self.root):
-                raise DatasetError(
-                    f"{self.root}: expected a folder or a zip file; unpack other archives first, and "
-                    "download a damaged zip file again"
+                advice = (
+                    "give the folder that contains it"
+                    if self.root.suffix.lower() in DOCUMENT_SUFFIXES
+                    else "unpack other archives first, and download a damaged zip file again"
                 )
+                raise DatasetError(f"{self.root}: expected a folder or a zip file; {advice}")
             yield Archive(self.root, home=self.home)
             folder = folder_of_zip(self.root, home=self.home)
             if is_folder(folder):

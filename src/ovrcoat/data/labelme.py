@@ -32,6 +32,7 @@ FORMAT = (
     'Labelme\'s format: {"shapes": [{"label", "points", "shape_type"}], "imagePath", "imageHeight", '
     '"imageWidth"}'
 )
+MAX_CANDIDATES = 20  # JSON files that are opened to recognize the format
 NAMES = "labels.txt"
 CIRCLE_POINTS = 64
 ADVICE = "A Labelme folder consists of images and one JSON per image (docs/datasets.md)."
@@ -44,7 +45,7 @@ def find_labelme_files(tree: FileTree, split: str | None) -> tuple[tuple[str, ..
         DatasetError: The folder has several splits, but not the requested one.
     """
     listed = tree.list("", suffixes=(".json",))
-    if not listed or "shapes" not in _parse(tree, listed[0]):
+    if not any("shapes" in _parse(tree, path) for path in listed[:MAX_CANDIDATES]):
         return None
     by_split: dict[str | None, list[str]] = {}
     for path in listed:

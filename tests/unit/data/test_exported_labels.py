@@ -1,13 +1,17 @@
 """Own labels as other tools export them: COCO instances, YOLO segmentation, Labelme."""
 
 import base64
+import contextlib
 import io
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from dataset_samples import put_zip
@@ -342,3 +346,85 @@ def test_other_json_files_are_counted(tmp_path: Path):
     dataset = open_dataset(tmp_path)
     assert found(dataset, "not-labelme").examples == ["zz.json"]
     assert dataset.panoptic(dataset.records[1]).id_map.shape == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_zip_file_with_a_top_folder_is_the_same_dataset(writer: str, tmp_path: Path):
+    root = WRITERS[writer](tmp_path / "cars")
+    files = {f"top/{path.relative_to(root)}": path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    packed = open_dataset(put_zip(tmp_path / "cars.zip", files | {"__MACOSX/top/._one.json": b"junk"}))
+    assert packed.fingerprint() == open_dataset(root).fingerprint()
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "{"])
+@pytest.mark.parametrize("write", [write_coco, write_labelme])
+def test_other_json_files_do_not_hide_the_labels(write: Any, content: str, tmp_path: Path):
+    write(tmp_path)
+    if write is write_coco:
+        (tmp_path / "_annotations.coco.json").rename(tmp_path / "result.json")
+    if content != "{" or write is write_coco:
+        (tmp_path / "aaa.json").write_text(content if write is write_coco else "{}")
+    assert len(open_dataset(tmp_path)) == 1
+
+
+def test_a_damaged_json_is_named(tmp_path: Path):
+    (tmp_path / "labels.json").write_text("{")
+    with pytest.raises(DatasetError, match=r"labels\.json is not valid JSON"):
+        open_dataset(tmp_path)
+
+
+def test_a_file_instead_of_its_folder_is_reported(tmp_path: Path):
+    with pytest.raises(DatasetError, match=r"data\.yaml: expected a folder or a zip file; give the folder"):
+        open_dataset(write_yolo(tmp_path) / "data.yaml")
+
+
+KEYS = (
+    *("id", "image_id", "category_id", "file_name", "segmentation", "size", "counts", "iscrowd", "name"),
+    *("label", "points", "shape_type", "group_id", "mask", "imagePath", "imageHeight", "supercategory"),
+)
+any_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 9)
+    | st.floats()
+    | st.sampled_from(["one.png", "mask", "../y", ""]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
+    max_leaves=12,
+)
+entries = st.lists(st.dictionaries(st.sampled_from(KEYS), any_json, max_size=8) | any_json, max_size=3)
+
+
+def read_everything(root: Path) -> None:
+    """Open a folder and read all ground truth; only the documented error is allowed."""
+    with contextlib.suppress(DatasetError):
+        dataset = open_dataset(root)
+        dataset.fingerprint()
+        for record in dataset.records:
+            dataset.panoptic(record)
+
+
+@settings(max_examples=100, deadline=None)
+@given(key=st.sampled_from(["images", "annotations", "categories"]), value=entries)
+def test_any_coco_document_is_read_or_reported(key: str, value: list[Any]):
+    with tempfile.TemporaryDirectory() as folder:
+        read_everything(write_coco(Path(folder), **{key: value}))
+        assert Path(folder, "one.png").is_file()
+
+
+@settings(max_examples=100, deadline=None)
+@given(changes=st.dictionaries(st.sampled_from(["shapes", *KEYS[-4:]]), entries | any_json, max_size=3))
+def test_any_labelme_document_is_read_or_reported(changes: dict[str, Any]):
+    with tempfile.TemporaryDirectory() as folder:
+        read_everything(write_labelme(Path(folder), **changes))
+        assert Path(folder, "one.png").is_file()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    lines=st.text(alphabet="01 .-en\n9é\x00", max_size=40),
+    names=st.text(alphabet="names:[] 0a,\n", max_size=20),
+)
+def test_any_yolo_folder_is_read_or_reported(lines: str, names: str):
+    with tempfile.TemporaryDirectory() as folder:
+        read_everything(write_yolo(Path(folder), lines=lines, names=names))
+        assert Path(folder, "data.yaml").is_file()
