@@ -133,8 +133,6 @@ def _read_names(tree: FileTree) -> tuple[Vocabulary, tuple[int, ...]]:
             vocabulary = Vocabulary.load(copy)
         except VocabularyError as error:
             raise DatasetError(str(error).replace(str(copy), location)) from error
-    if not vocabulary.categories:
-        raise DatasetError(f"{location}: the file contains no names. {ADVICE}")
     check_unique_ids(vocabulary.categories, location=location)
     ignored = _read_ignored(content, suffix=PurePosixPath(path).suffix, location=location)
     # labelme and CVAT give 0 to pixels without a class; their names are left out and the ids start at 1

@@ -84,7 +84,8 @@ def check_changes(changes: Sequence[tuple[str, str]]) -> Iterator[Issue]:
     """Report names that were replaced (`names.py`), and warn of codes that no preset contains."""
     examples: dict[bool, list[str]] = {False: [], True: []}
     for written, used in changes:
-        is_doubtful = is_code(written) and not _is_known(used.split(", ", maxsplit=1)[0])
+        is_known = is_placeholder(written) or _is_known(used.split(", ", maxsplit=1)[0])
+        is_doubtful = is_code(written) and not is_known
         examples[is_doubtful].append(f"{shorten(written)} is read as {shorten(used)}")
     if found := examples[True]:
         yield Issue(

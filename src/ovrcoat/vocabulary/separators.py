@@ -54,19 +54,31 @@ def likely_names(name: str) -> list[str]:
 
 
 def _listed(text: str) -> list[str] | None:
-    """Return the items of a list in brackets, as JSON, Python or YAML write it; None for other text."""
+    """Return the items of a list in brackets, as JSON, Python or YAML write it; None for other text.
+
+    A map from numbers to names, as in Hugging Face's `id2label`, counts as a list.
+    """
     stripped = text.strip()
+    if re.fullmatch(r"\{\s*['\"]?\d.*\}", stripped, re.DOTALL):
+        return _parsed(stripped)
     if not (stripped.startswith("[") and stripped.endswith("]")):
         return None
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            items = parse(stripped)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        if isinstance(items, list) and all(isinstance(item, str) for item in items):
-            return items
+    if (items := _parsed(stripped)) is not None:
+        return items
     inner = stripped[1:-1]
     return None if re.search(r"[][;\r\n]", inner) else inner.split(",")
+
+
+def _parsed(text: str) -> list[str] | None:
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            items = parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        items = list(items.values()) if isinstance(items, dict) else items
+        if isinstance(items, list) and all(isinstance(item, str) for item in items):
+            return items
+    return None
 
 
 def _split(text: str, separators: str) -> list[str]:

@@ -14,7 +14,7 @@ from ovrcoat.vocabulary.category import Category
 from ovrcoat.vocabulary.entries import Entry, parse_entries, parse_entry
 from ovrcoat.vocabulary.lint import TextLength, find_errors, find_issues
 from ovrcoat.vocabulary.loading import is_vocabulary_path, read_file
-from ovrcoat.vocabulary.names import recognize
+from ovrcoat.vocabulary.names import is_code, normal_name, recognize
 from ovrcoat.vocabulary.records import read_saved, write_category
 from ovrcoat.vocabulary.separators import split_categories
 
@@ -94,6 +94,10 @@ class Vocabulary:
         """
         path = Path(path)
         content = read_file(path)
+        if not content.categories:
+            raise VocabularyError(
+                f"{path}: this file contains no class names, expected at least one; add them"
+            )
         try:
             vocabulary = _assemble(content.categories, background=content.background, name=path.stem)
             return replace(vocabulary, skipped=content.skipped)
@@ -190,6 +194,8 @@ class Vocabulary:
             known = {name for category in training.categories for name in category.names}
         else:
             known = set(training)
+        # a model may have been trained before codes were replaced; no published training list has codes
+        known |= {normal_name(name) for name in known if is_code(name)}
         return tuple(not known.isdisjoint(category.names) for category in self.all_categories)
 
     @overload

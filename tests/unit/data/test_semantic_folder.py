@@ -100,7 +100,7 @@ def test_no_labels_are_reported(tmp_path: Path):
     ("names", "message"),
     [
         (None, r"names\.json or names\.yaml or names\.yml or names\.txt not found"),
-        ("# only a comment\n", r"names\.txt: the file contains no names"),
+        ("# only a comment\n", r"names\.txt: this file contains no class names"),
         ("7: road\n7: street\n", r"names\.txt: several categories have the id 7"),
         ("road#stone", r"names\.txt: .*expected #thing or #stuff"),
     ],

@@ -23,6 +23,8 @@ def names_of(text: str) -> list[tuple[str, ...]]:
         '["cat", "dog", "sofa"]',
         "['cat', 'dog', 'sofa']",
         "[cat, dog, sofa]",
+        '{"0": "cat", "1": "dog", "2": "sofa"}',
+        "{0: 'cat', 1: 'dog', 2: 'sofa'}",
         '[\n  "cat",\n  "dog",\n  "sofa"\n]',
     ],
 )

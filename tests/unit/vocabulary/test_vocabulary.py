@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ovrcoat.errors import VocabularyError
 from ovrcoat.vocabulary import Category, Vocabulary, list_presets
 from ovrcoat.vocabulary.background import SHORT_VOCABULARY
+from ovrcoat.vocabulary.names import is_code
 
 
 def shown(vocabulary: Vocabulary) -> list[str]:
@@ -67,6 +68,12 @@ class TestForms:
         path = tmp_path / "list.txt"
         path.write_text("0:invalid_class_id\n1:wall,walls\n7:cat\n")
         assert [category.id for category in Vocabulary.load(path).categories] == [1, 7]
+
+    @pytest.mark.parametrize("name", ["empty.txt", "empty", "empty.json"])
+    def test_a_file_without_names_is_an_error(self, name: str, tmp_path: Path):
+        (tmp_path / name).write_text("[]" if name.endswith("json") else "\n# nothing\n")
+        with pytest.raises(VocabularyError, match=rf"{name}: this file contains no class names"):
+            Vocabulary.load(tmp_path / name)
 
     def test_errors_of_a_file_name_it(self, tmp_path: Path):
         path = tmp_path / "pets.json"
@@ -160,6 +167,14 @@ class TestSeen:
         names = (("sofa", "couch"), ("Couch",), ("couches",), ("settee",))
         vocabulary = Vocabulary(tuple(Category(own, True, id) for id, own in enumerate(names, start=1)))
         assert vocabulary.seen_in(Vocabulary.of("couch, lounge")) == (True, False, False, False)
+
+    def test_training_names_may_be_codes(self):
+        training = Vocabulary((Category(("my_widget",), True, 1), Category(("sky",), False, 2)))
+        assert Vocabulary.parse("my_widget; Sky; dog").seen_in(training) == (True, True, False)
+
+    def test_published_training_names_are_not_codes(self):
+        coco = Vocabulary.named("coco").categories
+        assert not any(is_code(name) for category in coco for name in category.names)
 
     def test_training_may_be_given_by_names(self):
         assert Vocabulary.parse("cat; dog").seen_in(["dog"]) == (False, True)
