@@ -62,7 +62,10 @@ def prepare(
         return 0
     else:
         known = ("ade20k", "cityscapes", *COMPLETE)
-        raise DatasetError(f"unknown dataset {name!r}; choose one of {', '.join(known)}")
+        raise DatasetError(
+            f"unknown dataset {name!r}; choose one of {', '.join(known)}. Your own folders need no "
+            "preparation, exports of other tools included: check them with `ovrcoat check-data`"
+        )
     if not quiet:
         files = ", ".join(map(str, done.documents))
         nothing = f"nothing to do: {files} already exist; --overwrite creates them again"

@@ -19,6 +19,7 @@ from ovrcoat.formats.json_models import decode_model, encode_model
 from ovrcoat.system.atomic_write import cannot_write, write_atomically
 
 FORMAT = "ovrcoat evaluation journal 3"
+MAX_DIFFERENCES = 10  # that a message lists
 LINES_PER_SYNC = 20  # entries that a power failure can lose at most; a killed process loses none
 _ADVICE = "choose another output folder, or start over with --overwrite (overwrite=True)"
 
@@ -119,7 +120,8 @@ class Journal(Generic[Entry]):
             )
         if differences := list(_differences(found, self._header)):
             raise OutputError(
-                f"{self.path} belongs to a different run; {_ADVICE}. Differences:\n" + "\n".join(differences)
+                f"{self.path} belongs to a different run; {_ADVICE}. Differences:\n"
+                + "\n".join(_first(differences))
             )
 
     def _find_end(self) -> int:
@@ -155,14 +157,22 @@ def _parse_json(line: bytes) -> Any:
         return None
 
 
-def _differences(found: Mapping[str, Any], expected: Mapping[str, Any], *, within: str = "") -> Iterator[str]:
-    """Yield one line per setting that differs: the value in the file, then the value of this run."""
+def _differences(found: Mapping[Any, Any], expected: Mapping[Any, Any], *, within: str = "") -> Iterator[str]:
+    """Yield one line per value that differs: the one in the file, then the one of this run."""
     for key in dict.fromkeys([*found, *expected]):
         there, here = found.get(key), expected.get(key)
         if isinstance(there, dict) and isinstance(here, dict):
             yield from _differences(there, here, within=f"{within}{key}.")
+        elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+            numbered = [dict(enumerate(values)) for values in (there, here)]
+            yield from _differences(*numbered, within=f"{within}{key}.")
         elif there != here:
             yield f"- {within}{key}: {_shorten(there)} in the file, {_shorten(here)} in this run"
+
+
+def _first(lines: list[str]) -> list[str]:
+    more = len(lines) - MAX_DIFFERENCES
+    return lines if more <= 0 else [*lines[:MAX_DIFFERENCES], f"- and {more} more"]
 
 
 def _shorten(value: object) -> str:

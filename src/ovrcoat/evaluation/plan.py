@@ -101,7 +101,10 @@ class EvaluationPlan:
             "model_hash": self.model_hash,
             # Images and labels are compared one by one, see JournalEntry.content. The name of a folder is
             # left out, so that a dataset can be moved and renamed.
-            "data": {"split": self.dataset.split, "categories": self.dataset.schema_fingerprint()},
+            "data": {
+                "split": self.dataset.split,
+                "categories_fingerprint": self.dataset.schema_fingerprint(),
+            },
             "trusts": [trust_key(trust) for trust in self.settings.trusts],
             "tasks": list(self.settings.tasks),
             "inference": self.inference_settings(),

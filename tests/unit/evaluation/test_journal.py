@@ -186,3 +186,13 @@ def test_the_entry_of_an_evaluation_is_preserved(tmp_path: Path):
 def test_numbers_that_json_cannot_hold_are_rejected():
     with pytest.raises(ValidationError, match="finite number"):
         JournalEntry(image_id=1, seconds=float("nan"))
+
+
+def test_a_difference_inside_a_list_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    header = {"categories": [{"name": "cat"}, {"name": "ball"}], "trusts": list(range(30))}
+    Journal(path, header, entry_type=JournalLine).close()
+    changed = {"categories": [{"name": "cat"}, {"name": "football"}], "trusts": list(range(1, 31))}
+    with pytest.raises(OutputError, match=r'categories\.1\.name: "ball" in the file, "football"') as caught:
+        Journal(path, changed, entry_type=JournalLine)
+    assert str(caught.value).endswith("\n- and 21 more")

@@ -32,7 +32,7 @@ def test_the_plan_is_complete(tiny_segmenter: Segmenter, dataset: Dataset):
     header = plan.header()
     assert header["trusts"] == ["0", "0.5"]
     assert "trust" not in header["inference"]
-    assert header["data"] == {"split": None, "categories": dataset.schema_fingerprint()}
+    assert header["data"] == {"split": None, "categories_fingerprint": dataset.schema_fingerprint()}
     assert plan.protocol_settings()["test_size"] == "custom"
 
 
