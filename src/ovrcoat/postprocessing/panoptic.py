@@ -6,7 +6,7 @@ The steps follow Mask2Former. Steps 2 and 6 are additions, and have no effect wi
    the void probabilities at this point.
 2. Remove duplicates: of masks that overlap strongly, keep the one with the highest score (`duplicates.py`).
 3. Assign each pixel to the mask with the largest score × mask probability. Masks of background classes
-   take part. A pixel whose mask has a probability below 0.5 there stays void.
+   take part. A pixel stays void if the mask assigned to it has a mask probability below 0.5 at that pixel.
 4. Discard masks that lost too many of their pixels to other masks. Their pixels become void; they are not
    assigned again.
 5. Merge the masks of one stuff category into one segment.
@@ -18,8 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int32
-from torch import Tensor
+from jaxtyping import Int32
 
 from ovrcoat.postprocessing.duplicates import mask_nms
 from ovrcoat.postprocessing.mask_status import ExplainedMask, MaskStatus
@@ -72,19 +71,19 @@ def panoptic(
     """
     probs, void_probs = class_probs(scored)
     scores, labels = probs.max(-1)
-    is_object = scores >= void_probs
-    # provisional: masks that pass the next tests get another status below
-    statuses = [MaskStatus.BELOW_THRESHOLD if passed else MaskStatus.VOID for passed in is_object.tolist()]
-    candidates = (is_object & (scores > object_mask_threshold)).nonzero()[:, 0]
+    beats_void = scores >= void_probs
+    # each mask gets the status of failing its next test; masks that pass it are overwritten below
+    statuses = [MaskStatus.BELOW_THRESHOLD if beats else MaskStatus.VOID for beats in beats_void.tolist()]
+    candidates = (beats_void & (scores > object_mask_threshold)).nonzero()[:, 0]
     if duplicate_iou is not None:
         for query in candidates.tolist():
-            statuses[query] = MaskStatus.DUPLICATE
+            statuses[query] = MaskStatus.DUPLICATE  # overwritten below for the masks that stay
         best = mask_nms(scored.mask_logits[candidates], scores[candidates], duplicate_iou=duplicate_iou)
         candidates = candidates[best]
 
     assignment = assign_pixels(scored.mask_logits[candidates], scores[candidates], sizes=sizes)
     queries, candidate_labels = candidates.tolist(), labels[candidates].tolist()
-    outcomes = _test_overlap(
+    outcomes = _candidate_statuses(
         assignment, candidate_labels, num_categories=len(categories), overlap_threshold=overlap_threshold
     )
     for query, outcome in zip(queries, outcomes, strict=True):
@@ -98,16 +97,9 @@ def panoptic(
         ExplainedMask(query, status, *name, score, void, segment_of_query.get(query))
         for query, (status, name, score, void) in enumerate(columns)
     )
-    segments = _make_segments(
-        scored,
-        assignment,
-        groups,
-        queries=queries,
-        labels=candidate_labels,
-        scores=scores,
-        categories=categories,
-    )
-    areas = _background_areas([masks[query] for query in queries], assignment)
+    explained = [masks[query] for query in queries]
+    segments = _make_segments(scored, assignment, groups, explained=explained, categories=categories)
+    areas = _background_areas(explained, assignment)
     return PanopticOutput(_id_map(assignment, groups), segments=segments, masks=masks, background_areas=areas)
 
 
@@ -125,25 +117,26 @@ def _make_segments(
     assignment: PixelAssignment,
     groups: Sequence[Sequence[int]],
     *,
-    queries: Sequence[int],
-    labels: Sequence[int],
-    scores: Float[Tensor, " query"],
+    explained: Sequence[ExplainedMask],
     categories: Sequence[Category],
 ) -> tuple[Segment, ...]:
-    """Create one segment per group of candidates; `queries` and `labels` are those of the candidates."""
+    """Create one segment per group of candidates; `explained` has one entry per candidate."""
+    category_of_id = {category.id: category for category in categories}
     segments = []
     for id, members in enumerate(groups, start=1):
-        largest = max(members, key=assignment.final_area.__getitem__)  # gives a merged segment its scores
+        # a merged segment is described by its largest mask
+        largest = explained[max(members, key=assignment.final_area.__getitem__)]
         area = sum(assignment.final_area[index] for index in members)
         bbox = union_bbox([assignment.bboxes[index] for index in members])
+        assert largest.category_id is not None  # no background class forms a segment
         segments.append(
             make_segment(
                 scored,
-                queries[largest],
+                largest.query,
                 id=id,
-                category=categories[labels[largest]],
+                category=category_of_id[largest.category_id],
                 categories=categories,
-                score=float(scores[queries[largest]]),
+                score=largest.score,
                 region=(area, bbox),
             )
         )
@@ -155,17 +148,21 @@ def _ids_and_names(
 ) -> list[tuple[int | None, str | None]]:
     """Return id and name of each label; background classes have a name but no id.
 
-    A caller that does not pass `background` gets neither for labels of background classes.
+    If `background` is empty although there are background classes, their labels get (None, None).
     """
     known: list[tuple[int | None, str | None]] = [(category.id, category.name) for category in categories]
     known += [(None, category.name) for category in background]
     return [known[label] if label < len(known) else (None, None) for label in labels]
 
 
-def _test_overlap(
+def _candidate_statuses(
     assignment: PixelAssignment, labels: Sequence[int], *, num_categories: int, overlap_threshold: float
 ) -> list[MaskStatus]:
-    """Return which candidates become segments, and why the others do not."""
+    """Return which candidates become segments, and why the others do not.
+
+    argmax area: pixels where the candidate has the largest score × mask probability; original area: pixels
+    where its mask probability is at least 0.5; final area: pixels with both.
+    """
 
     def status(label: int, argmax_area: int, original_area: int, final_area: int) -> MaskStatus:
         if label >= num_categories:

@@ -320,7 +320,8 @@ class Segmenter:
             **options: see `segment`.
 
         Raises:
-            ConfigError, VocabularyError: at once, as for `segment` and `encode_many`.
+            ConfigError, VocabularyError: before iteration starts, for the reasons that `segment` and
+                `encode_many` list.
             ImageError: on reaching an unreadable image, if `on_error` is "raise".
         """
         prompt = self._prompt_encoder.encode(vocabulary, task=task, **options)
@@ -335,7 +336,11 @@ class Segmenter:
         batch_size: int = 1,
         on_error: OnError = "raise",
     ) -> ResultIterator:
-        """Segment many images with a prompt that `prompt` returned; otherwise like `segment_many`."""
+        """Segment many images with a prompt that `prompt` returned: yields (source, result) in order.
+
+        Arguments and errors are those of `segment_many`. Unlike it, this issues no `UserWarning` for notes
+        about images, which are in the `notes` of the results.
+        """
         encoded = self.encode_many(images, batch_size=batch_size)
         return predict_each(encoded, prompt, on_error=on_error)
 
@@ -370,15 +375,16 @@ class Segmenter:
         own_masks = check_masks(masks, encoded.sizes.output)
         if len(own_masks) == 0:
             return ()
-        encoder, features = self.network.encoder, encoded.encoding.clip_features
+        clip, features = self.network.encoder, encoded.encoding.clip_features
         assert features is not None  # `ImageEncoder` keeps them
-        embeddings = embed_masks(encoder, features, masks=own_masks, sizes=encoded.sizes)
-        logits = encoder.classify(embeddings, prompt.embeddings)
+        mask_embeddings = embed_masks(clip, features, masks=own_masks, sizes=encoded.sizes)
+        logits = clip.classify(mask_embeddings, prompt.embeddings)
         return tuple(label_mask(probs, prompt.vocabulary) for probs in logits.softmax(-1).cpu())
 
     def _set_config(self, config: ModelConfig, prompt_encoder: PromptEncoder) -> None:
         self.config = config
         self._prompt_encoder = prompt_encoder
+        # passed on, so that an `EncodedImage` can encode vocabularies itself
         self._image_encoder = ImageEncoder(
             self.network, settings=config.inference, prompt_encoder=prompt_encoder
         )
