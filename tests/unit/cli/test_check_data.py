@@ -66,7 +66,8 @@ def panoptic(folder: Path, name: str, image_id: object) -> tuple[Path, Path]:
 
 def test_good_data_are_called_so(semantic: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(semantic, "--limit", 1) == 0
-    assert capsys.readouterr().out == f"{semantic}: 1 image\nserves the tasks: semantic\n\nno issues found in 1 image\n"
+    summary = "serves the tasks: semantic\n\nno issues found in 1 image\n"
+    assert capsys.readouterr().out == f"{semantic}: 1 image\n{summary}"
 
 
 def test_issues_are_counted_with_the_first_examples(
