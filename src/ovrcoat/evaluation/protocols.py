@@ -1,7 +1,7 @@
 """Test sizes of images: published per dataset, that of the model, or custom.
 
-The published protocol differs between datasets only in the test resolution. Thresholds and ensemble weights are
-stored with the model. Background classes are "none"; they are meant for short user vocabularies.
+The published protocol differs between datasets only in the test resolution. Thresholds and ensemble weights
+are stored with the model. Background classes are "none"; they are meant for short user vocabularies.
 """
 
 from dataclasses import dataclass, replace

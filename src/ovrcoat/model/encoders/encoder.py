@@ -33,8 +33,8 @@ class Encoder(nn.Module, ABC):
         logit_scale: logarithm of the scale of the cosine similarity (CLIP's inverse temperature).
         max_logit_scale: upper limit of exp(logit_scale).
         stride: of the coarsest feature map. The sides of an image batch are multiples of it.
-        fits_published_sizes: whether the encoder suits the test resolutions of the published evaluation protocol.
-            False for an encoder that was trained on small images.
+        fits_published_sizes: whether the encoder suits the test resolutions of the published evaluation
+            protocol. False for an encoder that was trained on small images.
         mean: subtracted from RGB values in 0..255.
         deviation: by which RGB values are then divided.
     """
