@@ -104,7 +104,7 @@ class CocoInstancesFolder(InstanceDataset):
         listed = [
             item
             for item in source.data["categories"]
-            if not (isinstance(item, dict) and item.get("name") in groups)
+            if not (isinstance(item, dict) and str(item.get("name")) in groups)
         ]
         categories = read_categories({"categories": listed}, location=location, issues=issues)
         reader = _Reader(tree, source, frozenset(category.id for category in categories), issues)
