@@ -212,9 +212,9 @@ def test_settings_out_of_range(ovrcoat, folder: Path, options: tuple[object, ...
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("segment",), "requires an argument"),
+        (("segment",), "needs SOURCES"),
         (("segment", "a.jpg", "--task", "panotic"), 'Choose from: "panoptic", "semantic", "instance"'),
-        (("segment", "a.jpg", "--trust", "much"), "unable to convert"),
+        (("segment", "a.jpg", "--trust", "much"), "'much' is not valid; expected a number or adaptive"),
         (("segment", "a.jpg", "--vocabluary", "cat"), "Unknown option"),
         (("sgment", "a.jpg"), 'Did you mean "segment"?'),
     ],

@@ -91,12 +91,29 @@ def test_doubts_about_the_words_are_told(ovrcoat, folder: Path):
     assert re.search(r"warning: names are given twice in their category.*'cat'", outcome.err)
 
 
+def test_class_names_without_the_option_get_a_hint(ovrcoat, folder: Path):
+    outcome = ovrcoat("segment", "photo.jpg", "cat", "dog")
+    assert outcome.status == 1
+    assert 'class names are given with --vocabulary "cat; dog"\n' in outcome.err
+    assert "class names are given" not in ovrcoat("segment", "photo.jpg", "other.jpg").err
+
+
+def test_a_score_threshold_leaves_out_weak_instances(ovrcoat, folder: Path):
+    instances = ("segment", "photo.jpg", "--vocabulary", "cat; dog", "--task", "instance", "--json")
+    scores = [s["score"] for s in ovrcoat(*instances).document["images"][0]["segments"]]
+    threshold = (min(scores) + max(scores)) / 2
+    outcome = ovrcoat(*instances, "--score-threshold", threshold)
+    found = [s["score"] for s in outcome.document["images"][0]["segments"]]
+    assert 0 < len(found) < len(scores)
+    assert set(found) <= {score for score in scores if score >= threshold}
+
+
 @pytest.mark.parametrize(
     ("option", "new"),
     [
         (("-v", "cat"), "--vocabulary"),
-        (("--threshold", 0.5), "--object-mask-threshold"),
-        (("--threshold=0.5",), "--object-mask-threshold"),
+        (("--threshold", 0.5), "--object-mask-threshold (for --task instance: --score-threshold)"),
+        (("--threshold=0.5",), "--object-mask-threshold (for --task instance: --score-threshold)"),
         (("--overlap", 0), "--overlap-threshold"),
     ],
 )

@@ -33,6 +33,9 @@ class PromptOptions:
     """Minimum ratio of a mask's argmax area to its original area, as in Mask2Former.
     [default: the model's own]"""
 
+    score_threshold: float | None = None
+    """Minimum score of an instance, 0 to 1; also leaves out duplicates (instance only). [default: all]"""
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)

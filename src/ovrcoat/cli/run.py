@@ -50,6 +50,7 @@ def encode_prompt(segmenter: Segmenter, vocabulary: Vocabulary, options: PromptO
         background="keep",
         object_mask_threshold=options.object_mask_threshold,
         overlap_threshold=options.overlap_threshold,
+        score_threshold=options.score_threshold,
     )
 
 
@@ -260,6 +261,7 @@ def run_settings(vocabulary: Vocabulary, *, prompt: PromptOptions, model: ModelO
         "trust": prompt.trust,
         "object_mask_threshold": prompt.object_mask_threshold,
         "overlap_threshold": prompt.overlap_threshold,
+        "score_threshold": prompt.score_threshold,
     }
 
 

@@ -32,9 +32,15 @@ def segment(
     with heavy_imports():
         from ovrcoat.cli.run import Run, encode_prompt, load_segmenter, run_settings
         from ovrcoat.data.find_images import search_images
+        from ovrcoat.system.paths import is_file
 
     run = Run(search_images(sources), output)
     run.report_search()
+    if names := [image.name for image in run.images if not image.suffix and not is_file(image)]:
+        print_note(
+            f"hint: no such file: {', '.join(names)}; class names are given with --vocabulary "
+            f'"{"; ".join(names)}"'
+        )
     if not output.quiet:
         name = f" of {vocabulary.name}" if vocabulary.name else ""
         print_note(f"images: {len(run.images)}, categories: {len(vocabulary)}{name}, model: {model.model}")

@@ -25,7 +25,8 @@ def renamed_option(tokens: Sequence[str]) -> str | None:
     for token in tokens:
         name = token.split("=", maxsplit=1)[0]
         if (new := RENAMED_OPTIONS[verb].get(name)) is not None:
-            return f"the option {name} of ovrcoat {verb} was renamed to {new}"
+            instances = " (for --task instance: --score-threshold)" if name == "--threshold" else ""
+            return f"the option {name} of ovrcoat {verb} was renamed to {new}{instances}"
     return None
 
 

@@ -1,6 +1,6 @@
 """InstanceResult: things with one mask each; masks may overlap."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from ovrcoat.structures import Size
 from ovrcoat.vocabulary import Category
 
 DRAWN_SCORE = 0.3  # weaker instances are not drawn: most of the 100 are noise
+DUPLICATE_IOU = 0.7  # Ultralytics' default for non-maximum suppression
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -32,6 +33,7 @@ class InstanceResult(Result):
         issues: what is suspicious about the vocabulary.
         background: always empty: instances leave most of an image out anyway.
         notes: what is unusual about the image file.
+        drawn_score: minimum score of the instances that `segment_map` and `draw` show.
     """
 
     image_size: Size
@@ -43,6 +45,7 @@ class InstanceResult(Result):
     issues: tuple[Issue, ...] = ()
     background: tuple[BackgroundShare, ...] = ()
     notes: tuple[str, ...] = ()
+    drawn_score: float = DRAWN_SCORE
 
     task: ClassVar[str] = "instance"
 
@@ -60,12 +63,41 @@ class InstanceResult(Result):
         return self.masks[position_of(segment_id, self.segments)].unpack()
 
     def segment_map(self) -> Int32[np.ndarray, "height width"]:
-        """Return the ids of the instances with a score of at least `DRAWN_SCORE`, the best on top."""
+        """Return the ids of the best instances (`best(self.drawn_score)`), the best one on top."""
         id_map = np.zeros(self.size, dtype=np.int32)
-        for segment, mask in reversed(list(zip(self.segments, self.masks, strict=True))):
-            if segment.score >= DRAWN_SCORE:
-                id_map[mask.unpack()] = segment.id
+        for segment, mask in reversed(self._best(self.drawn_score, DUPLICATE_IOU)):
+            id_map[mask.unpack()] = segment.id
         return id_map
+
+    def best(
+        self, score_threshold: float = DRAWN_SCORE, *, duplicate_iou: float = DUPLICATE_IOU
+    ) -> "InstanceResult":
+        """Return the result without weak instances and without duplicates.
+
+        Without this step, as COCO's metric expects, one object may appear several times: with several masks,
+        and under several categories. Ids do not change.
+
+        Args:
+            score_threshold: instances with lower scores are left out, 0 to 1.
+            duplicate_iou: an instance is left out if its mask has at least this IoU with the mask of a better
+                one, of any category; greater than 0. Above 1, nothing is.
+        """
+        best = self._best(score_threshold, duplicate_iou)
+        return replace(
+            self,
+            segments=tuple(segment for segment, _ in best),
+            masks=tuple(mask for _, mask in best),
+            drawn_score=score_threshold,
+        )
+
+    def _best(self, score_threshold: float, duplicate_iou: float) -> list[tuple[Segment, PackedMask]]:
+        kept: list[tuple[Segment, PackedMask]] = []
+        for segment, mask in zip(self.segments, self.masks, strict=True):
+            if segment.score >= score_threshold and not any(
+                mask.is_duplicate_of(better, iou=duplicate_iou) for _, better in kept
+            ):
+                kept.append((segment, mask))
+        return kept
 
     def to_coco(self, *, image_id: int = 1) -> list[dict[str, Any]]:
         """Return entries of COCO's results format with masks as RLE.

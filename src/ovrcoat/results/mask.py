@@ -38,3 +38,13 @@ class PackedMask:
         crop = np.unpackbits(self.bits, count=width * height).reshape(height, width)
         mask[top : top + height, left : left + width] = crop
         return mask
+
+    def is_duplicate_of(self, other: "PackedMask", *, iou: float) -> bool:
+        """Return whether the IoU with a mask of the same image is at least `iou` (greater than 0)."""
+        if self is other:
+            return self.area > 0
+        smaller, larger = sorted((self.area, other.area))
+        if smaller < iou * larger or smaller == 0:  # the IoU is at most the ratio of the areas
+            return False
+        intersection = int((self.unpack() & other.unpack()).sum())
+        return intersection >= iou * (smaller + larger - intersection)

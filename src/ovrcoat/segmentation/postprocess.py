@@ -81,7 +81,7 @@ def postprocess(
             notes=image.notes,
         )
     segments, masks = instances(scored, sizes, categories=categories, limit=prompt.settings.instances)
-    return InstanceResult(
+    result = InstanceResult(
         sizes.output,
         segments,
         masks,
@@ -91,6 +91,7 @@ def postprocess(
         issues=prompt.issues,
         notes=image.notes,
     )
+    return result if prompt.score_threshold is None else result.best(prompt.score_threshold)
 
 
 def explain(

@@ -34,6 +34,7 @@ class SegmentOptions(TypedDict, total=False):
     background: object
     object_mask_threshold: Number | None
     overlap_threshold: Number | None
+    score_threshold: Number | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +49,8 @@ class SegmentationPrompt:
         trust: COAT's γ, 0..1, or "adaptive".
         object_mask_threshold: minimum score of a mask, 0..1 (panoptic).
         overlap_threshold: minimum ratio of a mask's argmax area to its original area (panoptic).
+        score_threshold: minimum score of an instance, 0..1 (instance). None: no threshold, and duplicates
+            are kept.
         settings: the model's other inference settings.
         issues: what is suspicious about the vocabulary, for example a duplicate name.
     """
@@ -59,6 +62,7 @@ class SegmentationPrompt:
     trust: float | Literal["adaptive"]
     object_mask_threshold: float
     overlap_threshold: float
+    score_threshold: float | None
     settings: InferenceConfig
     issues: tuple[Issue, ...] = ()
 
@@ -210,6 +214,7 @@ class PromptEncoder:
         background: object = "auto",
         object_mask_threshold: Number | None = None,
         overlap_threshold: Number | None = None,
+        score_threshold: Number | None = None,
     ) -> SegmentationPrompt:
         """Check and embed the vocabulary, and check the options; see `Segmenter.segment`.
 
@@ -220,7 +225,12 @@ class PromptEncoder:
         if task not in TASKS:
             raise ConfigError(f"unknown task {task!r}; choose one of {', '.join(TASKS)}")
         if task != "panoptic" and (object_mask_threshold is not None or overlap_threshold is not None):
-            raise ConfigError(f"thresholds apply to task 'panoptic', not to {task!r}; leave them out")
+            raise ConfigError(
+                "object_mask_threshold and overlap_threshold apply to task 'panoptic', not to "
+                f"{task!r}; leave them out"
+            )
+        if task != "instance" and score_threshold is not None:
+            raise ConfigError(f"score_threshold applies to task 'instance', not to {task!r}; leave it out")
         settings = self._settings
         requested = Vocabulary.read(cast("VocabularyInput", vocabulary))
         complete = requested.with_background(cast("VocabularyInput", background))
@@ -238,6 +248,11 @@ class PromptEncoder:
             # a mask can win more pixels than it covers, so ratios above 1 exist
             overlap_threshold=_in_range(
                 "overlap_threshold", overlap_threshold, default=settings.overlap_threshold, maximum=math.inf
+            ),
+            score_threshold=(
+                None
+                if score_threshold is None
+                else _in_range("score_threshold", score_threshold, default=0.0)
             ),
             settings=settings,
             issues=(*complete.lint(), *self._embedder.find_hints(complete)),

@@ -220,6 +220,7 @@ class Segmenter:
         background: object = "auto",
         object_mask_threshold: Number | None = None,
         overlap_threshold: Number | None = None,
+        score_threshold: Number | None = None,
     ) -> AnyResult:
         """Segment an image into the categories of a vocabulary.
 
@@ -241,6 +242,8 @@ class Segmenter:
                 (panoptic only). None: the model's own value.
             overlap_threshold: minimum ratio of a mask's argmax area to its original area, as in Mask2Former
                 (panoptic only). None: the model's own value.
+            score_threshold: instances with lower scores are left out, and so are duplicates of better ones, 0
+                to 1 (instance only). None: all instances are returned, as COCO's metric expects.
 
         A suspicious vocabulary, for example with a duplicate name, issues a `UserWarning`.
 
@@ -256,6 +259,7 @@ class Segmenter:
             background=background,
             object_mask_threshold=object_mask_threshold,
             overlap_threshold=overlap_threshold,
+            score_threshold=score_threshold,
         )
         prompt.warn()
         return self._encoded(image).predict(prompt)

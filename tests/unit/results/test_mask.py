@@ -24,6 +24,18 @@ def test_only_the_box_is_kept_as_bits():
     assert packed.bits.nbytes == 200 * 100 / 8
 
 
+@given(
+    arrays.arrays(bool, (2, 4, 5), elements=st.booleans()),
+    st.floats(0, 1, exclude_min=True),
+)
+def test_duplicates_have_a_large_iou(pair: np.ndarray, iou: float):
+    first, second = map(PackedMask.pack, pair)
+    union = (pair[0] | pair[1]).sum()
+    expected = union > 0 and (pair[0] & pair[1]).sum() >= iou * union
+    assert first.is_duplicate_of(second, iou=iou) == second.is_duplicate_of(first, iou=iou) == expected
+    assert first.is_duplicate_of(first, iou=iou) == (first.area > 0)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5)])
 def test_an_empty_mask(shape: tuple[int, int]):
     packed = PackedMask.pack(np.zeros(shape, dtype=bool))

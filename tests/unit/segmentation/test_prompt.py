@@ -70,7 +70,12 @@ def test_the_rows_are_the_networks(encoder: PromptEncoder, tiny_network: Segment
         ({"overlap_threshold": -1.0}, r"overlap_threshold is -1\.0, expected 0 or more"),
         (
             {"task": "semantic", "overlap_threshold": 0.5},
-            "thresholds apply to task 'panoptic', not to 'semantic'; leave them out",
+            "overlap_threshold apply to task 'panoptic', not to 'semantic'; leave them out",
+        ),
+        ({"task": "instance", "score_threshold": 1.5}, r"score_threshold is 1\.5, expected 0 to 1"),
+        (
+            {"score_threshold": 0.5},
+            "score_threshold applies to task 'instance', not to 'panoptic'; leave it out",
         ),
     ],
 )
