@@ -72,34 +72,34 @@ def panoptic(
     probs, void_probs = class_probs(scored)
     scores, labels = probs.max(-1)
     beats_void = scores >= void_probs
-    # each mask gets the status of failing its next test; masks that pass it are overwritten below
+    # start with the reason for rejection; it is replaced below for masks that are not rejected
     statuses = [MaskStatus.BELOW_THRESHOLD if beats else MaskStatus.VOID for beats in beats_void.tolist()]
     candidates = (beats_void & (scores > object_mask_threshold)).nonzero()[:, 0]
     if duplicate_iou is not None:
         for query in candidates.tolist():
-            statuses[query] = MaskStatus.DUPLICATE  # overwritten below for the masks that stay
+            statuses[query] = MaskStatus.DUPLICATE  # replaced below for the masks that are kept
         best = mask_nms(scored.mask_logits[candidates], scores[candidates], duplicate_iou=duplicate_iou)
         candidates = candidates[best]
 
     assignment = assign_pixels(scored.mask_logits[candidates], scores[candidates], sizes=sizes)
     queries, candidate_labels = candidates.tolist(), labels[candidates].tolist()
-    outcomes = _candidate_statuses(
+    candidate_statuses = _candidate_statuses(
         assignment, candidate_labels, num_categories=len(categories), overlap_threshold=overlap_threshold
     )
-    for query, outcome in zip(queries, outcomes, strict=True):
-        statuses[query] = outcome
-    groups = _merge_stuff(outcomes, candidate_labels, categories=categories)
+    for query, status in zip(queries, candidate_statuses, strict=True):
+        statuses[query] = status
+    groups = _merge_stuff(candidate_statuses, candidate_labels, categories=categories)
 
     segment_of_query = {queries[index]: id for id, members in enumerate(groups, start=1) for index in members}
-    names = _ids_and_names(labels.tolist(), categories, background)
-    columns = zip(statuses, names, scores.tolist(), void_probs.tolist(), strict=True)
+    ids_and_names = _ids_and_names(labels.tolist(), categories, background)
+    columns = zip(statuses, ids_and_names, scores.tolist(), void_probs.tolist(), strict=True)
     masks = tuple(
-        ExplainedMask(query, status, *name, score, void, segment_of_query.get(query))
-        for query, (status, name, score, void) in enumerate(columns)
+        ExplainedMask(query, status, category_id, category, score, void, segment_of_query.get(query))
+        for query, (status, (category_id, category), score, void) in enumerate(columns)
     )
-    explained = [masks[query] for query in queries]
-    segments = _make_segments(scored, assignment, groups, explained=explained, categories=categories)
-    areas = _background_areas(explained, assignment)
+    candidate_masks = [masks[query] for query in queries]
+    segments = _make_segments(scored, assignment, groups, candidates=candidate_masks, categories=categories)
+    areas = _background_areas(candidate_masks, assignment)
     return PanopticOutput(_id_map(assignment, groups), segments=segments, masks=masks, background_areas=areas)
 
 
@@ -117,15 +117,15 @@ def _make_segments(
     assignment: PixelAssignment,
     groups: Sequence[Sequence[int]],
     *,
-    explained: Sequence[ExplainedMask],
+    candidates: Sequence[ExplainedMask],
     categories: Sequence[Category],
 ) -> tuple[Segment, ...]:
-    """Create one segment per group of candidates; `explained` has one entry per candidate."""
+    """Create one segment per group; a group consists of indices of `candidates`."""
     category_of_id = {category.id: category for category in categories}
     segments = []
     for id, members in enumerate(groups, start=1):
         # a merged segment is described by its largest mask
-        largest = explained[max(members, key=assignment.final_area.__getitem__)]
+        largest = candidates[max(members, key=assignment.final_area.__getitem__)]
         area = sum(assignment.final_area[index] for index in members)
         bbox = union_bbox([assignment.bboxes[index] for index in members])
         assert largest.category_id is not None  # no background class forms a segment
@@ -148,7 +148,7 @@ def _ids_and_names(
 ) -> list[tuple[int | None, str | None]]:
     """Return id and name of each label; background classes have a name but no id.
 
-    If `background` is empty although there are background classes, their labels get (None, None).
+    `background` may be omitted; the labels of background classes then get (None, None).
     """
     known: list[tuple[int | None, str | None]] = [(category.id, category.name) for category in categories]
     known += [(None, category.name) for category in background]

@@ -63,13 +63,13 @@ class InstanceResult(Result):
         return self.masks[position_of(segment_id, self.segments)].unpack()
 
     def segment_map(self) -> Int32[np.ndarray, "height width"]:
-        """Return the ids of the best instances (`best(self.drawn_score)`), the best one on top."""
+        """Return the ids of the instances in `filtered(self.drawn_score)`, the best one on top."""
         id_map = np.zeros(self.size, dtype=np.int32)
-        for segment, mask in reversed(self._best(self.drawn_score, DUPLICATE_IOU)):
+        for segment, mask in reversed(self._filtered(self.drawn_score, DUPLICATE_IOU)):
             id_map[mask.unpack()] = segment.id
         return id_map
 
-    def best(
+    def filtered(
         self, score_threshold: float = DRAWN_SCORE, *, duplicate_iou: float = DUPLICATE_IOU
     ) -> "InstanceResult":
         """Return the result without weak instances and without duplicates.
@@ -82,15 +82,15 @@ class InstanceResult(Result):
             duplicate_iou: an instance is left out if its mask has at least this IoU with the mask of a better
                 one, of any category; greater than 0. Above 1, nothing is.
         """
-        best = self._best(score_threshold, duplicate_iou)
+        kept = self._filtered(score_threshold, duplicate_iou)
         return replace(
             self,
-            segments=tuple(segment for segment, _ in best),
-            masks=tuple(mask for _, mask in best),
+            segments=tuple(segment for segment, _ in kept),
+            masks=tuple(mask for _, mask in kept),
             drawn_score=score_threshold,
         )
 
-    def _best(self, score_threshold: float, duplicate_iou: float) -> list[tuple[Segment, PackedMask]]:
+    def _filtered(self, score_threshold: float, duplicate_iou: float) -> list[tuple[Segment, PackedMask]]:
         kept: list[tuple[Segment, PackedMask]] = []
         for segment, mask in zip(self.segments, self.masks, strict=True):
             if segment.score >= score_threshold and not any(

@@ -91,7 +91,7 @@ def postprocess(
         issues=prompt.issues,
         notes=image.notes,
     )
-    return result if prompt.score_threshold is None else result.best(prompt.score_threshold)
+    return result if prompt.score_threshold is None else result.filtered(prompt.score_threshold)
 
 
 def explain(

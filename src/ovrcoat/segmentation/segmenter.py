@@ -44,7 +44,7 @@ class Segmenter:
         training_vocabulary: decides which categories are seen.
         provenance: where the weights come from.
         device: "cpu", "cuda", "cuda:1", 1 or "mps". None: the fastest available device.
-        text_embeddings: text embeddings known in advance, on `device`.
+        text_embeddings: precomputed text embeddings, on the device of the network.
         text_cache: cache on disk; only for a network whose text weights no longer change.
         text_dtype: dtype in which class names are embedded.
     """
@@ -121,8 +121,8 @@ class Segmenter:
     def with_settings(self, **settings: object) -> "Segmenter":
         """Return a segmenter of the same network (not copied) with other inference settings.
 
-        Encoded images may be passed between segmenters of one network, as long as these have the same test
-        size (`short_side` and `max_long_side`).
+        Encoded images may be passed between segmenters of one network, as long as both segmenters have the
+        same test resolution (`short_side` and `max_long_side`).
 
         Args:
             **settings: fields of `InferenceConfig`, such as `short_side=1024, max_long_side=2560`.
@@ -242,8 +242,8 @@ class Segmenter:
                 (panoptic only). None: the model's own value.
             overlap_threshold: minimum ratio of a mask's argmax area to its original area, as in Mask2Former
                 (panoptic only). None: the model's own value.
-            score_threshold: instances with lower scores are left out, and so are duplicates of better ones, 0
-                to 1 (instance only). None: all instances are returned, as COCO's metric expects.
+            score_threshold: minimum score of an instance, 0 to 1 (instance only). If given, duplicates are
+                removed as well. None: all instances are returned, as COCO's metric expects.
 
         A suspicious vocabulary, for example with a duplicate name, issues a `UserWarning`.
 
@@ -342,8 +342,8 @@ class Segmenter:
     ) -> ResultIterator:
         """Segment many images with a prompt that `prompt` returned: yields (source, result) in order.
 
-        Arguments and errors are those of `segment_many`. Unlike it, this issues no `UserWarning` for notes
-        about images, which are in the `notes` of the results.
+        Arguments and errors are those of `segment_many`. This issues no `UserWarning` about unusual images;
+        see `result.notes`.
         """
         encoded = self.encode_many(images, batch_size=batch_size)
         return predict_each(encoded, prompt, on_error=on_error)
@@ -376,19 +376,19 @@ class Segmenter:
         prompt = self._prompt_encoder.encode(vocabulary, background=background)
         prompt.warn()
         encoded = self._encoded(image)
-        own_masks = check_masks(masks, encoded.sizes.output)
-        if len(own_masks) == 0:
+        user_masks = check_masks(masks, encoded.sizes.output)
+        if len(user_masks) == 0:
             return ()
         clip, features = self.network.encoder, encoded.encoding.clip_features
         assert features is not None  # `ImageEncoder` keeps them
-        mask_embeddings = embed_masks(clip, features, masks=own_masks, sizes=encoded.sizes)
+        mask_embeddings = embed_masks(clip, features, masks=user_masks, sizes=encoded.sizes)
         logits = clip.classify(mask_embeddings, prompt.embeddings)
         return tuple(label_mask(probs, prompt.vocabulary) for probs in logits.softmax(-1).cpu())
 
     def _set_config(self, config: ModelConfig, prompt_encoder: PromptEncoder) -> None:
         self.config = config
         self._prompt_encoder = prompt_encoder
-        # passed on, so that an `EncodedImage` can encode vocabularies itself
+        # an `EncodedImage` gets the prompt encoder from the image encoder, to encode vocabularies itself
         self._image_encoder = ImageEncoder(
             self.network, settings=config.inference, prompt_encoder=prompt_encoder
         )

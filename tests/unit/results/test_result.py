@@ -55,12 +55,12 @@ def test_weak_instances_are_not_painted_and_better_ones_lie_on_top():
 
 def test_the_best_instances_are_those_above_the_threshold_without_duplicates():
     result = instance_result()
-    assert [segment.id for segment in result.best().segments] == [1, 2]
-    assert [segment.id for segment in result.best(0.0).segments] == [1, 2, 3]
-    assert [segment.id for segment in result.best(0.6).segments] == [1]
+    assert [segment.id for segment in result.filtered().segments] == [1, 2]
+    assert [segment.id for segment in result.filtered(0.0).segments] == [1, 2, 3]
+    assert [segment.id for segment in result.filtered(0.6).segments] == [1]
     # 3 of 10 pixels and 2 of 10 pixels are in common
-    assert [segment.id for segment in result.best(0.0, duplicate_iou=0.3).segments] == [1, 3]
-    best = result.best(0.0, duplicate_iou=0.3)
+    assert [segment.id for segment in result.filtered(0.0, duplicate_iou=0.3).segments] == [1, 3]
+    best = result.filtered(0.0, duplicate_iou=0.3)
     assert len(best.masks) == 2
     assert (best.mask(3) == (ID_MAP == 3)).all()
     assert best.segment_map().tolist() == np.where(ID_MAP == 2, 0, ID_MAP).tolist()  # weak, but asked for
