@@ -21,6 +21,7 @@ from ovrcoat.config import (
     Settings,
 )
 from ovrcoat.errors import ConfigError
+from ovrcoat.training.augmentation_config import CopyPasteConfig, PhotometricConfig
 
 Rate = Annotated[float, Field(gt=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -128,6 +129,8 @@ class StageConfig(Settings):
     data: Annotated[tuple[DataConfig, ...], Field(min_length=1)]
     schedule: ScheduleConfig
     crop: CropConfig = CropConfig()
+    copy_paste: CopyPasteConfig | None = None
+    photometric: PhotometricConfig | None = None
     loss: LossConfig = LossConfig()
     ovr: OvrConfig | None = None  # None: stage 1, the encoder is frozen; else stage 2
     watch: WatchConfig | None = None

@@ -3,7 +3,7 @@
 import importlib.util
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,11 +21,13 @@ from ovrcoat.model.text_classifier import embed_categories
 from ovrcoat.structures import CategoryEmbeddings
 from ovrcoat.training.activations import recompute_activations
 from ovrcoat.training.config import StageConfig, TrainConfig
-from ovrcoat.training.crops import Cropper
+from ovrcoat.training.copy_paste import CopyPaste, Donor
+from ovrcoat.training.crops import Crop, Cropper
 from ovrcoat.training.named_photos import NamedPhotos, open_named_photos
 from ovrcoat.training.objective import Objective
+from ovrcoat.training.photometric import Photometric
 from ovrcoat.training.samples import Samples, category_numbers
-from ovrcoat.training.sources import PhotoSource, beside, open_data, open_source
+from ovrcoat.training.sources import PhotoSource, Source, beside, open_data, open_source
 from ovrcoat.training.stages import stage_of
 from ovrcoat.training.start import Start, start
 from ovrcoat.training.state import check_settings
@@ -211,7 +213,23 @@ class StageRun:
             whole = crop.model_copy(update={"scales": (1.0, 1.0), "fit": "inside"})
             sources.append(named)
             croppers.append(Cropper(whole, category_numbers={}))
-        return Samples(sources, croppers, seed=self.config.seed)
+        augmentations = self.augmentations(labelled, croppers)
+        return Samples(sources, croppers, seed=self.config.seed, augmentations=augmentations)
+
+    def augmentations(
+        self, labelled: Sequence[Source], croppers: Sequence[Cropper]
+    ) -> list[Callable[[Crop], Crop]]:
+        """What is done to every crop after it is cut."""
+        chosen: list[Callable[[Crop], Crop]] = []
+        if self.settings.copy_paste is not None:
+            donors = [
+                Donor(source, category_numbers=cropper.category_numbers)
+                for source, cropper in zip(labelled, croppers, strict=False)  # named images come last
+            ]
+            chosen.append(CopyPaste(self.settings.copy_paste, donors))
+        if self.settings.photometric is not None:
+            chosen.append(Photometric(self.settings.photometric))
+        return chosen
 
     def watcher(self, network: SegmentationNetwork, *, folder: Path) -> Callable[[int], None]:
         """What is to be done after every step: look at the model, if that was asked for."""

@@ -1,6 +1,6 @@
 """Which photo is seen when: every sample is a function of the seed and its number; nothing needs saving."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -31,9 +31,17 @@ def category_numbers(
 class Samples(torch.utils.data.Dataset[Crop]):
     """All samples of a run, by number: sample n of the run is the same whenever and wherever it is made."""
 
-    def __init__(self, sources: Sequence[PhotoSource], croppers: Sequence[Cropper], *, seed: int) -> None:
+    def __init__(
+        self,
+        sources: Sequence[PhotoSource],
+        croppers: Sequence[Cropper],
+        *,
+        seed: int,
+        augmentations: Sequence[Callable[[Crop], Crop]] = (),
+    ) -> None:
         self.sources = sources
         self.croppers = croppers  # one per source
+        self.augmentations = augmentations  # applied to each crop, one after the other
         self.seed = seed
         self._weights = torch.tensor([source.weight for source in sources])
 
@@ -45,7 +53,10 @@ class Samples(torch.utils.data.Dataset[Crop]):
             place = int(torch.multinomial(self._weights, 1))
             source = self.sources[place]
             record = source.records[int(torch.randint(len(source.records), ()))]
-            return replace(self.croppers[place](source.photo(record)), seed=seed)
+            crop = self.croppers[place](source.photo(record))
+            for augment in self.augmentations:
+                crop = augment(crop)
+            return replace(crop, seed=seed)
 
 
 class SampleNumbers(torch.utils.data.Sampler[int]):
