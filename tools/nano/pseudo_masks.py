@@ -6,9 +6,9 @@
     python tools/nano/pseudo_masks.py path/to/named-images path/to/output --model u2net.onnx
 
 The input folder holds images/ and labels.json. The output is a labelled folder (images/, panoptic/,
-panoptic.json) that `ovrcoat train` reads. Use it with `unlabelled: unknown`: one object per image is labelled,
-and nothing is known about the other pixels. Only confident masks are written. U²-Net (Apache-2.0) is needed to
-build nano, never to run it.
+panoptic.json) that `ovrcoat train` reads. Use it with `unlabelled: unknown`: one object per image is
+labelled, and nothing is known about the other pixels. Only confident masks are written. U²-Net (Apache-2.0)
+is needed to build nano, never to run it.
 """
 
 import argparse
@@ -97,9 +97,7 @@ def write_folder(
     return counts
 
 
-def saliency(
-    session: Any, pixels: UInt8[np.ndarray, "height width 3"]
-) -> Float[np.ndarray, "height width"]:
+def saliency(session: Any, pixels: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width"]:
     """Probability of the salient object, 0..1, at the image's size."""
     side = (INPUT_SIDE, INPUT_SIDE)
     small = np.asarray(Image.fromarray(pixels).resize(side, Image.Resampling.LANCZOS), dtype=np.float32)

@@ -1,12 +1,12 @@
-"""Photometric augmentation: grey, dark, blurred and strongly compressed crops; labels stay as they are.
-
-torchvision is imported where it is used: it takes seconds, and only training needs it.
-"""
+"""Photometric augmentation: grey, dark, blurred and strongly compressed crops; labels stay as they are."""
 
 from dataclasses import replace
+from io import BytesIO
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
 from ovrcoat.training.augmentation_config import PhotometricConfig
@@ -17,7 +17,7 @@ GAMMA = (1.2, 2.5)  # above 1: dark tones become darker
 EXPOSURE = (0.2, 0.8)
 NOISE = 6.0  # largest standard deviation, of 0..255
 BLUR = (0.5, 2.0)  # standard deviation, pixels
-QUALITY = (15, 60)  # of JPEG
+QUALITY = (15.0, 60.0)  # of JPEG
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -49,7 +49,7 @@ class Photometric:
 def darken(pixels: Float[Tensor, "3 height width"]) -> Float[Tensor, "3 height width"]:
     """Darken as at night: a gamma, less light, and noise. Values are 0..255."""
     exposed = (pixels / 255).pow(_between(*GAMMA)) * (255 * _between(*EXPOSURE))
-    noise = torch.randn_like(pixels) * _between(0, NOISE)
+    noise = torch.randn_like(pixels) * _between(0.0, NOISE)
     return (exposed + noise).clamp(0, 255)
 
 
@@ -60,11 +60,11 @@ def soften(pixels: Float[Tensor, "3 height width"]) -> Float[Tensor, "3 height w
 
 def compress(pixels: Float[Tensor, "3 height width"]) -> Float[Tensor, "3 height width"]:
     """Compress with JPEG and decode again."""
-    from torchvision.transforms.v2 import functional as transforms
-
-    quality = round(_between(*QUALITY))
-    encoded: Tensor = transforms.jpeg(pixels.round().to(torch.uint8), quality)
-    return encoded.to(pixels.dtype)
+    content = BytesIO()
+    image = Image.fromarray(pixels.round().to(torch.uint8).permute(1, 2, 0).numpy())
+    image.save(content, "JPEG", quality=round(_between(*QUALITY)))
+    decoded = np.array(Image.open(content))
+    return torch.from_numpy(decoded).permute(2, 0, 1).to(pixels.dtype)
 
 
 def without_colour(pixels: Float[Tensor, "3 height width"]) -> Float[Tensor, "3 height width"]:
