@@ -21,8 +21,8 @@ FRAME = (1, 2)  # pixels of zeros before and behind each level: samples outside 
 
 
 def may_use_sparse(values: Tensor) -> bool:
-    """Whether this is training on a CPU, outside compiled or traced code."""
-    return values.device.type == "cpu" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+    """Whether this is training on a CPU, outside compiled code."""
+    return values.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def sparse_sample(
@@ -120,7 +120,7 @@ class SparseProduct(torch.autograd.Function):
         return F.embedding_bag(index, rows, mode="sum", per_sample_weights=shares)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(
         context: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
@@ -177,7 +177,7 @@ def products_at(
 ) -> Float[Tensor, "bag look"]:
     """`gradient[r] · rows[index[r, k]]` for each look."""
     bags, looks = index.shape
-    if not torch.backends.mkl.is_available():
+    if not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
         return torch.stack([(rows[index[:, look]] * gradient).sum(dim=-1) for look in range(looks)], dim=-1)
     starts = torch.arange(0, bags * looks + 1, looks, dtype=torch.int32)
     zeros = torch.zeros(bags * looks)

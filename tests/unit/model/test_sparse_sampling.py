@@ -89,8 +89,8 @@ def test_attention_takes_it_in_training_on_a_cpu(monkeypatch: pytest.MonkeyPatch
     )
 
 
-def test_traced_code_does_not_take_it(monkeypatch: pytest.MonkeyPatch):
+def test_compiled_code_and_other_devices_do_not_take_it(monkeypatch: pytest.MonkeyPatch):
     assert may_use_sparse(torch.zeros(1))
     assert not may_use_sparse(torch.zeros(1, device="meta"))
-    monkeypatch.setattr(torch.jit, "is_tracing", lambda: True)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     assert not may_use_sparse(torch.zeros(1))

@@ -113,3 +113,25 @@ def test_names_of_one_category_are_rows_of_one_category():
     assert categories.category_count == 2
     assert not categories.rows.requires_grad
     torch.testing.assert_close(categories.rows.norm(dim=-1), torch.ones(3))
+
+
+def test_augmentations_are_applied_if_asked_for(tmp_path: Path):
+    chosen = {"copy_paste": {"probability": 1.0}, "photometric": {"grey": 1.0}}
+    train(configure(tmp_path, "plain"), base=tmp_path)
+    train(configure(tmp_path, "augmented", stage=chosen), base=tmp_path)
+    assert logged(tmp_path, "augmented") != logged(tmp_path, "plain")
+    plain, augmented = (
+        recipe.StageRun(
+            recipe.start(config.start, base=tmp_path, folder=tmp_path, seed=0),
+            config.stages[0],
+            config,
+            vocabulary=Vocabulary.read(config.vocabulary),
+            base=tmp_path,
+        ).samples()
+        for config in (configure(tmp_path, "a"), configure(tmp_path, "b", stage=chosen))
+    )
+    assert not plain.augmentations
+    assert all(torch.equal(*augmented[number].pixels[:2]) for number in range(4)), "grey"
+    pasting, _ = augmented.augmentations
+    (donor,) = pasting.donors
+    assert {one.category_number for one in donor.candidates} == {0, -1}, "cats, and zebras without a name"
