@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from ovrcoat.training import config
+from ovrcoat.training import augmentation_config, config
 from ovrcoat.training.config import TrainConfig
 
 PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
@@ -19,7 +19,8 @@ ROW = re.compile(r"^\| `([a-z_.0]+)` \| ([^|]*) \| [^|]+ \|$", re.M)
 def groups_in(annotation: Any) -> list[type[BaseModel]]:
     """The settings classes in an annotation such as tuple[X, ...] | None."""
     inside = [group for part in get_args(annotation) for group in groups_in(part)]
-    own = isinstance(annotation, type) and annotation.__module__ == config.__name__
+    modules = {config.__name__, augmentation_config.__name__}
+    own = isinstance(annotation, type) and annotation.__module__ in modules
     return [*inside, annotation] if own and issubclass(annotation, BaseModel) else inside
 
 
@@ -33,7 +34,7 @@ def settings(group: type[BaseModel], place: str = "") -> Iterator[tuple[str, str
             yield path, "required" if field.is_required() else "none"  # documented below stages
         elif inner:
             if field.default is None:
-                yield path, "off" if name in {"ovr", "validation"} else "none"
+                yield path, "off" if name in {"ovr", "validation", "copy_paste", "photometric"} else "none"
             yield from settings(inner[0], f"{path}.0." if many else f"{path}.")
         elif field.default is PydanticUndefined:
             yield path, "required"

@@ -18,6 +18,7 @@ from ovrcoat.config import (
     Settings,
 )
 from ovrcoat.system.devices import DtypeName
+from ovrcoat.training.augmentation_config import CopyPasteConfig, PhotometricConfig
 
 LearningRateFactor = Annotated[float, Field(gt=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -122,6 +123,8 @@ class StageConfig(Settings):
     data: Annotated[tuple[DataConfig, ...], Field(min_length=1)]
     schedule: ScheduleConfig
     crop: CropConfig = CropConfig()
+    copy_paste: CopyPasteConfig | None = None
+    photometric: PhotometricConfig | None = None
     loss: LossConfig = LossConfig()
     ovr: OvrConfig | None = None
     validation: ValidationConfig | None = None

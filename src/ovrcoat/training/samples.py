@@ -1,6 +1,6 @@
 """Random training samples. Each is a function of the seed and its number, so no sampler state is saved."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -31,11 +31,20 @@ class Samples(torch.utils.data.Dataset[Crop]):
         sources: datasets to draw from, by their weights and with replacement.
         croppers: one for each source.
         seed: of the run.
+        augmentations: applied to each crop, in this order.
     """
 
-    def __init__(self, sources: Sequence[ImageSource], croppers: Sequence[Cropper], *, seed: int) -> None:
+    def __init__(
+        self,
+        sources: Sequence[ImageSource],
+        croppers: Sequence[Cropper],
+        *,
+        seed: int,
+        augmentations: Sequence[Callable[[Crop], Crop]] = (),
+    ) -> None:
         self.sources = sources
         self.croppers = croppers
+        self.augmentations = augmentations
         self.seed = seed
         self._weights = torch.tensor([source.weight for source in sources])
 
@@ -50,7 +59,10 @@ class Samples(torch.utils.data.Dataset[Crop]):
             torch.manual_seed(seed)
             index = int(torch.multinomial(self._weights, 1))
             image, skipped = _draw_image(self.sources[index])
-            return replace(self.croppers[index](image), seed=seed, skipped=skipped)
+            crop = self.croppers[index](image)
+            for augment in self.augmentations:
+                crop = augment(crop)
+            return replace(crop, seed=seed, skipped=skipped)
 
 
 def _draw_image(source: ImageSource) -> tuple[LabeledImage, tuple[str, ...]]:

@@ -1,14 +1,16 @@
 """Opens and checks the datasets of a stage; what identifies their content for resuming and for provenance."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ovrcoat.checkpoints.training_record import TrainingData
 from ovrcoat.training.config import DataConfig, StageConfig
-from ovrcoat.training.crops import Cropper
+from ovrcoat.training.copy_paste import CopyPaste, Donor
+from ovrcoat.training.crops import Crop, Cropper
 from ovrcoat.training.data_checks import DataSummary, check_data
+from ovrcoat.training.photometric import Photometric
 from ovrcoat.training.samples import Samples, map_categories
 from ovrcoat.training.sources import ImageSource, open_source
 from ovrcoat.vocabulary import Vocabulary
@@ -34,7 +36,20 @@ class StageData:
     def samples(self, settings: StageConfig, *, seed: int) -> Samples:
         """Return the training samples."""
         croppers = [Cropper(settings.crop, category_map=mapping) for mapping in self.category_maps]
-        return Samples(self.sources, croppers, seed=seed)
+        return Samples(self.sources, croppers, seed=seed, augmentations=self._augmentations(settings))
+
+    def _augmentations(self, settings: StageConfig) -> list[Callable[[Crop], Crop]]:
+        """Return the functions that change every crop, in their order."""
+        augmentations: list[Callable[[Crop], Crop]] = []
+        if settings.copy_paste is not None:
+            donors = [
+                Donor(source, category_map=mapping)
+                for source, mapping in zip(self.sources, self.category_maps, strict=True)
+            ]
+            augmentations.append(CopyPaste(settings.copy_paste, donors))
+        if settings.photometric is not None:
+            augmentations.append(Photometric(settings.photometric))
+        return augmentations
 
     def content(self) -> list[dict[str, Any]] | None:
         """Return what a resumed run must share: the content of the datasets, but not their paths."""

@@ -168,7 +168,7 @@ def test_a_missing_file(tmp_path: Path):
         read_config(tmp_path / "missing.yaml")
 
 
-SHIPPED = [*sorted(CONFIGS.glob("*.yaml")), ROOT / "tools/nano/nano.yaml"]
+SHIPPED = [*sorted(CONFIGS.glob("*.yaml")), *sorted((ROOT / "tools/nano").glob("nano*.yaml"))]
 NEEDED = {"published-stage1", "published-stage2", "one-gpu", "finetune-folder", "tiny"}
 
 
@@ -182,7 +182,7 @@ def test_a_shipped_configuration_is_valid_and_begins_with_what_to_expect(path: P
     assert config.stages
     text = path.read_text(encoding="utf-8")
     head = text[: re.search(r"^[a-z]", text, flags=re.M).start()].lower()  # type: ignore[union-attr]
-    command = "tools/nano/build.py" if path.stem == "nano" else f"ovrcoat train configs/{path.name}"
+    command = "tools/nano/build.py" if path.stem == "nano" else f"ovrcoat train {path.relative_to(ROOT)}"
     for text_part in ("command:", "hardware:", "time:", "number:", command):
         assert text_part in head, text_part
     assert any(word in head for word in ("published", "measured")), "say where the number comes from"

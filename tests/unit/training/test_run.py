@@ -28,8 +28,10 @@ from ovrcoat.training import accelerator
 from ovrcoat.training import run as recipe
 from ovrcoat.training.config import DataConfig, TrainConfig
 from ovrcoat.training.config_file import read_config
+from ovrcoat.training.copy_paste import CopyPaste
 from ovrcoat.training.run import embed_vocabulary, train
 from ovrcoat.training.sources import open_source
+from ovrcoat.training.stage_data import DataOpener
 from ovrcoat.training.trainer import StageTrainer
 from ovrcoat.vocabulary import Vocabulary
 
@@ -305,3 +307,21 @@ def test_an_output_folder_that_is_a_file_is_an_output_error(tmp_path: Path):
     (tmp_path / "run").write_text("a file")
     with pytest.raises(OutputError, match=r"cannot write .*run: File exists"):
         train(config, base=tmp_path)
+
+
+def test_augmentations_are_applied_if_configured(tmp_path: Path):
+    settings = {"copy_paste": {"probability": 1.0}, "photometric": {"gray": 1.0}}
+    train(configure(tmp_path, "plain"), base=tmp_path)
+    train(configure(tmp_path, "augmented", stage=settings), base=tmp_path)
+    assert logged(tmp_path, "augmented") != logged(tmp_path, "plain")
+    opener = DataOpener(tmp_path, Vocabulary.parse(tiny_training.VOCABULARY), is_main=True)
+    plain, augmented = (
+        opener.open(config.stages[0], check=False).samples(config.stages[0], seed=0)
+        for config in (configure(tmp_path, "a"), configure(tmp_path, "b", stage=settings))
+    )
+    assert not plain.augmentations
+    assert all(torch.equal(*augmented[number].pixels[:2]) for number in range(4)), "gray"
+    copy_paste, _ = augmented.augmentations
+    assert isinstance(copy_paste, CopyPaste)
+    (donor,) = copy_paste.donors
+    assert {candidate.category_index for candidate in donor.candidates} == {0, -1}, "cats, unnamed zebras"
