@@ -108,7 +108,7 @@ def _without_area(part: dict[str, Any]) -> dict[str, Any]:
 
 def _semantic_argmax(title: str, recorded: Tensor, run: Run, gamma: float) -> Line:
     scored, sizes = _scored(run, gamma)
-    category_map, _ = semantic(scored, sizes, categories=run.subject.vocabulary.categories)
+    category_map, _, _ = semantic(scored, sizes, categories=run.subject.vocabulary.categories)
     return _map_line(title, recorded, torch.from_numpy(category_map) - 1)
 
 

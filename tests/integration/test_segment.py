@@ -94,7 +94,7 @@ def test_doubts_about_the_words_are_told(ovrcoat, folder: Path):
 def test_class_names_without_the_option_get_a_hint(ovrcoat, folder: Path):
     outcome = ovrcoat("segment", "photo.jpg", "cat", "dog")
     assert outcome.status == 1
-    assert 'class names are given with --vocabulary "cat; dog"\n' in outcome.err
+    assert 'hint: class names are given with --vocabulary "cat; dog"\n' in outcome.err
     assert "class names are given" not in ovrcoat("segment", "photo.jpg", "other.jpg").err
 
 

@@ -155,6 +155,14 @@ class Run:
         if self.search.left_out and not self.output.quiet:
             print_note(f"note: {self.search.summary()}")
 
+    def report_interruption(self, document_path: Path) -> None:
+        """Print how far an interrupted run came."""
+        if self.interrupted:
+            print_error(
+                f"interrupted; {self.done} of {len(self.images)} images are done, see {document_path}. "
+                "The same command continues."
+            )
+
     def resume(self, writer: RunWriter) -> None:
         """Find the images that an interrupted run has written, if they have not changed since."""
         names = dict(zip(self.images, output_names(self.images), strict=True))

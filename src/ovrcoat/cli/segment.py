@@ -3,7 +3,8 @@
 from ovrcoat._version import __version__
 from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions
 from ovrcoat.cli.startup import heavy_imports
-from ovrcoat.cli.terminal import print_error, print_json, print_note
+from ovrcoat.cli.terminal import print_json, print_note
+from ovrcoat.cli.usage import possible_class_names
 from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.vocabulary import Vocabulary
 
@@ -32,15 +33,11 @@ def segment(
     with heavy_imports():
         from ovrcoat.cli.run import Run, encode_prompt, load_segmenter, run_settings
         from ovrcoat.data.find_images import search_images
-        from ovrcoat.system.paths import is_file
 
     run = Run(search_images(sources), output)
     run.report_search()
-    if names := [image.name for image in run.images if not image.suffix and not is_file(image)]:
-        print_note(
-            f"hint: no such file: {', '.join(names)}; class names are given with --vocabulary "
-            f'"{"; ".join(names)}"'
-        )
+    if names := possible_class_names(sources):
+        print_note(f'hint: class names are given with --vocabulary "{"; ".join(names)}"')
     if not output.quiet:
         name = f" of {vocabulary.name}" if vocabulary.name else ""
         print_note(f"images: {len(run.images)}, categories: {len(vocabulary)}{name}, model: {model.model}")
@@ -67,9 +64,5 @@ def segment(
                 **run.to_dict(),
             }
         )
-    if run.interrupted:
-        print_error(
-            f"interrupted; {run.done} of {len(run.images)} images are done, see {document_path}. "
-            "The same command continues."
-        )
+    run.report_interruption(document_path)
     return run.status

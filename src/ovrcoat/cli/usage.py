@@ -5,6 +5,8 @@ from typing import Any, get_args
 
 from cyclopts import CoercionError, CycloptsError, MissingArgumentError, UnusedCliTokensError
 
+from ovrcoat.system.paths import exists
+
 # Options of earlier versions, by verb.
 RENAMED_OPTIONS = {
     "segment": {
@@ -45,6 +47,12 @@ def normalized(tokens: Sequence[str]) -> list[str]:
         if token == "--json" and verb in JSON_FILE_VERBS and following.startswith("--"):
             result.append("-")
     return result
+
+
+def possible_class_names(sources: Sequence[str]) -> list[str]:
+    """Return the sources that are probably class names given in the wrong place: words, but no files."""
+    words = [source for source in sources if source.replace(" ", "").replace("-", "").isalpha()]
+    return [word for word in words if not exists(word)]
 
 
 def explain(error: CycloptsError, tokens: Sequence[str]) -> str:

@@ -17,7 +17,6 @@ from ovrcoat.data.label_images import decode_ids
 from ovrcoat.data.truth import PanopticTruth
 from ovrcoat.errors import DatasetError
 from ovrcoat.formats.annotations import AREA_NOT_GIVEN, ImageId, Record, SegmentAnnotation
-from ovrcoat.formats.panoptic_png import has_palette
 from ovrcoat.issues import Issue
 from ovrcoat.vocabulary import Category
 
@@ -123,14 +122,9 @@ class PanopticDataset(FileDataset):
         unknown = ids_in(id_map) - {segment.id for segment in record.segments} - {0}
         if unknown:
             shown = ", ".join(map(str, sorted(unknown)[:5]))
-            remedy = (
-                "it was converted to a palette, which changed its colors: use the original file in RGB"
-                if has_palette(content)
-                else "PNG and JSON belong to different versions: use both from one source"
-            )
             raise DatasetError(
                 f"{location}: the PNG holds {len(unknown)} segments that are not in the JSON, e.g. {shown}; "
-                f"{remedy}"
+                "PNG and JSON belong to different versions: use both from one source"
             )
         return PanopticTruth(id_map, with_counted_areas(record.segments, id_map))
 

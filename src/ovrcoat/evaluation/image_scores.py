@@ -156,7 +156,7 @@ class ImageScorer:
     def _explain(self, encoded: EncodedImage, vocabulary: Vocabulary, trust: Trust) -> Explanation:
         """Predict panoptic segments; none if the oracle vocabulary is empty."""
         if vocabulary.categories:
-            return encoded.explain_prompt(self._prompt(vocabulary, "panoptic", trust))
+            return encoded.predict_explained(self._prompt(vocabulary, "panoptic", trust))
         void = np.zeros(encoded.sizes.output, dtype=np.int32)
         return Explanation(PanopticResult(void, (), ()), masks=())
 

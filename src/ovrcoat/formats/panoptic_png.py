@@ -31,7 +31,7 @@ _ID_BITS = np.uint32(
 _HEADER = struct.Struct(">8s4x4sIIBB")  # signature, chunk type, width, height, bit depth, color type
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOR_TYPES = {0: "grayscale", 2: "RGB", 3: "palette", 4: "grayscale with alpha", 6: "RGB with alpha"}
-_RGB, _PALETTE, _RGBA = 2, 3, 6
+_RGB, _RGBA = 2, 6
 
 
 class PanopticPngError(DatasetError):
@@ -99,11 +99,6 @@ def image_to_id_map(image: Image.Image) -> Int32[np.ndarray, "height width"]:
     return ids.astype(np.int32, copy=False).reshape(image.height, image.width)
 
 
-def has_palette(content: bytes) -> bool:
-    """Return whether the bytes of a valid PNG hold palette indices instead of colors."""
-    return bool(_HEADER.unpack(content[: _HEADER.size])[-1] == _PALETTE)
-
-
 def read_id_map(path: Path) -> DecodedPng:
     """Read the segment ids of a panoptic PNG file.
 
@@ -139,8 +134,7 @@ def _check_header(header: bytes, *, size: int) -> bool:
     signature, chunk, width, height, depth, color = _HEADER.unpack(header)
     if signature != _SIGNATURE or chunk != b"IHDR":
         raise PanopticPngError("png-damaged", "the file is not a PNG")
-    # Optimizers turn RGB into a palette without loss. Pillow would silently reduce 16 bits to 8.
-    if color != _PALETTE and (depth != 8 or color not in (_RGB, _RGBA)):
+    if depth != 8 or color not in (_RGB, _RGBA):  # Pillow would silently reduce 16 bits to 8
         raise PanopticPngError("png-not-rgb", f"{depth}-bit {_COLOR_TYPES.get(color, color)}")
     if width * height > MAX_PIXELS or size > MAX_IMAGE_BYTES:
         raise PanopticPngError(
@@ -168,8 +162,6 @@ def _decoder() -> Callable[[bytes], Int32[np.ndarray, "height width"]]:
 
 def _decode_with_kornia(library: ModuleType, content: bytes) -> Int32[np.ndarray, "height width"]:
     _, _, width, height, _, color = _HEADER.unpack(content[: _HEADER.size])
-    if color == _PALETTE:
-        return _decode_with_pillow(content)
     colors = library.decode_image_png_u8(content, (height, width), "rgb" if color == _RGB else "rgba")
     if color == _RGBA:
         colors = np.ascontiguousarray(colors[..., :3])
@@ -184,5 +176,4 @@ def _decode_with_kornia(library: ModuleType, content: bytes) -> Int32[np.ndarray
 
 
 def _decode_with_pillow(content: bytes) -> Int32[np.ndarray, "height width"]:
-    image = Image.open(io.BytesIO(content), formats=("PNG",))
-    return image_to_id_map(image.convert("RGB") if image.mode == "P" else image)
+    return image_to_id_map(Image.open(io.BytesIO(content), formats=("PNG",)))

@@ -72,7 +72,7 @@ def panoptic(
     probs, void_probs = class_probs(scored)
     scores, labels = probs.max(-1)
     beats_void = scores >= void_probs
-    # start with the reason for rejection; it is replaced below for masks that are not rejected
+    # final for masks that are rejected in step 1; the others get another status below
     statuses = [MaskStatus.BELOW_THRESHOLD if beats else MaskStatus.VOID for beats in beats_void.tolist()]
     candidates = (beats_void & (scores > object_mask_threshold)).nonzero()[:, 0]
     if duplicate_iou is not None:
@@ -82,31 +82,37 @@ def panoptic(
         candidates = candidates[best]
 
     assignment = assign_pixels(scored.mask_logits[candidates], scores[candidates], sizes=sizes)
-    queries, candidate_labels = candidates.tolist(), labels[candidates].tolist()
+    candidate_queries, candidate_labels = candidates.tolist(), labels[candidates].tolist()
     candidate_statuses = _candidate_statuses(
         assignment, candidate_labels, num_categories=len(categories), overlap_threshold=overlap_threshold
     )
-    for query, status in zip(queries, candidate_statuses, strict=True):
+    for query, status in zip(candidate_queries, candidate_statuses, strict=True):
         statuses[query] = status
     groups = _merge_stuff(candidate_statuses, candidate_labels, categories=categories)
 
-    segment_of_query = {queries[index]: id for id, members in enumerate(groups, start=1) for index in members}
-    ids_and_names = _ids_and_names(labels.tolist(), categories, background)
-    columns = zip(statuses, ids_and_names, scores.tolist(), void_probs.tolist(), strict=True)
+    segment_of_query = {
+        candidate_queries[index]: id for id, members in enumerate(groups, start=1) for index in members
+    }
+    names = _category_ids_and_names(labels.tolist(), categories, background)
+    rows = zip(statuses, names, scores.tolist(), void_probs.tolist(), strict=True)
     masks = tuple(
         ExplainedMask(query, status, category_id, category, score, void, segment_of_query.get(query))
-        for query, (status, (category_id, category), score, void) in enumerate(columns)
+        for query, (status, (category_id, category), score, void) in enumerate(rows)
     )
-    candidate_masks = [masks[query] for query in queries]
-    segments = _make_segments(scored, assignment, groups, candidates=candidate_masks, categories=categories)
+    candidate_masks = [masks[query] for query in candidate_queries]
+    segments = _make_segments(
+        scored, assignment, groups, candidate_masks=candidate_masks, categories=categories
+    )
     areas = _background_areas(candidate_masks, assignment)
     return PanopticOutput(_id_map(assignment, groups), segments=segments, masks=masks, background_areas=areas)
 
 
-def _background_areas(candidates: Sequence[ExplainedMask], assignment: PixelAssignment) -> Mapping[str, int]:
+def _background_areas(
+    candidate_masks: Sequence[ExplainedMask], assignment: PixelAssignment
+) -> Mapping[str, int]:
     """Return the number of pixels of each background class, by name."""
     areas = Counter[str]()
-    for mask, area in zip(candidates, assignment.final_area, strict=True):
+    for mask, area in zip(candidate_masks, assignment.final_area, strict=True):
         if mask.status is MaskStatus.BACKGROUND and mask.category is not None:
             areas[mask.category] += area
     return areas
@@ -117,15 +123,15 @@ def _make_segments(
     assignment: PixelAssignment,
     groups: Sequence[Sequence[int]],
     *,
-    candidates: Sequence[ExplainedMask],
+    candidate_masks: Sequence[ExplainedMask],
     categories: Sequence[Category],
 ) -> tuple[Segment, ...]:
-    """Create one segment per group; a group consists of indices of `candidates`."""
+    """Create one segment per group; a group consists of indices of `candidate_masks`."""
     category_of_id = {category.id: category for category in categories}
     segments = []
     for id, members in enumerate(groups, start=1):
         # a merged segment is described by its largest mask
-        largest = candidates[max(members, key=assignment.final_area.__getitem__)]
+        largest = candidate_masks[max(members, key=assignment.final_area.__getitem__)]
         area = sum(assignment.final_area[index] for index in members)
         bbox = union_bbox([assignment.bboxes[index] for index in members])
         assert largest.category_id is not None  # no background class forms a segment
@@ -143,12 +149,13 @@ def _make_segments(
     return tuple(segments)
 
 
-def _ids_and_names(
+def _category_ids_and_names(
     labels: Sequence[int], categories: Sequence[Category], background: Sequence[Category]
 ) -> list[tuple[int | None, str | None]]:
     """Return id and name of each label; background classes have a name but no id.
 
-    `background` may be omitted; the labels of background classes then get (None, None).
+    `background` may be empty even if there are background classes, since callers of `panoptic` may omit it;
+    their labels then get (None, None).
     """
     known: list[tuple[int | None, str | None]] = [(category.id, category.name) for category in categories]
     known += [(None, category.name) for category in background]
@@ -174,7 +181,7 @@ def _candidate_statuses(
         return MaskStatus.SEGMENT
 
     areas = zip(assignment.argmax_area, assignment.original_area, assignment.final_area, strict=True)
-    return [status(label, *candidate) for label, candidate in zip(labels, areas, strict=True)]
+    return [status(label, *mask_areas) for label, mask_areas in zip(labels, areas, strict=True)]
 
 
 def _merge_stuff(

@@ -113,7 +113,7 @@ class EncodedImage:
         """Segment this image, and report the status of every mask; see `Segmenter.explain`."""
         prompt = self._bound()[1].encode(vocabulary, **options)
         prompt.warn()
-        return self.explain_prompt(prompt)
+        return self.predict_explained(prompt)
 
     @torch.inference_mode()
     def predict(self, prompt: SegmentationPrompt) -> AnyResult:
@@ -124,7 +124,7 @@ class EncodedImage:
             return postprocess(predictions, self.sizes, self.image, prompt=prompt)
 
     @torch.inference_mode()
-    def explain_prompt(self, prompt: SegmentationPrompt) -> Explanation:
+    def predict_explained(self, prompt: SegmentationPrompt) -> Explanation:
         """Return the panoptic result of a prompt, and the status of every mask.
 
         Raises:

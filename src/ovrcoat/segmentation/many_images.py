@@ -45,7 +45,7 @@ def predict_each(
             del result
 
 
-def with_warnings(results: ResultIterator) -> ResultIterator:
+def with_image_warnings(results: ResultIterator) -> ResultIterator:
     """Yield results, with a `UserWarning` per note about an image."""
     with closing(results):
         for source, result in results:

@@ -24,7 +24,7 @@ from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
 from ovrcoat.segmentation.encoded_image import EncodedImage
 from ovrcoat.segmentation.image_encoder import ImageEncoder
-from ovrcoat.segmentation.many_images import ResultIterator, predict_each, with_warnings
+from ovrcoat.segmentation.many_images import ResultIterator, predict_each, with_image_warnings
 from ovrcoat.segmentation.mask_classification import MaskLabel, check_masks, embed_masks, label_mask
 from ovrcoat.segmentation.postprocess import AnyResult, Explanation
 from ovrcoat.segmentation.prompt import PromptEncoder, SegmentationPrompt, SegmentOptions, TextEmbedder
@@ -276,7 +276,7 @@ class Segmenter:
         """
         prompt = self._prompt_encoder.encode(vocabulary, **options)
         prompt.warn()
-        return self._encoded(image).explain_prompt(prompt)
+        return self._encoded(image).predict_explained(prompt)
 
     @overload
     def segment_many(
@@ -330,7 +330,9 @@ class Segmenter:
         """
         prompt = self._prompt_encoder.encode(vocabulary, task=task, **options)
         prompt.warn()
-        return with_warnings(self.predict_many(images, prompt, batch_size=batch_size, on_error=on_error))
+        return with_image_warnings(
+            self.predict_many(images, prompt, batch_size=batch_size, on_error=on_error)
+        )
 
     def predict_many(
         self,
@@ -340,7 +342,7 @@ class Segmenter:
         batch_size: int = 1,
         on_error: OnError = "raise",
     ) -> ResultIterator:
-        """Segment many images with a prompt that `prompt` returned: yields (source, result) in order.
+        """Segment many images with a prompt made by `Segmenter.prompt`: yields (source, result) in order.
 
         Arguments and errors are those of `segment_many`. This issues no `UserWarning` about unusual images;
         see `result.notes`.
@@ -388,7 +390,7 @@ class Segmenter:
     def _set_config(self, config: ModelConfig, prompt_encoder: PromptEncoder) -> None:
         self.config = config
         self._prompt_encoder = prompt_encoder
-        # an `EncodedImage` gets the prompt encoder from the image encoder, to encode vocabularies itself
+        # the image encoder passes the prompt encoder on to each `EncodedImage`, for `EncodedImage.segment`
         self._image_encoder = ImageEncoder(
             self.network, settings=config.inference, prompt_encoder=prompt_encoder
         )

@@ -107,7 +107,7 @@ def test_a_conversion_to_a_palette_is_named(tmp_path: Path):
     image = Image.open(io.BytesIO(id_png(ids))).convert("P")
     dataset = open_dataset(put(tmp_path / "pets", own_folder()))
     image.save(tmp_path / "pets" / "panoptic" / "one.png")
-    with pytest.raises(DatasetError, match=r"not in the JSON, .*to a palette.*original file in RGB"):
+    with pytest.raises(DatasetError, match=r"one\.png.*8-bit palette; expected 8-bit RGB"):
         dataset.panoptic(dataset.records[0])
 
 

@@ -14,7 +14,6 @@ from ovrcoat.formats import panoptic_png
 from ovrcoat.formats.panoptic_png import (
     PanopticPngError,
     decode_id_map,
-    has_palette,
     id_map_to_image,
     image_to_id_map,
     read_id_map,
@@ -97,6 +96,7 @@ WHOLE = encoded(id_map_to_image(IDS))
         (WHOLE[:45] + b"\xff" * 40, "png-damaged", "; expected a complete PNG file"),
         (encoded(Image.new("RGB", (64, 64)), form="BMP"), "png-damaged", "the file is not a PNG"),
         (encoded(Image.new("L", (4, 3))), "png-not-rgb", "8-bit grayscale; expected 8-bit RGB"),
+        (encoded(Image.new("P", (4, 3))), "png-not-rgb", "1-bit palette; expected 8-bit RGB"),
         (encoded(Image.new("LA", (4, 3))), "png-not-rgb", "8-bit grayscale with alpha; expected 8-bit RGB"),
         (WHOLE[:24] + b"\x10" + WHOLE[25:], "png-not-rgb", "16-bit RGB; expected 8-bit RGB"),
         (
@@ -124,16 +124,3 @@ def test_a_missing_file_has_its_own_code(tmp_path: Path):
     with pytest.raises(PanopticPngError, match="Is a directory") as caught:
         read_id_map(tmp_path)
     assert caught.value.code == "png-damaged"
-
-
-def test_a_palette_without_loss_is_decoded():
-    ids = np.array([[0, 5, 70_001], [300, 300, 5]], dtype=np.int32)
-    packed = encoded(id_map_to_image(ids).quantize(colors=256, method=Image.Quantize.FASTOCTREE, dither=0))
-    palette = Image.new("P", (3, 2))
-    colors = sorted(set(ids.ravel().tolist()))
-    palette.putpalette([channel for id in colors for channel in (id & 255, id >> 8 & 255, id >> 16)])
-    palette.putdata([colors.index(id) for id in ids.ravel().tolist()])
-    np.testing.assert_array_equal(decode_id_map(encoded(palette)).id_map, ids)
-    assert has_palette(encoded(palette))
-    assert has_palette(packed)
-    assert not has_palette(encoded(id_map_to_image(ids)))

@@ -345,6 +345,7 @@ class TestBadInput:
         with pytest.raises(ImageError, match="the given bytes: "):
             tiny_segmenter.segment(content, "cat")
 
+    @pytest.mark.filterwarnings("ignore:.*last band is declared as alpha")
     @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16", "1", "LA"])
     def test_every_mode_gives_a_result(self, tiny_segmenter: Segmenter, mode: str) -> None:
         buffer = io.BytesIO()

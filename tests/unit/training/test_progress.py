@@ -13,12 +13,14 @@ class Clock:
         return self.seconds
 
 
-def run(steps: int, *, seconds_per_step: float, first_step: int = 0, enabled: bool = True) -> None:
+def run(steps: int, *, seconds_per_step: float, first_step: int = 0, enabled: bool = True) -> float:
+    """Return the seconds on the clock after the last step."""
     clock = Clock()
     with StageProgress("masks", first_step=first_step, steps=steps, enabled=enabled, clock=clock) as progress:
         for step in range(first_step, steps):
             clock.seconds += seconds_per_step
             progress.update(step + 1, loss=2.5, terms={"mask": 2.5})
+    return clock.seconds
 
 
 def test_a_line_every_half_a_minute_without_a_terminal(capsys: pytest.CaptureFixture[str]):
@@ -51,7 +53,7 @@ class Full(io.StringIO):
 @pytest.mark.parametrize("stream", [None, Full()])
 def test_a_lost_stream_does_not_stop_the_training(monkeypatch: pytest.MonkeyPatch, stream: object):
     monkeypatch.setattr(sys, "stderr", stream)
-    run(3, seconds_per_step=40)
+    assert run(3, seconds_per_step=40) == 120
 
 
 class Terminal(io.StringIO):

@@ -130,7 +130,7 @@ DAMAGES = {
     "png-damaged-jpeg": lambda path: Image.new("RGB", (64, 64)).save(path, format="JPEG"),
     "png-damaged-bits": lambda path: path.write_bytes(path.read_bytes()[:45] + b"\xff" * 40),
     "png-not-rgb": lambda path: Image.new("L", (4, 3)).save(path),
-    "prediction-segment-without-pixels-palette": lambda path: _palette().save(path),
+    "png-not-rgb-palette": lambda path: _palette().save(path),
     "png-not-rgb-16-bit": lambda path: path.write_bytes(
         path.read_bytes()[:24] + b"\x10" + path.read_bytes()[25:]
     ),
