@@ -72,7 +72,7 @@ def panoptic(
     probs, void_probs = class_probs(scored)
     scores, labels = probs.max(-1)
     beats_void = scores >= void_probs
-    # final for masks that are rejected in step 1; the others get another status below
+    # Masks that beat void start as BELOW_THRESHOLD; the candidates among them get their status below.
     statuses = [MaskStatus.BELOW_THRESHOLD if beats else MaskStatus.VOID for beats in beats_void.tolist()]
     candidates = (beats_void & (scores > object_mask_threshold)).nonzero()[:, 0]
     if duplicate_iou is not None:
@@ -93,11 +93,11 @@ def panoptic(
     segment_of_query = {
         candidate_queries[index]: id for id, members in enumerate(groups, start=1) for index in members
     }
-    names = _category_ids_and_names(labels.tolist(), categories, background)
-    rows = zip(statuses, names, scores.tolist(), void_probs.tolist(), strict=True)
+    ids_and_names = _category_ids_and_names(labels.tolist(), categories, background)
+    rows = zip(statuses, ids_and_names, scores.tolist(), void_probs.tolist(), strict=True)
     masks = tuple(
-        ExplainedMask(query, status, category_id, category, score, void, segment_of_query.get(query))
-        for query, (status, (category_id, category), score, void) in enumerate(rows)
+        ExplainedMask(query, status, id, name, score, void, segment_of_query.get(query))
+        for query, (status, (id, name), score, void) in enumerate(rows)
     )
     candidate_masks = [masks[query] for query in candidate_queries]
     segments = _make_segments(
@@ -154,8 +154,8 @@ def _category_ids_and_names(
 ) -> list[tuple[int | None, str | None]]:
     """Return id and name of each label; background classes have a name but no id.
 
-    `background` may be empty even if there are background classes, since callers of `panoptic` may omit it;
-    their labels then get (None, None).
+    `panoptic` allows `background` to be omitted even though the category axis contains background classes. In
+    that case, their labels get (None, None).
     """
     known: list[tuple[int | None, str | None]] = [(category.id, category.name) for category in categories]
     known += [(None, category.name) for category in background]

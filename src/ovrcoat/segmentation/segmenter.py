@@ -330,9 +330,8 @@ class Segmenter:
         """
         prompt = self._prompt_encoder.encode(vocabulary, task=task, **options)
         prompt.warn()
-        return with_image_warnings(
-            self.predict_many(images, prompt, batch_size=batch_size, on_error=on_error)
-        )
+        results = self.predict_many(images, prompt, batch_size=batch_size, on_error=on_error)
+        return with_image_warnings(results)
 
     def predict_many(
         self,
@@ -363,8 +362,8 @@ class Segmenter:
 
         Args:
             image: see `segment`. An `EncodedImage` is not encoded again.
-            masks: shape (N, height, width) at the size of the upright image, an array or tensor of bool, or
-                of integers where every value except 0 is inside.
+            masks: array or tensor of shape (N, height, width) at the size of the upright image, bool or
+                integer; every nonzero pixel belongs to the mask.
             vocabulary: see `segment`.
             background: see `segment`.
 
