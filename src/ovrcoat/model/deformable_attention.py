@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovrcoat.model.linear import linear, prepared
-from ovrcoat.model.sparse_sampling import may_use_sparse, sparse_sample
 from ovrcoat.model.tiles import may_tile, tiles
 from ovrcoat.structures import Size
 
@@ -67,10 +66,9 @@ class DeformableAttention(nn.Module):
             sizes: (height, width) of each level.
         """
         projected = linear(values, self.value_proj)
-        if not may_tile(queries):  # with gradients, on other devices, in compiled code
+        if not may_tile(queries):  # in the backward pass, gathering takes three times as long as sampling
             offsets, weights = self._sampling_locations(queries)
-            sample = sparse_sample if may_use_sparse(projected) else _sample
-            sampled = sample(projected, offsets, weights, reference_points=reference_points, sizes=sizes)
+            sampled = _sample(projected, offsets, weights, reference_points=reference_points, sizes=sizes)
             return self.output_proj(sampled.to(projected.dtype))
         table = ValueTable.of(projected, sizes, heads=self.heads, points=self.points)
         attended = projected.new_empty((*queries.shape[:2], projected.shape[2]))
