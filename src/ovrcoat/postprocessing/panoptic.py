@@ -78,8 +78,8 @@ def panoptic(
     if duplicate_iou is not None:
         for query in candidates.tolist():
             statuses[query] = MaskStatus.DUPLICATE  # replaced below for the masks that are kept
-        best = mask_nms(scored.mask_logits[candidates], scores[candidates], duplicate_iou=duplicate_iou)
-        candidates = candidates[best]
+        kept = mask_nms(scored.mask_logits[candidates], scores[candidates], duplicate_iou=duplicate_iou)
+        candidates = candidates[kept]
 
     assignment = assign_pixels(scored.mask_logits[candidates], scores[candidates], sizes=sizes)
     candidate_queries, candidate_labels = candidates.tolist(), labels[candidates].tolist()
@@ -189,16 +189,16 @@ def _merge_stuff(
 ) -> list[list[int]]:
     """Return one list of candidate indices per segment; the masks of a stuff category share one list."""
     groups: list[list[int]] = []
-    stuff: dict[int, list[int]] = {}
+    group_of_stuff: dict[int, list[int]] = {}  # by label; the lists are those in `groups`
     for index, (status, label) in enumerate(zip(statuses, labels, strict=True)):
         if status is not MaskStatus.SEGMENT:
             continue
-        if label in stuff:
-            stuff[label].append(index)
+        if label in group_of_stuff:
+            group_of_stuff[label].append(index)
             continue
         groups.append([index])
         if not categories[label].is_thing:
-            stuff[label] = groups[-1]
+            group_of_stuff[label] = groups[-1]
     return groups
 
 
