@@ -67,19 +67,20 @@ def panoptic(
         background: background classes, which follow `categories` on the category axis.
         object_mask_threshold: masks whose score does not exceed this value are discarded, 0..1.
         overlap_threshold: minimum ratio of a mask's argmax area to its original area, 0 or more.
-        duplicate_iou: of two masks with at least this IoU only the better one is kept. None: both are.
+        duplicate_iou: of two masks with at least this IoU, only the one with the higher score is kept. None:
+            duplicates are not removed.
     """
     probs, void_probs = class_probs(scored)
     scores, labels = probs.max(-1)
     beats_void = scores >= void_probs
-    # Masks that beat void start as BELOW_THRESHOLD; the candidates among them get their status below.
+    # initial statuses; those of the candidates are overwritten later
     statuses = [MaskStatus.BELOW_THRESHOLD if beats else MaskStatus.VOID for beats in beats_void.tolist()]
     candidates = (beats_void & (scores > object_mask_threshold)).nonzero()[:, 0]
     if duplicate_iou is not None:
         for query in candidates.tolist():
             statuses[query] = MaskStatus.DUPLICATE  # replaced below for the masks that are kept
-        best = mask_nms(scored.mask_logits[candidates], scores[candidates], duplicate_iou=duplicate_iou)
-        candidates = candidates[best]
+        kept = mask_nms(scored.mask_logits[candidates], scores[candidates], duplicate_iou=duplicate_iou)
+        candidates = candidates[kept]
 
     assignment = assign_pixels(scored.mask_logits[candidates], scores[candidates], sizes=sizes)
     candidate_queries, candidate_labels = candidates.tolist(), labels[candidates].tolist()
@@ -189,16 +190,16 @@ def _merge_stuff(
 ) -> list[list[int]]:
     """Return one list of candidate indices per segment; the masks of a stuff category share one list."""
     groups: list[list[int]] = []
-    stuff: dict[int, list[int]] = {}
+    group_of_stuff: dict[int, list[int]] = {}  # label → its list in `groups`, the same object
     for index, (status, label) in enumerate(zip(statuses, labels, strict=True)):
         if status is not MaskStatus.SEGMENT:
             continue
-        if label in stuff:
-            stuff[label].append(index)
+        if label in group_of_stuff:
+            group_of_stuff[label].append(index)
             continue
         groups.append([index])
         if not categories[label].is_thing:
-            stuff[label] = groups[-1]
+            group_of_stuff[label] = groups[-1]
     return groups
 
 

@@ -159,7 +159,7 @@ class Segmenter:
     def encode_many(
         self, images: Iterable[ImageInput], *, batch_size: int = 1
     ) -> Generator[tuple[ImageInput, EncodedImage | ImageError], None, None]:
-        """Yield (source, encoded image) in order; for an unreadable image (source, its error).
+        """Yield (source, encoded image) in order, or (source, error) if the image cannot be read.
 
         Only images of one padded size share a batch, so a result does not depend on the batch size. At most
         2 × `batch_size` encoded images exist at a time.
