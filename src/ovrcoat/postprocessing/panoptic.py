@@ -92,13 +92,15 @@ def panoptic(
     groups = _merge_stuff(candidate_statuses, candidate_labels, categories=categories)
 
     segment_of_query = {
-        candidate_queries[index]: id for id, members in enumerate(groups, start=1) for index in members
+        candidate_queries[index]: segment_id
+        for segment_id, members in enumerate(groups, start=1)
+        for index in members
     }
     ids_and_names = _category_ids_and_names(labels.tolist(), categories, background)
     rows = zip(statuses, ids_and_names, scores.tolist(), void_probs.tolist(), strict=True)
     masks = tuple(
-        ExplainedMask(query, status, id, name, score, void, segment_of_query.get(query))
-        for query, (status, (id, name), score, void) in enumerate(rows)
+        ExplainedMask(query, status, category_id, name, score, void, segment_of_query.get(query))
+        for query, (status, (category_id, name), score, void) in enumerate(rows)
     )
     candidate_masks = [masks[query] for query in candidate_queries]
     segments = _make_segments(
@@ -130,7 +132,7 @@ def _make_segments(
     """Create one segment per group; a group consists of indices of `candidate_masks`."""
     category_of_id = {category.id: category for category in categories}
     segments = []
-    for id, members in enumerate(groups, start=1):
+    for segment_id, members in enumerate(groups, start=1):
         # a merged segment is described by its largest mask
         largest = candidate_masks[max(members, key=assignment.final_area.__getitem__)]
         area = sum(assignment.final_area[index] for index in members)
@@ -140,7 +142,7 @@ def _make_segments(
             make_segment(
                 scored,
                 largest.query,
-                id=id,
+                id=segment_id,
                 category=category_of_id[largest.category_id],
                 categories=categories,
                 score=largest.score,
@@ -209,6 +211,6 @@ def _id_map(
     """Replace the owner of each pixel with the id of its segment, or with 0."""
     # one more entry than candidates: pixels without an owner have index -1, the last entry
     id_of_candidate = np.zeros(len(assignment.final_area) + 1, dtype=np.int32)
-    for id, members in enumerate(groups, start=1):
-        id_of_candidate[members] = id
+    for segment_id, members in enumerate(groups, start=1):
+        id_of_candidate[members] = segment_id
     return id_of_candidate[assignment.owner]
