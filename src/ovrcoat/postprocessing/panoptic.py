@@ -73,9 +73,9 @@ def panoptic(
     probs, void_probs = class_probs(scored)
     scores, labels = probs.max(-1)
     beats_void = scores >= void_probs
-    # initial statuses; those of the candidates are overwritten later
-    statuses = [MaskStatus.BELOW_THRESHOLD if beats else MaskStatus.VOID for beats in beats_void.tolist()]
     candidates = (beats_void & (scores > object_mask_threshold)).nonzero()[:, 0]
+    # a mask that beats void but is no candidate is below the threshold; candidates get their status later
+    statuses = [MaskStatus.BELOW_THRESHOLD if beats else MaskStatus.VOID for beats in beats_void.tolist()]
     if duplicate_iou is not None:
         for query in candidates.tolist():
             statuses[query] = MaskStatus.DUPLICATE  # replaced below for the masks that are kept
@@ -89,7 +89,7 @@ def panoptic(
     )
     for query, status in zip(candidate_queries, candidate_statuses, strict=True):
         statuses[query] = status
-    groups = _merge_stuff(candidate_statuses, candidate_labels, categories=categories)
+    groups = _group_into_segments(candidate_statuses, candidate_labels, categories=categories)
 
     segment_of_query = {
         candidate_queries[index]: segment_id
@@ -187,7 +187,7 @@ def _candidate_statuses(
     return [status(label, *mask_areas) for label, mask_areas in zip(labels, areas, strict=True)]
 
 
-def _merge_stuff(
+def _group_into_segments(
     statuses: Sequence[MaskStatus], labels: Sequence[int], *, categories: Sequence[Category]
 ) -> list[list[int]]:
     """Return one list of candidate indices per segment; the masks of a stuff category share one list."""
