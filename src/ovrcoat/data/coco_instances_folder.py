@@ -7,13 +7,13 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ovrcoat.data.files import FileTree
-from ovrcoat.data.image_index import ImageIndex, upright_size
+from ovrcoat.data.image_index import ImageIndex
 from ovrcoat.data.instance_dataset import InstanceDataset, LabeledShapes, Shape, Size
 from ovrcoat.data.instances import INSTANCES_FORMAT
 from ovrcoat.data.shape_reading import raise_without_masks, read_polygon, report_box, report_unknown_labels
 from ovrcoat.data.splits import SPLIT_FOLDERS, choose_split
 from ovrcoat.errors import DatasetError
-from ovrcoat.formats.annotations import ImageId, Record
+from ovrcoat.formats.annotations import ImageId
 from ovrcoat.formats.json_files import parse_json_object
 from ovrcoat.formats.panoptic_json import is_image_id, is_integer, read_categories, report_unlabeled
 from ovrcoat.formats.run_lengths import decode_runs
@@ -110,7 +110,6 @@ class CocoInstancesFolder(InstanceDataset):
         reader = _Reader(tree, source, frozenset(category.id for category in categories), issues)
         labels = reader.read()
         issues.raise_errors(location)
-        self._sizes = reader.sizes
         super().__init__(
             tree,
             name=name,
@@ -119,16 +118,8 @@ class CocoInstancesFolder(InstanceDataset):
             labels=labels,
             issues=tuple(issues),
             advice=ADVICE,
+            sizes=reader.sizes,
         )
-
-    def size(self, record: Record) -> Size:
-        """Return the size that the JSON states, or else that of the image.
-
-        Raises:
-            DatasetError: The JSON states no size, and the image is missing or damaged.
-        """
-        known = self._sizes.get(record.image_id)
-        return known or upright_size(self.image(record), location=self.tree.describe(record.image))
 
 
 class _Reader:

@@ -5,7 +5,6 @@ category and lies below things, a smaller thing covers a larger one, a crowd is 
 pixels of no instance are void. Instances for mask AP keep their complete masks.
 """
 
-from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -15,6 +14,7 @@ from jaxtyping import Bool, Float
 
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.fingerprint import combine
+from ovrcoat.data.image_index import upright_size
 from ovrcoat.data.instances import image_entry, mask_entry
 from ovrcoat.data.panoptic_dataset import FileDataset
 from ovrcoat.data.truth import PanopticTruth
@@ -86,6 +86,7 @@ class InstanceDataset(FileDataset):
         labels: Labels by image id.
         issues: What was noticed while reading.
         advice: Appended to messages about missing files.
+        sizes: Sizes of upright images, as far as the label files state them.
     """
 
     def __init__(
@@ -98,7 +99,9 @@ class InstanceDataset(FileDataset):
         labels: Mapping[ImageId, LabeledShapes],
         issues: Sequence[Issue],
         advice: str,
+        sizes: Mapping[ImageId, Size] | None = None,
     ) -> None:
+        self._sizes = sizes or {}
         self._shapes = {image_id: entry.shapes for image_id, entry in labels.items()}
         self._stuff = frozenset(category.id for category in categories if not category.is_thing)
         super().__init__(
@@ -115,13 +118,14 @@ class InstanceDataset(FileDataset):
             issues=issues,
         )
 
-    @abstractmethod
     def size(self, record: Record) -> Size:
-        """Return the size of the upright image.
+        """Return the size that the labels state, or else that of the upright image.
 
         Raises:
-            DatasetError: The image is missing or damaged.
+            DatasetError: The labels state no size, and the image is missing or damaged.
         """
+        known = self._sizes.get(record.image_id)
+        return known or upright_size(self.image(record), location=self.tree.describe(record.image))
 
     def shapes(self, record: Record, size: Size) -> Sequence[Shape]:
         """Return the shapes of an image; polygons are in pixels of an image of this size."""

@@ -14,12 +14,12 @@ import numpy as np
 from PIL import Image
 
 from ovrcoat.data.files import FileTree
-from ovrcoat.data.image_index import ImageIndex, upright_size, without_suffix
+from ovrcoat.data.image_index import ImageIndex, without_suffix
 from ovrcoat.data.instance_dataset import InstanceDataset, LabeledShapes, Polygon, Shape, Size
 from ovrcoat.data.shape_reading import raise_without_masks, read_polygon, report_unknown_labels
 from ovrcoat.data.splits import SPLIT_FOLDERS, choose_split
 from ovrcoat.errors import DatasetError
-from ovrcoat.formats.annotations import ImageId, Record
+from ovrcoat.formats.annotations import ImageId
 from ovrcoat.formats.json_files import parse_json_object
 from ovrcoat.formats.limits import MAX_PIXELS
 from ovrcoat.formats.panoptic_json import is_integer, read_categories, report_unlabeled
@@ -86,7 +86,7 @@ class LabelmeFolder(InstanceDataset):
     def __init__(self, tree: FileTree, *, name: str, files: Sequence[str], split: str | None) -> None:
         issues = IssueList()
         index = ImageIndex(tree)
-        self._sizes: dict[ImageId, Size] = {}
+        sizes: dict[ImageId, Size] = {}
         groups: dict[ImageId, tuple[str, str, list[_Group]]] = {}
         for path in files:
             data = _parse(tree, path)
@@ -97,7 +97,7 @@ class LabelmeFolder(InstanceDataset):
             image_id = without_suffix(path)
             image = _find_image(index, data, path)
             if size := _stated_size(data):
-                self._sizes[image_id] = size
+                sizes[image_id] = size
             groups[image_id] = (image, path, _read_groups(data, issues, path=path))
         found = [group for _, _, listed in groups.values() for group in listed]
         categories, id_of = _read_categories(tree, found, issues)
@@ -122,16 +122,8 @@ class LabelmeFolder(InstanceDataset):
             labels=labels,
             issues=tuple(issues),
             advice=ADVICE,
+            sizes=sizes,
         )
-
-    def size(self, record: Record) -> Size:
-        """Return the size that the JSON states, or else that of the image.
-
-        Raises:
-            DatasetError: The JSON states no size, and the image is missing or damaged.
-        """
-        known = self._sizes.get(record.image_id)
-        return known or upright_size(self.image(record), location=self.tree.describe(record.image))
 
 
 def _parse(tree: FileTree, path: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from ovrcoat.data.files import FileTree
-from ovrcoat.data.image_index import ImageIndex, upright_size, without_suffix
+from ovrcoat.data.image_index import ImageIndex, without_suffix
 from ovrcoat.data.instance_dataset import InstanceDataset, LabeledShapes, Shape, Size
 from ovrcoat.data.shape_reading import raise_without_masks, read_polygon, report_box, report_unknown_labels
 from ovrcoat.data.splits import SPLIT_FOLDERS, choose_split
@@ -105,14 +105,6 @@ class YoloFolder(InstanceDataset):
             issues=tuple(issues),
             advice=ADVICE,
         )
-
-    def size(self, record: Record) -> Size:
-        """Return the size of the upright image.
-
-        Raises:
-            DatasetError: The image is missing or damaged.
-        """
-        return upright_size(self.image(record), location=self.tree.describe(record.image))
 
     def shapes(self, record: Record, size: Size) -> tuple[Shape, ...]:
         """Return the shapes in pixels."""
