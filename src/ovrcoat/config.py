@@ -35,11 +35,7 @@ Count = Annotated[int, Field(ge=1, le=100_000)]
 Depth = Annotated[int, Field(ge=1, le=256)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
-Task = Literal["panoptic", "semantic", "instance"]
-TASKS: tuple[Task, ...] = ("panoptic", "semantic", "instance")
-Number = float | int  # both are listed: the tests' run-time type check does not accept an int as a float
-Trust = Number | Literal["adaptive"]  # the CLIP trust factor γ as callers pass it
-TrustSetting = Fraction | Literal["adaptive"]  # the same as a field of a pydantic model, checked to be 0..1
+TrustSetting = Fraction | Literal["adaptive"]  # `Trust` as a field of a pydantic model, checked to be 0..1
 
 
 class Settings(BaseModel):

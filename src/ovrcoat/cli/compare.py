@@ -11,7 +11,7 @@ from ovrcoat.cli.terminal import print_json, print_line, print_note, print_table
 from ovrcoat.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ovrcoat.config import Trust
+    from ovrcoat.choices import Trust
     from ovrcoat.evaluation.reports.compare import Comparison, Difference
     from ovrcoat.evaluation.reports.report import EvaluationReport
 
@@ -78,13 +78,15 @@ def compare(
     json
         Write the complete comparison to this JSON file; - writes it to stdout instead of the tables.
     """
-    from ovrcoat.evaluation.reports.bootstrap import BootstrapSettings
-    from ovrcoat.evaluation.reports.compare import ComparedRun, compare_runs
     from ovrcoat.evaluation.reports.report import EvaluationReport
-    from ovrcoat.evaluation.reports.training_frequency import training_counts
 
     first = EvaluationReport.read(a)
     second = first if b is None else EvaluationReport.read(b)
+
+    from ovrcoat.evaluation.reports.bootstrap import BootstrapSettings
+    from ovrcoat.evaluation.reports.compare import ComparedRun, compare_runs
+    from ovrcoat.evaluation.reports.training_frequency import training_counts
+
     runs = (
         ComparedRun(first, _choose_trust(first, trusts.trust_a, trusts.trust, name="A")),
         ComparedRun(second, _choose_trust(second, trusts.trust_b, trusts.trust, name="B")),

@@ -12,7 +12,7 @@ from ovrcoat.errors import ConfigError
 from ovrcoat.system.atomic_write import MARKDOWN_SIGNATURE, check_replaceable, write_atomically
 
 if TYPE_CHECKING:
-    from ovrcoat.config import Trust
+    from ovrcoat.choices import Trust
     from ovrcoat.evaluation.plan import EvaluationSettings
     from ovrcoat.evaluation.reports.report import EvaluationReport
 

@@ -142,19 +142,6 @@ class Run:
             "interrupted": bool(self.interrupted),
         }
 
-    def report_search(self) -> None:
-        """Print the sources that failed, and what was left out.
-
-        Raises:
-            ImageError: no source has an image.
-        """
-        if not self.images:
-            raise ImageError("\n".join(self.search.failed.values()))
-        for error in self.search.failed.values():
-            print_error(error)
-        if self.search.left_out and not self.output.quiet:
-            print_note(f"note: {self.search.summary()}")
-
     def report_interruption(self, document_path: Path) -> None:
         """Print how far an interrupted run came."""
         if self.interrupted:

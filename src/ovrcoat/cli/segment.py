@@ -1,12 +1,19 @@
 """`ovrcoat segment`: images and class names in; tables, id maps, overlays and one JSON document out."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from ovrcoat._version import __version__
 from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions
 from ovrcoat.cli.startup import heavy_imports
-from ovrcoat.cli.terminal import print_json, print_note
+from ovrcoat.cli.terminal import print_error, print_json, print_note
 from ovrcoat.cli.usage import possible_class_names
+from ovrcoat.errors import ImageError
 from ovrcoat.system.optional_imports import import_optional
-from ovrcoat.vocabulary import Vocabulary
+from ovrcoat.system.paths import exists, printable
+
+if TYPE_CHECKING:
+    from ovrcoat.data.find_images import ImageSearch
 
 
 def segment(
@@ -24,20 +31,20 @@ def segment(
     sources
         Images, folders ('folder/**' includes subfolders), patterns.
     """
+    from ovrcoat.vocabulary import Vocabulary  # not needed for a usage error
+
     vocabulary = Vocabulary.read(prompt.vocabulary)
     complete = vocabulary.with_background(prompt.background)
-    complete.check()  # before torch and a model are loaded; the length of names is checked later
+    complete.check()  # this and the search come before torch is loaded, so that mistakes are reported at once
     if prompt.task == "instance":
         import_optional("pycocotools.mask", extra="coco")  # fail before the work
 
+    search = _find_images(sources, quiet=output.quiet)
+
     with heavy_imports():
         from ovrcoat.cli.run import Run, encode_prompt, load_segmenter, run_settings
-        from ovrcoat.data.find_images import search_images
 
-    run = Run(search_images(sources), output)
-    run.report_search()
-    if names := possible_class_names(sources):
-        print_note(f'hint: class names are given with --vocabulary "{"; ".join(names)}"')
+    run = Run(search, output)
     if not output.quiet:
         name = f" of {vocabulary.name}" if vocabulary.name else ""
         print_note(f"images: {len(run.images)}, categories: {len(vocabulary)}{name}, model: {model.model}")
@@ -66,3 +73,34 @@ def segment(
         )
     run.report_interruption(document_path)
     return run.status
+
+
+def _find_images(sources: list[str], *, quiet: bool) -> "ImageSearch":
+    """Find the images, and print the sources that failed and what was left out.
+
+    Raises:
+        ImageError: no source has an image, or none of the images exists.
+    """
+    from ovrcoat.data.find_images import search_images
+
+    search = search_images(sources)
+    if not any(exists(image) for image in search.images):
+        raise ImageError("\n".join([*search.failed.values(), *map(_reading_error, search.images)]))
+    for error in search.failed.values():
+        print_error(error)
+    if search.left_out and not quiet:
+        print_note(f"note: {search.summary()}")
+    if names := possible_class_names(sources):
+        print_note(f'hint: class names are given with --vocabulary "{"; ".join(names)}"')
+    return search
+
+
+def _reading_error(image: Path) -> str:
+    """Return the error of reading an image that does not exist."""
+    from ovrcoat.data.images import read_image
+
+    try:
+        read_image(image)
+    except ImageError as error:
+        return str(error)
+    return f"{printable(image)}: the file appeared while it was looked for; run the command again"

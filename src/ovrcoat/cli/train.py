@@ -47,11 +47,12 @@ def train(
     json
         Print one JSON document to stdout instead of text.
     """
+    from ovrcoat.training.config_file import read_config
+
+    settings = read_config(config, set)  # before torch is loaded, so that mistakes are reported at once
     with heavy_imports():
-        from ovrcoat.training.config_file import read_config
         from ovrcoat.training.run import train as run_training
 
-    settings = read_config(config, set)
     if output is not None:
         settings = settings.model_copy(update={"output": str(output)})
     is_main = os.environ.get("RANK", "0") == "0"  # set by torchrun and accelerate

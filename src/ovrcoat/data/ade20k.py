@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.config import Task
+from ovrcoat.choices import Task
 from ovrcoat.data.ade20k_instances import instance_annotations, thing_entries
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.instances import INSTANCES_FORMAT, image_entry, select_instances

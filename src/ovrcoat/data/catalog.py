@@ -7,16 +7,12 @@ from pathlib import Path
 from ovrcoat.data.ade20k import Ade20k
 from ovrcoat.data.cityscapes import Cityscapes
 from ovrcoat.data.coco import Coco
-from ovrcoat.data.coco_instances_folder import CocoInstancesFolder, find_coco_instances
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.folder import DOCUMENT, PanopticFolderDataset
 from ovrcoat.data.label_images import LABEL_SUFFIXES
-from ovrcoat.data.labelme import LabelmeFolder, find_labelme_files
 from ovrcoat.data.mapillary import Mapillary
-from ovrcoat.data.semantic_folder import SemanticFolderDataset
 from ovrcoat.data.splits import DEFAULT_SPLIT
-from ovrcoat.data.yolo import YoloFolder, find_yolo_labels
 from ovrcoat.errors import DatasetError
 from ovrcoat.system.paths import access_problem, exists, expand_user, is_file, resolve
 
@@ -84,6 +80,12 @@ def open_dataset(
 
 
 def _open_folder(path: Path, split: str | None) -> Dataset:
+    # imported here, so that a wrong path is reported without loading the readers of all formats
+    from ovrcoat.data.coco_instances_folder import CocoInstancesFolder, find_coco_instances
+    from ovrcoat.data.labelme import LabelmeFolder, find_labelme_files
+    from ovrcoat.data.semantic_folder import SemanticFolderDataset
+    from ovrcoat.data.yolo import YoloFolder, find_yolo_labels
+
     name = path.stem if is_file(path) else resolve(path).name
     tree = FileTree(path, home=name)
     if tree.exists(DOCUMENT):

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.config import Task
+from ovrcoat.choices import Task
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.label_images import decode_values, map_values
 from ovrcoat.data.panoptic_dataset import PanopticDataset

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.config import Task
+from ovrcoat.choices import Task
 from ovrcoat.data.fingerprint import combine
 from ovrcoat.data.truth import PanopticTruth, semantic_from_panoptic
 from ovrcoat.formats.annotations import Record

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.config import Task
+from ovrcoat.choices import Task
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.fingerprint import combine, record_fingerprint

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.config import Task, Trust
+from ovrcoat.choices import Task, Trust
 from ovrcoat.data.truth import PanopticTruth
 from ovrcoat.evaluation.journal_entry import Detection, JournalEntry, RunLengthMask
 from ovrcoat.evaluation.metrics.error_analysis import CategoryOutcome, region_map, segment_outcomes

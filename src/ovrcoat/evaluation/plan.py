@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 
 from ovrcoat._version import __version__
-from ovrcoat.config import TASKS, Trust
+from ovrcoat.choices import TASKS, Trust
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.held_out import is_held_out
 from ovrcoat.errors import ConfigError, DatasetError, VocabularyError

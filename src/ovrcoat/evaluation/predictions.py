@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int32
 from pydantic import BaseModel, ConfigDict
 
-from ovrcoat.config import Trust
+from ovrcoat.choices import Trust
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.errors import OutputError
 from ovrcoat.evaluation.journal import Journal, JournalLine

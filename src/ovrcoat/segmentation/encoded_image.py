@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Int32, UInt8
 
-from ovrcoat.config import Task
+from ovrcoat.choices import Task
 from ovrcoat.data.images import LoadedImage
 from ovrcoat.errors import ConfigError, ImageError
 from ovrcoat.model.network import SegmentationNetwork

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ovrcoat.config import TASKS, InferenceConfig, ModelConfig, Number, Task, Trust
+from ovrcoat.choices import TASKS, Number, Task, Trust
+from ovrcoat.config import InferenceConfig, ModelConfig
 from ovrcoat.errors import ConfigError
 from ovrcoat.issues import Issue
 from ovrcoat.model.network import SegmentationNetwork

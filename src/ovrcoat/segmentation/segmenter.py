@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.catalog import find_model
-from ovrcoat.config import ModelConfig, Number, Task, Trust, with_inference_settings
+from ovrcoat.choices import DtypeName, Number, Task, Trust
+from ovrcoat.config import ModelConfig, with_inference_settings
 from ovrcoat.data.images import ImageInput, OnError
 from ovrcoat.errors import ImageError
 from ovrcoat.model.compiling import compile_image_branch
@@ -29,7 +30,7 @@ from ovrcoat.segmentation.mask_classification import MaskLabel, check_masks, emb
 from ovrcoat.segmentation.postprocess import AnyResult, Explanation
 from ovrcoat.segmentation.prompt import PromptEncoder, SegmentationPrompt, SegmentOptions, TextEmbedder
 from ovrcoat.segmentation.text_cache import TextCache, open_text_cache
-from ovrcoat.system.devices import DtypeName, choose_device, choose_dtype
+from ovrcoat.system.devices import choose_device, choose_dtype
 from ovrcoat.vocabulary import Vocabulary, VocabularyInput
 
 

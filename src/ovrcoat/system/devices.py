@@ -2,14 +2,13 @@
 
 import warnings
 from difflib import get_close_matches
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
+from ovrcoat.choices import DtypeName
 from ovrcoat.errors import ConfigError
 from ovrcoat.system.process_lock import ProcessLock
-
-DtypeName = Literal["auto", "float32", "bfloat16"]
 
 _locks: dict[str, ProcessLock] = {}
 _locks_guard = ProcessLock()

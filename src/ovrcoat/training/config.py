@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from ovrcoat.choices import DtypeName
 from ovrcoat.config import (
     PUBLISHED_TEMPLATES,
     Count,
@@ -17,7 +18,6 @@ from ovrcoat.config import (
     PixelDecoderConfig,
     Settings,
 )
-from ovrcoat.system.devices import DtypeName
 from ovrcoat.training.augmentation_config import CopyPasteConfig, PhotometricConfig
 
 LearningRateFactor = Annotated[float, Field(gt=0, le=1)]

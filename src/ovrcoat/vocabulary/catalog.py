@@ -7,7 +7,7 @@ carry the notice. Repeated names inside a category are kept as published.
 import difflib
 import json
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from ovrcoat.errors import VocabularyError
@@ -99,6 +99,7 @@ def look_up(names: Sequence[str]) -> tuple[bool, ThingSource]:
     return True, "default"
 
 
+@lru_cache(maxsize=2**14)  # more than the presets have names, which every start compares with the vocabulary
 def match_key(name: str) -> str:
     """Return a name in lower case, with single spaces and without a plural "s", for loose comparison."""
     key = " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
@@ -126,8 +127,7 @@ def _things() -> dict[str, bool]:
 @cache
 def _published_names() -> frozenset[tuple[tuple[str, ...], ...]]:
     return frozenset(
-        tuple(tuple(dict.fromkeys(category.names)) for category in preset_categories(name))
-        for name in PRESETS
+        tuple(tuple(dict.fromkeys(entry.names)) for entry in _preset_entries(name)) for name in PRESETS
     )
 
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
 from ovrcoat.errors import VocabularyError
 from ovrcoat.vocabulary.entries import Entry, parse_entries, parse_entry
 from ovrcoat.vocabulary.foreign import root_categories, standard_form
@@ -84,11 +82,25 @@ def read_file(path: Path) -> VocabularyFile:
     except VocabularyError as error:
         raise VocabularyError(f"{path}: {error}") from error
     try:
-        data = json.loads(text) if suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        data = json.loads(text) if suffix == ".json" else _parse_yaml(text)
+    except (ValueError, RecursionError) as error:
         raise VocabularyError(f"{path}: this file is not valid {suffix[1:].upper()}: {error}") from error
     categories, background = read_entries(standard_form(data), origin=str(path))
     return _without_no_class(categories, background, also=root_categories(data))
+
+
+def _parse_yaml(text: str) -> object:
+    """Parse YAML.
+
+    Raises:
+        ValueError: the text is not valid YAML.
+    """
+    import yaml  # few vocabularies need it, and its import takes longer than reading any other vocabulary
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
 
 
 def _without_no_class(

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from ovrcoat.config import Trust
+from ovrcoat.choices import Trust
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.metrics.groups import group_ids
 from ovrcoat.evaluation.reports.bootstrap import (

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from ovrcoat._version import __version__
-from ovrcoat.config import Fraction, Trust, TrustSetting
+from ovrcoat.choices import Trust
+from ovrcoat.config import Fraction, TrustSetting
 from ovrcoat.errors import DatasetError, VocabularyError
 from ovrcoat.formats.annotations import ImageId
 from ovrcoat.formats.json_files import encode_json

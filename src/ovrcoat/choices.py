@@ -1,0 +1,9 @@
+"""Types of the options that users choose: task, trust and dtype. Free of heavy imports, for a fast start."""
+
+from typing import Literal
+
+Task = Literal["panoptic", "semantic", "instance"]
+TASKS: tuple[Task, ...] = ("panoptic", "semantic", "instance")
+DtypeName = Literal["auto", "float32", "bfloat16"]
+Number = float | int  # both are listed: the tests' run-time type check does not accept an int as a float
+Trust = Number | Literal["adaptive"]  # COAT's γ as callers pass it
