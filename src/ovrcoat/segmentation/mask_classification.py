@@ -14,6 +14,7 @@ from ovrcoat.errors import ImageError
 from ovrcoat.model.encoders.encoder import Encoder
 from ovrcoat.postprocessing.segments import top_categories
 from ovrcoat.postprocessing.upsampling import ImageSizes
+from ovrcoat.segmentation.prompt import SegmentationPrompt
 from ovrcoat.structures import Size
 from ovrcoat.vocabulary import Vocabulary
 
@@ -89,8 +90,22 @@ def embed_masks(
     return torch.where(embedded.valid_mask[..., None], embedded.embeddings, fallback.embeddings)[0]
 
 
-def label_mask(probs: Float[Tensor, " category"], vocabulary: Vocabulary) -> MaskLabel:
-    """Return the label of a mask from its probabilities over `vocabulary.all_categories`."""
+def label_masks(
+    encoder: Encoder,
+    clip_features: Float[Tensor, "1 _ _ _"],
+    *,
+    masks: Bool[np.ndarray, "mask height width"],
+    sizes: ImageSizes,
+    prompt: SegmentationPrompt,
+) -> tuple[MaskLabel, ...]:
+    """Return the label of each mask; see `embed_masks` for the arguments."""
+    mask_embeddings = embed_masks(encoder, clip_features, masks=masks, sizes=sizes)
+    probs = encoder.classify(mask_embeddings, prompt.embeddings).softmax(-1)
+    return tuple(_label(mask_probs, prompt.vocabulary) for mask_probs in probs.cpu())
+
+
+def _label(probs: Float[Tensor, " category"], vocabulary: Vocabulary) -> MaskLabel:
+    """Return the label of a mask, given its probabilities over `vocabulary.all_categories`."""
     categories = vocabulary.categories
     top = top_categories(probs, categories)
     winner = int(probs.argmax())

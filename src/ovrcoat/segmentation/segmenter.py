@@ -1,8 +1,7 @@
 """Segmenter: segments images into the classes of a vocabulary. API, CLI and evaluation all use it.
 
-The image branch runs the network once per image and returns an `EncodedImage`. The text branch embeds a
-vocabulary once and returns a `SegmentationPrompt`: the embedded vocabulary together with task, trust and
-thresholds. `EncodedImage.predict` combines both at the cost of one matrix product and the post-processing.
+The network runs once per image and gives an `EncodedImage`. A vocabulary is embedded once and gives a
+`SegmentationPrompt`, which also holds the task, trust and thresholds. `EncodedImage.predict` combines both.
 """
 
 import copy
@@ -26,7 +25,7 @@ from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
 from ovrcoat.segmentation.encoded_image import EncodedImage
 from ovrcoat.segmentation.image_encoder import ImageEncoder
 from ovrcoat.segmentation.many_images import ResultIterator, predict_each, with_image_warnings
-from ovrcoat.segmentation.mask_classification import MaskLabel, check_masks, embed_masks, label_mask
+from ovrcoat.segmentation.mask_classification import MaskLabel, check_masks, label_masks
 from ovrcoat.segmentation.postprocess import AnyResult, Explanation
 from ovrcoat.segmentation.prompt import PromptEncoder, SegmentationPrompt, SegmentOptions, TextEmbedder
 from ovrcoat.segmentation.text_cache import TextCache, open_text_cache
@@ -381,11 +380,11 @@ class Segmenter:
         user_masks = check_masks(masks, encoded.sizes.output)
         if len(user_masks) == 0:
             return ()
-        clip, features = self.network.encoder, encoded.encoding.clip_features
-        assert features is not None  # `ImageEncoder` keeps them
-        mask_embeddings = embed_masks(clip, features, masks=user_masks, sizes=encoded.sizes)
-        logits = clip.classify(mask_embeddings, prompt.embeddings)
-        return tuple(label_mask(probs, prompt.vocabulary) for probs in logits.softmax(-1).cpu())
+        clip_features = encoded.encoding.clip_features
+        assert clip_features is not None  # `ImageEncoder` keeps them
+        return label_masks(
+            self.network.encoder, clip_features, masks=user_masks, sizes=encoded.sizes, prompt=prompt
+        )
 
     def _set_config(self, config: ModelConfig, prompt_encoder: PromptEncoder) -> None:
         self.config = config
