@@ -155,11 +155,7 @@ def _make_segments(
 def _category_ids_and_names(
     labels: Sequence[int], categories: Sequence[Category], background: Sequence[Category]
 ) -> list[tuple[int | None, str | None]]:
-    """Return id and name of each label; background classes have a name but no id.
-
-    `panoptic` allows `background` to be omitted even though the category axis contains background classes. In
-    that case, their labels get (None, None).
-    """
+    """Return id and name of each label; background classes have no id, and no name if they are not given."""
     known: list[tuple[int | None, str | None]] = [(category.id, category.name) for category in categories]
     known += [(None, category.name) for category in background]
     return [known[label] if label < len(known) else (None, None) for label in labels]
