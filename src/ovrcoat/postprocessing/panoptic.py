@@ -155,7 +155,10 @@ def _make_segments(
 def _category_ids_and_names(
     labels: Sequence[int], categories: Sequence[Category], background: Sequence[Category]
 ) -> list[tuple[int | None, str | None]]:
-    """Return each id and name. Background classes have no id; labels beyond both lists have neither."""
+    """Return the category id and name of each label.
+
+    Background classes have no id; a label beyond both lists has neither id nor name.
+    """
     known: list[tuple[int | None, str | None]] = [(category.id, category.name) for category in categories]
     known += [(None, category.name) for category in background]
     return [known[label] if label < len(known) else (None, None) for label in labels]
