@@ -5,7 +5,6 @@ from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_json, print_note
 from ovrcoat.cli.usage import possible_class_names
-from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.vocabulary import Vocabulary
 
 
@@ -27,8 +26,9 @@ def segment(
     vocabulary = Vocabulary.read(prompt.vocabulary)
     complete = vocabulary.with_background(prompt.background)
     complete.check()  # before torch and a model are loaded; the length of names is checked later
-    if prompt.task == "instance":
-        import_optional("pycocotools.mask", extra="coco")  # fail before the work
+    with heavy_imports():
+        from ovrcoat.results.exports.table import choose_formats
+    choose_formats(output.format, task=prompt.task, categories=complete.categories)  # fail before the work
 
     with heavy_imports():
         from ovrcoat.cli.run import Run, encode_prompt, load_segmenter, run_settings
@@ -49,7 +49,7 @@ def segment(
     document_path = run.execute(
         segmenter,
         encoded,
-        settings=run_settings(complete, prompt=prompt, model=model),
+        settings=run_settings(complete, prompt=prompt, model=model, output=output),
         batch_size=model.batch_size,
     )
     if output.json:

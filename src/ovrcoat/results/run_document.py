@@ -11,11 +11,12 @@ While a run goes on, two hidden files lie next to the document:
 import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from ovrcoat.errors import OutputError
 from ovrcoat.formats.json_files import encode_json
-from ovrcoat.system.atomic_write import cannot_write
+from ovrcoat.system.atomic_write import LOSS_ADVICE, cannot_write
 
 FORMAT = "ovrcoat run journal 1"
 Entry = dict[str, Any]
@@ -140,6 +141,37 @@ def recover(path: Path) -> bool:
     except OSError as error:
         raise cannot_write(path, error) from error
     return bool(images)
+
+
+def read_run_document(path: Path) -> dict[str, Any]:
+    """Read and check the document of an earlier run.
+
+    Raises:
+        OutputError: it cannot be read, or is not such a document.
+    """
+    problem = "it is not the document of a run"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        images, annotations = document["images"], document["annotations"]
+        ids = {image["id"] for image in images}
+        is_valid = (
+            isinstance(document["categories"], list)
+            and isinstance(images, list)
+            and isinstance(annotations, list)
+            and all(isinstance(image["id"], int) for image in images)
+            and all(_is_plain(image["output"]) and isinstance(image["file_name"], str) for image in images)
+            and all(annotation["image_id"] in ids for annotation in annotations)
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        is_valid, problem = False, str(error)
+    if not is_valid:
+        raise OutputError(f"cannot read the existing file {path}: {problem}. {LOSS_ADVICE}")
+    return document
+
+
+def _is_plain(stem: object) -> bool:
+    """Return whether the name of an output stays inside its folder."""
+    return isinstance(stem, str) and stem not in {"", ".", ".."} and PurePath(stem).name == stem
 
 
 def _hidden_paths(path: Path) -> tuple[Path, Path]:

@@ -19,7 +19,8 @@ from ovrcoat.errors import OutputError
 ADVICE = "Choose another output folder."
 LOSS_ADVICE = "Choose another place, or allow overwriting if the file is not needed."
 
-# How files of this package start: PNG text chunk, JPEG comment, JSON document, Markdown comment.
+# How files of this package start: PNG text chunk, JPEG comment, JSON document, Markdown, XML or YAML comment,
+# first entry of an NPZ.
 PNG_SIGNATURE = ("Software", "ovrcoat")
 JPEG_SIGNATURE = b"written by ovrcoat"
 MARKDOWN_SIGNATURE = "<!-- written by ovrcoat -->"
@@ -28,7 +29,10 @@ _SIGNATURES = re.compile(
     rb"\A\x89PNG.*tEXtSoftware\x00ovrcoat"
     rb"|\A\xff\xd8.*written by ovrcoat"
     rb'|\A\s*\{\s*"(ovrcoat"|format":\s*"ovrcoat |info":\s*\{\s*"description":\s*"ovrcoat )'
+    rb'|\A\[\s*\{\s*"meta":\s*\{\s*"ovrcoat"'  # Label Studio's list of tasks
     rb"|\A<!-- written by ovrcoat -->"
+    rb"|\A# written by ovrcoat\n"
+    rb"|\APK\x03\x04.{26}ovrcoat\.npy"
     rb'|\A.{8}\{"__metadata__":\{[^{}]{0,200}"ovrcoat":',  # safetensors
     re.DOTALL,
 )
@@ -105,7 +109,9 @@ def write_output(
     write_atomically(path, write, advice=advice)
 
 
-def check_replaceable(path: Path, *, overwrite: bool = False, first_line: str | None = None) -> None:
+def check_replaceable(
+    path: Path, *, overwrite: bool = False, first_line: str | None = None, content: bytes | None = None
+) -> None:
     """Check that writing to `path` replaces no file of another program.
 
     Args:
@@ -113,6 +119,8 @@ def check_replaceable(path: Path, *, overwrite: bool = False, first_line: str | 
         overwrite: allow any file to be replaced.
         first_line: first line of the new contents, for formats that have no place for a signature (CSV). A
             file with the same first line was written by this package.
+        content: all of the new contents, for formats that cannot even show that by their first line. Only an
+            equal file is replaced.
 
     Raises:
         OutputError: there is such a file, or a folder.
@@ -124,11 +132,17 @@ def check_replaceable(path: Path, *, overwrite: bool = False, first_line: str | 
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
+            is_equal = content is not None and head + file.read() == content
     except OSError as error:
         raise OutputError(
             f"cannot read the existing file {path}: {error.strerror or error}. {LOSS_ADVICE}"
         ) from error
-    is_ours = _SIGNATURES.match(head) is not None
+    if content is not None and not is_equal:
+        raise OutputError(
+            f"{path} exists with other contents, and may have been edited or written by another program. "
+            f"{LOSS_ADVICE}"
+        )
+    is_ours = is_equal or _SIGNATURES.match(head) is not None
     if first_line is not None:
         is_ours = is_ours or head.splitlines()[:1] == [first_line.encode()]
     if not is_ours:

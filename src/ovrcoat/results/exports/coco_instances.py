@@ -1,0 +1,88 @@
+"""COCO annotations with RLE masks, one document per run; also in the place where CVAT looks for them."""
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ovrcoat.results.coco import document_head, encode_mask
+from ovrcoat.results.exports.exporter import ExportedImage, Exporter, LabeledResult, OutputFile
+from ovrcoat.results.run_document import RunDocument, read_run_document, recover
+from ovrcoat.results.segment import Segment
+from ovrcoat.system.atomic_write import check_replaceable
+from ovrcoat.vocabulary import Category
+
+IDS_PER_IMAGE = 100_000  # annotation ids are unique in the document: image id × this + segment id
+
+
+class CocoInstances(Exporter):
+    """`instances.json`: like COCO's ground truth, with additional keys. Stuff is written like things."""
+
+    document_name: ClassVar[str] = "instances.json"
+    is_crowd: ClassVar[int] = 0
+
+    def __init__(
+        self, folder: Path, categories: Sequence[Category], *, overwrite: bool, kept: Collection[str]
+    ) -> None:
+        super().__init__(folder, categories, overwrite=overwrite, kept=kept)
+        self.path = folder / self.document_name
+        self.path.parent.mkdir(exist_ok=True)
+        recover(self.path)
+        check_replaceable(self.path, overwrite=overwrite)
+        self._earlier: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
+        if kept and self.path.exists():
+            self._read_earlier()
+        self._document = RunDocument(self.path, document_head(categories), settings={})
+
+    def image_files(self, image: ExportedImage) -> Iterable[OutputFile]:
+        """Return nothing: there is one document per run."""
+        return ()
+
+    def append(self, image: ExportedImage) -> tuple[Path, ...]:
+        """Add the image's annotations to the document."""
+        result, image_id = image.result, image.entry["id"]
+        annotations = [self._annotation(segment, result, image_id=image_id) for segment in result.segments]
+        self._document.add(dict(image.entry), annotations)
+        self._earlier.pop(image.stem, None)
+        return (self.path,)
+
+    def has(self, stem: str) -> bool:
+        """Return whether the document of an earlier run holds an image."""
+        return stem in self._earlier
+
+    def close(self, *, interrupted: bool) -> None:
+        """Complete the document, with the images of earlier runs that stay."""
+        try:
+            for image, annotations in self._earlier.values():
+                self._document.add(image, annotations)
+        finally:
+            self._document.close(interrupted=interrupted)
+
+    def _annotation(self, segment: Segment, result: LabeledResult, *, image_id: int) -> dict[str, Any]:
+        return segment.to_coco() | {
+            "id": image_id * IDS_PER_IMAGE + segment.id,
+            "image_id": image_id,
+            "segment_id": segment.id,
+            "segmentation": encode_mask(result.mask(segment.id)),
+            "iscrowd": self.is_crowd,
+        }
+
+    def _read_earlier(self) -> None:
+        document = read_run_document(self.path)
+        annotations: dict[int, list[dict[str, Any]]] = {}
+        for annotation in document["annotations"]:
+            annotations.setdefault(annotation["image_id"], []).append(annotation)
+        self._earlier = {
+            image["output"]: (image, annotations.get(image["id"], []))
+            for image in document["images"]
+            if image["output"] in self.kept
+        }
+
+
+class Cvat(CocoInstances):
+    """`annotations/instances_default.json`, the path in CVAT's format "COCO 1.0".
+
+    CVAT marks masks as `iscrowd` when it exports them, and expects the same.
+    """
+
+    document_name: ClassVar[str] = "annotations/instances_default.json"
+    is_crowd: ClassVar[int] = 1
