@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ovrcoat.results.coco import document_head, encode_mask
+from ovrcoat.results.exports.category_maps import category_positions
 from ovrcoat.results.exports.exporter import ExportedImage, Exporter, LabeledResult, OutputFile
 from ovrcoat.results.run_document import RunDocument, read_run_document, recover
 from ovrcoat.results.segment import Segment
@@ -18,7 +19,6 @@ class CocoInstances(Exporter):
     """`instances.json`: like COCO's ground truth, with additional keys. Stuff is written like things."""
 
     document_name: ClassVar[str] = "instances.json"
-    is_crowd: ClassVar[int] = 0
 
     def __init__(
         self, folder: Path, categories: Sequence[Category], *, overwrite: bool, kept: Collection[str]
@@ -31,7 +31,7 @@ class CocoInstances(Exporter):
         self._earlier: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
         if kept and self.path.exists():
             self._read_earlier()
-        self._document = RunDocument(self.path, document_head(categories), settings={})
+        self._document = RunDocument(self.path, self._head(), settings={})
 
     def image_files(self, image: ExportedImage) -> Iterable[OutputFile]:
         """Return nothing: there is one document per run."""
@@ -62,9 +62,17 @@ class CocoInstances(Exporter):
             "id": image_id * IDS_PER_IMAGE + segment.id,
             "image_id": image_id,
             "segment_id": segment.id,
+            "category_id": self._category_id(segment),
             "segmentation": encode_mask(result.mask(segment.id)),
-            "iscrowd": self.is_crowd,
         }
+
+    def _head(self) -> dict[str, Any]:
+        """Return the first entries of the document: what wrote it, and the categories."""
+        return document_head(self.categories)
+
+    def _category_id(self, segment: Segment) -> int:
+        """Return the id of a segment's category in the document."""
+        return segment.category_id
 
     def _read_earlier(self) -> None:
         document = read_run_document(self.path)
@@ -81,8 +89,17 @@ class CocoInstances(Exporter):
 class Cvat(CocoInstances):
     """`annotations/instances_default.json`, the path in CVAT's format "COCO 1.0".
 
-    CVAT marks masks as `iscrowd` when it exports them, and expects the same.
+    CVAT finds labels by name. It takes the category id 0 for no label, and supercategories for parents of
+    labels, so categories are numbered from 1 and have no supercategory.
     """
 
     document_name: ClassVar[str] = "annotations/instances_default.json"
-    is_crowd: ClassVar[int] = 1
+
+    def _head(self) -> dict[str, Any]:
+        head = super()._head()
+        for number, category in enumerate(head["categories"], start=1):
+            category.update(id=number, supercategory="")
+        return head
+
+    def _category_id(self, segment: Segment) -> int:
+        return 1 + category_positions(self.categories)[segment.category_id]
