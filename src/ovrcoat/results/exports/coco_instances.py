@@ -31,7 +31,7 @@ class CocoInstances(Exporter):
         self._earlier: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
         if kept and self.path.exists():
             self._read_earlier()
-        self._document = RunDocument(self.path, self._head(), settings={})
+        self._document: RunDocument | None = None  # until the first image: a run that fails replaces nothing
 
     def image_files(self, image: ExportedImage) -> Iterable[OutputFile]:
         """Return nothing: there is one document per run."""
@@ -41,7 +41,7 @@ class CocoInstances(Exporter):
         """Add the image's annotations to the document."""
         result, image_id = image.result, image.entry["id"]
         annotations = [self._annotation(segment, result, image_id=image_id) for segment in result.segments]
-        self._document.add(dict(image.entry), annotations)
+        self._opened().add(dict(image.entry), annotations)
         self._earlier.pop(image.stem, None)
         return (self.path,)
 
@@ -51,11 +51,19 @@ class CocoInstances(Exporter):
 
     def close(self, *, interrupted: bool) -> None:
         """Complete the document, with the images of earlier runs that stay."""
+        if self._document is None and interrupted:
+            return
+        document = self._opened()
         try:
             for image, annotations in self._earlier.values():
-                self._document.add(image, annotations)
+                document.add(image, annotations)
         finally:
-            self._document.close(interrupted=interrupted)
+            document.close(interrupted=interrupted)
+
+    def _opened(self) -> RunDocument:
+        if self._document is None:
+            self._document = RunDocument(self.path, self._head(), settings={})
+        return self._document
 
     def _annotation(self, segment: Segment, result: LabeledResult, *, image_id: int) -> dict[str, Any]:
         return segment.to_coco() | {

@@ -2,21 +2,23 @@
 
 import json
 from collections.abc import Collection, Iterable, Sequence
+from operator import methodcaller
 from pathlib import Path
+from typing import IO
 
 from ovrcoat._version import __version__
 from ovrcoat.formats.json_files import encode_json
 from ovrcoat.results.coco import encode_mask
 from ovrcoat.results.exports.exporter import ExportedImage, Exporter, OutputFile
-from ovrcoat.system.atomic_write import cannot_write, check_replaceable
+from ovrcoat.system.atomic_write import cannot_write, check_replaceable, write_atomically
 from ovrcoat.vocabulary import Category
 
 
 class JsonLines(Exporter):
     """`segments.jsonl`.
 
-    During a run, the lines are in a hidden file next to it. If the process is killed, the next run continues
-    that file.
+    During a run, the lines are in a hidden file next to it. If the process is killed, the next run completes
+    the file.
     """
 
     def __init__(
@@ -25,10 +27,17 @@ class JsonLines(Exporter):
         super().__init__(folder, categories, overwrite=overwrite, kept=kept)
         self.path = folder / "segments.jsonl"
         self._part_path = folder / f".{self.path.name}.part"
-        check_replaceable(self.path, overwrite=overwrite)
+        if (
+            not self.path.is_file() or self.path.stat().st_size
+        ):  # an empty file is that of a run without images
+            check_replaceable(self.path, overwrite=overwrite)
+        self._file: IO[bytes] | None = None  # until the first image: a run that fails replaces nothing
         try:
-            self._earlier = self._read_earlier()
-            self._file = self._part_path.open("wb")
+            self._earlier = self._read_earlier() if kept else {}
+            if self._part_path.exists():  # of a run that was killed
+                if self._earlier:
+                    write_atomically(self.path, methodcaller("write", b"".join(self._earlier.values())))
+                self._part_path.unlink()
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
@@ -65,28 +74,29 @@ class JsonLines(Exporter):
 
     def close(self, *, interrupted: bool) -> None:
         """Add the lines of earlier runs that stay, and move the file to its place."""
+        if self._file is None and interrupted:
+            return
         try:
-            for line in self._earlier.values():
-                self._write(line)
+            self._write(b"".join(self._earlier.values()))
         finally:
-            self._file.close()
+            if self._file is not None:
+                self._file.close()
         try:
             self._part_path.replace(self.path)
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, lines: bytes) -> None:
         try:
-            self._file.write(line)
-            self._file.flush()
+            if self._file is None:
+                self._file = self._part_path.open("wb", buffering=0)
+            self._file.write(lines)
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
     def _read_earlier(self) -> dict[str, bytes]:
         """Return the lines of images that stay, from the last finished run and from one that was killed."""
         lines: dict[str, bytes] = {}
-        if not self.kept:
-            return lines
         for path in (self.path, self._part_path):
             if not path.exists():
                 continue

@@ -85,13 +85,14 @@ class ExportWriter:
         return all(exporter.has(stem) for exporter in self._exporters)
 
     def close(self, *, interrupted: bool) -> None:
-        """Complete the documents.
+        """Complete the documents; a second call has no effect.
 
         Raises:
             OutputError: one cannot be written; the others are completed.
         """
+        exporters, self._exporters = self._exporters, []
         with ExitStack() as stack:
-            for exporter in self._exporters:
+            for exporter in exporters:
                 stack.callback(partial(exporter.close, interrupted=interrupted))
 
     def _checked(self, exporter: Exporter, file: OutputFile) -> PreparedFile:
