@@ -1,6 +1,6 @@
 """Label Studio's brush RLE: a mask as run lengths of an RGBA image whose four channels are 0 or 255.
 
-The byte stream of thi.ng/rle-pack, which Label Studio's frontend decodes. Its Python library
+The byte stream of the npm package rle-pack, which Label Studio's frontend decodes. Its Python library
 (`label_studio_sdk.converter.brush`) encodes the same stream, but depends on far more than this file needs.
 """
 

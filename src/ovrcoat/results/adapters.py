@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ovrcoat.results.exports.category_maps import category_positions, map_segments
+from ovrcoat.results.exports.category_maps import category_positions, map_segments, stack_masks
 from ovrcoat.results.exports.exporter import LabeledResult
 from ovrcoat.results.segment import Segment
 from ovrcoat.system.optional_imports import import_optional
@@ -14,19 +14,17 @@ from ovrcoat.vocabulary import Category
 def to_supervision(result: LabeledResult) -> Any:
     """Return `supervision.Detections`; see `Result.to_supervision`."""
     supervision = import_optional("supervision", extra="supervision")
-    if not result.segments:
-        return supervision.Detections.empty()
-    bboxes = np.array([segment.bbox for segment in result.segments], dtype=np.float32)
+    bboxes = np.array([segment.bbox for segment in result.segments], dtype=np.float32).reshape(-1, 4)
     xyxy = np.hstack([bboxes[:, :2], bboxes[:, :2] + bboxes[:, 2:]])
     return supervision.Detections(
         xyxy=xyxy,
-        mask=np.stack([result.mask(segment.id) for segment in result.segments]),
+        mask=stack_masks(result),
         confidence=np.array([segment.score for segment in result.segments], dtype=np.float32),
-        class_id=np.array([segment.category_id for segment in result.segments]),
+        class_id=np.array([segment.category_id for segment in result.segments], dtype=np.int64),
         data={
-            "class_name": np.array([segment.category for segment in result.segments]),
-            "isthing": np.array([segment.is_thing for segment in result.segments]),
-            "segment_id": np.array([segment.id for segment in result.segments]),
+            "class_name": np.array([segment.category for segment in result.segments], dtype=np.str_),
+            "isthing": np.array([segment.is_thing for segment in result.segments], dtype=np.bool_),
+            "segment_id": np.array([segment.id for segment in result.segments], dtype=np.int64),
         },
     )
 
@@ -44,8 +42,15 @@ def to_fiftyone(result: LabeledResult, categories: tuple[Category, ...]) -> dict
         values = [positions[segment.category_id] + 1 for segment in stuff]
         labels["stuff"] = fiftyone.Segmentation(
             mask=map_segments(result, values, segments=stuff).astype(np.uint16),
-            segment_ids={segment.category: segment.id for segment in stuff},
-            scores={segment.category: segment.score for segment in stuff},
+            segments=[
+                {
+                    "segment_id": segment.id,
+                    "value": value,
+                    "label": segment.category,
+                    "confidence": segment.score,
+                }
+                for segment, value in zip(stuff, values, strict=True)
+            ],
         )
     return labels
 
@@ -66,15 +71,10 @@ def to_hf(result: LabeledResult) -> dict[str, Any]:
     """Return a dict like those of transformers; see `Result.to_hf`."""
     import torch
 
-    if result.task == "instance":
-        masks = [torch.from_numpy(result.mask(segment.id)) for segment in result.segments]
-        maps = (
-            torch.stack(masks).to(torch.int32) if masks else torch.zeros((0, *result.size), dtype=torch.int32)
-        )
-    else:
-        maps = torch.from_numpy(result.segment_map().copy())
+    may_overlap = result.task == "instance"
+    maps = stack_masks(result).astype(np.int32) if may_overlap else result.segment_map().copy()
     return {
-        "segmentation": maps,
+        "segmentation": torch.from_numpy(maps),
         "segments_info": [
             {
                 "id": segment.id,

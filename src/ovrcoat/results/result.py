@@ -181,8 +181,8 @@ class Result(ABC):
         Returns:
             "things": `Detections` with masks; each detection has the attribute segment_id.
             "stuff": a `Segmentation`, except for instance results. Values of its mask are positions in
-                `categories` plus 1; 0 is void or a thing. Its attributes segment_ids and scores are dicts by
-                category name.
+                `categories` plus 1; 0 is void or a thing. Its attribute segments is a list of dicts with
+                segment_id, value, label and confidence.
 
         Raises:
             MissingExtraError: fiftyone is not installed.

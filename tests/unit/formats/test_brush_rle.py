@@ -16,7 +16,7 @@ MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12))
 
 
 def decode(rle: list[int]) -> np.ndarray:
-    """The values of all channels, by the rules of thi.ng/rle-pack."""
+    """The values of all channels, by the rules of rle-pack."""
     bits = "".join(f"{byte:08b}" for byte in rle)
 
     def read(count: int) -> int:

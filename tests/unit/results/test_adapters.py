@@ -50,7 +50,7 @@ def test_fiftyone_gets_things_stuff_and_segment_ids():
     assert [thing.mask.sum() for thing in things] == [(id == ID_MAP).sum() for id in (1, 2, 3)]
     assert things[0].bounding_box == pytest.approx([1 / 32, 1 / 24, 13 / 32, 11 / 24])
     assert np.array_equal(labels["stuff"].mask, np.where(ID_MAP == 4, 3, 0))
-    assert labels["stuff"].segment_ids == {"wall": 4}
+    assert labels["stuff"].segments == [{"segment_id": 4, "value": 3, "label": "wall", "confidence": 0.75}]
     assert list(instance_scene().to_fiftyone()) == ["things"]
 
 

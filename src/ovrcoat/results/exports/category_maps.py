@@ -1,10 +1,10 @@
-"""Maps of categories: derived from maps of segments, and encoded as gray PNG."""
+"""Maps of categories, derived from maps of segments and encoded as gray PNG; masks of all segments."""
 
 import io
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Bool, Int32
 from PIL import Image, PngImagePlugin
 
 from ovrcoat.results.exports.exporter import LabeledResult
@@ -26,6 +26,12 @@ def map_segments(
     for segment, value in zip(segments, values, strict=True):
         table[segment.id] = value
     return table[result.segment_map()]
+
+
+def stack_masks(result: LabeledResult) -> Bool[np.ndarray, "segment height width"]:
+    """Return the masks of all segments."""
+    masks = [result.mask(segment.id) for segment in result.segments]
+    return np.stack(masks) if masks else np.zeros((0, *result.size), dtype=np.bool_)
 
 
 def encode_gray(values: Int32[np.ndarray, "height width"], *, bits: int) -> bytes:

@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 
 from ovrcoat._version import __version__
+from ovrcoat.results.exports.category_maps import stack_masks
 from ovrcoat.results.exports.exporter import ExportedImage, Exporter, LabeledResult, OutputFile
 
-FIELDS = (
-    "category_id",
-    "score",
-    "area",
-    "bbox",
-    "is_thing",
-    "objectness",
-    "objectness_before",
-    "clip_confidence",
-)
+FIELDS = {
+    "category_id": np.int64,
+    "score": np.float64,
+    "area": np.int64,
+    "is_thing": np.bool_,
+    "objectness": np.float64,
+    "objectness_before": np.float64,
+    "clip_confidence": np.float64,
+}
 
 
 class Npz(Exporter):
@@ -38,13 +38,16 @@ class Npz(Exporter):
 def _arrays(result: LabeledResult) -> dict[str, Any]:
     segments = result.segments
     # the first array is the signature of the file
-    arrays = {"ovrcoat": np.array(__version__), "segment_id": np.array([segment.id for segment in segments])}
+    arrays: dict[str, Any] = {
+        "ovrcoat": np.array(__version__),
+        "segment_id": np.array([segment.id for segment in segments], dtype=np.int64),
+        "category": np.array([segment.category for segment in segments], dtype=np.str_),
+        "bbox": np.array([segment.bbox for segment in segments], dtype=np.int64).reshape(-1, 4),
+    }
+    for name, dtype in FIELDS.items():
+        arrays[name] = np.array([getattr(segment, name) for segment in segments], dtype=dtype)
     if result.task == "instance":
-        masks = [result.mask(segment.id) for segment in segments]
-        arrays["masks"] = np.stack(masks) if masks else np.zeros((0, *result.size), dtype=bool)
+        arrays["masks"] = stack_masks(result)
     else:
         arrays["segment_map"] = result.segment_map()
-    arrays["category"] = np.array([segment.category for segment in segments], dtype=np.str_)
-    for name in FIELDS:
-        arrays[name] = np.array([getattr(segment, name) for segment in segments])
     return arrays
