@@ -76,7 +76,7 @@ def test_an_interrupted_run_is_continued(
         "c.png",
         *OPTIONS,
         "--format",
-        "jsonl,coco-instances,npz",
+        "coco-panoptic,jsonl,coco-instances,npz",
         "--json",
     )
     report, reported = Run._report, []
@@ -93,7 +93,7 @@ def test_an_interrupted_run_is_continued(
     outcome = ovrcoat(*command)
     assert "resumed: " in outcome.err
     assert [Path(image["file"]).stem for image in outcome.document["images"]] == ["a", "b", "c"]
-    assert [len(image["written"]) for image in outcome.document["images"]] == [3, 3, 3]
+    assert [len(image["written"]) for image in outcome.document["images"]] == [5, 5, 5]
     lines = (folder / "out" / "jsonl" / "segments.jsonl").read_text().splitlines()
     assert sorted(json.loads(line)["output"] for line in lines) == ["a", "b", "c"]
     document = json.loads((folder / "out" / "coco-instances" / "instances.json").read_text())

@@ -11,7 +11,6 @@ from PIL import Image
 
 from ovrcoat.errors import OvrcoatError
 from ovrcoat.issues import Issue
-from ovrcoat.results.adapters import to_fiftyone, to_hf, to_supervision
 from ovrcoat.results.background import BackgroundShare, background_note
 from ovrcoat.results.drawing import OPACITY, DrawOptions, draw
 from ovrcoat.results.notebook import to_html
@@ -173,6 +172,8 @@ class Result(ABC):
         Raises:
             MissingExtraError: supervision is not installed.
         """
+        from ovrcoat.results.adapters import to_supervision
+
         return to_supervision(self)
 
     def to_fiftyone(self) -> dict[str, Any]:
@@ -187,6 +188,8 @@ class Result(ABC):
         Raises:
             MissingExtraError: fiftyone is not installed.
         """
+        from ovrcoat.results.adapters import to_fiftyone
+
         return to_fiftyone(self, self.categories)
 
     def to_hf(self) -> dict[str, Any]:
@@ -199,6 +202,8 @@ class Result(ABC):
             "segments_info": a dict per segment with id, label_id (the category's id), was_fused (whether it
                 is stuff) and score.
         """
+        from ovrcoat.results.adapters import to_hf
+
         return to_hf(self)
 
 

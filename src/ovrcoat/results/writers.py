@@ -107,6 +107,7 @@ class RunWriter:
         chosen = choose_formats(formats, task=task, categories=categories)
         self._has_default = DEFAULT_FORMATS[task] in chosen
         self.document_path = self.folder / (DOCUMENTS[task] if self._has_default else BARE_DOCUMENT)
+        self._task = task
         self._overwrite = overwrite
         self._head = document_head(categories)
         self._settings = json.loads(json.dumps(dict(settings or {})))  # in the form that JSON returns
@@ -152,11 +153,10 @@ class RunWriter:
         stem = entry["output"]
         if not self._exports.has(stem):
             return None
-        exported = [self.folder / path for path in entry.get("exported", []) if isinstance(path, str)]
         id_png, overlay = self._default_paths(stem)
-        required = [*exported]
-        if self._has_default:
-            required += [overlay] if self.document_path.name == DOCUMENTS["instance"] else [id_png, overlay]
+        required = [] if not self._has_default or self._task == "instance" else [id_png]
+        required += [overlay] if self._has_default else []
+        required += [self.folder / path for path in entry.get("exported", []) if _is_inside(path)]
         return tuple(required) if all(path.exists() for path in required) else None
 
     def add_all(
@@ -212,7 +212,8 @@ class RunWriter:
         for path in outputs:
             check_replaceable(path, overwrite=self._overwrite)
         image = image_entry(name, image_id=image_id, size=result.size) | {"output": stem}
-        exported = ExportedImage(result.shown(), result, entry=dict(image), source=source)
+        shown = result.shown() if self._exports else result  # takes time for instances
+        exported = ExportedImage(shown, complete=result, entry=dict(image), source=source)
         files = self._exports.prepare(exported)
         annotations = self._annotations(result, image_id=image_id, id_png=id_png)
         if notes := getattr(result, "notes", ()):
@@ -226,10 +227,9 @@ class RunWriter:
             if overlay in outputs:
                 write_atomically(overlay, lambda file: _save_overlay(result, file))
             write_files(files)
-            outputs += [file.path for file in files]
-            outputs += self._exports.append(exported)
-            if self._exports:
-                image["exported"] = [path.relative_to(self.folder).as_posix() for path in outputs]
+            exports = [*(file.path for file in files), *self._exports.append(exported)]
+            if exports:
+                image["exported"] = [path.relative_to(self.folder).as_posix() for path in exports]
             self._document.add(image, annotations)
         except OutputError:
             for path in new:  # an image is complete or not there
@@ -237,7 +237,7 @@ class RunWriter:
             raise
         self._stems.add(stem.casefold())
         self._next_id += 1
-        return tuple(outputs)
+        return (*outputs, *exports)
 
     def _default_paths(self, stem: str) -> tuple[Path, Path]:
         """Return the paths of the id PNG and of the overlay."""
@@ -308,6 +308,11 @@ class RunWriter:
         ):
             return nothing
         return {"images": document["images"], "annotations": document["annotations"]}
+
+
+def _is_inside(path: object) -> bool:
+    """Return whether a path of a document is relative and stays in the folder."""
+    return isinstance(path, str) and not PurePath(path).is_absolute() and ".." not in PurePath(path).parts
 
 
 def _without_colors(categories: Sequence[Any]) -> list[Any]:

@@ -119,8 +119,8 @@ def check_replaceable(
         overwrite: allow any file to be replaced.
         first_line: first line of the new contents, for formats that have no place for a signature (CSV). A
             file with the same first line was written by this package.
-        content: all of the new contents, for formats that cannot even show that by their first line. Only an
-            equal file is replaced.
+        content: all of the new contents, for files that only an equal file may replace: those that cannot show
+            what wrote them, and those on which the meaning of other files depends.
 
     Raises:
         OutputError: there is such a file, or a folder.
@@ -139,8 +139,8 @@ def check_replaceable(
         ) from error
     if content is not None and not is_equal:
         raise OutputError(
-            f"{path} exists with other contents, and may have been edited or written by another program. "
-            f"{LOSS_ADVICE}"
+            f"{path} exists with other contents: it was edited, or written with other settings or by another "
+            f"program. {LOSS_ADVICE}"
         )
     is_ours = is_equal or _SIGNATURES.match(head) is not None
     if first_line is not None:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from ovrcoat._version import __version__
 from ovrcoat.errors import ConfigError
 from ovrcoat.formats.json_files import json_bytes
 from ovrcoat.results.exports.category_maps import encode_gray, map_segments
@@ -43,7 +42,8 @@ class Cityscapes(Exporter):
             {"id": category.id, "name": category.name, "hasInstances": category.is_thing}
             for category in self.categories
         ]
-        return (OutputFile("labels.json", json_bytes({"ovrcoat": __version__, "labels": labels})),)
+        document = {"format": "ovrcoat labels 1", "labels": labels}
+        return (OutputFile("labels.json", json_bytes(document), is_fixed=True),)
 
     def image_files(self, image: ExportedImage) -> Iterable[OutputFile]:
         """Return the PNG. The instances of a category are numbered from 0, as in the dataset."""

@@ -68,13 +68,13 @@ class OutputFile:
     Attributes:
         path: relative to the folder of the format.
         content: all bytes.
-        is_signed: whether the content shows that this package wrote it. A file without such a signature
-            replaces an equal file only, unless overwriting is allowed.
+        is_fixed: whether it replaces an equal file only, unless overwriting is allowed: because the content
+            cannot show that this package wrote it, or because it gives the meaning of other files.
     """
 
     path: str
     content: bytes
-    is_signed: bool = True
+    is_fixed: bool = False
 
 
 class Exporter(ABC):

@@ -30,7 +30,7 @@ class Labelme(Exporter):
     def run_files(self) -> Iterable[OutputFile]:
         """Return the list of labels."""
         names = (*NO_CLASS, *(category.name for category in self.categories))
-        return (OutputFile("labels.txt", "".join(f"{name}\n" for name in names).encode(), is_signed=False),)
+        return (OutputFile("labels.txt", "".join(f"{name}\n" for name in names).encode(), is_fixed=True),)
 
     def image_files(self, image: ExportedImage) -> Iterable[OutputFile]:
         """Return the JSON file."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from ovrcoat._version import __version__
 from ovrcoat.formats.json_files import json_bytes
 from ovrcoat.results.exports.category_maps import category_positions, encode_gray, map_segments
 from ovrcoat.results.exports.exporter import ExportedImage, Exporter, OutputFile
@@ -17,7 +16,7 @@ class SemanticPng(Exporter):
     def run_files(self) -> Iterable[OutputFile]:
         """Return the names of the values, in the form of a vocabulary file."""
         names = {
-            "ovrcoat": __version__,
+            "format": "ovrcoat values 1",
             "ignore": [VOID],
             "categories": [
                 {
@@ -29,7 +28,7 @@ class SemanticPng(Exporter):
                 for value, category in enumerate(self.categories, start=1)
             ],
         }
-        return (OutputFile("names.json", json_bytes(names)),)
+        return (OutputFile("names.json", json_bytes(names), is_fixed=True),)
 
     def image_files(self, image: ExportedImage) -> Iterable[OutputFile]:
         """Return the PNG."""

@@ -97,7 +97,7 @@ class ExportWriter:
 
     def _checked(self, exporter: Exporter, file: OutputFile) -> PreparedFile:
         path = exporter.folder / file.path
-        content = None if file.is_signed else file.content
+        content = file.content if file.is_fixed else None
         check_replaceable(path, overwrite=self._overwrite, content=content)
         return PreparedFile(path, file.content)
 

@@ -33,7 +33,7 @@ class Yolo(Exporter):
             "names": {position: category.name for position, category in enumerate(self.categories)},
         }
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-        return (OutputFile("data.yaml", f"# written by ovrcoat\n{text}".encode()),)
+        return (OutputFile("data.yaml", f"# written by ovrcoat\n{text}".encode(), is_fixed=True),)
 
     def image_files(self, image: ExportedImage) -> Iterable[OutputFile]:
         """Return the labels and the image.
@@ -49,7 +49,7 @@ class Yolo(Exporter):
             polygon = connect_rings(trace_rings(result.mask(segment.id))) / (width, height)
             values = " ".join(f"{value:.{DIGITS}g}" for value in polygon.reshape(-1))
             lines.append(f"{positions[segment.category_id]} {values}\n")
-        yield OutputFile(f"labels/{image.stem}.txt", "".join(lines).encode(), is_signed=False)
+        yield OutputFile(f"labels/{image.stem}.txt", "".join(lines).encode(), is_fixed=True)
         if (copy := _copy(image)) is not None:
             yield copy
 
@@ -91,9 +91,9 @@ def _copy(image: ExportedImage) -> OutputFile | None:
             raise OutputError(
                 f"cannot read {image.source} again: {error.strerror or error}. The format yolo copies it."
             ) from error
-        return OutputFile(f"images/{image.stem}{PurePath(image.source).suffix}", content, is_signed=False)
+        return OutputFile(f"images/{image.stem}{PurePath(image.source).suffix}", content, is_fixed=True)
     if image.result.image is None:
         return None
     with io.BytesIO() as file:
         Image.fromarray(image.result.image).save(file, format="PNG")
-        return OutputFile(f"images/{image.stem}.png", file.getvalue(), is_signed=False)
+        return OutputFile(f"images/{image.stem}.png", file.getvalue(), is_fixed=True)

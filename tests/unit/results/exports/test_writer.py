@@ -63,6 +63,16 @@ def test_text_labels_cannot_be_recognized_and_are_replaced_by_equal_ones_only(tm
     assert [line[0] for line in text.splitlines()] == ["1", "1", "0", "2"]
 
 
+@pytest.mark.parametrize("format", ["yolo", "semantic-png", "cityscapes", "labelme"])
+def test_a_folder_holds_labels_of_one_vocabulary(format: str, tmp_path: Path):
+    panoptic_scene().save(tmp_path, format=format)
+    (tmp_path / "run.json").unlink()
+    other = dataclasses.replace(panoptic_scene(), name="b.png", categories=CATEGORIES[:3])
+    with pytest.raises(OutputError, match="exists with other contents.* other settings"):
+        other.save(tmp_path, format=format)
+    assert other.save(tmp_path / "b", format=format)
+
+
 def test_a_labelme_file_that_was_edited_in_labelme_stays(tmp_path: Path):
     panoptic_scene().save(tmp_path, format="labelme")
     path = tmp_path / "labelme" / f"{STEM}.json"
