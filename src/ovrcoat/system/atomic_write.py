@@ -19,8 +19,8 @@ from ovrcoat.errors import OutputError
 ADVICE = "Choose another output folder."
 LOSS_ADVICE = "Choose another place, or allow overwriting if the file is not needed."
 
-# How files of this package start: PNG text chunk, JPEG comment, JSON document, Markdown, XML or YAML comment,
-# first entry of an NPZ.
+# How files of this package start: PNG text chunk, JPEG comment, JSON document, Markdown or XML comment, first
+# array of an NPZ.
 PNG_SIGNATURE = ("Software", "ovrcoat")
 JPEG_SIGNATURE = b"written by ovrcoat"
 MARKDOWN_SIGNATURE = "<!-- written by ovrcoat -->"
@@ -31,7 +31,6 @@ _SIGNATURES = re.compile(
     rb'|\A\s*\{\s*"(ovrcoat"|format":\s*"ovrcoat |info":\s*\{\s*"description":\s*"ovrcoat )'
     rb'|\A\[\s*\{\s*"meta":\s*\{\s*"ovrcoat"'  # Label Studio's list of tasks
     rb"|\A<!-- written by ovrcoat -->"
-    rb"|\A# written by ovrcoat\n"
     rb"|\APK\x03\x04.{26}ovrcoat\.npy"
     rb'|\A.{8}\{"__metadata__":\{[^{}]{0,200}"ovrcoat":',  # safetensors
     re.DOTALL,
@@ -119,8 +118,8 @@ def check_replaceable(
         overwrite: allow any file to be replaced.
         first_line: first line of the new contents, for formats that have no place for a signature (CSV). A
             file with the same first line was written by this package.
-        content: all of the new contents, for files that only an equal file may replace: those that cannot show
-            what wrote them, and those on which the meaning of other files depends.
+        content: all of the new contents, for files that only an equal file may replace: those that cannot
+            show what wrote them, and those on which the meaning of other files depends.
 
     Raises:
         OutputError: there is such a file, or a folder.

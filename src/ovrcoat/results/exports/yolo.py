@@ -33,7 +33,7 @@ class Yolo(Exporter):
             "names": {position: category.name for position, category in enumerate(self.categories)},
         }
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-        return (OutputFile("data.yaml", f"# written by ovrcoat\n{text}".encode(), is_fixed=True),)
+        return (OutputFile("data.yaml", text.encode(), is_fixed=True),)
 
     def image_files(self, image: ExportedImage) -> Iterable[OutputFile]:
         """Return the labels and the image.

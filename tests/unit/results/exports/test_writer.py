@@ -68,7 +68,7 @@ def test_a_folder_holds_labels_of_one_vocabulary(format: str, tmp_path: Path):
     panoptic_scene().save(tmp_path, format=format)
     (tmp_path / "run.json").unlink()
     other = dataclasses.replace(panoptic_scene(), name="b.png", categories=CATEGORIES[:3])
-    with pytest.raises(OutputError, match="exists with other contents.* other settings"):
+    with pytest.raises(OutputError, match=r"exists with other contents.* other settings"):
         other.save(tmp_path, format=format)
     assert other.save(tmp_path / "b", format=format)
 
