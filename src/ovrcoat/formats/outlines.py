@@ -21,7 +21,12 @@ def trace_rings(mask: Bool[np.ndarray, "height width"]) -> list[np.ndarray]:
         corner of the image, and (width, height) the lower right one. Outer rings run clockwise as seen in
         the image, rings around holes counterclockwise (see `signed_area`).
     """
-    corners, next_corner = _link_corners(mask)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows) == 0:
+        return []
+    top, left = rows[0], columns[0]
+    corners, next_corner = _link_corners(mask[top : rows[-1] + 1, left : columns[-1] + 1])
+    corners += (left, top)
     rings = []
     is_left = np.ones(len(corners), dtype=bool)
     for start in range(len(corners)):

@@ -20,7 +20,7 @@ from ovrcoat.vocabulary import Category
 
 DESCRIPTION = "ovrcoat segments"  # the first value of every document that this package writes
 UNNAMED = "image"
-_RESERVED_BYTES = len(".overlay.jpg") + len("-999999")
+_RESERVED_BYTES = len("_gtFine_instanceIds.png") + len("-999999")  # the longest ending, and a number
 
 
 @runtime_checkable

@@ -49,7 +49,7 @@ class RunDocument:
             self._size = 0  # with the reserved space
             self._tail_bytes = len(self._tail(interrupted=True))
             self._append(encode_json(begin))
-            _write_all(self._journal.fileno(), _line(header))
+            write_all(self._journal.fileno(), _line(header))
         except OSError as error:
             raise cannot_write(path, error) from error
         self._separator = b"\n"
@@ -70,7 +70,7 @@ class RunDocument:
         self._tail_bytes += len(encode_json(json.dumps(image, ensure_ascii=False))) + 2
         try:
             self._append(b"".join(lines))
-            _write_all(self._journal.fileno(), _line({"image": image, "end": self._end}))
+            write_all(self._journal.fileno(), _line({"image": image, "end": self._end}))
         except OSError as error:
             self._end = before
             raise cannot_write(self.path, error) from error
@@ -103,9 +103,9 @@ class RunDocument:
         needed = self._end + len(content) + self._tail_bytes
         if needed > self._size:
             # first the new space, which may not exist; then the content, into space that does
-            _write_all(self._part, b" " * (needed - self._size), position=self._size)
+            write_all(self._part, b" " * (needed - self._size), position=self._size)
             self._size = needed
-        _write_all(self._part, content, position=self._end)
+        write_all(self._part, content, position=self._end)
         self._end += len(content)
 
     def _tail(self, *, interrupted: bool) -> bytes:
@@ -211,7 +211,7 @@ def _tail(images: Sequence[Entry], *, interrupted: bool) -> bytes:
 
 def _complete(part: int, end: int, tail: bytes) -> None:
     """Write the tail at `end`, and cut off the rest of the reserved space."""
-    _write_all(part, tail, position=end)
+    write_all(part, tail, position=end)
     os.ftruncate(part, end + len(tail))
     os.fsync(part)
 
@@ -220,8 +220,12 @@ def _line(value: object) -> bytes:
     return encode_json(json.dumps(value, ensure_ascii=False)) + b"\n"
 
 
-def _write_all(descriptor: int, content: bytes, *, position: int | None = None) -> None:
-    """Write all bytes, at `position` or at the current one; a short write is continued or raises."""
+def write_all(descriptor: int, content: bytes, *, position: int | None = None) -> None:
+    """Write all bytes, at `position` or at the current one; a short write is continued or raises.
+
+    Raises:
+        OSError: the disk is full, for example.
+    """
     if position is not None:
         os.lseek(descriptor, position, os.SEEK_SET)
     view = memoryview(content)

@@ -23,8 +23,8 @@ from ovrcoat.results.run_document import RunDocument, read_run_document, recover
 from ovrcoat.system.atomic_write import (
     JPEG_SIGNATURE,
     LOSS_ADVICE,
-    cannot_write,
     check_replaceable,
+    make_folder,
     write_atomically,
 )
 from ovrcoat.system.folder_lock import FolderLock
@@ -111,7 +111,7 @@ class RunWriter:
         self._overwrite = overwrite
         self._head = document_head(categories)
         self._settings = json.loads(json.dumps(dict(settings or {})))  # in the form that JSON returns
-        _make_folder(self.folder)
+        make_folder(self.folder)
         self._folder_lock = FolderLock(self.folder, timeout=SAVE_TIMEOUT if resume == "always" else 0.0)
         try:
             recover(self.document_path)
@@ -345,14 +345,3 @@ def _save_overlay(result: WritableResult, file: IO[bytes]) -> None:
     drawing.thumbnail((JPEG_SIDE, JPEG_SIDE))  # affects only extremely long images
     # subsampling 0: sharp borders
     drawing.save(file, format="JPEG", quality=JPEG_QUALITY, subsampling=0, comment=JPEG_SIGNATURE)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise OutputError(
-            f"cannot write into {folder}: it is a file, not a folder. Choose another output folder."
-        ) from error
-    except OSError as error:
-        raise cannot_write(folder, error) from error

@@ -148,6 +148,20 @@ def check_replaceable(
         raise OutputError(f"{path} exists and was not written by ovrcoat. {LOSS_ADVICE}")
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder for outputs, with its parents, if it does not exist.
+
+    Raises:
+        OutputError: it cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(f"cannot write into {folder}: it is a file, not a folder. {ADVICE}") from error
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
 def cannot_write(path: Path, error: OSError, *, advice: str = ADVICE) -> OutputError:
     """Return the error for a failed attempt to write `path`."""
     return OutputError(f"cannot write {path}: {error.strerror or error}. {advice}")

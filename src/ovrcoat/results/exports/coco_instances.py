@@ -9,7 +9,7 @@ from ovrcoat.results.exports.category_maps import category_positions
 from ovrcoat.results.exports.exporter import ExportedImage, Exporter, LabeledResult, OutputFile
 from ovrcoat.results.run_document import RunDocument, read_run_document, recover
 from ovrcoat.results.segment import Segment
-from ovrcoat.system.atomic_write import check_replaceable
+from ovrcoat.system.atomic_write import check_replaceable, make_folder
 from ovrcoat.vocabulary import Category
 
 IDS_PER_IMAGE = 100_000  # annotation ids are unique in the document: image id × this + segment id
@@ -25,7 +25,7 @@ class CocoInstances(Exporter):
     ) -> None:
         super().__init__(folder, categories, overwrite=overwrite, kept=kept)
         self.path = folder / self.document_name
-        self.path.parent.mkdir(exist_ok=True)
+        make_folder(self.path.parent)
         recover(self.path)
         check_replaceable(self.path, overwrite=overwrite)
         self._earlier: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}

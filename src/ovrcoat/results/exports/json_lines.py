@@ -10,6 +10,7 @@ from ovrcoat._version import __version__
 from ovrcoat.formats.json_files import encode_json
 from ovrcoat.results.coco import encode_mask
 from ovrcoat.results.exports.exporter import ExportedImage, Exporter, OutputFile
+from ovrcoat.results.run_document import write_all
 from ovrcoat.system.atomic_write import cannot_write, check_replaceable, write_atomically
 from ovrcoat.vocabulary import Category
 
@@ -27,11 +28,10 @@ class JsonLines(Exporter):
         super().__init__(folder, categories, overwrite=overwrite, kept=kept)
         self.path = folder / "segments.jsonl"
         self._part_path = folder / f".{self.path.name}.part"
-        if (
-            not self.path.is_file() or self.path.stat().st_size
-        ):  # an empty file is that of a run without images
-            check_replaceable(self.path, overwrite=overwrite)
+        is_empty = self.path.is_file() and self.path.stat().st_size == 0  # as of a run without images
+        check_replaceable(self.path, overwrite=overwrite or is_empty)
         self._file: IO[bytes] | None = None  # until the first image: a run that fails replaces nothing
+        self._end = 0  # of the complete lines
         try:
             self._earlier = self._read_earlier() if kept else {}
             if self._part_path.exists():  # of a run that was killed
@@ -87,11 +87,15 @@ class JsonLines(Exporter):
             raise cannot_write(self.path, error) from error
 
     def _write(self, lines: bytes) -> None:
+        """Write all lines or nothing."""
         try:
             if self._file is None:
                 self._file = self._part_path.open("wb", buffering=0)
-            self._file.write(lines)
+            write_all(self._file.fileno(), lines, position=self._end)
+            self._end += len(lines)
         except OSError as error:
+            if self._file is not None:
+                self._file.truncate(self._end)
             raise cannot_write(self.path, error) from error
 
     def _read_earlier(self) -> dict[str, bytes]:

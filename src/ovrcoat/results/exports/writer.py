@@ -7,10 +7,9 @@ from functools import partial
 from operator import methodcaller
 from pathlib import Path
 
-from ovrcoat.errors import OutputError
 from ovrcoat.results.exports.exporter import ExportedImage, Exporter, OutputFile
 from ovrcoat.results.exports.table import load_exporter
-from ovrcoat.system.atomic_write import cannot_write, check_replaceable, write_atomically
+from ovrcoat.system.atomic_write import check_replaceable, make_folder, write_atomically
 from ovrcoat.vocabulary import Category
 
 
@@ -52,7 +51,7 @@ class ExportWriter:
         for name in formats:
             if (exporter_class := load_exporter(name)) is None:
                 continue
-            _make_folder(folder / name)
+            make_folder(folder / name)
             exporter = exporter_class(folder / name, categories, overwrite=overwrite, kept=kept)
             self._exporters.append(exporter)
             write_files([self._checked(exporter, file) for file in exporter.run_files()])
@@ -109,16 +108,5 @@ def write_files(files: Sequence[PreparedFile]) -> None:
         OutputError: a file cannot be written.
     """
     for file in files:
-        _make_folder(file.path.parent)
+        make_folder(file.path.parent)
         write_atomically(file.path, methodcaller("write", file.content))
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise OutputError(
-            f"cannot write into {folder}: it is a file, not a folder. Choose another output folder."
-        ) from error
-    except OSError as error:
-        raise cannot_write(folder, error) from error

@@ -1,6 +1,7 @@
 """Labels are never overwritten by default, and documents of a run survive interrupts and kills."""
 
 import dataclasses
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from label_scene import CATEGORIES, NAME, panoptic_scene
 from ovrcoat.errors import OutputError
 from ovrcoat.results import PanopticResult
+from ovrcoat.results.exports import json_lines
 from ovrcoat.results.writers import RunWriter
 
 STEM = Path(NAME).stem
@@ -148,6 +150,26 @@ def test_an_image_whose_labels_are_gone_is_not_complete(tmp_path: Path):
     (tmp_path / "jsonl" / "segments.jsonl").write_text("")
     with open_run(tmp_path) as writer:
         assert [writer.files_of(entry) for entry in writer.earlier] == [None]
+
+
+def test_a_full_disk_leaves_complete_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("pycocotools")
+    write_all = json_lines.write_all
+
+    def fill_disk(descriptor: int, content: bytes, *, position: int) -> None:
+        write_all(descriptor, content[:10], position=position)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    writer = RunWriter(tmp_path, task="panoptic", categories=CATEGORIES, formats="jsonl")
+    writer.add(named("a.png"))
+    with monkeypatch.context() as patch:
+        patch.setattr(json_lines, "write_all", fill_disk)
+        with pytest.raises(OutputError, match="No space left on device"):
+            writer.add(named("b.png"))
+    writer.add(named("c.png"))
+    writer.close()
+    lines = (tmp_path / "jsonl" / "segments.jsonl").read_text().splitlines()
+    assert [json.loads(line)["output"] for line in lines] == ["a", "c"]
 
 
 def test_a_new_run_starts_new_documents(tmp_path: Path):
