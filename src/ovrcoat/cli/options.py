@@ -66,6 +66,11 @@ class OutputOptions:
     output: Path = Path("ovrcoat-output")
     """Folder for NAME.png, NAME.overlay.jpg and the run's panoptic.json."""
 
+    format: str | None = None
+    """Formats, separated by commas: coco-panoptic, coco-results, coco-instances, cvat, semantic-png, yolo,
+    cityscapes, labelme, label-studio, jsonl, npz; all but the first two write into a folder of their own in
+    the output folder. [default: coco-panoptic; instance: coco-results]"""
+
     resume: bool = True
     """Continue an interrupted run with equal settings: images that are done are not segmented again."""
 

@@ -109,6 +109,7 @@ class Run:
             self.output.output,
             task=prompt.task,
             categories=prompt.vocabulary.categories,
+            formats=self.output.format,
             settings=settings,
             overwrite=self.output.overwrite,
             resume="interrupted" if self.output.resume else "never",
@@ -159,9 +160,7 @@ class Run:
             image = Path(source["path"]) if isinstance(source, dict) and "path" in source else None
             if image not in names or entry["output"] != names[image] or source != source_facts(image):
                 continue
-            outputs = [writer.folder / f"{entry['output']}{ending}" for ending in (".png", ".overlay.jpg")]
-            written = [path for path in outputs if path.exists()]
-            if outputs[-1] not in written or (writer.has_id_maps and outputs[0] not in written):
+            if (written := writer.files_of(entry)) is None:
                 continue
             done.add(image)
             self.done += 1
@@ -245,7 +244,9 @@ def _next_prediction(predictions: Generator[tuple[Any, AnyResult | ImageError], 
     return next(predictions)[1]
 
 
-def run_settings(vocabulary: Vocabulary, *, prompt: PromptOptions, model: ModelOptions) -> dict[str, Any]:
+def run_settings(
+    vocabulary: Vocabulary, *, prompt: PromptOptions, model: ModelOptions, output: OutputOptions
+) -> dict[str, Any]:
     """Return everything besides the images that the results of a run depend on."""
     return {
         "model": source_facts(find_model(model.model)),
@@ -253,6 +254,7 @@ def run_settings(vocabulary: Vocabulary, *, prompt: PromptOptions, model: ModelO
         "dtype": model.dtype,
         "vocabulary": vocabulary.to_dict(),
         "task": prompt.task,
+        "format": output.format,
         "trust": prompt.trust,
         "object_mask_threshold": prompt.object_mask_threshold,
         "overlap_threshold": prompt.overlap_threshold,

@@ -9,7 +9,6 @@ from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_json, print_note
 from ovrcoat.cli.usage import possible_class_names
 from ovrcoat.errors import ImageError
-from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.system.paths import exists, printable
 
 if TYPE_CHECKING:
@@ -36,14 +35,12 @@ def segment(
     vocabulary = Vocabulary.read(prompt.vocabulary)
     complete = vocabulary.with_background(prompt.background)
     complete.check()  # this and the search come before torch is loaded, so that mistakes are reported at once
-    if prompt.task == "instance":
-        import_optional("pycocotools.mask", extra="coco")  # fail before the work
-
     search = _find_images(sources, quiet=output.quiet)
-
     with heavy_imports():
         from ovrcoat.cli.run import Run, encode_prompt, load_segmenter, run_settings
+        from ovrcoat.results.exports.table import choose_formats
 
+    choose_formats(output.format, task=prompt.task, categories=complete.categories)  # fail before the work
     run = Run(search, output)
     if not output.quiet:
         name = f" of {vocabulary.name}" if vocabulary.name else ""
@@ -53,12 +50,8 @@ def segment(
     for issue in encoded.issues:
         if issue.severity != "note" or not output.quiet:
             print_note(f"{issue.severity}: {issue}")
-    document_path = run.execute(
-        segmenter,
-        encoded,
-        settings=run_settings(complete, prompt=prompt, model=model),
-        batch_size=model.batch_size,
-    )
+    settings = run_settings(complete, prompt=prompt, model=model, output=output)
+    document_path = run.execute(segmenter, encoded, settings=settings, batch_size=model.batch_size)
     if output.json:
         print_json(
             {

@@ -90,6 +90,10 @@ class InstanceResult(Result):
             drawn_score=score_threshold,
         )
 
+    def shown(self) -> "InstanceResult":
+        """Return the instances that `draw` shows: `filtered(self.drawn_score)`."""
+        return self.filtered(self.drawn_score)
+
     def _filtered(self, score_threshold: float, duplicate_iou: float) -> list[tuple[Segment, PackedMask]]:
         kept: list[tuple[Segment, PackedMask]] = []
         for segment, mask in zip(self.segments, self.masks, strict=True):

@@ -18,7 +18,6 @@ from ovrcoat.results.segment import Segment
 from ovrcoat.results.table import segment_table
 from ovrcoat.results.writers import RunWriter
 from ovrcoat.structures import Size
-from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.vocabulary import Category
 
 MAX_IN_REPR = 5  # segments
@@ -108,21 +107,39 @@ class Result(ABC):
             image, self.segment_map(), segments=self.segments, categories=self.categories, options=options
         )
 
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> tuple[Path, ...]:
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        format: str | Sequence[str] | None = None,
+        source: str | Path | None = None,
+        overwrite: bool = False,
+    ) -> tuple[Path, ...]:
         """Write this image's files, add it to the folder's JSON document, and return all paths.
 
         Args:
             folder: created if it does not exist. Results of one vocabulary may share a folder.
+            format: one or several of the formats in docs/formats.md, such as "yolo" or
+                "coco-panoptic,labelme". None: id PNG, overlay and document in COCO's format.
+            source: path of the image file, for formats that refer to it or copy it.
             overwrite: also replace files that this package did not write, and the document of another
                 vocabulary.
 
         Raises:
+            ConfigError: there is no such format, or it cannot hold results of this task.
             OutputError: the folder cannot be written, or a file would be lost.
+            MissingExtraError: the format needs an optional dependency that is not installed.
         """
         with RunWriter(
-            folder, task=self.task, categories=self.categories, overwrite=overwrite, resume="always"
+            folder,
+            task=self.task,
+            categories=self.categories,
+            formats=format,
+            overwrite=overwrite,
+            resume="always",
         ) as writer:
-            return (*writer.add(self), writer.document_path)
+            written = writer.add(self, source=None if source is None else Path(source))
+            return (*written, writer.document_path)
 
     def __repr__(self) -> str:
         """Return one line: the image, its size, and the first segments."""
@@ -145,28 +162,49 @@ class Result(ABC):
             self.segments, self.categories, name=self.name, size=self.size, background=self.background
         )
 
+    def shown(self) -> "Result":
+        """Return the result with the segments that `draw` shows: all, but for instances see `filtered`."""
+        return self
+
     def to_supervision(self) -> Any:
         """Return `supervision.Detections` whose data holds class_name, isthing and segment_id.
 
         Raises:
             MissingExtraError: supervision is not installed.
         """
-        supervision = import_optional("supervision", extra="supervision")
-        if not self.segments:
-            return supervision.Detections.empty()
-        bboxes = np.array([segment.bbox for segment in self.segments], dtype=np.float32)
-        xyxy = np.hstack([bboxes[:, :2], bboxes[:, :2] + bboxes[:, 2:]])
-        return supervision.Detections(
-            xyxy=xyxy,
-            mask=np.stack([self.mask(segment.id) for segment in self.segments]),
-            confidence=np.array([segment.score for segment in self.segments], dtype=np.float32),
-            class_id=np.array([segment.category_id for segment in self.segments]),
-            data={
-                "class_name": np.array([segment.category for segment in self.segments]),
-                "isthing": np.array([segment.is_thing for segment in self.segments]),
-                "segment_id": np.array([segment.id for segment in self.segments]),
-            },
-        )
+        from ovrcoat.results.adapters import to_supervision
+
+        return to_supervision(self)
+
+    def to_fiftyone(self) -> dict[str, Any]:
+        """Return FiftyOne labels: `fiftyone.Sample(filepath="photo.jpg", **result.to_fiftyone())`.
+
+        Returns:
+            "things": `Detections` with masks; each detection has the attribute segment_id.
+            "stuff": a `Segmentation`, except for instance results. Values of its mask are positions in
+                `categories` plus 1; 0 is void or a thing. Its attribute segments is a list of dicts with
+                segment_id, value, label and confidence.
+
+        Raises:
+            MissingExtraError: fiftyone is not installed.
+        """
+        from ovrcoat.results.adapters import to_fiftyone
+
+        return to_fiftyone(self, self.categories)
+
+    def to_hf(self) -> dict[str, Any]:
+        """Return a dict like that of transformers' `post_process_panoptic_segmentation`.
+
+        Returns:
+            "segmentation": int32 tensor (height, width) of segment ids, 0 is void; for instance results,
+                (segments, height, width) with 1 for the pixels of each segment, as with
+                `return_binary_maps=True`.
+            "segments_info": a dict per segment with id, label_id (the category's id), was_fused (whether it
+                is stuff) and score.
+        """
+        from ovrcoat.results.adapters import to_hf
+
+        return to_hf(self)
 
 
 def position_of(segment_id: int, segments: Sequence[Segment]) -> int:

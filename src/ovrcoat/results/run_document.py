@@ -11,11 +11,12 @@ While a run goes on, two hidden files lie next to the document:
 import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from ovrcoat.errors import OutputError
 from ovrcoat.formats.json_files import encode_json
-from ovrcoat.system.atomic_write import cannot_write
+from ovrcoat.system.atomic_write import LOSS_ADVICE, cannot_write
 
 FORMAT = "ovrcoat run journal 1"
 Entry = dict[str, Any]
@@ -48,7 +49,7 @@ class RunDocument:
             self._size = 0  # with the reserved space
             self._tail_bytes = len(self._tail(interrupted=True))
             self._append(encode_json(begin))
-            _write_all(self._journal.fileno(), _line(header))
+            write_all(self._journal.fileno(), _line(header))
         except OSError as error:
             raise cannot_write(path, error) from error
         self._separator = b"\n"
@@ -69,7 +70,7 @@ class RunDocument:
         self._tail_bytes += len(encode_json(json.dumps(image, ensure_ascii=False))) + 2
         try:
             self._append(b"".join(lines))
-            _write_all(self._journal.fileno(), _line({"image": image, "end": self._end}))
+            write_all(self._journal.fileno(), _line({"image": image, "end": self._end}))
         except OSError as error:
             self._end = before
             raise cannot_write(self.path, error) from error
@@ -102,9 +103,9 @@ class RunDocument:
         needed = self._end + len(content) + self._tail_bytes
         if needed > self._size:
             # first the new space, which may not exist; then the content, into space that does
-            _write_all(self._part, b" " * (needed - self._size), position=self._size)
+            write_all(self._part, b" " * (needed - self._size), position=self._size)
             self._size = needed
-        _write_all(self._part, content, position=self._end)
+        write_all(self._part, content, position=self._end)
         self._end += len(content)
 
     def _tail(self, *, interrupted: bool) -> bytes:
@@ -140,6 +141,37 @@ def recover(path: Path) -> bool:
     except OSError as error:
         raise cannot_write(path, error) from error
     return bool(images)
+
+
+def read_run_document(path: Path) -> dict[str, Any]:
+    """Read and check the document of an earlier run.
+
+    Raises:
+        OutputError: it cannot be read, or is not such a document.
+    """
+    problem = "it is not the document of a run"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        images, annotations = document["images"], document["annotations"]
+        ids = {image["id"] for image in images}
+        is_valid = (
+            isinstance(document["categories"], list)
+            and isinstance(images, list)
+            and isinstance(annotations, list)
+            and all(isinstance(image["id"], int) for image in images)
+            and all(_is_plain(image["output"]) and isinstance(image["file_name"], str) for image in images)
+            and all(annotation["image_id"] in ids for annotation in annotations)
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        is_valid, problem = False, str(error)
+    if not is_valid:
+        raise OutputError(f"cannot read the existing file {path}: {problem}. {LOSS_ADVICE}")
+    return document
+
+
+def _is_plain(stem: object) -> bool:
+    """Return whether the name of an output stays inside its folder."""
+    return isinstance(stem, str) and stem not in {"", ".", ".."} and PurePath(stem).name == stem
 
 
 def _hidden_paths(path: Path) -> tuple[Path, Path]:
@@ -179,7 +211,7 @@ def _tail(images: Sequence[Entry], *, interrupted: bool) -> bytes:
 
 def _complete(part: int, end: int, tail: bytes) -> None:
     """Write the tail at `end`, and cut off the rest of the reserved space."""
-    _write_all(part, tail, position=end)
+    write_all(part, tail, position=end)
     os.ftruncate(part, end + len(tail))
     os.fsync(part)
 
@@ -188,8 +220,12 @@ def _line(value: object) -> bytes:
     return encode_json(json.dumps(value, ensure_ascii=False)) + b"\n"
 
 
-def _write_all(descriptor: int, content: bytes, *, position: int | None = None) -> None:
-    """Write all bytes, at `position` or at the current one; a short write is continued or raises."""
+def write_all(descriptor: int, content: bytes, *, position: int | None = None) -> None:
+    """Write all bytes, at `position` or at the current one; a short write is continued or raises.
+
+    Raises:
+        OSError: the disk is full, for example.
+    """
     if position is not None:
         os.lseek(descriptor, position, os.SEEK_SET)
     view = memoryview(content)

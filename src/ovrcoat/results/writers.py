@@ -6,24 +6,25 @@ Every file is written atomically: under a temporary name next to its final place
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path, PurePath
 from types import MappingProxyType, TracebackType
 from typing import IO, Any, Literal, Protocol, TypeVar, runtime_checkable
 
-import numpy as np
-from jaxtyping import Int32, UInt8
 from PIL import Image
 
 from ovrcoat.errors import OutputError
 from ovrcoat.formats.panoptic_png import write_id_png
 from ovrcoat.results.coco import UNNAMED, document_head, file_stem, image_entry
-from ovrcoat.results.run_document import RunDocument, recover
-from ovrcoat.structures import Size
+from ovrcoat.results.exports.exporter import ExportedImage, LabeledResult
+from ovrcoat.results.exports.table import DEFAULT_FORMATS, choose_formats
+from ovrcoat.results.exports.writer import ExportWriter, write_files
+from ovrcoat.results.run_document import RunDocument, read_run_document, recover
 from ovrcoat.system.atomic_write import (
     JPEG_SIGNATURE,
     LOSS_ADVICE,
-    cannot_write,
     check_replaceable,
+    make_folder,
     write_atomically,
 )
 from ovrcoat.system.folder_lock import FolderLock
@@ -32,18 +33,12 @@ from ovrcoat.vocabulary import Category
 
 
 @runtime_checkable
-class WritableResult(Protocol):
+class WritableResult(LabeledResult, Protocol):
     """The part of a result that the writer needs."""
 
     @property
-    def task(self) -> str: ...  # noqa: D102
-    @property
     def name(self) -> str | None: ...  # noqa: D102
-    @property
-    def size(self) -> Size: ...  # noqa: D102
-    @property
-    def image(self) -> UInt8[np.ndarray, "height width 3"] | None: ...  # noqa: D102
-    def segment_map(self) -> Int32[np.ndarray, "height width"]: ...  # noqa: D102
+    def shown(self) -> LabeledResult: ...  # noqa: D102
     def to_coco(self, *, image_id: int = 1) -> Any: ...  # noqa: D102
     def draw(self) -> Image.Image: ...  # noqa: D102
 
@@ -51,6 +46,7 @@ class WritableResult(Protocol):
 AnyResult = TypeVar("AnyResult", bound=WritableResult)
 
 DOCUMENTS = {"panoptic": "panoptic.json", "semantic": "semantic.json", "instance": "instances.json"}
+BARE_DOCUMENT = "run.json"  # of a run without the task's default format
 JPEG_QUALITY = 90
 JPEG_SIDE = 65_500  # pixels: the limit of the JPEG library
 MAX_WAITING = 4  # results that may wait to be written
@@ -69,10 +65,16 @@ class RunWriter:
     in COCO's format. The document is completed when the writer is closed, also after an error; if the process
     is killed, the next writer for the folder completes it.
 
+    Other `formats` write into folders of their own. Without the task's default format there are no id PNGs
+    and overlays, and the run's document is `BARE_DOCUMENT`: segments without masks, from which a run is
+    resumed.
+
     Args:
         folder: created if it does not exist. One writer at a time may use it.
         task: the task of all results.
         categories: the vocabulary's categories.
+        formats: names as in `exports.table.FORMATS`, or a text with commas between them; None selects the
+            task's default.
         settings: what the results depend on besides the images, in a form that JSON can hold.
         overwrite: replace files that this package did not write, and start a new document.
         resume: which images of an existing document are kept: "never" any; "interrupted": those of a run that
@@ -83,6 +85,8 @@ class RunWriter:
         document_path: path of the run's JSON document.
 
     Raises:
+        ConfigError: there is no such format, or it cannot hold the results.
+        MissingExtraError: a format needs an optional dependency that is not installed.
         OutputError: the folder cannot be created or written, or another writer uses it; it holds a document
             or file of another program, and `overwrite` is False; or, with `resume` "always", its document has
             other categories.
@@ -94,26 +98,32 @@ class RunWriter:
         *,
         task: str,
         categories: Sequence[Category],
+        formats: str | Sequence[str] | None = None,
         settings: Mapping[str, Any] | None = None,
         overwrite: bool = False,
         resume: Resume = "never",
     ) -> None:
         self.folder = Path(folder)
-        self.document_path = self.folder / DOCUMENTS[task]
+        chosen = choose_formats(formats, task=task, categories=categories)
+        self._has_default = DEFAULT_FORMATS[task] in chosen
+        self.document_path = self.folder / (DOCUMENTS[task] if self._has_default else BARE_DOCUMENT)
+        self._task = task
         self._overwrite = overwrite
         self._head = document_head(categories)
         self._settings = json.loads(json.dumps(dict(settings or {})))  # in the form that JSON returns
-        _make_folder(self.folder)
+        make_folder(self.folder)
         self._folder_lock = FolderLock(self.folder, timeout=SAVE_TIMEOUT if resume == "always" else 0.0)
         try:
             recover(self.document_path)
             check_replaceable(self.document_path, overwrite=overwrite)
             self._earlier = self._read_earlier("never" if overwrite else resume)
+            stems = {entry["output"] for entry in self._earlier["images"]}
+            self._exports = ExportWriter(self.folder, chosen, categories, overwrite=overwrite, kept=stems)
             self._document = RunDocument(self.document_path, self._head, settings=self._settings)
         except BaseException:
             self._folder_lock.release()
             raise
-        self._stems = {entry["output"].casefold() for entry in self._earlier["images"]}
+        self._stems = {stem.casefold() for stem in stems}
         self._earlier_stems = {entry["file_name"]: entry["output"] for entry in self._earlier["images"]}
         self._next_id = 1 + max((entry["id"] for entry in self._earlier["images"]), default=0)
         self._thread_lock = threading.Lock()  # the document waits for an image that another thread writes
@@ -130,11 +140,6 @@ class RunWriter:
         self.close(interrupted=kind is not None)
 
     @property
-    def has_id_maps(self) -> bool:
-        """Whether each image gets an id PNG."""
-        return self.document_path.name != DOCUMENTS["instance"]
-
-    @property
     def earlier(self) -> tuple[dict[str, Any], ...]:
         """The images of the existing document that are kept, as in its `images`."""
         return tuple(self._earlier["images"])
@@ -142,6 +147,17 @@ class RunWriter:
     def annotations_of(self, image_id: int) -> list[dict[str, Any]]:
         """Return the annotations of an image in `earlier`."""
         return [entry for entry in self._earlier["annotations"] if entry["image_id"] == image_id]
+
+    def files_of(self, entry: Mapping[str, Any]) -> tuple[Path, ...] | None:
+        """Return the files of an image in `earlier`; None if they are not complete."""
+        stem = entry["output"]
+        if not self._exports.has(stem):
+            return None
+        id_png, overlay = self._default_paths(stem)
+        required = [] if not self._has_default or self._task == "instance" else [id_png]
+        required += [overlay] if self._has_default else []
+        required += [self.folder / path for path in entry.get("exported", []) if _is_inside(path)]
+        return tuple(required) if all(path.exists() for path in required) else None
 
     def add_all(
         self,
@@ -191,25 +207,29 @@ class RunWriter:
         # an image of an earlier run replaces its own files only
         stem = self._earlier_stems.pop(name, None) or file_stem(name, taken=self._stems)
         image_id = self._next_id
-        id_png, overlay = self.folder / f"{stem}.png", self.folder / f"{stem}.overlay.jpg"
-        outputs = [] if result.task == "instance" else [id_png]
-        outputs += [] if result.image is None else [overlay]
+        id_png, overlay = self._default_paths(stem)
+        outputs = self._default_outputs(result, stem)
         for path in outputs:
             check_replaceable(path, overwrite=self._overwrite)
-        annotations = result.to_coco(image_id=image_id)
-        if result.task != "instance":
-            annotations = [annotations | {"file_name": id_png.name}]
         image = image_entry(name, image_id=image_id, size=result.size) | {"output": stem}
+        shown = result.shown() if self._exports else result  # takes time for instances
+        exported = ExportedImage(shown, complete=result, entry=dict(image), source=source)
+        files = self._exports.prepare(exported)
+        annotations = self._annotations(result, image_id=image_id, id_png=id_png)
         if notes := getattr(result, "notes", ()):
             image["notes"] = list(notes)
         if source is not None:
             image["source"] = source_facts(source)
-        new = [path for path in outputs if not path.exists()]
+        new = [path for path in (*outputs, *(file.path for file in files)) if not path.exists()]
         try:
             if id_png in outputs:
                 write_atomically(id_png, lambda file: write_id_png(file, result.segment_map()))
             if overlay in outputs:
                 write_atomically(overlay, lambda file: _save_overlay(result, file))
+            write_files(files)
+            exports = [*(file.path for file in files), *self._exports.append(exported)]
+            if exports:
+                image["exported"] = [path.relative_to(self.folder).as_posix() for path in exports]
             self._document.add(image, annotations)
         except OutputError:
             for path in new:  # an image is complete or not there
@@ -217,7 +237,27 @@ class RunWriter:
             raise
         self._stems.add(stem.casefold())
         self._next_id += 1
-        return tuple(outputs)
+        return (*outputs, *exports)
+
+    def _default_paths(self, stem: str) -> tuple[Path, Path]:
+        """Return the paths of the id PNG and of the overlay."""
+        return self.folder / f"{stem}.png", self.folder / f"{stem}.overlay.jpg"
+
+    def _default_outputs(self, result: WritableResult, stem: str) -> list[Path]:
+        """Return the files of the default format that an image gets."""
+        if not self._has_default:
+            return []
+        id_png, overlay = self._default_paths(stem)
+        outputs = [] if result.task == "instance" else [id_png]
+        return outputs + ([] if result.image is None else [overlay])
+
+    def _annotations(self, result: WritableResult, *, image_id: int, id_png: Path) -> list[dict[str, Any]]:
+        """Return the annotations of an image in the run's document."""
+        if not self._has_default:
+            segments = [segment.to_coco() for segment in result.segments]
+            return [{"image_id": image_id, "segments_info": segments}]
+        annotations = result.to_coco(image_id=image_id)
+        return annotations if result.task == "instance" else [annotations | {"file_name": id_png.name}]
 
     def close(self, *, interrupted: bool = False) -> None:
         """Complete the run's document with the results so far.
@@ -232,10 +272,10 @@ class RunWriter:
             try:
                 self._keep_earlier()
             finally:
-                try:
-                    self._document.close(interrupted=interrupted)
-                finally:
-                    self._folder_lock.release()
+                with ExitStack() as stack:
+                    stack.callback(self._folder_lock.release)
+                    stack.callback(self._document.close, interrupted=interrupted)
+                    self._exports.close(interrupted=interrupted)
 
     def _keep_earlier(self) -> None:
         """Add the images of the existing document that were not written again."""
@@ -270,6 +310,11 @@ class RunWriter:
         return {"images": document["images"], "annotations": document["annotations"]}
 
 
+def _is_inside(path: object) -> bool:
+    """Return whether a path of a document is relative and stays in the folder."""
+    return isinstance(path, str) and not PurePath(path).is_absolute() and ".." not in PurePath(path).parts
+
+
 def _without_colors(categories: Sequence[Any]) -> list[Any]:
     """Return the categories of a document without colors, which another version may choose differently."""
     return [
@@ -289,37 +334,6 @@ def source_facts(path: Path) -> dict[str, Any]:
     return {"path": str(path), "bytes": facts.st_size, "mtime_ns": facts.st_mtime_ns}
 
 
-def read_run_document(path: Path) -> dict[str, Any]:
-    """Read and check the document of an earlier run.
-
-    Raises:
-        OutputError: it cannot be read, or is not such a document.
-    """
-    problem = "it is not the document of a run"
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        images, annotations = document["images"], document["annotations"]
-        ids = {image["id"] for image in images}
-        is_valid = (
-            isinstance(document["categories"], list)
-            and isinstance(images, list)
-            and isinstance(annotations, list)
-            and all(isinstance(image["id"], int) for image in images)
-            and all(_is_plain(image["output"]) and isinstance(image["file_name"], str) for image in images)
-            and all(annotation["image_id"] in ids for annotation in annotations)
-        )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        is_valid, problem = False, str(error)
-    if not is_valid:
-        raise OutputError(f"cannot read the existing file {path}: {problem}. {LOSS_ADVICE}")
-    return document
-
-
-def _is_plain(stem: object) -> bool:
-    """Return whether the name of an output stays inside its folder."""
-    return isinstance(stem, str) and stem not in {"", ".", ".."} and PurePath(stem).name == stem
-
-
 def _nbytes(result: WritableResult) -> int:
     """Return the number of bytes of its image (3 per pixel) and its map (4 per pixel)."""
     height, width = result.size
@@ -331,14 +345,3 @@ def _save_overlay(result: WritableResult, file: IO[bytes]) -> None:
     drawing.thumbnail((JPEG_SIDE, JPEG_SIDE))  # affects only extremely long images
     # subsampling 0: sharp borders
     drawing.save(file, format="JPEG", quality=JPEG_QUALITY, subsampling=0, comment=JPEG_SIGNATURE)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise OutputError(
-            f"cannot write into {folder}: it is a file, not a folder. Choose another output folder."
-        ) from error
-    except OSError as error:
-        raise cannot_write(folder, error) from error

@@ -19,7 +19,8 @@ from ovrcoat.errors import OutputError
 ADVICE = "Choose another output folder."
 LOSS_ADVICE = "Choose another place, or allow overwriting if the file is not needed."
 
-# How files of this package start: PNG text chunk, JPEG comment, JSON document, Markdown comment.
+# How files of this package start: PNG text chunk, JPEG comment, JSON document, Markdown or XML comment, first
+# array of an NPZ.
 PNG_SIGNATURE = ("Software", "ovrcoat")
 JPEG_SIGNATURE = b"written by ovrcoat"
 MARKDOWN_SIGNATURE = "<!-- written by ovrcoat -->"
@@ -28,7 +29,9 @@ _SIGNATURES = re.compile(
     rb"\A\x89PNG.*tEXtSoftware\x00ovrcoat"
     rb"|\A\xff\xd8.*written by ovrcoat"
     rb'|\A\s*\{\s*"(ovrcoat"|format":\s*"ovrcoat |info":\s*\{\s*"description":\s*"ovrcoat )'
+    rb'|\A\[\s*\{\s*"meta":\s*\{\s*"ovrcoat"'  # Label Studio's list of tasks
     rb"|\A<!-- written by ovrcoat -->"
+    rb"|\APK\x03\x04.{26}ovrcoat\.npy"
     rb'|\A.{8}\{"__metadata__":\{[^{}]{0,200}"ovrcoat":',  # safetensors
     re.DOTALL,
 )
@@ -105,7 +108,9 @@ def write_output(
     write_atomically(path, write, advice=advice)
 
 
-def check_replaceable(path: Path, *, overwrite: bool = False, first_line: str | None = None) -> None:
+def check_replaceable(
+    path: Path, *, overwrite: bool = False, first_line: str | None = None, content: bytes | None = None
+) -> None:
     """Check that writing to `path` replaces no file of another program.
 
     Args:
@@ -113,6 +118,8 @@ def check_replaceable(path: Path, *, overwrite: bool = False, first_line: str | 
         overwrite: allow any file to be replaced.
         first_line: first line of the new contents, for formats that have no place for a signature (CSV). A
             file with the same first line was written by this package.
+        content: all of the new contents, for files that only an equal file may replace: those that cannot
+            show what wrote them, and those on which the meaning of other files depends.
 
     Raises:
         OutputError: there is such a file, or a folder.
@@ -124,15 +131,35 @@ def check_replaceable(path: Path, *, overwrite: bool = False, first_line: str | 
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
+            is_equal = content is not None and head + file.read() == content
     except OSError as error:
         raise OutputError(
             f"cannot read the existing file {path}: {error.strerror or error}. {LOSS_ADVICE}"
         ) from error
-    is_ours = _SIGNATURES.match(head) is not None
+    if content is not None and not is_equal:
+        raise OutputError(
+            f"{path} exists with other contents: it was edited, or written with other settings or by another "
+            f"program. {LOSS_ADVICE}"
+        )
+    is_ours = is_equal or _SIGNATURES.match(head) is not None
     if first_line is not None:
         is_ours = is_ours or head.splitlines()[:1] == [first_line.encode()]
     if not is_ours:
         raise OutputError(f"{path} exists and was not written by ovrcoat. {LOSS_ADVICE}")
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder for outputs, with its parents, if it does not exist.
+
+    Raises:
+        OutputError: it cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(f"cannot write into {folder}: it is a file, not a folder. {ADVICE}") from error
+    except OSError as error:
+        raise cannot_write(folder, error) from error
 
 
 def cannot_write(path: Path, error: OSError, *, advice: str = ADVICE) -> OutputError:
