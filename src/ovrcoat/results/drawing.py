@@ -21,7 +21,8 @@ from ovrcoat.results.labels import draw_labels, with_legend
 from ovrcoat.vocabulary import Category
 
 OPACITY = 0.5
-BORDER_FRACTION = 1 / 900  # width of an outline, relative to the square root of the image's area
+BORDER_FRACTION = 1 / 330  # width of an outline, relative to the square root of the image's area
+BORDER_LIMITS = (1, 6)  # pixels
 OUTLINE_CONTRAST = 60  # difference in brightness to the image below the outline, of 255
 FONT_FRACTION = 0.022  # font size, likewise
 FONT_LIMITS = (12, 96)  # pixels, for the automatic size
@@ -161,7 +162,9 @@ def paint(
         Image.blend(background, fill, float(options.opacity)), background, Image.fromarray(filled)
     )
     if options.outlines:
-        border = borders(id_map, width=max(1, round(BORDER_FRACTION * math.sqrt(id_map.size)))) & filled
+        narrowest, widest = BORDER_LIMITS
+        width = min(max(round(BORDER_FRACTION * math.sqrt(id_map.size)), narrowest), widest)
+        border = borders(id_map, width=width) & filled
         places = np.flatnonzero(border)  # faster than the mask itself
         ids = id_map.reshape(-1)[places]
         brightness = image.reshape(-1, 3)[places] @ LUMA
