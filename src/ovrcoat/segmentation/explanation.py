@@ -3,13 +3,13 @@
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int32, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from ovrcoat.results.colors import Rgb
 from ovrcoat.results.drawing import check_font_size
 from ovrcoat.results.explanation_drawing import RejectedMask, draw_explanation
 from ovrcoat.segmentation.mask_reasons import ExplanationSettings, reason, reason_at, shown_at
+from ovrcoat.structures import Size
 
 # Legend and color of the rejected masks in a drawing; duplicates and empty masks are not drawn.
 REASONS: dict[MaskStatus, tuple[str, Rgb]] = {
@@ -34,6 +35,7 @@ REASONS: dict[MaskStatus, tuple[str, Rgb]] = {
 }
 MIN_DRAWN_SHARE = 0.002  # of the image; smaller rejected masks, and smaller parts of them, are not drawn
 MAX_SHOWN_SHARE = 0.5  # of a rejected mask's pixels may have its category in the result, or it is not drawn
+MAX_DRAWN_SIDE = 2048  # pixels of the picture; larger images are reduced, because outlining takes long
 DRAWN_IOU = 0.5  # of rejected masks that overlap more strongly, the best is drawn
 
 
@@ -158,7 +160,7 @@ class Explanation:
         Rescued segments are highlighted, other segments are pale, and rejected masks are dashed outlines in
         the color of their reason. These are left out: duplicates; tiny masks; masks whose pixels mostly have
         their category in the result anyway; void masks of a background class. Of rejected masks that overlap
-        strongly, only the best is drawn.
+        strongly, only the best is drawn. The picture of a larger image has a long side of 2048 pixels.
 
         Args:
             limit: number of rejected masks to draw, by score.
@@ -170,25 +172,25 @@ class Explanation:
         if isinstance(limit, bool) or not isinstance(limit, Integral) or limit < 0:
             raise ConfigError(f"limit={limit!r} is not valid; expected a whole number, 0 or more")
         check_font_size(font_size)
-        result, image = self.result, self.result.image
-        if image is None:
-            image = np.full((*self.sizes.output, 3), 255, np.uint8)  # no image was kept: draw on white
+        result, (height, width) = self.result, self.sizes.output
+        scale = min(1.0, MAX_DRAWN_SIDE / max(height, width))
+        size = max(1, round(scale * height)), max(1, round(scale * width))
         rescued = {
             segment.id: f"{segment.category}: {segment.objectness_before:.2f} → {segment.objectness:.2f}"
             for segment in result.segments
             if segment.rescued
         }
         return draw_explanation(
-            image,
-            result.id_map,
+            _resized(result.image, size),
+            _nearest(result.id_map, size),
             segments=result.segments,
             categories=result.categories,
             rescued=rescued,
-            rejected=self._masks_to_draw(limit),
+            rejected=self._masks_to_draw(limit, replace(self.sizes, output=size)),
             font_size=font_size,
         )
 
-    def _masks_to_draw(self, limit: int) -> Iterator[RejectedMask]:
+    def _masks_to_draw(self, limit: int, sizes: ImageSizes) -> Iterator[RejectedMask]:
         """Yield the rejected masks that `draw` shows, the largest first; each exists only until the next."""
         min_area = MIN_DRAWN_SHARE * self.result.id_map.size
         masks = [
@@ -207,7 +209,7 @@ class Explanation:
         drawn = [mask for mask, better in zip(masks, duplicate_of, strict=True) if better is None][:limit]
         for mask in sorted(drawn, key=lambda mask: -mask.area):
             legend, color = REASONS[mask.status]
-            pixels = binary_mask(self.mask_logits[mask.query], self.sizes).astype(np.int32)
+            pixels = binary_mask(self.mask_logits[mask.query], sizes).astype(np.int32)
             yield RejectedMask(
                 remove_specks(pixels, min_share=MIN_DRAWN_SHARE) != 0,
                 label=f"{mask.category} {mask.score:.2f}",
@@ -257,3 +259,16 @@ def _shown_share(mask: ExplainedMask) -> float:
         for region, share in mask.covered_by
         if region.kind == "segment" and region.category == mask.category
     )
+
+
+def _resized(image: UInt8[np.ndarray, "height width 3"] | None, size: Size) -> UInt8[np.ndarray, "_ _ 3"]:
+    """Return the image at `size`; white if no image was kept."""
+    if image is None:
+        return np.full((*size, 3), 255, np.uint8)
+    return image if image.shape[:2] == size else np.array(Image.fromarray(image).resize(size[::-1]))
+
+
+def _nearest(id_map: Int32[np.ndarray, "height width"], size: Size) -> Int32[np.ndarray, "_ _"]:
+    """Return the map at `size`, by nearest pixels."""
+    rows, columns = (np.arange(new) * old // new for old, new in zip(id_map.shape, size, strict=True))
+    return id_map[rows[:, None], columns]
