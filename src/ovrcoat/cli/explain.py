@@ -19,7 +19,7 @@ from ovrcoat.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from ovrcoat.postprocessing.explained_masks import CategoryChoice, ExplainedMask
-    from ovrcoat.segmentation.explanation import Explanation
+    from ovrcoat.segmentation.explanation import Explanation, PixelExplanation
 
 COLUMNS = ("query", "learned", "CLIP", "both", "objectness", "confidence", "score", "area")
 
@@ -82,13 +82,12 @@ def explain(
     explanation = segmenter.encode(image).predict_explained(encoded)
     for note in explanation.result.notes:
         print_note(f"note: {note}")
-    document = {"ovrcoat": __version__, "model": model.model, **explanation.to_dict()}
-    if point is not None:
-        document["point"] = explanation.at(*point).to_dict()
+    pixel = None if point is None else explanation.at(*point)
     if output.json:
-        print_json(document)
-    elif point is not None:
-        _print_point(explanation, *point)
+        document = {"ovrcoat": __version__, "model": model.model, **explanation.to_dict()}
+        print_json(document if pixel is None else document | {"point": pixel.to_dict()})
+    elif pixel is not None:
+        _print_pixel(pixel)
     else:
         _print_masks(explanation, limit=output.limit)
     if output.output is not None:
@@ -109,10 +108,9 @@ def _parse_point(text: str) -> tuple[int, int]:
     return x, y
 
 
-def _print_point(explanation: "Explanation", x: int, y: int) -> None:
+def _print_pixel(pixel: "PixelExplanation") -> None:
     """Print what is shown at a pixel, and the masks that include it."""
-    pixel = explanation.at(x, y)
-    print_line(f"pixel {x},{y}: {pixel.summary}")
+    print_line(f"pixel {pixel.x},{pixel.y}: {pixel.summary}")
     if pixel.masks:
         print_table(
             ("query", "category", "score", "probability here", "why it is shown or not"),

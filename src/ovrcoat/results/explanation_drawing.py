@@ -26,7 +26,7 @@ MIN_LINE = 2  # pixels
 DASH = 5  # length of a dash, in line widths
 CASING: Rgb = (0, 0, 0)  # a thin line around each outline: it is visible on any image
 RESCUED_COLOR: Rgb = (255, 255, 255)
-RESCUED_LEGEND = "rescued by COAT: objectness before → after"
+RESCUED_LEGEND = "rescued by COAT: objectness before and after"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def draw_explanation(
     Args:
         image: the RGB image, 0..255.
         id_map: id of the segment of each pixel; 0 is void.
-        segments: the segments.
+        segments: the segments; the first of a category gets the category's own color.
         categories: the vocabulary's categories.
         rescued: labels of the segments to highlight, by segment id.
         rejected: rejected masks, the largest first; each is dropped before the next one is requested.
@@ -104,11 +104,11 @@ def _of(id_map: Int32[np.ndarray, "height width"], colors: Mapping[int, Rgb]) ->
 def _category_entries(
     segments: Sequence[Segment], categories: Sequence[Category], colors: Mapping[int, Rgb]
 ) -> list[tuple[Sequence[Rgb], str]]:
-    names = {category.id: shown_name(category.names, id=category.id) for category in categories}
+    names_of = {category.id: category.names for category in categories}
     of_category: dict[int, Rgb] = {}
     for segment in segments:
         of_category.setdefault(segment.category_id, colors[segment.id])
-    return [([color], names[id]) for id, color in of_category.items()]
+    return [([color], shown_name(names_of[id], id=id)) for id, color in of_category.items()]
 
 
 def _outline(
@@ -124,10 +124,8 @@ def _outline(
     if len(rows) == 0:
         return
     top, left = max(0, rows[0] - line), max(0, columns[0] - line)
-    window = (
-        slice(top, rows[-1] + line + 1),
-        slice(left, columns[-1] + line + 1),
-    )  # the rest takes time only
+    # the other pixels do not change
+    window = slice(top, rows[-1] + line + 1), slice(left, columns[-1] + line + 1)
     inside = id_map[window]
     is_line = borders(inside, width=line) & (inside != 0)
     is_casing = borders(is_line.astype(np.int32), width=max(1, line // 2)) & ~is_line

@@ -23,6 +23,8 @@ from ovrcoat.results import PanopticResult
 from ovrcoat.results.colors import Rgb
 from ovrcoat.results.drawing import check_font_size
 from ovrcoat.results.explanation_drawing import RejectedMask, draw_explanation
+from ovrcoat.results.fonts import shown_name
+from ovrcoat.results.notebook import to_html
 from ovrcoat.segmentation.mask_reasons import ExplanationSettings, reason, reason_at, shown_at
 from ovrcoat.structures import Size
 
@@ -116,6 +118,10 @@ class Explanation:
         """Return one line: the number of masks by status."""
         return f"<Explanation of {self.result!r}: {self._counts()}>"
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook displays: the drawing and a table of the segments."""
+        return to_html(repr(self)[1:-1], self.draw(), self.result.segments, note=None)
+
     @property
     def rejected(self) -> tuple[ExplainedMask, ...]:
         """The masks that are not part of a segment, by score, highest first."""
@@ -175,15 +181,17 @@ class Explanation:
         result, (height, width) = self.result, self.sizes.output
         scale = min(1.0, MAX_DRAWN_SIDE / max(height, width))
         size = max(1, round(scale * height)), max(1, round(scale * width))
+        segments = sorted(result.segments, key=lambda segment: -segment.area)
         rescued = {
-            segment.id: f"{segment.category}: {segment.objectness_before:.2f} → {segment.objectness:.2f}"
-            for segment in result.segments
+            segment.id: f"{shown_name((segment.category,), id=segment.category_id)}: "
+            f"{segment.objectness_before:.2f}, {segment.objectness:.2f}"
+            for segment in segments
             if segment.rescued
         }
         return draw_explanation(
             _resized(result.image, size),
             _nearest(result.id_map, size),
-            segments=result.segments,
+            segments=segments,
             categories=result.categories,
             rescued=rescued,
             rejected=self._masks_to_draw(limit, replace(self.sizes, output=size)),
@@ -212,7 +220,7 @@ class Explanation:
             pixels = binary_mask(self.mask_logits[mask.query], sizes).astype(np.int32)
             yield RejectedMask(
                 remove_specks(pixels, min_share=MIN_DRAWN_SHARE) != 0,
-                label=f"{mask.category} {mask.score:.2f}",
+                label=f"{shown_name((mask.category or '',), id=mask.query)} {mask.score:.2f}",
                 reason=legend,
                 color=color,
             )

@@ -209,3 +209,8 @@ class TestDraw:
     def test_a_wrong_option_is_an_error(self, explanation: Explanation, options: dict[str, int]) -> None:
         with pytest.raises(ConfigError, match="is not valid"):
             explanation.draw(**options)
+
+    def test_a_notebook_shows_it(self, explanation: Explanation) -> None:
+        html = explanation._repr_html_()
+        assert "Explanation of &lt;PanopticResult" in html
+        assert "data:image/png;base64," in html
