@@ -71,6 +71,12 @@ class OutputOptions:
     cityscapes, labelme, label-studio, jsonl, npz; all but the first two write into a folder of their own in
     the output folder. [default: coco-panoptic; instance: coco-results]"""
 
+    show_rejected: Annotated[bool, Parameter(negative="")] = False
+    """Overlays show what COAT rescued and which masks were rejected, with the reason (panoptic only)."""
+
+    open: Annotated[bool, Parameter(negative="")] = False
+    """Show the overlay in the system's image viewer; of several images, the output folder."""
+
     resume: bool = True
     """Continue an interrupted run with equal settings: images that are done are not segmented again."""
 

@@ -8,7 +8,7 @@ from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_json, print_note
 from ovrcoat.cli.usage import possible_class_names
-from ovrcoat.errors import ImageError
+from ovrcoat.errors import ConfigError, ImageError
 from ovrcoat.system.paths import exists, printable
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def segment(
     vocabulary = Vocabulary.read(prompt.vocabulary)
     complete = vocabulary.with_background(prompt.background)
     complete.check()  # this and the search come before torch is loaded, so that mistakes are reported at once
+    if output.show_rejected and prompt.task != "panoptic":
+        raise ConfigError(f"--show-rejected applies to --task panoptic, not to {prompt.task}; leave it out")
     search = _find_images(sources, quiet=output.quiet)
     with heavy_imports():
         from ovrcoat.cli.run import Run, encode_prompt, load_segmenter, run_settings
@@ -65,6 +67,7 @@ def segment(
             }
         )
     run.report_interruption(document_path)
+    run.open()
     return run.status
 
 
