@@ -15,7 +15,7 @@ from ovrcoat.vocabulary.entries import Entry, parse_entries, parse_entry
 from ovrcoat.vocabulary.lint import TextLength, find_errors, find_issues
 from ovrcoat.vocabulary.loading import is_vocabulary_path, read_file
 from ovrcoat.vocabulary.names import is_code, normal_name, recognize
-from ovrcoat.vocabulary.records import read_saved, write_category
+from ovrcoat.vocabulary.records import read_entries, read_saved, write_category
 from ovrcoat.vocabulary.separators import split_categories
 
 
@@ -151,6 +151,21 @@ class Vocabulary:
         if is_vocabulary_path(text):
             return cls.load(text.strip())
         return cls.parse(text)
+
+    @classmethod
+    def from_untrusted(cls, source: str | list[Any]) -> "Vocabulary":
+        """Create a vocabulary from data of a stranger, such as a web request. No file is opened.
+
+        Args:
+            source: the name of a preset, text as for `parse`, or a list as in a JSON vocabulary file: each
+                item is one category, a string or an object with the keys "name", "synonyms" and "isthing".
+
+        Raises:
+            VocabularyError: the text or an item is malformed, or there are too many.
+        """
+        if isinstance(source, str):
+            return cls.named(source) if is_preset(source) else cls.parse(source)
+        return _assemble(read_entries(source, origin="the vocabulary")[0])
 
     @classmethod
     def from_dict(cls, data: object) -> "Vocabulary":

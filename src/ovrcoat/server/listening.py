@@ -1,0 +1,86 @@
+"""Listens on a socket and serves an application until the process is told to stop."""
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI
+
+from ovrcoat.errors import ConfigError
+
+STALLED_SECONDS = 60  # a connection whose client accepts no data for so long is closed
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """Return a socket bound to a host and port; port 0 is a free one.
+
+    Raises:
+        ConfigError: the address does not exist, is in use, or may not be used.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"there is no address {host!r}, port {port} ({error}); expected for example 127.0.0.1 and 8000"
+        ) from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted connections inherit it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_SECONDS * 1000)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"cannot listen on {host}, port {port} ({error.strerror or error}); choose another --port, or 0 "
+            "for a free one"
+        ) from error
+    return listener
+
+
+def url_of(listener: socket.socket, host: str) -> str:
+    """Return the address of the page on a listening socket."""
+    port = listener.getsockname()[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def listen(
+    app: FastAPI, listener: socket.socket, *, grace_seconds: float, on_ready: Callable[[], None]
+) -> None:
+    """Serve until SIGINT or SIGTERM; requests that are being processed are then finished.
+
+    Args:
+        app: the application.
+        listener: the socket to listen on.
+        grace_seconds: how long to wait for these requests.
+        on_ready: called once requests are accepted.
+
+    Raises:
+        KeyboardInterrupt: a signal ended the server, after it was shut down.
+    """
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(grace_seconds) + 1,
+    )
+    _Server(config, on_ready).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Reports when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()

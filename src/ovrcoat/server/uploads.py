@@ -1,0 +1,96 @@
+"""Uploaded images: request bodies are read into memory, never into files, and checked before decoding."""
+
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from ovrcoat.data.decode import declared_pixels
+from ovrcoat.data.images import LoadedImage, read_image
+from ovrcoat.server.api_errors import ApiError
+from ovrcoat.server.settings import ServerSettings
+
+IMAGE_FIELD, REQUEST_FIELD = "image", "request"
+MULTIPART = "multipart/form-data"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The body of an upload.
+
+    Attributes:
+        image: content of the image file.
+        request: content of the text field `request`; None if there is none.
+    """
+
+    image: bytes
+    request: str | None
+
+
+async def read_upload(request: Request, settings: ServerSettings, *, raw: bool = False) -> Upload:
+    """Read a multipart body with the file field `image`, or, if `raw`, also the bytes of an image.
+
+    The size of the body is limited while it is received (`BodyLimit`).
+
+    Raises:
+        ApiError: the content type, a field or the form is not as expected.
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type == MULTIPART:
+        return await _read_form(request, settings)
+    if raw and (content_type.startswith("image/") or content_type == "application/octet-stream"):
+        return Upload(await request.body(), None)
+    expected = MULTIPART + (
+        " with the file field 'image', or an image type such as image/jpeg" if raw else ""
+    )
+    raise ApiError(
+        415,
+        "unsupported_media_type",
+        f"the content type is {content_type[:80] or 'missing'!r}, expected {expected}",
+    )
+
+
+def decode_image(content: bytes, settings: ServerSettings) -> LoadedImage:
+    """Decode an image from memory.
+
+    Raises:
+        ApiError: it has too many pixels.
+        ImageError: it is empty, damaged or not an image.
+    """
+    pixels = declared_pixels(content)
+    if pixels is not None and pixels > settings.max_pixels:
+        raise ApiError(
+            413,
+            "image_too_large",
+            f"the image has {pixels:,} pixels, expected at most {settings.max_pixels:,}; shrink it",
+        )
+    return read_image(content)
+
+
+async def _read_form(request: Request, settings: ServerSettings) -> Upload:
+    parser = MultiPartParser(
+        request.headers,
+        request.stream(),
+        max_files=1,
+        max_fields=1,
+        max_part_size=settings.max_request_bytes,
+    )
+    parser.spool_max_size = 0  # 0: the content is kept in memory and never written to a temporary file
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise ApiError(
+            422, "invalid_form", f"the form cannot be read: {error.message}; send one file field 'image'"
+        ) from error
+    image, text = form.get(IMAGE_FIELD), form.get(REQUEST_FIELD)
+    if not isinstance(image, UploadFile):
+        raise ApiError(
+            422,
+            "image_missing",
+            f"the form has the fields {sorted(form)[:5]}, expected the file field {IMAGE_FIELD!r} (with a "
+            "file name)",
+        )
+    content = await image.read()
+    await form.close()
+    return Upload(content, text if isinstance(text, str) else None)
