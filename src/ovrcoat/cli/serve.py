@@ -97,7 +97,7 @@ def serve(
     with heavy_imports():
         from ovrcoat.segmentation.segmenter import Segmenter
         from ovrcoat.server.app import create_app
-        from ovrcoat.server.listening import listen, open_socket, url_of
+        from ovrcoat.server.listening import make_server, open_socket, url_of
         from ovrcoat.server.settings import ServerSettings
     settings = ServerSettings(
         token=token,
@@ -124,8 +124,9 @@ def serve(
                 fragment = f"/#token={token}" if token else ""
                 threading.Thread(target=webbrowser.open, args=(url + fragment,), daemon=True).start()
 
+        server = make_server(app, grace_seconds=settings.request_seconds, on_ready=report)
         try:
-            listen(app, listener, grace_seconds=settings.request_seconds, on_ready=report)
+            server.run(sockets=[listener])
         except KeyboardInterrupt:  # raised after the shutdown: this is how a server ends
             print_note("stopped")
     return 0

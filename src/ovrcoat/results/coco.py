@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Bool
 
 from ovrcoat._version import __version__
 from ovrcoat.results.background import BackgroundShare
@@ -70,13 +71,21 @@ def instance_annotation(segment: Segment, mask: PackedMask, *, image_id: int) ->
     Raises:
         MissingExtraError: pycocotools is not installed.
     """
-    codec = import_optional("pycocotools.mask", extra="coco")
-    runs = codec.encode(np.asfortranarray(mask.unpack().view(np.uint8)))
-    segmentation = {"size": list(runs["size"]), "counts": runs["counts"].decode("ascii")}
-    entry = segment.to_coco() | {"image_id": image_id, "segmentation": segmentation}
+    entry = segment.to_coco() | {"image_id": image_id, "segmentation": encode_mask(mask.unpack())}
     # with a bbox, pycocotools would take the results for boxes and compute their areas from them
     del entry["bbox"]
     return entry
+
+
+def encode_mask(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
+    """Return a mask as COCO's compressed RLE: {"size": [height, width], "counts": text}.
+
+    Raises:
+        MissingExtraError: pycocotools is not installed.
+    """
+    codec = import_optional("pycocotools.mask", extra="coco")
+    runs = codec.encode(np.asfortranarray(mask).view(np.uint8))
+    return {"size": list(runs["size"]), "counts": runs["counts"].decode("ascii")}
 
 
 def image_entry(name: str | None, *, image_id: int, size: Size) -> dict[str, Any]:

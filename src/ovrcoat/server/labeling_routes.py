@@ -3,10 +3,12 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
+from starlette.responses import Response
 
-from ovrcoat.server.api_errors import ApiError
-from ovrcoat.server.openapi import errors
+from ovrcoat.server.api_errors import ApiError, describe_validation
+from ovrcoat.server.labeling import PredictAnswer, PredictRequest
+from ovrcoat.server.openapi import errors, json_body
 from ovrcoat.server.state import State, server_state
 
 router = APIRouter(prefix="/v1", tags=["models"])
@@ -80,6 +82,26 @@ async def model_info(
     state = server_state(request)
     check_model(model_id, state)
     return ModelAnswer(data=ModelDetails(model_id=model_id, **_entry(state).model_dump()))
+
+
+@router.post(
+    "/predict",
+    response_class=Response,
+    responses=errors(400, 404, 408, 413, 422, 429, 503) | {200: {"model": PredictAnswer}},
+    openapi_extra=json_body(PredictRequest),
+)
+async def predict(request: Request) -> Response:
+    """Segment an image and return polygons."""
+    state = server_state(request)
+    with state.worker.slot():
+        try:
+            body = PredictRequest.model_validate_json(await request.body())
+        except ValidationError as error:
+            message = describe_validation(error.errors(include_url=False, include_input=False))
+            raise ApiError(422, "invalid_request", message) from error
+        check_model(body.model, state)
+        content = await state.worker.run(request, lambda job: state.service.predict(body, job))
+    return Response(content, media_type="application/json")
 
 
 def check_model(model_id: str, state: State) -> None:

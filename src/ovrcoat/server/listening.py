@@ -1,4 +1,4 @@
-"""Listens on a socket and serves an application until the process is told to stop."""
+"""Sockets and the uvicorn server on them."""
 
 import socket
 from collections.abc import Callable
@@ -46,19 +46,15 @@ def url_of(listener: socket.socket, host: str) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def listen(
-    app: FastAPI, listener: socket.socket, *, grace_seconds: float, on_ready: Callable[[], None]
-) -> None:
-    """Serve until SIGINT or SIGTERM; requests that are being processed are then finished.
+def make_server(app: FastAPI, *, grace_seconds: float, on_ready: Callable[[], None]) -> uvicorn.Server:
+    """Return a server whose `run` serves an application until SIGINT or SIGTERM.
+
+    Requests that are being processed are then finished, and `run` raises the signal again.
 
     Args:
         app: the application.
-        listener: the socket to listen on.
         grace_seconds: how long to wait for these requests.
         on_ready: called once requests are accepted.
-
-    Raises:
-        KeyboardInterrupt: a signal ended the server, after it was shut down.
     """
     config = uvicorn.Config(
         app,
@@ -71,7 +67,7 @@ def listen(
         proxy_headers=False,
         timeout_graceful_shutdown=int(grace_seconds) + 1,
     )
-    _Server(config, on_ready).run(sockets=[listener])
+    return _Server(config, on_ready)
 
 
 class _Server(uvicorn.Server):
@@ -82,5 +78,6 @@ class _Server(uvicorn.Server):
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to accept requests."""
         await super().startup(sockets)
         self._on_ready()

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from ovrcoat.server.api_errors import ErrorBody
 from ovrcoat.server.schemas import SegmentRequest
 from ovrcoat.server.uploads import IMAGE_FIELD, MULTIPART, REQUEST_FIELD
@@ -51,3 +53,26 @@ def upload_body(*, with_request: bool, raw: bool) -> dict[str, Any]:
     if raw:
         content |= {kind: {"schema": binary} for kind in ("image/jpeg", "image/png", "image/webp")}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the description of a JSON body that an endpoint reads itself; its schema is inlined."""
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _inlined(schema, definitions)}},
+        }
+    }
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """Replace the references of a schema by what they refer to."""
+    if isinstance(schema, dict):
+        if "$ref" in schema:
+            name = schema["$ref"].rsplit("/", 1)[-1]
+            rest = {key: value for key, value in schema.items() if key != "$ref"}
+            return _inlined(definitions[name], definitions) | rest
+        return {key: _inlined(value, definitions) for key, value in schema.items()}
+    return [_inlined(item, definitions) for item in schema] if isinstance(schema, list) else schema

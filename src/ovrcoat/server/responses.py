@@ -3,15 +3,16 @@
 import base64
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int32
 
 from ovrcoat.formats.panoptic_png import write_id_png
+from ovrcoat.results.coco import encode_mask
 from ovrcoat.results.colors import category_colors, instance_colors
 from ovrcoat.segmentation.postprocess import AnyResult
 from ovrcoat.segmentation.prompt import SegmentationPrompt
+from ovrcoat.server.polygons import mask_polygons
 from ovrcoat.server.schemas import (
     BackgroundEntry,
     CategoryEntry,
@@ -21,6 +22,7 @@ from ovrcoat.server.schemas import (
     PresetAnswer,
     PresetEntry,
     PresetList,
+    RunLengths,
     SegmentAnswer,
     SegmentEntry,
 )
@@ -127,5 +129,11 @@ def preset(name: str) -> PresetAnswer:
     )
 
 
-def _segmentation(result: AnyResult, id: int, *, masks: MasksFormat) -> Any:
+def _segmentation(
+    result: AnyResult, segment_id: int, *, masks: MasksFormat
+) -> RunLengths | list[list[float]] | None:
+    if masks == "rle":
+        return RunLengths(**encode_mask(result.mask(segment_id)))
+    if masks == "polygons":
+        return [polygon.reshape(-1).tolist() for polygon in mask_polygons(result.mask(segment_id))]
     return None

@@ -8,6 +8,7 @@ from ovrcoat.config import Task
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ClassText = Annotated[str, Field(min_length=1)]
+Trust = Fraction | Literal["adaptive"] | None
 MasksFormat = Literal["png", "rle", "polygons", "none"]
 
 
@@ -22,7 +23,7 @@ class ClassItem(RequestModel):
 
     name: ClassText
     synonyms: list[ClassText] = []
-    is_thing: bool | None = Field(None, description="null: looked up in the presets.")
+    is_thing: bool | None = Field(default=None, description="null: looked up in the presets.")
 
 
 class SegmentRequest(RequestModel):
@@ -41,17 +42,21 @@ class SegmentRequest(RequestModel):
         description="Class names as text ('cat, kitty; sofa; wall#stuff'), the name of a preset, or a list "
         "of classes."
     )
-    task: Task = Field("panoptic", description="The kind of result.")
-    trust: Fraction | Literal["adaptive"] | None = Field(
-        None, description="COAT's γ. null: the model's own value; 0 for the semantic task."
+    task: Task = Field(default="panoptic", description="The kind of result.")
+    trust: Trust = Field(
+        default=None, description="COAT's γ. null: the model's own value; 0 for the semantic task."
     )
     background: ClassText | list[ClassText] = Field(
-        "auto", description="Background classes: 'auto', 'on', 'none', a preset, or class names."
+        default="auto", description="Background classes: 'auto', 'on', 'none', a preset, or class names."
     )
-    object_mask_threshold: Fraction | None = Field(None, description="Panoptic only.")
-    overlap_threshold: Annotated[float, Field(ge=0)] | None = Field(None, description="Panoptic only.")
-    score_threshold: Fraction | None = Field(None, description="Instance only.")
-    masks: MasksFormat = Field("png", description="Format of the masks: one id map, or one per segment.")
+    object_mask_threshold: Fraction | None = Field(default=None, description="Panoptic only.")
+    overlap_threshold: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="Panoptic only."
+    )
+    score_threshold: Fraction | None = Field(default=None, description="Instance only.")
+    masks: MasksFormat = Field(
+        default="png", description="Format of the masks: one id map, or one per segment."
+    )
 
 
 class CategoryScore(BaseModel):
@@ -110,7 +115,8 @@ class SegmentAnswer(BaseModel):
     trust: float | Literal["adaptive"]
     segments: list[SegmentEntry]
     id_map: str | None = Field(
-        None, description="Base64 of a COCO panoptic PNG: the id is R + 256 G + 65536 B, and 0 is void."
+        default=None,
+        description="Base64 of a COCO panoptic PNG: the id is R + 256 G + 65536 B, and 0 is void.",
     )
     background: list[BackgroundEntry]
     issues: list[IssueEntry]

@@ -7,6 +7,7 @@ from ovrcoat.data.images import LoadedImage
 from ovrcoat.segmentation.encoded_image import EncodedImage
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.server.image_store import StoredImage, memory_of
+from ovrcoat.server.labeling import PredictRequest, predict_answer
 from ovrcoat.server.prompts import encode_prompt
 from ovrcoat.server.responses import overlay_png, segment_answer
 from ovrcoat.server.schemas import SegmentRequest
@@ -52,6 +53,15 @@ class SegmentationService:
         """Return the drawing of a segmentation as PNG."""
         prompt = encode_prompt(self.segmenter, request, self.settings)
         return overlay_png(image.encoded.predict(prompt))
+
+    def predict(self, body: PredictRequest, cancellation: Cancellation) -> bytes:
+        """Decode, encode and segment the image of an X-AnyLabeling request; return the response as JSON."""
+        loaded = decode_image(body.image_bytes(), self.settings)
+        cancellation.check()
+        encoded = self._encode(loaded)
+        cancellation.check()
+        result = encoded.predict(encode_prompt(self.segmenter, body.segment_request(), self.settings))
+        return predict_answer(result, body.params).model_dump_json().encode()
 
     def _encode(self, loaded: LoadedImage) -> EncodedImage:
         # without the notes, which would be issued as warnings: a response has them among its issues

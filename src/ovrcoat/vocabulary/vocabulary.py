@@ -157,14 +157,17 @@ class Vocabulary:
         """Create a vocabulary from data of a stranger, such as a web request. No file is opened.
 
         Args:
-            source: the name of a preset, text as for `parse`, or a list as in a JSON vocabulary file: each
-                item is one category, a string or an object with the keys "name", "synonyms" and "isthing".
+            source: the name of a preset, text as for `parse`, or a list with one item per category: strings as
+                for `of`, or objects as in a JSON vocabulary file, with the keys "name", "synonyms" and
+                "isthing".
 
         Raises:
             VocabularyError: the text or an item is malformed, or there are too many.
         """
         if isinstance(source, str):
             return cls.named(source) if is_preset(source) else cls.parse(source)
+        if all(isinstance(item, str) for item in source):
+            return cls.of(*source)
         return _assemble(read_entries(source, origin="the vocabulary")[0])
 
     @classmethod
