@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.formats.panoptic_png import write_id_png
+from ovrcoat.formats.panoptic_png import id_map_to_image
 from ovrcoat.results.coco import encode_mask
 from ovrcoat.results.colors import category_colors, instance_colors
 from ovrcoat.segmentation.explanation import Explanation
@@ -107,7 +107,7 @@ def explain_answer(
 def id_png(id_map: Int32[np.ndarray, "height width"]) -> str:
     """Return the base64 of a COCO panoptic PNG."""
     buffer = io.BytesIO()
-    write_id_png(buffer, id_map)
+    id_map_to_image(id_map).save(buffer, format="PNG")
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
