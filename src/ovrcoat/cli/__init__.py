@@ -53,6 +53,7 @@ VERBS = {
     "prepare": (
         "Create the panoptic files that the releases of ADE20K and Cityscapes lack; rerun it to resume."
     ),
+    "serve": "Serve a web page and an API for segmentation, until Ctrl-C.",
     "models": (
         "List the models that segment --model accepts by name, and how to install those that are missing."
     ),

@@ -71,6 +71,23 @@ def decode_file(file: io.BytesIO | io.BufferedReader, *, label: str) -> RgbImage
             return recovered
 
 
+def declared_pixels(content: bytes) -> int | None:
+    """Return width × height as the head of an image file states them, without decoding pixels.
+
+    Returns:
+        The number of pixels, or None if the content is not an image. Above Pillow's own limit, at least
+        `MAX_PIXELS` + 1.
+    """
+    with pillow_warnings_ignored():
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                return image.width * image.height
+        except Image.DecompressionBombError:
+            return MAX_PIXELS + 1
+        except Exception:  # decoders raise all kinds of exceptions for damaged files
+            return None
+
+
 def decode_pillow(image: Image.Image, *, label: str, raw_mode: str = "") -> RgbImage:
     """Decode if necessary, apply EXIF rotation and convert to RGB; the size is checked before decoding.
 

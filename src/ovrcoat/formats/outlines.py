@@ -4,8 +4,10 @@ Filling the rings of a mask with the even-odd rule (`polygons.fill_polygon`) ret
 holes and parts.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 
 Ring = Int64[np.ndarray, "corner 2"]
 
@@ -45,6 +47,34 @@ def signed_area(ring: Ring) -> int:
     """Return the area that a ring encloses in pixels; negative for a ring around a hole."""
     x, y = ring.T
     return int(x @ np.roll(y, -1) - y @ np.roll(x, -1)) // 2
+
+
+def connect_rings(rings: Sequence[np.ndarray]) -> Float[np.ndarray, "corner 2"]:
+    """Return one closed polygon that consists of all rings, connected by bridges without width.
+
+    Each ring is connected with the first one, where they are closest. A bridge is traversed in both
+    directions, so it has no area.
+
+    Args:
+        rings: at least one ring of (x, y), without repeating the first corner.
+    """
+    if len(rings) == 1:
+        return rings[0].astype(np.float64)
+    from scipy.spatial import KDTree  # imported here: most segments have one ring
+
+    first = rings[0]
+    tree = KDTree(first)
+    detours: dict[int, list[np.ndarray]] = {}
+    for ring in rings[1:]:
+        distances, nearest = tree.query(ring)
+        start = int(np.argmin(distances))
+        closed = np.roll(ring, -start, axis=0)
+        at = int(nearest[start])
+        detours.setdefault(at, []).append(np.concatenate([closed, closed[:1], first[at : at + 1]]))
+    pieces = []
+    for at, corner in enumerate(first):
+        pieces += [corner[None], *detours.get(at, [])]
+    return np.concatenate(pieces).astype(np.float64)
 
 
 def _link_corners(mask: Bool[np.ndarray, "height width"]) -> tuple[Ring, list[int]]:

@@ -1,6 +1,6 @@
 """Vocabulary: the categories to find in an image, from text, lists, files and presets."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -15,7 +15,7 @@ from ovrcoat.vocabulary.entries import Entry, parse_entries, parse_entry
 from ovrcoat.vocabulary.lint import TextLength, find_errors, find_issues
 from ovrcoat.vocabulary.loading import is_vocabulary_path, read_file
 from ovrcoat.vocabulary.names import is_code, normal_name, recognize
-from ovrcoat.vocabulary.records import read_saved, write_category
+from ovrcoat.vocabulary.records import read_entries, read_saved, write_category
 from ovrcoat.vocabulary.separators import split_categories
 
 
@@ -153,6 +153,24 @@ class Vocabulary:
         return cls.parse(text)
 
     @classmethod
+    def from_untrusted(cls, source: str | list[Any]) -> "Vocabulary":
+        """Create a vocabulary from data of a stranger, such as a web request. No file is opened.
+
+        Args:
+            source: the name of a preset, text as for `parse`, or a list with one item per category: strings
+                as for `of`, or objects as in a JSON vocabulary file, with the keys "name", "synonyms" and
+                "isthing".
+
+        Raises:
+            VocabularyError: the text or an item is malformed, or there are too many.
+        """
+        if isinstance(source, str):
+            return cls.named(source) if is_preset(source) else cls.parse(source)
+        if all(isinstance(item, str) for item in source):
+            return cls.of(*source)
+        return _assemble(read_entries(source, origin="the vocabulary")[0])
+
+    @classmethod
     def from_dict(cls, data: object) -> "Vocabulary":
         """Create a vocabulary from the output of `to_dict`. Safe for untrusted data.
 
@@ -276,12 +294,7 @@ def _assemble(
     entries: Sequence[Entry], *, background: Sequence[Entry] = (), name: str | None = None
 ) -> Vocabulary:
     """Create a vocabulary. Dataset spellings are replaced (`names.py`), repeated names dropped."""
-    repeats = tuple(
-        repeat
-        for entry in (*entries, *background)
-        for position, repeat in enumerate(entry.names)
-        if repeat in entry.names[:position]
-    )
+    repeats = tuple(repeat for entry in (*entries, *background) for repeat in _repeats(entry.names))
     found, negative = recognize(_unique(entries)), recognize(_unique(background))
     return Vocabulary(
         complete(found.entries),
@@ -290,6 +303,15 @@ def _assemble(
         repeats=repeats,
         changes=found.changes + negative.changes,
     )
+
+
+def _repeats(names: Sequence[str]) -> Iterator[str]:
+    """Yield each name that occurred before."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            yield name
+        seen.add(name)
 
 
 def _unique(entries: Sequence[Entry]) -> tuple[Entry, ...]:

@@ -1,16 +1,14 @@
 """YOLO segmentation labels: one text file per image with normalized polygons, and `data.yaml`."""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import PurePath
 
-import numpy as np
 import yaml
-from jaxtyping import Float
 from PIL import Image
 
 from ovrcoat.errors import OutputError
-from ovrcoat.formats.outlines import trace_rings
+from ovrcoat.formats.outlines import connect_rings, trace_rings
 from ovrcoat.results.exports.category_maps import category_positions
 from ovrcoat.results.exports.exporter import ExportedImage, Exporter, OutputFile
 
@@ -52,34 +50,6 @@ class Yolo(Exporter):
         yield OutputFile(f"labels/{image.stem}.txt", "".join(lines).encode(), is_fixed=True)
         if (copy := _copy(image)) is not None:
             yield copy
-
-
-def connect_rings(rings: Sequence[np.ndarray]) -> Float[np.ndarray, "corner 2"]:
-    """Return one closed polygon that consists of all rings, connected by bridges without width.
-
-    Each ring is connected with the first one, where they are closest. A bridge is traversed in both
-    directions, so it has no area.
-
-    Args:
-        rings: at least one ring of (x, y), without repeating the first corner.
-    """
-    if len(rings) == 1:
-        return rings[0].astype(np.float64)
-    from scipy.spatial import KDTree  # imported here: most segments have one ring
-
-    first = rings[0]
-    tree = KDTree(first)
-    detours: dict[int, list[np.ndarray]] = {}
-    for ring in rings[1:]:
-        distances, nearest = tree.query(ring)
-        start = int(np.argmin(distances))
-        closed = np.roll(ring, -start, axis=0)
-        at = int(nearest[start])
-        detours.setdefault(at, []).append(np.concatenate([closed, closed[:1], first[at : at + 1]]))
-    pieces = []
-    for at, corner in enumerate(first):
-        pieces += [corner[None], *detours.get(at, [])]
-    return np.concatenate(pieces).astype(np.float64)
 
 
 def _copy(image: ExportedImage) -> OutputFile | None:

@@ -1,0 +1,1 @@
+"""The HTTP server of `ovrcoat serve`: an API for programs, X-AnyLabeling's protocol, and a web page."""
