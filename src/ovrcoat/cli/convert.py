@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -19,9 +19,10 @@ def convert(
     /,
     *,
     clip: Path | None = None,
+    arrangement: Literal["panoptic", "semantic"] | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Convert a published FC-CLIP or OVRCOAT file to one that `segment --model` accepts.
+    """Convert a published FC-CLIP, OVRCOAT or MAFT+ file to one that `segment --model` accepts.
 
     Parameters
     ----------
@@ -32,17 +33,22 @@ def convert(
     clip
         A file with OpenCLIP weights, for weights that are missing in the published file. By default, missing
         weights are downloaded.
+    arrangement
+        Whether a MAFT+ file has panoptic or semantic weights. By default, the number of training categories
+        in the file decides.
     json
         Print one JSON document with the names of all weights that were dropped or filled in.
     """
     from ovrcoat.checkpoints import foreign
 
     print_note(f"Reading {source}; this takes a while ...")
-    report = foreign.convert(source, target, clip=clip)
+    report = foreign.convert(source, target, clip=clip, arrangement=arrangement)
     if json:
         print_json(asdict(report) | {"target": str(target)})
         return 0
     print_line(f"{report.source} (SHA-256 {report.sha256}) → {target}")
+    if report.arrangement:
+        print_line(f"MAFT+ with {report.arrangement} weights (--arrangement)")
     names_by_reason: defaultdict[str, list[str]] = defaultdict(list)
     for name, reason in report.dropped.items():
         names_by_reason[reason].append(name)
