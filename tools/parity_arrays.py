@@ -31,9 +31,7 @@ from parity_transfer import TRANSFER
 STEMS = {"convnext": "encoder.visual_trunk.stem", "resnet": "encoder.visual_trunk.act3"}  # by encoder
 COARSE_FIRST = ("res5", "res4", "res3")  # level order of the pixel decoder
 LOG_PROBS = r"(final|case_empty_mask)/log_probs_gamma([\d.]+)_valid([01])"
-DEPENDS_ON_TEXT = (
-    r"/text/|pred_logits|_probs|_vocab|/transfer/|/classifier"  # arrays that depend on text embeddings
-)
+DEPENDS_ON_TEXT = r"/text/|pred_logits|_probs$|in_vocab"  # arrays that depend on text embeddings
 # Factor on the spread of the features in `case_all_masked`, in which every mask logit is negative (see the
 # README of the reference data).
 SHRINK = 0.05

@@ -79,7 +79,7 @@ def test_convert_tells_what_was_dropped_and_filled(ovrcoat, monkeypatch: pytest.
         "criterion": "of training"
     }
     report = foreign.ImportReport(source="in.pth", sha256="abc", dropped=dropped, filled=("encoder.text",))
-    monkeypatch.setattr(foreign, "convert", lambda source, target, clip: report)
+    monkeypatch.setattr(foreign, "convert", lambda source, target, clip, arrangement: report)
     out = ovrcoat("convert", "in.pth", "out.safetensors").out
     assert "in.pth (SHA-256 abc) → out.safetensors" in out
     assert "dropped, a second copy of CLIP: frozen.0, frozen.1, frozen.2 and 2 more (--json lists all)" in out

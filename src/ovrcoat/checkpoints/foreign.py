@@ -70,7 +70,7 @@ class ImportReport:
     sha256: str
     dropped: dict[str, str]
     filled: tuple[str, ...]
-    arrangement: Arrangement | None
+    arrangement: Arrangement | None = None
 
 
 def convert(
