@@ -90,6 +90,19 @@ def test_convert_tells_what_was_dropped_and_filled(ovrcoat, monkeypatch: pytest.
     assert document["filled"] == ["encoder.text"]
 
 
+def test_convert_tells_which_form_of_maft_plus_was_chosen(ovrcoat, monkeypatch: pytest.MonkeyPatch):
+    def convert(source: Path, target: Path, *, clip: Path | None, arrangement: str | None):
+        return foreign.ImportReport(source.name, "abc", dropped={}, filled=(), arrangement=arrangement)
+
+    monkeypatch.setattr(foreign, "convert", convert)
+    chosen = ovrcoat("convert", "in.pth", "out.safetensors", "--arrangement", "semantic")
+    assert "MAFT+ with semantic weights (--arrangement)" in chosen.out
+    assert "MAFT+" not in ovrcoat("convert", "in.pth", "out.safetensors").out
+    wrong = ovrcoat("convert", "in.pth", "out.safetensors", "--arrangement", "both")
+    assert wrong.status == 2
+    assert "panoptic" in wrong.err
+
+
 @pytest.fixture
 def one_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """nano as the only model, and sound: its file is checked elsewhere."""
