@@ -103,7 +103,7 @@ class MaskEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """Everything that depends on the pixels alone. Classifying it takes one matrix product per vocabulary.
+    """Everything that depends on the pixels alone. Classifying it does not run the encoder again.
 
     Attributes:
         proposals: masks and their embeddings by the learned head.
