@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovrcoat.checkpoints.foreign import maft_plus_inference
-from ovrcoat.config import Arrangement
+from ovrcoat.choices import Arrangement
 from ovrcoat.model.transformer import sine_positions
 from ovrcoat.postprocessing.scoring import class_probs
 from ovrcoat.structures import CategoryEmbeddings

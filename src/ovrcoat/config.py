@@ -7,15 +7,9 @@ The published values are the defaults, and no setting has a second default elsew
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
+from ovrcoat.choices import Arrangement
 from ovrcoat.errors import ConfigError
 
 # The prompt templates of the published protocol, unchanged (FC-CLIP's list, Apache-2.0). Some have no full
@@ -41,8 +35,6 @@ PUBLISHED_TEMPLATES: tuple[str, ...] = (
 Count = Annotated[int, Field(ge=1, le=100_000)]
 Depth = Annotated[int, Field(ge=1, le=256)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
-Arrangement = Literal["panoptic", "semantic"]  # the two forms of MAFT+'s transfer
 
 TrustSetting = Fraction | Literal["adaptive"]  # `Trust` as a field of a pydantic model, checked to be 0..1
 

@@ -8,8 +8,8 @@ import math
 import re
 from collections.abc import Mapping
 
+from ovrcoat.choices import Arrangement
 from ovrcoat.config import (
-    Arrangement,
     ClipTextConfig,
     ConvNextConfig,
     MaskDecoderConfig,

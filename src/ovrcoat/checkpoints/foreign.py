@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from ovrcoat._version import __version__
@@ -19,7 +20,8 @@ from ovrcoat.checkpoints.file_kinds import is_safetensors
 from ovrcoat.checkpoints.fitting import assign, listing
 from ovrcoat.checkpoints.published_names import CLIP_NAMES, PUBLISHED_NAMES, our_name, reason_to_drop
 from ovrcoat.checkpoints.state_files import read_state
-from ovrcoat.config import Arrangement, InferenceConfig, ModelConfig, ResNetConfig
+from ovrcoat.choices import Arrangement
+from ovrcoat.config import InferenceConfig, ModelConfig, ResNetConfig
 from ovrcoat.errors import CheckpointError, ConfigError, OutputError
 from ovrcoat.model.encoders.presets import PRETRAINED_TAGS
 from ovrcoat.model.network import SegmentationNetwork, build_network
@@ -179,7 +181,14 @@ def import_state(
     if config is None:
         shapes = {key: tuple(value.shape) for key, value in {**clip_weights, **state}.items()}
         form = _arrangement(published, arrangement, source=source)
-        config = _with_inference(detect(shapes, source=source, arrangement=form), dropped)
+        try:
+            detected = detect(shapes, source=source, arrangement=form)
+        except ValidationError as error:
+            reasons = "; ".join(detail["msg"] for detail in error.errors())
+            raise CheckpointError(
+                f"{source} has weights of no released network: {reasons}. Use an original file"
+            ) from error
+        config = _with_inference(detected, dropped)
     with torch.device("meta"):
         network = build_network(config)
     missing = [key for key in network.state_dict() if key not in state and key.startswith("encoder.")]
@@ -284,7 +293,7 @@ def _arrangement(
             )
         return None
     weights = published.get(CLASS_WEIGHTS)
-    found = requested or (None if weights is None else ARRANGEMENTS.get(len(weights)))
+    found = requested or (None if weights is None else ARRANGEMENTS.get(weights.numel()))
     if found is None:
         raise CheckpointError(
             f"{source} is a MAFT+ model, and neither its weights nor the number of its training categories "

@@ -4,10 +4,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
+from ovrcoat.choices import Arrangement
 from ovrcoat.cli.terminal import print_json, print_line, print_note
 
 NAMES_SHOWN = 3  # of a long list; --json prints all of them
@@ -19,7 +20,7 @@ def convert(
     /,
     *,
     clip: Path | None = None,
-    arrangement: Literal["panoptic", "semantic"] | None = None,
+    arrangement: Arrangement | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Convert a published FC-CLIP, OVRCOAT or MAFT+ file to one that `segment --model` accepts.

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ovrcoat.config import Arrangement
+from ovrcoat.choices import Arrangement
 from ovrcoat.model.transformer import NORM_EPSILON, Attention, sine_positions
 
 

@@ -131,6 +131,12 @@ def test_an_arrangement_is_for_maft_plus_alone():
         foreign.import_state(published("convnext"), source="file", arrangement="panoptic")
 
 
+def test_a_transfer_on_a_resnet_is_refused():
+    transfer = {key: value for key, value in maft_plus().items() if key.startswith("cdt.")}
+    with pytest.raises(CheckpointError, match=r"file has weights of no released network: .*needs a ConvNeXt"):
+        foreign.import_state(published("resnet") | transfer, source="file")
+
+
 def test_a_lost_weight_of_the_transfer_is_named():
     state = maft_plus()
     del state["cdt.cross_atten.MLP.bias"]
