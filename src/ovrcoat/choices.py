@@ -1,4 +1,4 @@
-"""Types of the options that users choose: task, trust, dtype, arrangement. Imports little, for a fast start."""
+"""Types of the options that users choose: task, trust, dtype, arrangement. Imports little: fast to start."""
 
 from typing import Literal
 
