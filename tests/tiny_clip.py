@@ -14,6 +14,7 @@ from ovrcoat.config import (
     ModelConfig,
     PixelDecoderConfig,
     ResNetConfig,
+    TextTransferConfig,
 )
 from ovrcoat.model.network import SegmentationNetwork, build_network
 
@@ -78,6 +79,9 @@ RELEASED = (
     (r"mask_decoder\.embedding_head\.(.+)", r"sem_seg_head.predictor.class_embed.\1"),
     (r"text_classifier\.logit_scale", "sem_seg_head.predictor.logit_scale"),
     (r"text_classifier\.void_embedding", "void_embedding.weight"),
+    (r"text_transfer\.attention\.(.+)", r"cdt.cross_atten.multihead_attn.\1"),
+    (r"text_transfer\.linear\.(.+)", r"cdt.cross_atten.MLP.\1"),
+    (r"text_transfer\.norm\.(.+)", r"cdt.cross_atten.norm.\1"),
 )
 
 
@@ -101,20 +105,21 @@ def encoder_config(family: str) -> EncoderConfig:
     )
 
 
-def make_config(family: str) -> ModelConfig:
+def make_config(family: str, *, transfer: TextTransferConfig | None = None) -> ModelConfig:
     """A whole network with a few hundred thousand weights, mostly CLIP's token embeddings."""
     return ModelConfig(
         encoder=encoder_config(family),
         pixel_decoder=PixelDecoderConfig(channels=32, mask_channels=32, layers=1, feed_forward=16),
         mask_decoder=MaskDecoderConfig(channels=32, queries=5, layers=3, feed_forward=16),
+        text_transfer=transfer,
     )
 
 
-def make_network(family: str) -> SegmentationNetwork:
+def make_network(family: str, *, transfer: TextTransferConfig | None = None) -> SegmentationNetwork:
     """Return the same network at every call, in eval mode."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return build_network(make_config(family)).eval()
+        return build_network(make_config(family, transfer=transfer)).eval()
 
 
 def released_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -57,6 +57,9 @@ class TinyEncoder(Encoder):
         pooled = mask_pool(features, inside.to(features.dtype))
         return MaskEmbeddings(embeddings=self.projection(pooled), valid_mask=inside.flatten(2).any(-1))
 
+    def embed_features(self, features: Float[Tensor, "*shape channel"]) -> Float[Tensor, "*shape embedding"]:
+        return self.projection(features.to(self.projection.weight.dtype))
+
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
         self.texts.extend(texts)
         rows = []

@@ -15,16 +15,19 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ovrcoat.checkpoints.foreign import maft_plus_inference
 from ovrcoat.config import (
     ClipTextConfig,
     ConvNextConfig,
     EncoderConfig,
+    InferenceConfig,
     MaskDecoderConfig,
     ModelConfig,
     NanoConfig,
     NanoTextConfig,
     PixelDecoderConfig,
     ResNetConfig,
+    TextTransferConfig,
 )
 from ovrcoat.model.network import SegmentationNetwork, build_network
 from ovrcoat.postprocessing.scoring import score_masks
@@ -60,10 +63,17 @@ ENCODERS: dict[str, EncoderConfig] = {
 }
 
 
+# MAFT+ is a ConvNeXt with a transfer of the text embeddings.
+FAMILIES = (*ENCODERS, "maftplus")
+
+
 def golden_config(family: str) -> ModelConfig:
     """Return the configuration of a recorded network."""
+    is_maft_plus = family == "maftplus"
     return ModelConfig(
-        encoder=ENCODERS[family],
+        encoder=ENCODERS["convnext" if is_maft_plus else family],
+        text_transfer=TextTransferConfig(heads=4) if is_maft_plus else None,
+        inference=maft_plus_inference("panoptic") if is_maft_plus else InferenceConfig(),
         pixel_decoder=PixelDecoderConfig(
             channels=32, mask_channels=32, layers=1, heads=4, points=2, feed_forward=32
         ),
@@ -141,11 +151,11 @@ def golden_outputs(family: str) -> dict[str, Tensor]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write one file per encoder family."""
+    """Write one file per family."""
     folder = Path(arguments[0]) if arguments else DEFAULT_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    for family in ENCODERS:
+    for family in FAMILIES:
         path = folder / f"{family}.safetensors"
         save_file({name: value.contiguous() for name, value in golden_outputs(family).items()}, path)
         print(f"{path}: {path.stat().st_size} bytes")

@@ -2,9 +2,12 @@
 
 Usage: python tools/parity.py DIR [DIR ...]
 
-Every DIR contains `convnext/` or `resnet/` or both (config.json, weights.safetensors and recorded arrays),
-and `inputs/` and `vocabulary.json` next to them. `tests/parity/reference` is such a folder; its README
-describes the format.
+Every DIR contains one or more of the folders `convnext/`, `resnet/` and `maftplus/` (config.json,
+weights.safetensors and recorded arrays), and `inputs/` and `vocabulary.json` next to them or in `maftplus/`.
+`tests/parity/reference` is such a folder; its README describes the format.
+
+Runs with images of different sizes in one batch are skipped, because the package never makes such batches.
+For `maftplus/` they are compared, to check that the transfer of text embeddings does not mix images.
 
 The tool prints one line per recorded array or number:
 
@@ -36,7 +39,7 @@ from parity_network import Subject, load_subject
 from parity_results import check_results
 from parity_training import check_training
 
-FAMILIES = ("convnext", "resnet")
+FAMILIES = ("convnext", "resnet", "maftplus")
 
 
 def check(folder: Path) -> Iterator[Line]:

@@ -17,10 +17,18 @@ from ovrcoat.postprocessing.scoring import score_masks
 from ovrcoat.postprocessing.upsampling import ImageSizes, upsample_tiles
 from ovrcoat.structures import Encoding, MaskEmbeddings, MaskPredictions, PixelFeatures
 from ovrcoat.vocabulary import Vocabulary
-from parity_compare import Line, compare, compare_probs
+from parity_compare import (
+    MEAN_TOLERANCE,
+    TEXT_MEAN_TOLERANCE,
+    TRANSFER_MEAN_TOLERANCE,
+    Line,
+    compare,
+    compare_probs,
+)
 from parity_network import Run, Subject, recording
+from parity_transfer import TRANSFER
 
-STEMS = {"convnext": "encoder.visual_trunk.stem", "resnet": "encoder.visual_trunk.act3"}
+STEMS = {"convnext": "encoder.visual_trunk.stem", "resnet": "encoder.visual_trunk.act3"}  # by encoder
 COARSE_FIRST = ("res5", "res4", "res3")  # level order of the pixel decoder
 LOG_PROBS = r"(final|case_empty_mask)/log_probs_gamma([\d.]+)_valid([01])"
 DEPENDS_ON_TEXT = r"/text/|pred_logits|_probs$|in_vocab"  # arrays that depend on text embeddings
@@ -31,8 +39,9 @@ SHRINK = 0.05
 
 def check_arrays(subject: Subject, path: Path) -> Iterator[Line]:
     """Yield one line per array of the file, and one for the seen/unseen rule."""
-    seen = torch.tensor(subject.recorded_seen)
-    yield compare(f"{subject.family}/vocabulary/seen_in_training", seen, subject.seen)
+    if subject.recorded_seen:
+        seen = torch.tensor(subject.recorded_seen)
+        yield compare(f"{subject.family}/vocabulary/seen_in_training", seen, subject.seen)
     recorded = load_file(path)
     for name in sorted(recorded):
         yield _check(subject, name, recorded)
@@ -41,7 +50,7 @@ def check_arrays(subject: Subject, path: Path) -> Iterator[Line]:
 def _check(subject: Subject, name: str, recorded: Mapping[str, Tensor]) -> Line:
     title = f"{subject.family}/{name}"
     run, _, rest = name.partition("/")
-    if subject.is_batch(run):
+    if subject.skips(run):
         return Line.skipped(title, "skipped by design")
     if run == "text":
         ours = _computed(TEXT, subject, rest)
@@ -55,10 +64,18 @@ def _check(subject: Subject, name: str, recorded: Mapping[str, Tensor]) -> Line:
         bias = recorded[f"{run}/case_all_masked/mask_embed_bias"]
         ours = _all_masked(subject.run(run), bias).get(rest.removeprefix("case_all_masked/"))
     else:
-        ours = _computed(RUN, subject.run(run), rest)
+        ours = _computed(RUN | TRANSFER, subject.run(run), rest)
     if ours is None:
         return Line(title, "unknown array")
-    return compare(title, recorded[name], ours, depends_on_text=re.search(DEPENDS_ON_TEXT, title) is not None)
+    if rest.endswith("/log_probs"):
+        return compare_probs(title, recorded[name], ours)
+    return compare(title, recorded[name], ours, mean_tolerance=_mean_tolerance(subject, title))
+
+
+def _mean_tolerance(subject: Subject, title: str) -> float:
+    if subject.config.text_transfer is not None:
+        return TRANSFER_MEAN_TOLERANCE
+    return TEXT_MEAN_TOLERANCE if re.search(DEPENDS_ON_TEXT, title) else MEAN_TOLERANCE
 
 
 def _computed(table: Mapping[str, Callable[..., Tensor]], source: Subject | Run, name: str) -> Tensor | None:
@@ -117,13 +134,11 @@ def _final_probs(run: Run, *, case: str, gamma: float, valid: bool) -> Tensor:
     return torch.cat((categories, 1 - scored.objectness[:, None]), dim=-1)[None]
 
 
-def _upsampled(run: Run, count: str, *, to_output: bool) -> Tensor:
+def _upsampled(run: Run, count: str, image: str, *, to_output: bool) -> Tensor:
     """Return the first masks at the padded size, or cropped to the image and resized to the output size."""
     padded = run.images.padded_size
-    valid, output = (run.images.valid_sizes[0], run.output_size) if to_output else (padded, padded)
-    tiles = upsample_tiles(
-        run.proposals[-1].mask_logits[0, : int(count)], ImageSizes(padded=padded, valid=valid, output=output)
-    )
+    sizes = run.sizes[int(image)] if to_output else ImageSizes(padded=padded, valid=padded, output=padded)
+    tiles = upsample_tiles(run.proposals[-1].mask_logits[int(image), : int(count)], sizes)
     return torch.cat([tile for _, tile in tiles], dim=1)
 
 
@@ -191,7 +206,7 @@ def _all_masked(run: Run, bias: Tensor) -> dict[str, Tensor]:
 
 RUN: dict[str, Callable[..., Tensor]] = {
     r"image_padded": lambda run: run.subject.network.encoder.normalize(run.images),
-    r"backbone/stem": lambda run: run.outputs[STEMS[run.subject.family]][0],
+    r"backbone/stem": lambda run: run.outputs[STEMS[run.subject.config.encoder.family]][0],
     r"backbone/res(\d)": lambda run, level: run.features.levels[int(level) - 2],
     r"backbone/clip_vis_dense": lambda run: run.features.clip_features,
     r"pixel_decoder/input_proj_(res\d)": lambda run, level: run.outputs[
@@ -206,10 +221,11 @@ RUN: dict[str, Callable[..., Tensor]] = {
     r"decoder/layer(\d+)_output": lambda run, i: run.outputs[f"mask_decoder.feed_forward.{i}"][0],
     r"decoder/mask_embed_(\d+)": lambda run, i: run.outputs["mask_decoder.mask_head"][int(i)],
     r"decoder/mask_pool_proj_(\d+)": lambda run, i: run.outputs["mask_decoder.pooled_projection"][int(i)],
+    r"decoder/class_embed_final": lambda run: run.proposals[-1].embeddings,
     r"decoder/class_embed_(\d+)": lambda run, i: run.proposals[int(i)].embeddings,
     r"decoder/pred_logits_(\d+)": lambda run, i: run.logits_with_void(run.proposals[int(i)]),
     r"decoder/pred_masks_(\d+)": lambda run, i: run.proposals[int(i)].mask_logits,
-    r"in_vocab/probs": lambda run: run.predictions.in_vocab_logits.softmax(dim=-1),
+    r"in_vocab/probs(?:_not_used)?": lambda run: run.predictions.in_vocab_logits.softmax(dim=-1),
     r"in_vocab/void_prob": _void_probs,
     r"clip/masks_for_pooling": lambda run: resize_logits(
         run.proposals[-1].mask_logits, run.features.clip_features
@@ -217,11 +233,11 @@ RUN: dict[str, Callable[..., Tensor]] = {
     r"clip/mask_pooled": lambda run: run.outputs["encoder.head_norm<"][0][0][0],
     r"clip/mask_embedding": lambda run: run.clip.embeddings,
     r"clip/out_vocab_probs": lambda run: run.clip_probs(run.clip),
-    r"final/mask_logits_padded_size_first(\d+)": lambda run, count: _upsampled(run, count, to_output=False)[
-        None
-    ],
-    r"final/mask_logits_output_size_first(\d+)_item0": lambda run, count: _upsampled(
-        run, count, to_output=True
+    r"final/mask_logits_padded_size_first(\d+)": lambda run, count: _upsampled(
+        run, count, "0", to_output=False
+    )[None],
+    r"final/mask_logits_output_size_first(\d+)_item(\d+)": lambda run, count, image: _upsampled(
+        run, count, image, to_output=True
     ),
     r"case_empty_mask/pred_masks_first(\d+)": lambda run, count: _empty_masks(run)[:, : int(count)],
     r"case_empty_mask/mask_embedding": lambda run: _empty_mask_embeddings(run).embeddings,

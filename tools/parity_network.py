@@ -14,11 +14,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ovrcoat.checkpoints.foreign import import_state
+from ovrcoat.checkpoints.foreign import import_state, maft_plus_inference
 from ovrcoat.config import ModelConfig
 from ovrcoat.data.images import read_image
 from ovrcoat.data.transforms import batch_images
 from ovrcoat.model.network import SegmentationNetwork
+from ovrcoat.postprocessing.scoring import score_masks
+from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.structures import (
     CategoryEmbeddings,
     EncoderFeatures,
@@ -28,6 +30,7 @@ from ovrcoat.structures import (
     MaskPredictions,
     MaskProposals,
     PixelFeatures,
+    ScoredMasks,
 )
 from ovrcoat.vocabulary import Category, Vocabulary
 
@@ -38,6 +41,7 @@ class Subject:
 
     family: str
     folder: Path
+    inputs: Path  # the folder with vocabulary.json and the images
     numbers: dict[str, Any]  # config.json of the recording
     config: ModelConfig
     network: SegmentationNetwork
@@ -65,15 +69,17 @@ class Subject:
         names = [name for category in vocabulary.categories for name in category.names]
         return self.network.embed_names(names, self.templates)
 
-    def is_batch(self, run: str) -> bool:
-        """Whether a run recorded several images in one batch, which this package never does in inference."""
-        return len(self.numbers["runs"].get(run, ())) > 1
+    def skips(self, run: str) -> bool:
+        """Whether a run recorded images of different sizes in one batch, which the package never does.
+
+        The numbers of such a run are compared for MAFT+ only: the text embeddings must not mix the images.
+        """
+        return len(self.numbers["runs"].get(run, ())) > 1 and self.config.text_transfer is None
 
     def run(self, name: str) -> "Run":
-        """Return the forward pass for the image of a run; it is computed only once."""
+        """Return the forward pass for the images of a run; it is computed only once."""
         if name not in self.runs:
-            (index,) = self.numbers["runs"][name]
-            self.runs[name] = Run(self, self.numbers["images"][index])
+            self.runs[name] = Run(self, name)
         return self.runs[name]
 
 
@@ -81,20 +87,26 @@ def load_subject(folder: Path, family: str) -> Subject:
     """Rebuild the network of `folder/family` with the package's importer of published weights."""
     place = folder / family
     numbers = json.loads((place / "config.json").read_text())
-    vocabularies = json.loads((folder / "vocabulary.json").read_text())
+    inputs = place if (place / "vocabulary.json").is_file() else folder
+    vocabularies = json.loads((inputs / "vocabulary.json").read_text())
     config = model_config(numbers, tuple(vocabularies["templates"]))
     weights = load_file(place / "weights.safetensors")
     imported = import_state(weights, source=f"{family}/weights.safetensors", config=config)
     return Subject(
         family=family,
         folder=place,
+        inputs=inputs,
         numbers=numbers,
         config=config,
         network=imported.network,
         templates=config.templates,
         vocabulary=_vocabulary(vocabularies["test_categories"]),
         training_vocabulary=_vocabulary(vocabularies["train_categories"]),
-        recorded_seen=tuple(entry["seen_in_training"] for entry in vocabularies["test_categories"]),
+        recorded_seen=tuple(
+            entry["seen_in_training"]
+            for entry in vocabularies["test_categories"]
+            if "seen_in_training" in entry  # MAFT+ does not distinguish seen and unseen categories
+        ),
     )
 
 
@@ -132,7 +144,7 @@ def model_config(numbers: dict[str, Any], templates: tuple[str, ...]) -> ModelCo
             "widths": trunk["dims"],
             "head_hidden": trunk["head_hidden"],
             "norm_epsilon": trunk["layer_norm_eps"],
-            "drop_path": trunk["drop_path_in_fixture"],
+            "drop_path": trunk.get("drop_path_in_fixture", 0.0),
         }
     else:
         trunk = numbers["resnet"]
@@ -161,18 +173,26 @@ def model_config(numbers: dict[str, Any], templates: tuple[str, ...]) -> ModelCo
                 "heads": numbers["nheads"],
                 "feed_forward": numbers["dim_feedforward"],
             },
-            "inference": {
-                "alpha": numbers["geometric_ensemble_alpha"],
-                "beta": numbers["geometric_ensemble_beta"],
-                "trust": numbers["clip_trust_weight_released"],
-                "ensemble_on_valid_mask": numbers["ensemble_on_valid_mask"],
-                "overlap_threshold": numbers["overlap_threshold_released"],
-                "object_mask_threshold": numbers["object_mask_threshold_released"],
-                "instances": numbers["topk_per_image"],
-            },
+            "text_transfer": {"heads": numbers["transfer"]["heads"]} if "transfer" in numbers else None,
+            "inference": _inference(numbers),
             "templates": templates,
         }
     )
+
+
+def _inference(numbers: dict[str, Any]) -> dict[str, Any]:
+    """Return the recorded settings; for MAFT+ those that the package uses for its converted files."""
+    if "transfer" in numbers:
+        return maft_plus_inference("panoptic").model_dump()
+    return {
+        "alpha": numbers["geometric_ensemble_alpha"],
+        "beta": numbers["geometric_ensemble_beta"],
+        "trust": numbers["clip_trust_weight_released"],
+        "ensemble_on_valid_mask": numbers["ensemble_on_valid_mask"],
+        "overlap_threshold": numbers["overlap_threshold_released"],
+        "object_mask_threshold": numbers["object_mask_threshold_released"],
+        "instances": numbers["topk_per_image"],
+    }
 
 
 def _vocabulary(entries: list[dict[str, Any]]) -> Vocabulary:
@@ -185,14 +205,22 @@ def _vocabulary(entries: list[dict[str, Any]]) -> Vocabulary:
 
 
 class Run:
-    """Forward pass for one image; `outputs` holds the outputs of every module (see `recording`)."""
+    """Forward pass for the images of a run; `outputs` holds the outputs of every module (see `recording`)."""
 
-    def __init__(self, subject: Subject, image: dict[str, Any]) -> None:
+    def __init__(self, subject: Subject, name: str) -> None:
         network = subject.network
         self.subject = subject
-        self.output_size = tuple(image["output_hw"])
-        pixels = read_image(subject.folder.parent / image["file"]).pixels
-        self.images: ImageBatch = batch_images([pixels], stride=network.encoder.stride)
+        self.name = name
+        entries = [subject.numbers["images"][index] for index in subject.numbers["runs"][name]]
+        pixels = [read_image(subject.inputs / entry["file"]).pixels for entry in entries]
+        stride = network.encoder.stride
+        self.images: ImageBatch = (
+            batch_images(pixels, stride=stride) if len(pixels) == 1 else pad_together(pixels, multiple=stride)
+        )
+        self.sizes = tuple(
+            ImageSizes(padded=self.images.padded_size, valid=valid, output=tuple(entry["output_hw"]))
+            for valid, entry in zip(self.images.valid_sizes, entries, strict=True)
+        )
         with recording(network) as outputs:
             self.features: EncoderFeatures = network.encoder(self.images)
             self.pixels: PixelFeatures = network.pixel_decoder(self.features)
@@ -203,22 +231,42 @@ class Run:
         self.outputs = outputs
 
     @cached_property
+    def encoding(self) -> Encoding:
+        """Everything that the classifiers use."""
+        return Encoding(
+            proposals=self.proposals[-1],
+            clip=self.clip,
+            transfer_features=self.subject.network.transfer_features(self.features),
+        )
+
+    @cached_property
     def predictions(self) -> MaskPredictions:
         """Class logits of the final proposals."""
-        return self.subject.network.classify(
-            Encoding(proposals=self.proposals[-1], clip=self.clip), self.subject.categories
-        )
+        return self.subject.network.classify(self.encoding, self.subject.categories)
 
     def logits_with_void(self, proposals: MaskProposals) -> Tensor:
         """Return category logits with the void logit in the last column, as the released code does."""
         logits, void = self.subject.network.text_classifier(proposals.embeddings, self.subject.categories)
         return torch.cat((logits, void[..., None]), dim=-1)
 
+    def scored(self, image: int, *, gamma: float | None = None) -> ScoredMasks:
+        """Return the masks of one image with final probabilities; `gamma` None is the model's own trust."""
+        inference = self.subject.config.inference
+        return score_masks(
+            self.predictions,
+            image,
+            seen=self.subject.seen,
+            alpha=inference.alpha,
+            beta=inference.beta,
+            trust=inference.trust if gamma is None else gamma,
+            ensemble_on_valid_mask=inference.ensemble_on_valid_mask,
+        )
+
     def clip_probs(self, clip: MaskEmbeddings) -> Tensor:
         """Return category probabilities computed from CLIP's mask embeddings."""
-        encoder = self.subject.network.encoder
-        logits = encoder.classify(clip.embeddings, self.subject.categories)
-        return logits.softmax(dim=-1)
+        network = self.subject.network
+        categories = network.adapt(self.encoding, self.subject.categories)
+        return network.encoder.classify(clip.embeddings, categories).softmax(dim=-1)
 
 
 @contextmanager

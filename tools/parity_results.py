@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,18 @@ from torch import Tensor
 
 from ovrcoat.postprocessing.instance import instances
 from ovrcoat.postprocessing.panoptic import panoptic
-from ovrcoat.postprocessing.scoring import score_masks
 from ovrcoat.postprocessing.semantic import semantic, semantic_tiles
 from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.structures import ScoredMasks
 from parity_compare import Line, compare_halves, compare_numbers
 from parity_network import Run, Subject
+from parity_transfer import with_arrangement
 
 EQUAL_PIXELS = 0.999  # smallest share of equal pixels with which a map passes
-ITEM = r"([^/]+)/item0/gamma([\d.]+)"
-PANOPTIC = ITEM + r"_overlap([\d.]+)_object([\d.]+)"
+# Run, image of the batch, and γ; MAFT+ has none, and its own trust, 0, is used.
+ITEM = r"([^/]+)/item(\d+)/(?:gamma([\d.]+)[_/])?"
+PANOPTIC = ITEM + r"overlap([\d.]+)_object([\d.]+)"
+SEMANTIC_CASE = r"([^/]+)/case_semantic_config/semantic_argmax"
 
 
 def check_results(subject: Subject, path: Path) -> Iterator[Line]:
@@ -37,40 +40,52 @@ def check_results(subject: Subject, path: Path) -> Iterator[Line]:
 def _check(subject: Subject, name: str, recorded: Any) -> Line:
     title = f"{subject.family}/results/{name}"
     run = name.partition("/")[0]
-    if subject.is_batch(run):
+    if subject.skips(run):
         return Line.skipped(title, "skipped by design")
+    if run not in subject.numbers["runs"]:
+        return Line(title, "unknown array")
+    if re.fullmatch(SEMANTIC_CASE, name):
+        return _semantic_argmax(
+            title, recorded, Item(with_arrangement(subject, "semantic").run(run), 0, None)
+        )
     for pattern, compare in TABLE.items():
-        if (match := re.fullmatch(pattern, name)) and run in subject.numbers["runs"]:
-            _, *numbers = match.groups()
-            return compare(title, recorded, subject.run(run), *(float(number) for number in numbers))
+        if match := re.fullmatch(pattern, name):
+            _, index, gamma, *thresholds = match.groups()
+            item = Item(subject.run(run), int(index), None if gamma is None else float(gamma))
+            return compare(title, recorded, item, *(float(threshold) for threshold in thresholds))
     return Line(title, "unknown array")
 
 
-def _scored(run: Run, gamma: float) -> tuple[ScoredMasks, ImageSizes]:
-    """Return the masks of the image with final class probabilities, and the image's sizes."""
-    inference = run.subject.config.inference
-    scored = score_masks(
-        run.predictions,
-        0,
-        seen=run.subject.seen,
-        alpha=inference.alpha,
-        beta=inference.beta,
-        trust=gamma,
-        ensemble_on_valid_mask=inference.ensemble_on_valid_mask,
-    )
-    valid = run.images.valid_sizes[0]
-    return scored, ImageSizes(padded=run.images.padded_size, valid=valid, output=run.output_size)
+@dataclass(frozen=True)
+class Item:
+    """One image of a run, and γ (None: the model's own)."""
+
+    run: Run
+    index: int
+    gamma: float | None
+
+    @property
+    def subject(self) -> Subject:
+        """The recorded network."""
+        return self.run.subject
+
+    @property
+    def sizes(self) -> ImageSizes:
+        """Sizes of the image."""
+        return self.run.sizes[self.index]
+
+    @property
+    def scored(self) -> ScoredMasks:
+        """The masks of the image with final class probabilities."""
+        return self.run.scored(self.index, gamma=self.gamma)
 
 
-def _panoptic(
-    run: Run, gamma: float, overlap: float, threshold: float
-) -> tuple[Tensor, list[dict[str, Any]]]:
+def _panoptic(item: Item, overlap: float, threshold: float) -> tuple[Tensor, list[dict[str, Any]]]:
     """Return the id map, and the segments in the form of the released code's `segments_info`."""
-    scored, sizes = _scored(run, gamma)
     output = panoptic(
-        scored,
-        sizes,
-        categories=run.subject.vocabulary.categories,
+        item.scored,
+        item.sizes,
+        categories=item.subject.vocabulary.categories,
         object_mask_threshold=threshold,
         overlap_threshold=overlap,
     )
@@ -81,17 +96,13 @@ def _panoptic(
     return torch.from_numpy(output.id_map), described
 
 
-def _panoptic_map(
-    title: str, recorded: Tensor, run: Run, gamma: float, overlap: float, threshold: float
-) -> Line:
-    return _map_line(title, recorded, _panoptic(run, gamma, overlap, threshold)[0])
+def _panoptic_map(title: str, recorded: Tensor, item: Item, overlap: float, threshold: float) -> Line:
+    return _map_line(title, recorded, _panoptic(item, overlap, threshold)[0])
 
 
-def _segments(
-    title: str, recorded: dict[str, Any], run: Run, gamma: float, overlap: float, threshold: float
-) -> Line:
+def _segments(title: str, recorded: dict[str, Any], item: Item, overlap: float, threshold: float) -> Line:
     """Compare ids, categories and kinds in order; areas may differ by 0.1 % of the image's pixels."""
-    id_map, ours = _panoptic(run, gamma, overlap, threshold)
+    id_map, ours = _panoptic(item, overlap, threshold)
     theirs = recorded["segments_info"]
     same = [_without_area(part) for part in ours] == [_without_area(part) for part in theirs]
     areas = [(part["area"], other["area"]) for part, other in zip(ours, theirs, strict=False)]
@@ -106,38 +117,39 @@ def _without_area(part: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in part.items() if key != "area"}
 
 
-def _semantic_argmax(title: str, recorded: Tensor, run: Run, gamma: float) -> Line:
-    scored, sizes = _scored(run, gamma)
-    category_map, _, _ = semantic(scored, sizes, categories=run.subject.vocabulary.categories)
+def _semantic_argmax(title: str, recorded: Tensor, item: Item) -> Line:
+    category_map, _, _ = semantic(
+        item.scored,
+        item.sizes,
+        categories=item.subject.vocabulary.categories,
+        at_input_size=item.subject.config.inference.semantic_at_input_size,
+    )
     return _map_line(title, recorded, torch.from_numpy(category_map) - 1)
 
 
-def _semantic_scores(title: str, recorded: Tensor, run: Run, gamma: float) -> Line:
-    scores = torch.cat([votes for _, votes in semantic_tiles(*_scored(run, gamma))], dim=1)
+def _semantic_scores(title: str, recorded: Tensor, item: Item) -> Line:
+    scores = torch.cat([votes for _, votes in semantic_tiles(item.scored, item.sizes)], dim=1)
     return compare_halves(title, recorded, scores)
 
 
-def _instances(title: str, recorded: dict[str, list[Any]], run: Run, gamma: float) -> Line:
+def _instances(title: str, recorded: dict[str, list[Any]], item: Item) -> Line:
     """Compare with the released OVRCOAT, which scores a mask by its mean logit."""
-    return _instance_line(title, recorded, run, gamma, by_logit=True)
+    return _instance_line(title, recorded, item, by_logit=True)
 
 
-def _instances_fcclip(title: str, recorded: dict[str, list[Any]], run: Run, gamma: float) -> Line:
+def _instances_fcclip(title: str, recorded: dict[str, list[Any]], item: Item) -> Line:
     """Compare with FC-CLIP, which scores a mask by its mean probability, as this package does."""
-    return _instance_line(title, recorded, run, gamma, by_logit=False)
+    return _instance_line(title, recorded, item, by_logit=False)
 
 
-def _instance_line(
-    title: str, recorded: dict[str, list[Any]], run: Run, gamma: float, *, by_logit: bool
-) -> Line:
+def _instance_line(title: str, recorded: dict[str, list[Any]], item: Item, *, by_logit: bool) -> Line:
     """Compare as sets, sorted by label and score; areas may differ by 0.1 % of the image's pixels."""
-    scored, sizes = _scored(run, gamma)
     value = {"mask_value": torch.Tensor.clone} if by_logit else {}
     segments, _ = instances(
-        scored,
-        sizes,
-        categories=run.subject.vocabulary.categories,
-        limit=run.subject.config.inference.instances,
+        item.scored,
+        item.sizes,
+        categories=item.subject.vocabulary.categories,
+        limit=item.subject.config.inference.instances,
         keep_empty=True,
         **value,
     )
@@ -146,7 +158,7 @@ def _instance_line(
     if [label for label, _, _ in ours] != [label for label, _, _ in theirs]:
         return Line.verdict(title, False, note="labels differ")
     areas = max((abs(a[2] - b[2]) for a, b in zip(ours, theirs, strict=True)), default=0)
-    if areas > (1 - EQUAL_PIXELS) * run.output_size[0] * run.output_size[1]:
+    if areas > (1 - EQUAL_PIXELS) * item.sizes.output[0] * item.sizes.output[1]:
         return Line.verdict(title, False, note=f"areas differ by {areas} pixels")
     return compare_numbers(title, [score for _, score, _ in theirs], [score for _, score, _ in ours])
 
@@ -161,8 +173,8 @@ def _map_line(title: str, recorded: Tensor, ours: Tensor) -> Line:
 TABLE = {
     PANOPTIC + "/panoptic": _panoptic_map,
     PANOPTIC: _segments,
-    ITEM + "/semantic_argmax": _semantic_argmax,
-    ITEM + "/semantic_scores_fp16": _semantic_scores,
-    ITEM + "/instances": _instances,
-    ITEM + "/instances_fcclip_scoring": _instances_fcclip,
+    ITEM + "semantic_argmax": _semantic_argmax,
+    ITEM + "semantic_scores_fp16": _semantic_scores,
+    ITEM + "instances": _instances,
+    ITEM + "instances_fcclip_scoring": _instances_fcclip,
 }

@@ -25,7 +25,7 @@ from ovrcoat.training.matcher import LossWeights, MatchingCost, matching_cost
 from ovrcoat.training.ovr import ovr_loss
 from ovrcoat.training.points import least_certain
 from ovrcoat.training.stages import STAGES, parameter_groups
-from parity_compare import Line, compare, compare_number, compare_relative
+from parity_compare import TEXT_MEAN_TOLERANCE, Line, compare, compare_number, compare_relative
 from parity_network import Subject, pad_together
 
 TOTALS = {"released": "total_released", "oov_on_logits": "total_with_oov_on_logits"}
@@ -196,7 +196,7 @@ def _check_arrays(title: str, case: Case, name: str, arrays: Mapping[str, Tensor
                 f"{title}/{rest}", arrays[key], ours, tolerance=tolerances.arrays, note=note
             )
         else:
-            yield compare(f"{title}/{rest}", arrays[key], ours, depends_on_text=True)
+            yield compare(f"{title}/{rest}", arrays[key], ours, mean_tolerance=TEXT_MEAN_TOLERANCE)
 
 
 def _computed(case: Case, rest: str, arrays: Mapping[str, Tensor], name: str) -> Tensor | None:

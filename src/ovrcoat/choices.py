@@ -1,4 +1,4 @@
-"""Types of the options that users choose: task, trust and dtype. Free of heavy imports, for a fast start."""
+"""Types of the options that users choose: task, trust, dtype, arrangement. Imports little: fast to start."""
 
 from typing import Literal
 
@@ -7,3 +7,4 @@ TASKS: tuple[Task, ...] = ("panoptic", "semantic", "instance")
 DtypeName = Literal["auto", "float32", "bfloat16"]
 Number = float | int  # both are listed: the tests' run-time type check does not accept an int as a float
 Trust = Number | Literal["adaptive"]  # COAT's γ as callers pass it
+Arrangement = Literal["panoptic", "semantic"]  # the two forms of MAFT+'s transfer (`model/text_transfer.py`)

@@ -4,11 +4,12 @@ The published values are the defaults, and no setting has a second default elsew
 (`model/network.py`) takes these classes; the parts of the network take plain numbers.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
+from ovrcoat.choices import Arrangement
 from ovrcoat.errors import ConfigError
 
 # The prompt templates of the published protocol, unchanged (FC-CLIP's list, Apache-2.0). Some have no full
@@ -39,9 +40,24 @@ TrustSetting = Fraction | Literal["adaptive"]  # `Trust` as a field of a pydanti
 
 
 class Settings(BaseModel):
-    """Base class of all settings: immutable; unknown keys are errors."""
+    """Base class of all settings: immutable; unknown keys are errors.
+
+    Attributes:
+        added_later: fields that are stored only if they differ from their default. Files without them remain
+            readable by earlier versions, and fingerprints of settings stay the same.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    added_later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _stored(self, serialize: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in serialize(self).items()
+            if name not in self.added_later or getattr(self, name) != fields[name].default
+        }
 
 
 def divisible(what: str, number: int, *, by: int) -> None:
@@ -165,11 +181,24 @@ class MaskDecoderConfig(Settings):
         return self
 
 
+class TextTransferConfig(Settings):
+    """MAFT+'s content-dependent transfer of the text embeddings (`model/text_transfer.py`).
+
+    Attributes:
+        heads: of its attention (the released value).
+        arrangement: place of the normalization; the weights of both forms have the same names and shapes.
+    """
+
+    heads: Count = 8
+    arrangement: Arrangement = "panoptic"
+
+
 class InferenceConfig(Settings):
     """Settings of inference. Defaults are the released values of FC-CLIP and OVRCOAT.
 
     Attributes:
         alpha: CLIP's weight in the ensemble for seen categories, 0..1 (FC-CLIP's released configuration).
+            With `alpha` and `beta` 1, CLIP alone decides the category (MAFT+).
         beta: CLIP's weight for unseen categories, 0..1 (same source).
         trust: COAT's γ, 0..1 (OVRCOAT's released value). 0 is plain FC-CLIP. "adaptive" is ours and uses the
             stability of each mask (`postprocessing/stability.py`).
@@ -183,10 +212,14 @@ class InferenceConfig(Settings):
             (`postprocessing/duplicates.py`). None: off.
         min_component_share: smallest disconnected part of a segment that is kept, as a share of the image.
             Ours (`postprocessing/specks.py`). 0: all parts are kept.
+        semantic_at_input_size: whether semantic output sums the masks at the size of the network's input and
+            resizes the sums (released code without panoptic output), instead of resizing the masks.
         instances: number of (query, category) pairs in instance output (Mask2Former).
         short_side: test resolution in pixels; the default is the published one of COCO and ADE20K.
         max_long_side: in pixels; takes precedence over `short_side`.
     """
+
+    added_later = frozenset({"semantic_at_input_size"})
 
     alpha: Fraction = 0.4
     beta: Fraction = 0.8
@@ -196,6 +229,7 @@ class InferenceConfig(Settings):
     overlap_threshold: Annotated[float, Field(ge=0)] = 0.7
     duplicate_iou: Annotated[float, Field(gt=0, le=1)] | None = None
     min_component_share: Fraction = 0.0
+    semantic_at_input_size: bool = False
     instances: Count = 100
     short_side: Count = 800
     max_long_side: Count = 1333
@@ -208,13 +242,17 @@ class ModelConfig(Settings):
         encoder: the encoder; its `family` decides which one.
         pixel_decoder: the pixel decoder.
         mask_decoder: the mask decoder.
+        text_transfer: MAFT+'s transfer of the text embeddings. None: the family has none (FC-CLIP, OVRCOAT).
         inference: settings of inference.
         templates: prompt templates with "{}" in place of the class name.
     """
 
+    added_later = frozenset({"text_transfer"})
+
     encoder: EncoderConfig
     pixel_decoder: PixelDecoderConfig = PixelDecoderConfig()
     mask_decoder: MaskDecoderConfig = MaskDecoderConfig()
+    text_transfer: TextTransferConfig | None = None
     inference: InferenceConfig = InferenceConfig()
     templates: tuple[str, ...] = PUBLISHED_TEMPLATES
 
@@ -226,6 +264,14 @@ class ModelConfig(Settings):
                 f"{self.mask_decoder.channels}, expected the same number: the mask decoder uses the output "
                 "of the pixel decoder"
             )
+        if self.text_transfer is not None:
+            if not isinstance(self.encoder, ConvNextConfig):
+                raise ValueError(
+                    f"text_transfer needs a ConvNeXt encoder, but the family is {self.encoder.family!r}: it "
+                    "uses the head of a ConvNeXt"
+                )
+            divisible("embedding_dim", self.encoder.embedding_dim, by=self.text_transfer.heads)
+            divisible("embedding_dim", self.encoder.embedding_dim, by=4)  # sine and cosine of two axes
         return self
 
 

@@ -103,18 +103,20 @@ class MaskEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """Everything that depends on the pixels alone. Classifying it takes one matrix product per vocabulary.
+    """Everything that depends on the pixels alone. Classifying it does not run the encoder again.
 
     Attributes:
         proposals: masks and their embeddings by the learned head.
         clip: embeddings of the same masks by CLIP.
         clip_features: CLIP's feature map, only if `keep_clip_features` was set. With it, further masks
             can be embedded without another pass of the encoder.
+        transfer_features: what MAFT+'s transfer reads from the image; None for other families.
     """
 
     proposals: MaskProposals
     clip: MaskEmbeddings
     clip_features: Float[Tensor, "batch _ _ _"] | None = None
+    transfer_features: Float[Tensor, "batch embedding _ _"] | None = None
 
     def select(self, index: int) -> "Encoding":
         """Return one image of the batch as a batch of one.
@@ -123,7 +125,7 @@ class Encoding:
         """
         if len(self.clip.embeddings) == 1:
             return self
-        masks, clip, features, one = self.proposals, self.clip, self.clip_features, slice(index, index + 1)
+        masks, clip, one = self.proposals, self.clip, slice(index, index + 1)
         return Encoding(
             proposals=MaskProposals(
                 mask_logits=masks.mask_logits[one].clone(),
@@ -131,26 +133,27 @@ class Encoding:
                 query_embeddings=masks.query_embeddings[one].clone(),
             ),
             clip=MaskEmbeddings(clip.embeddings[one].clone(), clip.valid_mask[one].clone()),
-            clip_features=None if features is None else features[one].clone(),
+            clip_features=None if self.clip_features is None else self.clip_features[one].clone(),
+            transfer_features=None if self.transfer_features is None else self.transfer_features[one].clone(),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class CategoryEmbeddings:
-    """Text embeddings of a vocabulary: one unit vector per name and classifier.
+    """Text embeddings of a vocabulary: one vector per name and classifier.
 
-    Both classifiers use the same embeddings today (see `shared`). Methods that adapt CLIP's text embeddings
-    to the image, or that mix in embeddings of example images, replace `out_vocab` alone.
+    A vocabulary is embedded once, to unit vectors for both classifiers (see `shared`). MAFT+ then adapts
+    CLIP's embeddings to each image: it replaces `out_vocab` alone.
 
     Attributes:
         in_vocab: embeddings for the learned (in-vocabulary) classifier.
-        out_vocab: embeddings for CLIP's (out-of-vocabulary) classifier.
+        out_vocab: embeddings for CLIP's (out-of-vocabulary) classifier, for all images or for each image.
         category_of_embedding: index of the category that each name belongs to.
         category_count: number of categories.
     """
 
     in_vocab: Float[Tensor, "name embedding"]
-    out_vocab: Float[Tensor, "name embedding"]
+    out_vocab: Float[Tensor, "*batch name embedding"]
     category_of_embedding: Int[Tensor, " name"]
     category_count: int
 

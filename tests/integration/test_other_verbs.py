@@ -79,7 +79,7 @@ def test_convert_tells_what_was_dropped_and_filled(ovrcoat, monkeypatch: pytest.
         "criterion": "of training"
     }
     report = foreign.ImportReport(source="in.pth", sha256="abc", dropped=dropped, filled=("encoder.text",))
-    monkeypatch.setattr(foreign, "convert", lambda source, target, clip: report)
+    monkeypatch.setattr(foreign, "convert", lambda source, target, clip, arrangement: report)
     out = ovrcoat("convert", "in.pth", "out.safetensors").out
     assert "in.pth (SHA-256 abc) → out.safetensors" in out
     assert "dropped, a second copy of CLIP: frozen.0, frozen.1, frozen.2 and 2 more (--json lists all)" in out
@@ -88,6 +88,19 @@ def test_convert_tells_what_was_dropped_and_filled(ovrcoat, monkeypatch: pytest.
     document = ovrcoat("convert", "in.pth", "out.safetensors", "--json").document
     assert document["dropped"] == dropped
     assert document["filled"] == ["encoder.text"]
+
+
+def test_convert_tells_which_form_of_maft_plus_was_chosen(ovrcoat, monkeypatch: pytest.MonkeyPatch):
+    def convert(source: Path, target: Path, *, clip: Path | None, arrangement: str | None):
+        return foreign.ImportReport(source.name, "abc", dropped={}, filled=(), arrangement=arrangement)
+
+    monkeypatch.setattr(foreign, "convert", convert)
+    chosen = ovrcoat("convert", "in.pth", "out.safetensors", "--arrangement", "semantic")
+    assert "MAFT+ with semantic weights (--arrangement)" in chosen.out
+    assert "MAFT+" not in ovrcoat("convert", "in.pth", "out.safetensors").out
+    wrong = ovrcoat("convert", "in.pth", "out.safetensors", "--arrangement", "both")
+    assert wrong.status == 2
+    assert "panoptic" in wrong.err
 
 
 @pytest.fixture

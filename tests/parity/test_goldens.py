@@ -6,17 +6,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from make_goldens import ENCODERS, golden_outputs
+from make_goldens import FAMILIES, golden_outputs
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 
 
 def test_every_family_is_recorded_in_little_space():
-    assert {path.stem for path in GOLDENS.glob("*.safetensors")} == set(ENCODERS)
+    assert {path.stem for path in GOLDENS.glob("*.safetensors")} == set(FAMILIES)
     assert sum(path.stat().st_size for path in GOLDENS.iterdir()) < 200_000
 
 
-@pytest.mark.parametrize("family", ENCODERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_numbers_are_the_recorded_ones(family):
     recorded, ours = load_file(GOLDENS / f"{family}.safetensors"), golden_outputs(family)
     assert recorded.keys() == ours.keys()
@@ -27,7 +27,7 @@ def test_numbers_are_the_recorded_ones(family):
         )
 
 
-@pytest.mark.parametrize("family", ENCODERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_recorded_numbers_are_worth_comparing(family):
     """Masks of both signs, categories that differ, nothing saturated."""
     recorded = load_file(GOLDENS / f"{family}.safetensors")

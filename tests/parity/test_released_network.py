@@ -17,12 +17,14 @@ def run_tool(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
-def check_lines(done: subprocess.CompletedProcess[str], *, least: int) -> list[str]:
+def check_lines(
+    done: subprocess.CompletedProcess[str], *, least: int, families: tuple[str, ...] = ("convnext", "resnet")
+) -> list[str]:
     """Assert that all lines pass and that each family has more than `least` of them; return the lines."""
     *lines, summary = done.stdout.splitlines()
     wrong = [line for line in lines if " FAILED" in line or "unknown array" in line]
     assert (done.returncode, wrong) == (0, []), done.stderr
-    for family in ("convnext", "resnet"):
+    for family in families:
         compared = [line for line in lines if line.startswith(family) and line.split("  ok")[0] != line]
         assert len(compared) > least
     assert "not yet checked" not in summary
@@ -50,6 +52,17 @@ def test_both_families_match_the_larger_recording(shared_fixtures: Path):
     assert not any("live BatchNorm" in line for line in exact)
 
 
+def test_maft_plus_matches_its_recording(shared_fixtures: Path):
+    folder = shared_fixtures / "maft"
+    if not folder.is_dir():
+        pytest.skip("optional recording not found: maft")
+    lines = check_lines(run_tool(folder), least=130, families=("maftplus",))
+    assert not [line for line in lines if "skipped" in line]
+    assert len([line for line in lines if line.startswith("maftplus/batch/")]) > 25
+    for case in ("semantic_config", "zero_linear", "logit_scale_5"):
+        assert any(f"/case_{case}/" in line for line in lines)
+
+
 def test_reference_data_is_small_and_its_origin_is_stated(reference: Path):
     assert sum(path.stat().st_size for path in reference.rglob("*") if path.is_file()) < 3_500_000
     assert "CC0" in (reference / "README.md").read_text(encoding="utf-8")
@@ -67,5 +80,5 @@ def test_usage():
 def test_a_folder_without_recordings(tmp_path: Path):
     done = run_tool(tmp_path)
     assert done.returncode == 1
-    assert "contains no convnext/config.json or resnet/config.json" in done.stderr
+    assert "contains no convnext/config.json or resnet/config.json or maftplus/config.json" in done.stderr
     assert "Traceback" not in done.stderr

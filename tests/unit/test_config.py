@@ -15,6 +15,7 @@ from ovrcoat.config import (
     NanoConfig,
     PixelDecoderConfig,
     ResNetConfig,
+    TextTransferConfig,
 )
 
 TEXT = ClipTextConfig(width=64, heads=1, layers=2)
@@ -44,6 +45,44 @@ def test_a_config_can_be_restored_from_json(encoder: ConvNextConfig | ResNetConf
     again = ModelConfig.model_validate_json(config.model_dump_json())
     assert again == config
     assert type(again.encoder) is type(encoder)
+
+
+def test_settings_of_newer_families_are_stored_only_where_they_are_used():
+    config = ModelConfig(encoder=CONVNEXT)
+    assert "text_transfer" not in config.model_dump()
+    assert "semantic_at_input_size" not in config.model_dump(mode="json")["inference"]
+    assert "trust" not in config.inference.model_dump(exclude={"trust"})
+    used = ModelConfig(
+        encoder=CONVNEXT,
+        text_transfer=TextTransferConfig(arrangement="semantic"),
+        inference=InferenceConfig(semantic_at_input_size=True),
+    )
+    stored = used.model_dump(mode="json")
+    assert stored["text_transfer"] == {"heads": 8, "arrangement": "semantic"}
+    assert stored["inference"]["semantic_at_input_size"] is True
+    assert ModelConfig.model_validate(stored) == used
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"encoder": RESNET}, "text_transfer needs a ConvNeXt encoder, but the family is 'resnet'"),
+        (
+            {"text_transfer": TextTransferConfig(heads=3)},
+            "embedding_dim is 16, expected a multiple of 3",
+        ),
+        (
+            {
+                "encoder": CONVNEXT.model_copy(update={"embedding_dim": 6}),
+                "text_transfer": TextTransferConfig(heads=2),
+            },
+            "embedding_dim is 6, expected a multiple of 4",
+        ),
+    ],
+)
+def test_a_text_transfer_that_cannot_be_built(settings: dict[str, object], message: str):
+    with pytest.raises(ValidationError, match=message):
+        ModelConfig(**({"encoder": CONVNEXT, "text_transfer": TextTransferConfig()} | settings))
 
 
 def test_an_unknown_key_is_an_error():

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 
+from ovrcoat.choices import Arrangement
 from ovrcoat.config import (
     ClipTextConfig,
     ConvNextConfig,
@@ -15,6 +16,7 @@ from ovrcoat.config import (
     ModelConfig,
     PixelDecoderConfig,
     ResNetConfig,
+    TextTransferConfig,
 )
 from ovrcoat.errors import CheckpointError
 from ovrcoat.model.encoders.presets import CLIP_ENCODERS
@@ -23,7 +25,7 @@ Shape = tuple[int, ...]
 ClipConfig = ConvNextConfig | ResNetConfig
 
 CLIP_HEAD_CHANNELS = 64  # per head in every CLIP model
-DECODER_HEADS = 8  # in both decoders of every released model
+DECODER_HEADS = 8  # in both decoders of every released model, and in MAFT+'s transfer
 LEVELS = 3  # of the deformable encoder: strides 32, 16, 8
 
 
@@ -45,7 +47,7 @@ class WeightShapes:
             found = "is missing" if shape is None else f"has shape {shape}"
             raise CheckpointError(
                 f"{self.source}: the weight that corresponds to {key} {found}, so that the "
-                "architecture cannot be detected. Use a complete FC-CLIP or OVRCOAT checkpoint"
+                "architecture cannot be detected. Use a complete FC-CLIP, OVRCOAT or MAFT+ checkpoint"
             )
         return shape[axis]
 
@@ -58,8 +60,15 @@ class WeightShapes:
         return key in self.shapes
 
 
-def detect(shapes: Mapping[str, Shape], *, source: str) -> ModelConfig:
+def detect(
+    shapes: Mapping[str, Shape], *, source: str, arrangement: Arrangement | None = None
+) -> ModelConfig:
     """Return the configuration of the network with these weights, with default inference settings.
+
+    Args:
+        shapes: of the weights, by key.
+        source: name of their file, for messages.
+        arrangement: of the text transfer, which its weights do not show. None: there is no transfer.
 
     Raises:
         CheckpointError: a weight that is needed for the detection is missing.
@@ -85,6 +94,9 @@ def detect(shapes: Mapping[str, Shape], *, source: str) -> ModelConfig:
             heads=DECODER_HEADS,
             feed_forward=weights.size("mask_decoder.feed_forward.0.linear1.weight"),
         ),
+        text_transfer=None
+        if arrangement is None
+        else TextTransferConfig(heads=DECODER_HEADS, arrangement=arrangement),
     )
 
 

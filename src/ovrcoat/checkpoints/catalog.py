@@ -18,11 +18,28 @@ EMBEDDED = "nano"
 
 FC_CLIP_PAGE = "the model zoo of the FC-CLIP project (bytedance/fc-clip on GitHub)"
 OVRCOAT_PAGE = "the page of the OVRCOAT project (nickormushev/OVRCOAT on GitHub)"
-# Name of a published model -> its description, and where its .pth file is offered.
+MAFT_PLUS_PAGE = "the page of the MAFT+ project (jiaosiyu1999/MAFT-Plus on GitHub, MIT license)"
+_PTH = "its .pth file"
+# Name of a published model -> its description, its file, and where the file is offered.
 PUBLISHED = {
-    "fcclip-convnext-large": ("FC-CLIP with ConvNeXt-Large, trained on COCO", FC_CLIP_PAGE),
-    "fcclip-rn50": ("FC-CLIP with ResNet-50, trained on COCO", FC_CLIP_PAGE),
-    "ovrcoat-convnext-large": ("OVRCOAT with ConvNeXt-Large, trained on COCO", OVRCOAT_PAGE),
+    "fcclip-convnext-large": ("FC-CLIP with ConvNeXt-Large, trained on COCO", _PTH, FC_CLIP_PAGE),
+    "fcclip-rn50": ("FC-CLIP with ResNet-50, trained on COCO", _PTH, FC_CLIP_PAGE),
+    "ovrcoat-convnext-large": ("OVRCOAT with ConvNeXt-Large, trained on COCO", _PTH, OVRCOAT_PAGE),
+    "maftplus-convnext-large": (
+        "MAFT+ with ConvNeXt-Large, trained on COCO",
+        "maftp_l_pano.pth",
+        MAFT_PLUS_PAGE,
+    ),
+    "maftplus-semantic-convnext-large": (
+        "MAFT+ with ConvNeXt-Large for semantic output, trained on COCO-Stuff",
+        "maftp_l.pth",
+        MAFT_PLUS_PAGE,
+    ),
+    "maftplus-semantic-convnext-base": (
+        "MAFT+ with ConvNeXt-Base for semantic output, trained on COCO-Stuff",
+        "maftp_b.pth",
+        MAFT_PLUS_PAGE,
+    ),
 }
 
 
@@ -60,9 +77,9 @@ def list_models() -> tuple[ModelEntry, ...]:
             "" if embedded.is_file() else "its file is missing: reinstall ovrcoat",
         )
     ]
-    for name, (description, page) in PUBLISHED.items():
+    for name, (description, file, page) in PUBLISHED.items():
         path = installed.pop(name, None)
-        entries.append(ModelEntry(name, description, path, "" if path else _how_to_get(name, page)))
+        entries.append(ModelEntry(name, description, path, "" if path else _how_to_get(name, file, page)))
     others = sorted(installed.items())
     return (*entries, *(ModelEntry(name, "your own", path) for name, path in others if name != EMBEDDED))
 
@@ -114,9 +131,7 @@ def _installed() -> dict[str, Path]:
     return found
 
 
-def _how_to_get(name: str, page: str) -> str:
+def _how_to_get(name: str, file: str, page: str) -> str:
     """The two steps to install a published model."""
     folder = next(iter(model_folders()), Path())
-    return (
-        f"download its .pth file from {page} and run: ovrcoat convert FILE.pth {folder / f'{name}{SUFFIX}'}"
-    )
+    return f"download {file} from {page} and run: ovrcoat convert FILE.pth {folder / f'{name}{SUFFIX}'}"

@@ -16,7 +16,7 @@ _STARTS = (
     (b"\x1f\x8b", "is compressed with gzip; unpack it first"),
     (b"7z\xbc\xaf\x27\x1c", "is a 7-Zip archive; unpack it first"),
     (b"Rar!", "is a RAR archive; unpack it first"),
-    (b"GGUF", "is a GGUF file of a language model, not a checkpoint of FC-CLIP or OVRCOAT"),
+    (b"GGUF", "is a GGUF file of a language model, not a checkpoint of FC-CLIP, OVRCOAT or MAFT+"),
     (b"\x89HDF", "is an HDF5 file (Keras), not PyTorch weights; use the PyTorch weights"),
     (b"%PDF", f"is a PDF document, not weights; {_AGAIN}"),
 )

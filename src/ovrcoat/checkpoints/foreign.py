@@ -1,4 +1,4 @@
-"""Conversion of published weights (FC-CLIP, OVRCOAT) by tables of names.
+"""Conversion of published weights (FC-CLIP, OVRCOAT, MAFT+) by tables of names.
 
 Nothing in a published file is executed: `.pth` files are read with `weights_only=True`. Every weight of a
 file is used, or dropped for a reason that is reported. Any other weight is an error that names it.
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from ovrcoat._version import __version__
@@ -19,6 +20,7 @@ from ovrcoat.checkpoints.file_kinds import is_safetensors
 from ovrcoat.checkpoints.fitting import assign, listing
 from ovrcoat.checkpoints.published_names import CLIP_NAMES, PUBLISHED_NAMES, our_name, reason_to_drop
 from ovrcoat.checkpoints.state_files import read_state
+from ovrcoat.choices import Arrangement
 from ovrcoat.config import InferenceConfig, ModelConfig, ResNetConfig
 from ovrcoat.errors import CheckpointError, ConfigError, OutputError
 from ovrcoat.model.encoders.presets import PRETRAINED_TAGS
@@ -29,6 +31,12 @@ from ovrcoat.vocabulary import Vocabulary
 
 VOID = "text_classifier.void_embedding"
 FROZEN_COPY = "frozen_backbone."  # only in OVRCOAT's files
+TRANSFER = "cdt."  # only in MAFT+'s files
+CLASS_WEIGHTS = "criterion.empty_weight"  # of the training loss: one per training category, and one for void
+# Number of these weights in MAFT+'s files → form of the transfer. The panoptic model was trained on the 133
+# categories of COCO panoptic, the semantic ones on the 171 of COCO-Stuff (released configuration files).
+ARRANGEMENTS: dict[int, Arrangement] = {134: "panoptic", 172: "semantic"}
+TRAINING_VOCABULARIES: dict[Arrangement, str] = {"panoptic": "coco", "semantic": "coco-stuff"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +65,23 @@ class ImportReport:
         sha256: its SHA-256.
         dropped: keys in the file that are not used → reason.
         filled: our names of weights that were missing in the file and come from OpenCLIP.
+        arrangement: of MAFT+'s transfer; None for other models.
     """
 
     source: str
     sha256: str
     dropped: dict[str, str]
     filled: tuple[str, ...]
+    arrangement: Arrangement | None = None
 
 
-def convert(source: str | Path, target: str | Path, *, clip: str | Path | None = None) -> ImportReport:
+def convert(
+    source: str | Path,
+    target: str | Path,
+    *,
+    clip: str | Path | None = None,
+    arrangement: Arrangement | None = None,
+) -> ImportReport:
     """Convert a published checkpoint to a native one.
 
     Args:
@@ -73,6 +89,7 @@ def convert(source: str | Path, target: str | Path, *, clip: str | Path | None =
         target: the file to write (.safetensors).
         clip: a file with OpenCLIP's state dict, for CLIP weights that are missing in `source`. None: missing
             weights are downloaded.
+        arrangement: see `import_state`.
 
     Raises:
         CheckpointError: a file cannot be read, could execute code, or does not match a known architecture.
@@ -83,23 +100,33 @@ def convert(source: str | Path, target: str | Path, *, clip: str | Path | None =
     _check_target(source, target)
     published = read_state(source)
     model = import_state(
-        published, source=source.name, clip_state=None if clip is None else read_state(Path(clip))
+        published,
+        source=source.name,
+        clip_state=None if clip is None else read_state(Path(clip)),
+        arrangement=arrangement,
     )
     digest = file_sha256(source)
     native.save(
         target,
         model.network,
         config=model.config,
-        training_vocabulary=Vocabulary.named("coco"),  # all released models were trained on it
+        training_vocabulary=_training_vocabulary(model.config),
         provenance={
             "source": source.name,
             "source_sha256": digest,
             "filled_from_openclip": str(len(model.filled)),
-            "license": "as published by the authors of the source (FC-CLIP: Apache-2.0)",
+            "license": "as published by the authors of the source (FC-CLIP: Apache-2.0, MAFT+: MIT)",
             "tool": f"ovrcoat {__version__}",
         },
     )
-    return ImportReport(source=source.name, sha256=digest, dropped=model.dropped, filled=model.filled)
+    transfer = model.config.text_transfer
+    return ImportReport(
+        source=source.name,
+        sha256=digest,
+        dropped=model.dropped,
+        filled=model.filled,
+        arrangement=None if transfer is None else transfer.arrangement,
+    )
 
 
 def _check_target(source: Path, target: Path) -> None:
@@ -132,6 +159,7 @@ def import_state(
     source: str,
     config: ModelConfig | None = None,
     clip_state: Mapping[str, Tensor] | None = None,
+    arrangement: Arrangement | None = None,
 ) -> ImportedModel:
     """Build a network from a released state dict.
 
@@ -140,15 +168,27 @@ def import_state(
         source: name of the file, for messages.
         config: the configuration. None: it is detected from the weights.
         clip_state: OpenCLIP's state dict, for missing CLIP weights. None: they are downloaded.
+        arrangement: form of MAFT+'s transfer, if `config` is None. None: by the number of training
+            categories in the file.
 
     Raises:
-        CheckpointError: weights are unknown, missing or misshapen; the message names them.
+        CheckpointError: weights are unknown, missing or misshapen; the message names them. Or `arrangement`
+            is needed and cannot be detected.
+        ConfigError: `arrangement` is given, but the weights are not MAFT+'s.
     """
     state, names, dropped = _renamed(published, source)
     clip_weights = {} if clip_state is None else _clip_renamed(clip_state)
     if config is None:
         shapes = {key: tuple(value.shape) for key, value in {**clip_weights, **state}.items()}
-        config = _with_inference(detect(shapes, source=source), dropped)
+        form = _arrangement(published, arrangement, source=source)
+        try:
+            detected = detect(shapes, source=source, arrangement=form)
+        except ValidationError as error:
+            reasons = "; ".join(detail["msg"] for detail in error.errors())
+            raise CheckpointError(
+                f"{source} has weights of no released network: {reasons}. Use an original file"
+            ) from error
+        config = _with_inference(detected, dropped)
     with torch.device("meta"):
         network = build_network(config)
     missing = [key for key in network.state_dict() if key not in state and key.startswith("encoder.")]
@@ -231,7 +271,7 @@ def _renamed(
     if unknown:
         raise CheckpointError(
             f"{source}: {len(unknown)} unknown weights: {listing(unknown)}. Only the released state dicts of "
-            "FC-CLIP and OVRCOAT can be converted"
+            "FC-CLIP, OVRCOAT and MAFT+ can be converted"
         )
     return state, names, dropped
 
@@ -242,8 +282,38 @@ def _clip_renamed(clip_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {ours: value for ours, value in renamed if ours is not None}
 
 
+def _arrangement(
+    published: Mapping[str, Tensor], requested: Arrangement | None, *, source: str
+) -> Arrangement | None:
+    """Return the form of MAFT+'s transfer; None for other models."""
+    if not any(key.startswith(TRANSFER) for key in published):
+        if requested is not None:
+            raise ConfigError(
+                f"an arrangement applies to MAFT+, but {source} has no weights of its transfer; omit it"
+            )
+        return None
+    weights = published.get(CLASS_WEIGHTS)
+    found = requested or (None if weights is None else ARRANGEMENTS.get(weights.numel()))
+    if found is None:
+        raise CheckpointError(
+            f"{source} is a MAFT+ model, and neither its weights nor the number of its training categories "
+            "show whether it is a panoptic or a semantic model. Convert it with --arrangement panoptic "
+            "(published as maftp_l_pano.pth) or --arrangement semantic (maftp_l.pth, maftp_b.pth)"
+        )
+    return found
+
+
+def _training_vocabulary(config: ModelConfig) -> Vocabulary:
+    """Return the categories of the training data, which are those of COCO for all other released models."""
+    transfer = config.text_transfer
+    return Vocabulary.named("coco" if transfer is None else TRAINING_VOCABULARIES[transfer.arrangement])
+
+
 def _with_inference(config: ModelConfig, dropped: Mapping[str, str]) -> ModelConfig:
     """Return the configuration with the inference settings that were released with the weights."""
+    if config.text_transfer is not None:
+        inference = maft_plus_inference(config.text_transfer.arrangement)
+        return config.model_copy(update={"inference": inference})
     from_ovrcoat = any(key.startswith(FROZEN_COPY) for key in dropped)
     defaults = InferenceConfig()
     inference = InferenceConfig(
@@ -251,3 +321,15 @@ def _with_inference(config: ModelConfig, dropped: Mapping[str, str]) -> ModelCon
         overlap_threshold=defaults.overlap_threshold if from_ovrcoat else 0.8,  # FC-CLIP's configuration
     )
     return config.model_copy(update={"inference": inference})
+
+
+def maft_plus_inference(arrangement: Arrangement) -> InferenceConfig:
+    """Return MAFT+'s released settings: CLIP alone decides the category, and there is no COAT."""
+    return InferenceConfig(
+        alpha=1.0,
+        beta=1.0,
+        trust=0.0,
+        object_mask_threshold=0.2,
+        overlap_threshold=0.7,
+        semantic_at_input_size=arrangement == "semantic",
+    )

@@ -36,7 +36,8 @@ METADATA_KEY = "ovrcoat"
 TEXT_EMBEDDINGS = "text_rows"  # key of their tensor; no weight has this name
 # A single key, so that shards with equal tensors have equal bytes.
 SHARD_METADATA = {"ovrcoat-part": str(FORMAT_VERSION)}
-OUR_PARTS = ("encoder.", "pixel_decoder.", "mask_decoder.", "text_classifier.")  # of the network
+# Prefixes of the weights of the network.
+OUR_PARTS = ("encoder.", "pixel_decoder.", "mask_decoder.", "text_classifier.", "text_transfer.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Tables that map weight names of the released code (FC-CLIP, OVRCOAT) and of OpenCLIP to ours.
+"""Tables that map weight names of the released code (FC-CLIP, OVRCOAT, MAFT+) and of OpenCLIP to ours.
 
 Each entry is a pattern that must match a whole key, and our name for it. The first match is used.
 """
@@ -9,6 +9,7 @@ import re
 DROPPED = (
     (r"criterion\.empty_weight", "class weights of the training loss"),
     (r"frozen_backbone\..+", "a second copy of the original CLIP, on which no result depends"),
+    (r"backbone_t\..+", "a second copy of the original CLIP, which only a training loss of MAFT+ reads"),
     (r"pixel_mean|pixel_std", "constants that are part of the encoder"),
 )
 
@@ -59,6 +60,9 @@ PUBLISHED_NAMES = (
     (_MASK + r"class_embed\.(.+)", r"mask_decoder.embedding_head.\1"),
     (_MASK + r"logit_scale", "text_classifier.logit_scale"),
     (r"void_embedding\.weight", "text_classifier.void_embedding"),
+    (r"cdt\.cross_atten\.multihead_attn\.(.+)", r"text_transfer.attention.\1"),
+    (r"cdt\.cross_atten\.MLP\.(.+)", r"text_transfer.linear.\1"),
+    (r"cdt\.cross_atten\.norm\.(.+)", r"text_transfer.norm.\1"),
     *((rf"backbone\.clip_model\.{pattern}", ours) for pattern, ours in CLIP_NAMES),
 )
 

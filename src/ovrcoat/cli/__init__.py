@@ -58,7 +58,7 @@ VERBS = {
         "List the models that segment --model accepts by name, and how to install those that are missing."
     ),
     "vocabularies": "List the vocabularies that come with the package, or show the categories of one.",
-    "convert": "Convert a published FC-CLIP or OVRCOAT file to one that segment --model accepts.",
+    "convert": "Convert a published FC-CLIP, OVRCOAT or MAFT+ file to one that segment --model accepts.",
     "doctor": (
         "Check the installation: versions, devices, models and folders; say how to fix what is missing.\n\n"
         "The exit status is 1 if something that is required does not work."

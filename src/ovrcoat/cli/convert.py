@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ovrcoat.choices import Arrangement
 from ovrcoat.cli.terminal import print_json, print_line, print_note
 
 NAMES_SHOWN = 3  # of a long list; --json prints all of them
@@ -19,9 +20,10 @@ def convert(
     /,
     *,
     clip: Path | None = None,
+    arrangement: Arrangement | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Convert a published FC-CLIP or OVRCOAT file to one that `segment --model` accepts.
+    """Convert a published FC-CLIP, OVRCOAT or MAFT+ file to one that `segment --model` accepts.
 
     Parameters
     ----------
@@ -32,17 +34,22 @@ def convert(
     clip
         A file with OpenCLIP weights, for weights that are missing in the published file. By default, missing
         weights are downloaded.
+    arrangement
+        Whether a MAFT+ file has panoptic or semantic weights. By default, the number of training categories
+        in the file decides.
     json
         Print one JSON document with the names of all weights that were dropped or filled in.
     """
     from ovrcoat.checkpoints import foreign
 
     print_note(f"Reading {source}; this takes a while ...")
-    report = foreign.convert(source, target, clip=clip)
+    report = foreign.convert(source, target, clip=clip, arrangement=arrangement)
     if json:
         print_json(asdict(report) | {"target": str(target)})
         return 0
     print_line(f"{report.source} (SHA-256 {report.sha256}) → {target}")
+    if report.arrangement:
+        print_line(f"MAFT+ with {report.arrangement} weights (--arrangement)")
     names_by_reason: defaultdict[str, list[str]] = defaultdict(list)
     for name, reason in report.dropped.items():
         names_by_reason[reason].append(name)

@@ -24,7 +24,7 @@ class PromptOptions:
 
     trust: float | Literal["adaptive"] | None = None
     """COAT's γ, 0 to 1: how much CLIP's confidence raises the objectness of a mask; or adaptive, by each
-    mask's stability. [default: the model's own, 0.5 for published models; semantic: 0]"""
+    mask's stability. [default: the model's own, 0.5 for FC-CLIP and OVRCOAT; semantic: 0]"""
 
     object_mask_threshold: float | None = None
     """Minimum score of a mask, 0 to 1. [default: the model's own]"""

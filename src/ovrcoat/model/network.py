@@ -1,6 +1,7 @@
 """The whole network, and the function that builds it from a configuration."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -13,7 +14,14 @@ from ovrcoat.model.mask_decoder import MaskDecoder
 from ovrcoat.model.pixel_decoder import PixelDecoder
 from ovrcoat.model.similarity import NORM_FLOOR
 from ovrcoat.model.text_classifier import TextClassifier
-from ovrcoat.structures import CategoryEmbeddings, Encoding, ImageBatch, MaskPredictions
+from ovrcoat.model.text_transfer import TextTransfer, transfer_tokens
+from ovrcoat.structures import (
+    CategoryEmbeddings,
+    EncoderFeatures,
+    Encoding,
+    ImageBatch,
+    MaskPredictions,
+)
 
 
 class SegmentationNetwork(nn.Module):
@@ -22,6 +30,7 @@ class SegmentationNetwork(nn.Module):
     `forward` depends on the image alone. `classify` compares its output with any vocabulary.
 
     Attributes:
+        text_transfer: MAFT+'s transfer of the text embeddings; None for FC-CLIP and OVRCOAT.
         compiled: whether `compiling.compile_image_branch` compiled the image branch.
         large_parts: prefixes of the weights that are large enough to be loaded one after the other.
     """
@@ -36,12 +45,14 @@ class SegmentationNetwork(nn.Module):
         *,
         mask_decoder: MaskDecoder,
         text_classifier: TextClassifier,
+        text_transfer: TextTransfer | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.pixel_decoder = pixel_decoder
         self.mask_decoder = mask_decoder
         self.text_classifier = text_classifier
+        self.text_transfer = text_transfer
 
     @property
     def image_dtype(self) -> torch.dtype:
@@ -67,6 +78,27 @@ class SegmentationNetwork(nn.Module):
             proposals=proposals,
             clip=self.encoder.embed_masks(features.clip_features, proposals.mask_logits),
             clip_features=features.clip_features if keep_clip_features else None,
+            transfer_features=self.transfer_features(features),
+        )
+
+    def transfer_features(self, features: EncoderFeatures) -> Float[Tensor, "batch embedding _ _"] | None:
+        """Return what the text transfer reads from each image; None without a transfer."""
+        if self.text_transfer is None:
+            return None
+        tokens = self.encoder.embed_features(transfer_tokens(features.clip_features))
+        return torch.unflatten(tokens.mT, 2, features.clip_features.shape[-2:])
+
+    def adapt(self, encoding: Encoding, categories: CategoryEmbeddings) -> CategoryEmbeddings:
+        """Return the text embeddings with which CLIP classifies the masks of these images.
+
+        They depend on the images only if the network has a text transfer. It costs little compared to the
+        encoder.
+        """
+        if self.text_transfer is None:
+            return categories
+        assert encoding.transfer_features is not None  # `forward` computes them
+        return replace(
+            categories, out_vocab=self.text_transfer(categories.out_vocab, encoding.transfer_features)
         )
 
     def classify(self, encoding: Encoding, categories: CategoryEmbeddings) -> MaskPredictions:
@@ -76,7 +108,9 @@ class SegmentationNetwork(nn.Module):
             mask_logits=encoding.proposals.mask_logits,
             in_vocab_logits=in_vocab_logits,
             void_logits=void_logits,
-            out_vocab_logits=self.encoder.classify(encoding.clip.embeddings, categories),
+            out_vocab_logits=self.encoder.classify(
+                encoding.clip.embeddings, self.adapt(encoding, categories)
+            ),
             valid_mask=encoding.clip.valid_mask,
         )
 
@@ -116,7 +150,7 @@ def build_encoder(config: EncoderConfig) -> Encoder:
 def build_network(config: ModelConfig) -> SegmentationNetwork:
     """Build the network that `config` describes, with random weights."""
     encoder = build_encoder(config.encoder)
-    pixel, mask = config.pixel_decoder, config.mask_decoder
+    pixel, mask, transfer = config.pixel_decoder, config.mask_decoder, config.text_transfer
     return SegmentationNetwork(
         encoder,
         PixelDecoder(
@@ -138,4 +172,7 @@ def build_network(config: ModelConfig) -> SegmentationNetwork:
             embedding_dim=encoder.embedding_dim,
         ),
         text_classifier=TextClassifier(encoder.embedding_dim),
+        text_transfer=None
+        if transfer is None
+        else TextTransfer(encoder.embedding_dim, heads=transfer.heads, arrangement=transfer.arrangement),
     )

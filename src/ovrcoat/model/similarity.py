@@ -13,7 +13,7 @@ NORM_FLOOR = 1e-12  # smallest norm that normalizing divides by (PyTorch's defau
 
 def cosine_logits(
     embeddings: Float[Tensor, "*shape embedding"],
-    text_embeddings: Float[Tensor, "name embedding"],
+    text_embeddings: Float[Tensor, "*batch name embedding"],
     *,
     logit_scale: Float[Tensor, ""],
     max_scale: float,
@@ -22,13 +22,14 @@ def cosine_logits(
 
     Args:
         embeddings: need not be normalized.
-        text_embeddings: unit vectors. The computation takes place in their dtype.
+        text_embeddings: unit vectors, or vectors whose length scales the result (MAFT+), for all images or
+            for each image of the batch. The computation takes place in their dtype.
         logit_scale: logarithm of the scale (CLIP's parametrisation).
         max_scale: upper limit of the scale, after the exponential.
     """
     scale = logit_scale.exp().clamp(max=max_scale)
     normalized = F.normalize(embeddings.to(text_embeddings.dtype), dim=-1, eps=NORM_FLOOR)
-    return scale * normalized @ text_embeddings.T
+    return scale * normalized @ text_embeddings.mT
 
 
 def max_over_names(

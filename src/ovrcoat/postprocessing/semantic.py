@@ -19,12 +19,23 @@ from ovrcoat.vocabulary import Category
 
 
 def semantic_tiles(
-    scored: ScoredMasks, sizes: ImageSizes
+    scored: ScoredMasks, sizes: ImageSizes, *, at_input_size: bool = False
 ) -> Iterator[tuple[slice, Float[Tensor, "category row column"]]]:
-    """Yield (rows, sum over queries of class probability × mask probability) from top to bottom."""
+    """Yield (rows, sum over queries of class probability × mask probability) from top to bottom.
+
+    With `at_input_size`, the sums are computed at the size of the network's input and then resized.
+    """
     probs, _ = class_probs(scored)
-    for rows, logits in upsample_tiles(scored.mask_logits, sizes, channels=probs.shape[1]):
-        yield rows, torch.tensordot(probs.T, logits.sigmoid_(), dims=1)
+    masks, categories = scored.mask_logits, probs.shape[1]
+
+    def votes(logits: Float[Tensor, "query row column"]) -> Float[Tensor, "category row column"]:
+        return torch.tensordot(probs.T, logits.sigmoid_(), dims=1)
+
+    if at_input_size:
+        yield from upsample_tiles(masks, sizes, channels=categories, at_input_size=votes)
+        return
+    for rows, logits in upsample_tiles(masks, sizes, channels=categories):
+        yield rows, votes(logits)
 
 
 def semantic(
@@ -33,6 +44,7 @@ def semantic(
     *,
     categories: Sequence[Category],
     background: Sequence[Category] = (),
+    at_input_size: bool = False,
 ) -> tuple[Int32[np.ndarray, "height width"], tuple[Segment, ...], Mapping[str, int]]:
     """Return the category map at `sizes.output`, its segments, and the pixels that background classes won.
 
@@ -40,7 +52,7 @@ def semantic(
     present. Its id is its value in the map, and its score is its mean share of the votes over its pixels.
     Objectness, confidence and alternatives are those of the query that contributes most to it. Pixels without
     votes, and pixels that a background class wins, are void. Background classes follow `categories` on the
-    category axis.
+    category axis. See `semantic_tiles` for `at_input_size`.
     """
     category_map = np.zeros(sizes.output, dtype=np.int32)
     if len(scored.mask_logits) == 0:
@@ -48,7 +60,7 @@ def semantic(
     visible = len(categories)
     areas, shares = torch.zeros((2, visible + 1), dtype=torch.float64)
     won = torch.zeros(visible + len(background), dtype=torch.int64)
-    for rows, votes in semantic_tiles(scored, sizes):
+    for rows, votes in semantic_tiles(scored, sizes, at_input_size=at_input_size):
         best, winner = votes.max(0)
         values = (winner + 1).where((winner < visible) & (best > 0), 0).cpu()
         share = (best / votes.sum(0)).nan_to_num().cpu().double()

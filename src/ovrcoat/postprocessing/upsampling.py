@@ -5,7 +5,7 @@ the image inside it, then to the requested size. A tile holds some output rows o
 equals the plain `F.interpolate` chain, bit by bit for any tile height.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,12 +101,14 @@ def upsample_tiles(
     sizes: ImageSizes,
     *,
     channels: int = 0,
+    at_input_size: Callable[[Tensor], Tensor] = lambda logits: logits,
     tile_bytes: int = TILE_BYTES,
 ) -> Iterator[tuple[slice, Float[Tensor, "query row column"]]]:
     """Yield (rows, logits of these output rows for all queries in float32) from top to bottom.
 
     `channels` is the number of maps that the caller computes from a tile, if larger than the number of
-    queries; tiles become smaller accordingly.
+    queries; tiles become smaller accordingly. `at_input_size` is applied to the logits between the two
+    resizes, and must treat every pixel independently; its result is resized instead of the logits.
     """
     (output_height, output_width), (valid_height, valid_width) = sizes.output, sizes.valid
     shrink = -(-valid_height // output_height)  # image rows per output row
@@ -119,7 +121,7 @@ def upsample_tiles(
         needed = slice(int(to_output.above[rows.start]), int(to_output.below[rows.stop - 1]) + 1)
         valid = _resize(mask_logits, to_padded, rows=needed, width=sizes.padded[1])[..., :valid_width]
         shifted = _RowTaps(to_output.above - needed.start, to_output.below - needed.start, to_output.weight)
-        yield rows, _resize(valid, shifted, rows=rows, width=output_width)
+        yield rows, _resize(at_input_size(valid), shifted, rows=rows, width=output_width)
 
 
 def _resize(

@@ -26,7 +26,7 @@ from ovrcoat.vocabulary import VocabularyInput
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class EncodedImage:
-    """An image after the network; segmenting it again costs one matrix product per vocabulary.
+    """An image after the network; segmenting it again does not run the encoder.
 
     A pickled image leaves the network out: pass it to a segmenter of the same model after loading it.
 

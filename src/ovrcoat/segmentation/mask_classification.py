@@ -12,10 +12,11 @@ from torch import Tensor
 from ovrcoat.data.transforms import mask_coverage
 from ovrcoat.errors import ImageError
 from ovrcoat.model.encoders.encoder import Encoder
+from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.postprocessing.segments import top_categories
 from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.segmentation.prompt import SegmentationPrompt
-from ovrcoat.structures import Size
+from ovrcoat.structures import Encoding, Size
 from ovrcoat.vocabulary import Vocabulary
 
 MASK_STRIDE = 4  # of the decoder's own masks, which encoders are made for
@@ -91,16 +92,27 @@ def embed_masks(
 
 
 def label_masks(
-    encoder: Encoder,
-    clip_features: Float[Tensor, "1 _ _ _"],
+    network: SegmentationNetwork,
+    encoding: Encoding,
     *,
     masks: Bool[np.ndarray, "mask height width"],
     sizes: ImageSizes,
     prompt: SegmentationPrompt,
 ) -> tuple[MaskLabel, ...]:
-    """Return the label of each mask; see `embed_masks` for the arguments."""
-    mask_embeddings = embed_masks(encoder, clip_features, masks=masks, sizes=sizes)
-    probs = encoder.classify(mask_embeddings, prompt.embeddings).softmax(-1)
+    """Return the label of each mask.
+
+    Args:
+        network: the network that encoded the image.
+        encoding: of one image, with CLIP's feature map.
+        masks: masks at the size of the image.
+        sizes: see `embed_masks`.
+        prompt: the vocabulary.
+    """
+    assert encoding.clip_features is not None  # `ImageEncoder` keeps them
+    encoder = network.encoder
+    mask_embeddings = embed_masks(encoder, encoding.clip_features, masks=masks, sizes=sizes)
+    text_embeddings = network.adapt(encoding, prompt.embeddings)
+    probs = encoder.classify(mask_embeddings[None], text_embeddings)[0].softmax(-1)
     return tuple(_label(mask_probs, prompt.vocabulary) for mask_probs in probs.cpu())
 
 

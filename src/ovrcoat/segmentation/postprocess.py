@@ -29,7 +29,11 @@ def postprocess(
     categories, scored = prompt.vocabulary.categories, _score(predictions, prompt)
     if prompt.task == "semantic":
         category_map, segments, won = semantic(
-            scored, sizes, categories=categories, background=prompt.vocabulary.background
+            scored,
+            sizes,
+            categories=categories,
+            background=prompt.vocabulary.background,
+            at_input_size=prompt.settings.semantic_at_input_size,
         )
         return SemanticResult(
             category_map,

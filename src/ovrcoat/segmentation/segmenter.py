@@ -378,10 +378,8 @@ class Segmenter:
         user_masks = check_masks(masks, encoded.sizes.output)
         if len(user_masks) == 0:
             return ()
-        clip_features = encoded.encoding.clip_features
-        assert clip_features is not None  # `ImageEncoder` keeps them
         return label_masks(
-            self.network.encoder, clip_features, masks=user_masks, sizes=encoded.sizes, prompt=prompt
+            self.network, encoded.encoding, masks=user_masks, sizes=encoded.sizes, prompt=prompt
         )
 
     def _set_config(self, config: ModelConfig, prompt_encoder: PromptEncoder) -> None:

@@ -33,12 +33,18 @@ def load_initial_model(settings: StartConfig, *, base: Path, seed: int) -> Initi
         seed: of the random weights of new decoders.
 
     Raises:
-        ConfigError: there is no such model or encoder.
+        ConfigError: there is no such model or encoder, or the model cannot be trained.
         CheckpointError: the weights are damaged or do not fit the architecture.
     """
     if settings.model is not None:
         local = base / settings.model
-        return read_model(local if local.is_file() else find_model(settings.model))
+        model = read_model(local if local.is_file() else find_model(settings.model))
+        if model.config.text_transfer is not None:
+            raise ConfigError(
+                f"{settings.model} is a MAFT+ model, which can be used but not trained: its losses are not "
+                "implemented. Start from an FC-CLIP, OVRCOAT or nano model, or from start.clip"
+            )
+        return model
     return _clip_with_new_decoders(settings, base=base, seed=seed)
 
 

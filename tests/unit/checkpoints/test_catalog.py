@@ -47,6 +47,8 @@ def test_installed_models_have_a_path_and_others_a_remedy(nano: Path, cache: Pat
     assert missing.path is None
     assert "OVRCOAT project" in missing.remedy
     assert f"ovrcoat convert FILE.pth {cache / 'ovrcoat-convnext-large.safetensors'}" in missing.remedy
+    assert "maftp_l_pano.pth" in models["maftplus-convnext-large"].remedy
+    assert "MIT license" in models["maftplus-convnext-large"].remedy
 
 
 def test_missing_embedded_weights_are_reported(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ovrcoat.checkpoints import foreign, native
-from ovrcoat.config import ModelConfig
+from ovrcoat.config import InferenceConfig, ModelConfig, TextTransferConfig
 from ovrcoat.errors import CheckpointError, ConfigError, OutputError
 from ovrcoat.model.encoders.presets import CLIP_ENCODERS
 from ovrcoat.model.network import build_network
@@ -67,6 +67,81 @@ def test_ovrcoats_second_encoder_is_dropped_and_its_threshold_kept():
     assert set(model.dropped) == {*frozen, "criterion.empty_weight"}
     assert "second copy" in model.dropped[next(iter(frozen))]
     assert model.config.inference.overlap_threshold == 0.7
+
+
+TRANSFER = TextTransferConfig()
+
+
+def maft_plus(*, classes: int | None = 134) -> dict[str, Tensor]:
+    """A released MAFT+ file's state dict, with its second CLIP."""
+    if "maftplus" not in STATES:
+        STATES["maftplus"] = released_state(make_network("convnext", transfer=TRANSFER).state_dict())
+    state = dict(STATES["maftplus"])
+    state |= {
+        key.replace("backbone.", "backbone_t.", 1): value + 1
+        for key, value in state.items()
+        if key.startswith("backbone.")
+    }
+    return state if classes is None else state | {"criterion.empty_weight": torch.ones(classes)}
+
+
+@pytest.mark.parametrize(
+    ("classes", "requested", "arrangement", "vocabulary"),
+    [
+        (134, None, "panoptic", "coco"),
+        (172, None, "semantic", "coco-stuff"),
+        (None, "panoptic", "panoptic", "coco"),
+        (11, "semantic", "semantic", "coco-stuff"),
+        (134, "semantic", "semantic", "coco-stuff"),
+    ],
+)
+def test_a_maft_plus_file_is_converted(tmp_path, classes, requested, arrangement, vocabulary):
+    source = write(tmp_path / "maftp.pth", maft_plus(classes=classes))
+    report = foreign.convert(source, tmp_path / "ours.safetensors", arrangement=requested)
+    assert report.arrangement == arrangement
+    assert {key for key in report.dropped if not key.startswith("backbone_t.")} <= {"criterion.empty_weight"}
+    loaded = native.load(tmp_path / "ours.safetensors")
+    expected = make_network("convnext", transfer=TRANSFER).state_dict()
+    assert loaded.network.state_dict().keys() == expected.keys()
+    assert all(torch.equal(value, expected[key]) for key, value in loaded.network.state_dict().items())
+    assert loaded.network.text_transfer.arrangement == arrangement
+    assert loaded.config.text_transfer == TextTransferConfig(heads=8, arrangement=arrangement)
+    assert loaded.config.inference == InferenceConfig(
+        alpha=1,
+        beta=1,
+        trust=0,
+        object_mask_threshold=0.2,
+        overlap_threshold=0.7,
+        semantic_at_input_size=arrangement == "semantic",
+    )
+    assert loaded.training_vocabulary.name == vocabulary
+
+
+@pytest.mark.parametrize("classes", [None, 11])
+def test_the_form_of_a_maft_plus_file_must_be_known(classes):
+    message = "whether it is a panoptic or a semantic model. Convert it with --arrangement panoptic"
+    with pytest.raises(CheckpointError, match=message):
+        foreign.import_state(maft_plus(classes=classes), source="maftp.pth")
+
+
+def test_an_arrangement_is_for_maft_plus_alone():
+    with pytest.raises(
+        ConfigError, match=r"an arrangement applies to MAFT\+, but file has no weights of its"
+    ):
+        foreign.import_state(published("convnext"), source="file", arrangement="panoptic")
+
+
+def test_a_transfer_on_a_resnet_is_refused():
+    transfer = {key: value for key, value in maft_plus().items() if key.startswith("cdt.")}
+    with pytest.raises(CheckpointError, match=r"file has weights of no released network: .*needs a ConvNeXt"):
+        foreign.import_state(published("resnet") | transfer, source="file")
+
+
+def test_a_lost_weight_of_the_transfer_is_named():
+    state = maft_plus()
+    del state["cdt.cross_atten.MLP.bias"]
+    with pytest.raises(CheckpointError, match=r"1 missing: text_transfer\.linear\.bias"):
+        foreign.import_state(state, source="maftp.pth")
 
 
 def test_an_explicit_configuration_takes_precedence():

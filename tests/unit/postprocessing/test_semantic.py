@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from ovrcoat.postprocessing.semantic import semantic, semantic_tiles
 
@@ -33,6 +34,23 @@ def test_votes_are_probability_times_mask_summed_over_queries(chosen: Arguments)
     scene = make_scene(**chosen)
     votes = torch.cat([tile for _, tile in semantic_tiles(scene.scored, scene.sizes)], dim=1)
     torch.testing.assert_close(votes, plain_votes(scene), rtol=1e-5, atol=1e-5)
+
+
+@settings(deadline=None, max_examples=30)
+@given(arguments)
+def test_votes_can_be_summed_at_the_size_of_the_input(chosen: Arguments):
+    scene = make_scene(**chosen)
+    tiles = semantic_tiles(scene.scored, scene.sizes, at_input_size=True)
+    votes = torch.cat([tile for _, tile in tiles], dim=1)
+    height, width = scene.sizes.valid
+    logits = scene.scored.mask_logits[None]
+    masks = F.interpolate(logits, size=scene.sizes.padded, mode="bilinear")[0].sigmoid()
+    sums = torch.einsum("qc,qhw->chw", plain_class_probs(scene.scored)[:, :-1], masks)[:, :height, :width]
+    expected = F.interpolate(sums[None], size=scene.sizes.output, mode="bilinear")[0]
+    torch.testing.assert_close(votes, expected, rtol=1e-5, atol=1e-5)
+    category_map, _, _ = semantic(scene.scored, scene.sizes, categories=scene.categories, at_input_size=True)
+    winner, visible = votes.argmax(0).numpy(), len(scene.categories)
+    np.testing.assert_array_equal(category_map, np.where(winner < visible, winner + 1, 0))
 
 
 # the same examples each time: two float32 computations may part where a pixel is all but undecided

@@ -5,10 +5,13 @@ import torch
 
 import tiny_clip
 import tiny_training
+from ovrcoat.checkpoints import native
+from ovrcoat.config import TextTransferConfig
 from ovrcoat.errors import CheckpointError, ConfigError
 from ovrcoat.training import initialization
 from ovrcoat.training.config import StartConfig
 from ovrcoat.training.initialization import InitialModel, load_initial_model
+from ovrcoat.vocabulary import Vocabulary
 
 DECODERS = {
     "pixel_decoder": {"channels": 32, "mask_channels": 32, "layers": 1, "feed_forward": 16},
@@ -25,6 +28,21 @@ def test_a_model_next_to_the_configuration(tmp_path: Path):
     found = begin(tmp_path, model="tiny.safetensors")
     assert found.config.mask_decoder.queries == 5
     assert found.provenance == {"source": "random"}
+
+
+def test_a_maft_plus_model_cannot_be_trained(tmp_path: Path):
+    transfer = TextTransferConfig()
+    native.save(
+        tmp_path / "maftplus.safetensors",
+        tiny_clip.make_network("convnext", transfer=transfer),
+        config=tiny_clip.make_config("convnext", transfer=transfer),
+        training_vocabulary=Vocabulary.parse("cat"),
+        provenance={},
+    )
+    with pytest.raises(
+        ConfigError, match=r"maftplus\.safetensors is a MAFT\+ model, which can be used but not"
+    ):
+        begin(tmp_path, model="maftplus.safetensors")
 
 
 def test_a_model_that_is_not_there(tmp_path: Path):

@@ -76,8 +76,14 @@ class ConvNextEncoder(Encoder):
         features = clip_features.to(self.head_norm.weight.dtype)  # small, and classification needs precision
         inside = resize_logits(mask_logits, features) > 0
         pooled = mask_pool(features, inside.to(features.dtype))
-        embeddings = self.head_projection(self.head_norm(pooled))
-        return MaskEmbeddings(embeddings=embeddings, valid_mask=inside.flatten(2).any(dim=-1))
+        return MaskEmbeddings(embeddings=self._apply_head(pooled), valid_mask=inside.flatten(2).any(dim=-1))
+
+    def embed_features(self, features: Float[Tensor, "*shape channel"]) -> Float[Tensor, "*shape embedding"]:
+        """Apply CLIP's norm and projection to each feature vector."""
+        return self._apply_head(features.to(self.head_norm.weight.dtype))
+
+    def _apply_head(self, features: Float[Tensor, "*shape channel"]) -> Float[Tensor, "*shape embedding"]:
+        return self.head_projection(self.head_norm(features))
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
         """Embed sentences, not normalized."""

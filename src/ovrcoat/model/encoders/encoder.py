@@ -69,6 +69,13 @@ class Encoder(nn.Module, ABC):
         The embeddings are not normalized. No gradient flows into the masks.
         """
 
+    def embed_features(self, features: Float[Tensor, "*shape channel"]) -> Float[Tensor, "*shape embedding"]:
+        """Embed feature vectors by the head that follows CLIP's pooling, not normalized.
+
+        Only for encoders whose head works on single vectors; MAFT+'s transfer needs it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no head for single feature vectors")
+
     @abstractmethod
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
         """Embed sentences, not normalized. Memory stays bounded for any number of texts."""
