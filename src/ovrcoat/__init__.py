@@ -50,12 +50,13 @@ if TYPE_CHECKING:
     from ovrcoat.evaluation.plan import EvaluationSettings
     from ovrcoat.evaluation.reports.report import EvaluationReport
     from ovrcoat.issues import Issue
-    from ovrcoat.postprocessing.mask_status import ExplainedMask, MaskStatus
+    from ovrcoat.postprocessing.explained_masks import ExplainedMask
+    from ovrcoat.postprocessing.mask_status import MaskStatus
     from ovrcoat.results import InstanceResult, PanopticResult, Segment, SemanticResult
     from ovrcoat.results.writers import RunWriter
     from ovrcoat.segmentation.encoded_image import EncodedImage
+    from ovrcoat.segmentation.explanation import Explanation
     from ovrcoat.segmentation.mask_classification import MaskLabel
-    from ovrcoat.segmentation.postprocess import Explanation
     from ovrcoat.segmentation.prompt import SegmentationPrompt
     from ovrcoat.segmentation.segmenter import Segmenter
     from ovrcoat.training.run import train
@@ -106,8 +107,8 @@ _MODULES = {
     "EncodedImage": "ovrcoat.segmentation.encoded_image",
     "EvaluationReport": "ovrcoat.evaluation.reports.report",
     "EvaluationSettings": "ovrcoat.evaluation.plan",
-    "ExplainedMask": "ovrcoat.postprocessing.mask_status",
-    "Explanation": "ovrcoat.segmentation.postprocess",
+    "ExplainedMask": "ovrcoat.postprocessing.explained_masks",
+    "Explanation": "ovrcoat.segmentation.explanation",
     "ImageInput": "ovrcoat.data.images",
     "ImageSearch": "ovrcoat.data.find_images",
     "InstanceResult": "ovrcoat.results",

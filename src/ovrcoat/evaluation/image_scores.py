@@ -24,11 +24,13 @@ from ovrcoat.evaluation.prefetch import Sample
 from ovrcoat.evaluation.reports.report import PanopticCounts, trust_key
 from ovrcoat.formats.annotations import Record
 from ovrcoat.postprocessing.mask_overlaps import Overlaps
+from ovrcoat.postprocessing.mask_status import MaskOutcome
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
 from ovrcoat.segmentation.encoded_image import EncodedImage
-from ovrcoat.segmentation.postprocess import Explanation
 from ovrcoat.segmentation.prompt import SegmentationPrompt
 from ovrcoat.vocabulary import Vocabulary
+
+PanopticPrediction = tuple[PanopticResult, tuple[MaskOutcome, ...]]  # the status of every mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +50,7 @@ class ImagePredictions:
     record: Record
     sample: Sample
     overlaps: Overlaps | None
-    panoptic: Mapping[str, Explanation]
+    panoptic: Mapping[str, PanopticPrediction]
     semantic: Mapping[str, Int32[np.ndarray, "_ _"]]
     instance: Mapping[str, InstanceResult | None]
     seconds: float
@@ -86,7 +88,7 @@ class ImageScorer:
         panoptic, semantic, instance = {}, {}, {}
         if "panoptic" in tasks and (truth := sample.panoptic) is not None:
             overlaps = encoded.overlaps(region_map(truth), region_count=len(truth.segments))
-            panoptic = {k: self._explain(encoded, vocabulary, trust) for k, trust in self._trusts.items()}
+            panoptic = {k: self._panoptic(encoded, vocabulary, trust) for k, trust in self._trusts.items()}
         if "semantic" in tasks and sample.semantic is not None:
             semantic = {k: self._category_map(encoded, vocabulary, t) for k, t in self._trusts.items()}
         if "instance" in tasks:
@@ -108,13 +110,11 @@ class ImageScorer:
         differing: tuple[str, ...] = ()
         if truth is not None and (overlaps := predictions.overlaps) is not None:
             truth, differing = self._check_areas(predictions.record, truth, overlaps)
-            for key, explanation in predictions.panoptic.items():
-                match = self._match(predictions.record, explanation.result, truth, key=key)
+            for key, (result, mask_outcomes) in predictions.panoptic.items():
+                match = self._match(predictions.record, result, truth, key=key)
                 tallies[key] = {id: (t.tp, t.fp, t.fn, t.iou_sum) for id, t in match.tallies.items()}
                 outcomes[key] = (
-                    tuple(segment_outcomes(truth, match, explanation.masks, overlaps))
-                    if explanation.masks
-                    else ()
+                    tuple(segment_outcomes(truth, match, mask_outcomes, overlaps)) if mask_outcomes else ()
                 )
         semantic = self._confusion_cells(predictions)
         instance = {key: _detections(result) for key, result in predictions.instance.items()}
@@ -153,12 +153,12 @@ class ImageScorer:
         background = "auto" if vocabulary.background else "none"
         return self._plan.segmenter.prompt(vocabulary, task=task, trust=trust, background=background)
 
-    def _explain(self, encoded: EncodedImage, vocabulary: Vocabulary, trust: Trust) -> Explanation:
+    def _panoptic(self, encoded: EncodedImage, vocabulary: Vocabulary, trust: Trust) -> PanopticPrediction:
         """Predict panoptic segments; none if the oracle vocabulary is empty."""
         if vocabulary.categories:
-            return encoded.predict_explained(self._prompt(vocabulary, "panoptic", trust))
+            return encoded.predict_with_outcomes(self._prompt(vocabulary, "panoptic", trust))
         void = np.zeros(encoded.sizes.output, dtype=np.int32)
-        return Explanation(PanopticResult(void, (), ()), masks=())
+        return PanopticResult(void, (), ()), ()
 
     def _category_map(
         self, encoded: EncodedImage, vocabulary: Vocabulary, trust: Trust

@@ -17,7 +17,7 @@ class MaskStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ExplainedMask:
+class MaskOutcome:
     """One mask of the decoder and its status.
 
     Attributes:
@@ -28,6 +28,7 @@ class ExplainedMask:
         score: probability of that category, 0..1; all categories and void sum to one.
         void: probability of void, 0..1.
         segment_id: id of the segment that the mask belongs to; None if it was rejected.
+        duplicate_of: query of the better mask, if the status is DUPLICATE.
     """
 
     query: int
@@ -37,3 +38,4 @@ class ExplainedMask:
     score: float
     void: float
     segment_id: int | None = None
+    duplicate_of: int | None = None

@@ -18,11 +18,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Float, Int32, Int64
+from torch import Tensor
 
 from ovrcoat.postprocessing.duplicates import mask_nms
-from ovrcoat.postprocessing.mask_status import ExplainedMask, MaskStatus
-from ovrcoat.postprocessing.pixel_assignment import PixelAssignment, assign_pixels, union_bbox
+from ovrcoat.postprocessing.mask_status import MaskOutcome, MaskStatus
+from ovrcoat.postprocessing.pixel_assignment import NO_OWNER, PixelAssignment, assign_pixels, union_bbox
 from ovrcoat.postprocessing.scoring import class_probs
 from ovrcoat.postprocessing.segments import make_segment
 from ovrcoat.postprocessing.upsampling import ImageSizes
@@ -40,12 +41,28 @@ class PanopticOutput:
         segments: the segments with ids 1..n, in order.
         masks: the status of every mask of the decoder.
         background_areas: number of pixels of each background class, by name.
+        assignment: how the pixels were assigned, if requested.
     """
 
     id_map: Int32[np.ndarray, "height width"]
     segments: tuple[Segment, ...]
-    masks: tuple[ExplainedMask, ...]
+    masks: tuple[MaskOutcome, ...]
     background_areas: Mapping[str, int]
+    assignment: "QueryAssignment | None" = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueryAssignment:
+    """Which query won each pixel, before masks were rejected for overlaps.
+
+    Attributes:
+        owner_map: the query that won the pixel; `NO_OWNER` if no mask did.
+        argmax_areas: pixels where the query has the largest score × mask probability, for each query that
+            took part.
+    """
+
+    owner_map: Int32[np.ndarray, "height width"]
+    argmax_areas: Mapping[int, int]
 
 
 def panoptic(
@@ -57,6 +74,7 @@ def panoptic(
     object_mask_threshold: float,
     overlap_threshold: float,
     duplicate_iou: float | None = None,
+    keep_assignment: bool = False,
 ) -> PanopticOutput:
     """Compute the panoptic map of one image.
 
@@ -69,6 +87,7 @@ def panoptic(
         overlap_threshold: minimum ratio of a mask's argmax area to its original area, 0 or more.
         duplicate_iou: of two masks with at least this IoU, only the one with the higher score is kept. None:
             duplicates are not removed.
+        keep_assignment: also return which query won each pixel.
     """
     probs, void_probs = class_probs(scored)
     scores, labels = probs.max(-1)
@@ -76,42 +95,63 @@ def panoptic(
     candidates = (beats_void & (scores > object_mask_threshold)).nonzero()[:, 0]
     # a mask that beats void but is no candidate is below the threshold; candidates get their status later
     statuses = [MaskStatus.BELOW_THRESHOLD if beats else MaskStatus.VOID for beats in beats_void.tolist()]
-    if duplicate_iou is not None:
-        for query in candidates.tolist():
-            statuses[query] = MaskStatus.DUPLICATE  # replaced below for the masks that are kept
-        kept = mask_nms(scored.mask_logits[candidates], scores[candidates], duplicate_iou=duplicate_iou)
-        candidates = candidates[kept]
+    candidates, duplicate_of = _without_duplicates(scored, scores, candidates, duplicate_iou=duplicate_iou)
+    for query in duplicate_of:
+        statuses[query] = MaskStatus.DUPLICATE
 
     assignment = assign_pixels(scored.mask_logits[candidates], scores[candidates], sizes=sizes)
-    candidate_queries, candidate_labels = candidates.tolist(), labels[candidates].tolist()
+    queries, candidate_labels = candidates.tolist(), labels[candidates].tolist()
     candidate_statuses = _candidate_statuses(
         assignment, candidate_labels, num_categories=len(categories), overlap_threshold=overlap_threshold
     )
-    for query, status in zip(candidate_queries, candidate_statuses, strict=True):
+    for query, status in zip(queries, candidate_statuses, strict=True):
         statuses[query] = status
     groups = _group_into_segments(candidate_statuses, candidate_labels, categories=categories)
-
-    segment_of_query = {
-        candidate_queries[index]: segment_id
-        for segment_id, members in enumerate(groups, start=1)
-        for index in members
-    }
+    segment_of = {queries[index]: id for id, members in enumerate(groups, start=1) for index in members}
     ids_and_names = _category_ids_and_names(labels.tolist(), categories, background)
     rows = zip(statuses, ids_and_names, scores.tolist(), void_probs.tolist(), strict=True)
     masks = tuple(
-        ExplainedMask(query, status, category_id, name, score, void, segment_of_query.get(query))
-        for query, (status, (category_id, name), score, void) in enumerate(rows)
+        MaskOutcome(q, status, *id_and_name, score, void, segment_of.get(q), duplicate_of.get(q))
+        for q, (status, id_and_name, score, void) in enumerate(rows)
     )
-    candidate_masks = [masks[query] for query in candidate_queries]
-    segments = _make_segments(
-        scored, assignment, groups, candidate_masks=candidate_masks, categories=categories
+    candidate_masks = [masks[query] for query in queries]
+    return PanopticOutput(
+        _id_map(assignment, groups),
+        _make_segments(scored, assignment, groups, candidate_masks=candidate_masks, categories=categories),
+        masks,
+        _background_areas(candidate_masks, assignment),
+        _by_query(assignment, queries) if keep_assignment else None,
     )
-    areas = _background_areas(candidate_masks, assignment)
-    return PanopticOutput(_id_map(assignment, groups), segments=segments, masks=masks, background_areas=areas)
+
+
+def _without_duplicates(
+    scored: ScoredMasks,
+    scores: Float[Tensor, " query"],
+    candidates: Int64[Tensor, " candidate"],
+    *,
+    duplicate_iou: float | None,
+) -> tuple[Int64[Tensor, " kept"], dict[int, int]]:
+    """Return the candidates to keep, and for the others the query of the better mask."""
+    if duplicate_iou is None:
+        return candidates, {}
+    better = mask_nms(scored.mask_logits[candidates], scores[candidates], duplicate_iou=duplicate_iou)
+    queries = candidates.tolist()
+    duplicate_of = {
+        query: queries[index] for query, index in zip(queries, better, strict=True) if index is not None
+    }
+    return candidates[[index is None for index in better]], duplicate_of
+
+
+def _by_query(assignment: PixelAssignment, queries: Sequence[int]) -> QueryAssignment:
+    """Return the assignment with queries instead of indices of candidates."""
+    query_of = np.array([*queries, NO_OWNER], dtype=np.int32)  # index -1, no owner, is the last entry
+    return QueryAssignment(
+        query_of[assignment.owner], dict(zip(queries, assignment.argmax_area, strict=True))
+    )
 
 
 def _background_areas(
-    candidate_masks: Sequence[ExplainedMask], assignment: PixelAssignment
+    candidate_masks: Sequence[MaskOutcome], assignment: PixelAssignment
 ) -> Mapping[str, int]:
     """Return the number of pixels of each background class, by name."""
     areas = Counter[str]()
@@ -126,7 +166,7 @@ def _make_segments(
     assignment: PixelAssignment,
     groups: Sequence[Sequence[int]],
     *,
-    candidate_masks: Sequence[ExplainedMask],
+    candidate_masks: Sequence[MaskOutcome],
     categories: Sequence[Category],
 ) -> tuple[Segment, ...]:
     """Create one segment per group; a group consists of indices of `candidate_masks`."""

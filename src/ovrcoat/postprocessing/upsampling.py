@@ -74,6 +74,18 @@ class AxisResize:
         return slice(self.starts[outputs.start], self.stops[outputs.stop - 1])
 
 
+def logits_at(
+    mask_logits: Float[Tensor, "query height width"], sizes: ImageSizes, *, x: int, y: int
+) -> Float[Tensor, " query"]:
+    """Return the logits of all masks at one pixel of the output, in float32."""
+    height, width = mask_logits.shape[1:]
+    vertical = AxisResize.of(height, sizes, axis=0, device=mask_logits.device)
+    horizontal = AxisResize.of(width, sizes, axis=1, device=mask_logits.device)
+    rows, columns = vertical.support(slice(y, y + 1)), horizontal.support(slice(x, x + 1))
+    source = mask_logits[:, rows, columns].float()
+    return (source @ horizontal.matrix[x, columns]) @ vertical.matrix[y, rows]
+
+
 def upsample_tiles(
     mask_logits: Float[Tensor, "query height width"],
     sizes: ImageSizes,

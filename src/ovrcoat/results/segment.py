@@ -8,6 +8,19 @@ BBox = tuple[int, int, int, int]  # (x, y, width, height) in pixels, as in COCO
 TOP_CATEGORIES = 5  # number of alternatives that a segment lists
 
 
+def is_rescued(category_prob: float, *, before: float, after: float) -> bool:
+    """Return whether a mask is rejected as void at trust 0, and is not with COAT.
+
+    A mask is rejected as void if void is more likely than its most likely category.
+
+    Args:
+        category_prob: probability of the most likely category, given that the mask is not void, 0..1.
+        before: objectness without COAT, 0..1.
+        after: objectness with COAT, 0..1.
+    """
+    return category_prob * before < 1 - before and category_prob * after >= 1 - after
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One region of an image: a thing, or all of one stuff category.
@@ -42,6 +55,12 @@ class Segment:
     clip_confidence: float
     top: tuple[tuple[str, float], ...]
     query: int
+
+    @property
+    def rescued(self) -> bool:
+        """Whether COAT rescued the segment (`is_rescued`): without COAT, it would be void."""
+        _, best = self.top[0]
+        return is_rescued(best, before=self.objectness_before, after=self.objectness)
 
     def to_coco(self) -> dict[str, Any]:
         """Return an entry of `segments_info` in COCO's panoptic format, with extra keys for other fields."""

@@ -12,9 +12,11 @@ from ovrcoat.data.images import LoadedImage
 from ovrcoat.errors import ConfigError, ImageError
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.postprocessing.mask_overlaps import Overlaps, mask_overlaps
+from ovrcoat.postprocessing.mask_status import MaskOutcome
 from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
-from ovrcoat.segmentation.postprocess import AnyResult, Explanation, explain, postprocess
+from ovrcoat.segmentation.explanation import Explanation
+from ovrcoat.segmentation.postprocess import AnyResult, explain, panoptic_with_outcomes, postprocess
 from ovrcoat.segmentation.prompt import PromptEncoder, SegmentationPrompt, SegmentOptions
 from ovrcoat.structures import Encoding
 from ovrcoat.system.devices import device_lock
@@ -110,7 +112,7 @@ class EncodedImage:
         return self.predict(prompt)
 
     def explain(self, vocabulary: VocabularyInput, **options: Unpack[SegmentOptions]) -> Explanation:
-        """Segment this image, and report the status of every mask; see `Segmenter.explain`."""
+        """Segment this image (panoptic), and explain every mask; see `Segmenter.explain`."""
         prompt = self._bound()[1].encode(vocabulary, **options)
         prompt.warn()
         return self.predict_explained(prompt)
@@ -124,15 +126,27 @@ class EncodedImage:
             return postprocess(predictions, self.sizes, self.image, prompt=prompt)
 
     @torch.inference_mode()
-    def predict_explained(self, prompt: SegmentationPrompt) -> Explanation:
-        """Return the panoptic result of a prompt, and the status of every mask.
+    def predict_with_outcomes(
+        self, prompt: SegmentationPrompt
+    ) -> tuple[PanopticResult, tuple[MaskOutcome, ...]]:
+        """Return the panoptic result of a prompt and the status of every mask, as fast as `predict`.
 
         Raises:
             ConfigError: the task of the prompt is not "panoptic".
         """
-        if prompt.task != "panoptic":
-            raise ConfigError(f"explanations exist for task 'panoptic', not for {prompt.task!r}")
-        network, _ = self._bound()
+        network = self._network_for_panoptic(prompt)
+        with device_lock(network.encoder.device):
+            predictions = network.classify(self.encoding, prompt.embeddings)
+            return panoptic_with_outcomes(predictions, self.sizes, self.image, prompt=prompt)
+
+    @torch.inference_mode()
+    def predict_explained(self, prompt: SegmentationPrompt) -> Explanation:
+        """Return the panoptic result of a prompt, and an explanation of every mask.
+
+        Raises:
+            ConfigError: the task of the prompt is not "panoptic".
+        """
+        network = self._network_for_panoptic(prompt)
         with device_lock(network.encoder.device):
             predictions = network.classify(self.encoding, prompt.embeddings)
             return explain(predictions, self.sizes, self.image, prompt=prompt)
@@ -156,6 +170,11 @@ class EncodedImage:
         return mask_overlaps(
             self.encoding.proposals.mask_logits[0], self.sizes, region_map, region_count=region_count
         )
+
+    def _network_for_panoptic(self, prompt: SegmentationPrompt) -> SegmentationNetwork:
+        if prompt.task != "panoptic":
+            raise ConfigError(f"explanations exist for task 'panoptic', not for {prompt.task!r}")
+        return self._bound()[0]
 
     def _bound(self) -> tuple[SegmentationNetwork, PromptEncoder]:
         if self.network is None or self.prompt_encoder is None:

@@ -1,62 +1,23 @@
 """From mask predictions to a result: scoring with COAT, then panoptic, semantic or instance output."""
 
-from collections import Counter
-from dataclasses import dataclass
-
 from ovrcoat.data.images import LoadedImage
 from ovrcoat.postprocessing.background import resolve_background
+from ovrcoat.postprocessing.explained_masks import explain_masks
 from ovrcoat.postprocessing.instance import instances
-from ovrcoat.postprocessing.mask_status import ExplainedMask, MaskStatus
-from ovrcoat.postprocessing.panoptic import panoptic
+from ovrcoat.postprocessing.mask_status import MaskOutcome
+from ovrcoat.postprocessing.panoptic import PanopticOutput, panoptic
 from ovrcoat.postprocessing.scoring import score_masks
 from ovrcoat.postprocessing.semantic import semantic
 from ovrcoat.postprocessing.specks import without_specks
 from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
 from ovrcoat.results.background import background_shares
+from ovrcoat.segmentation.explanation import Explanation
+from ovrcoat.segmentation.mask_reasons import ExplanationSettings
 from ovrcoat.segmentation.prompt import SegmentationPrompt
 from ovrcoat.structures import MaskPredictions, ScoredMasks
 
 AnyResult = PanopticResult | SemanticResult | InstanceResult
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Explanation:
-    """A panoptic result, and the status of every mask of the decoder.
-
-    Attributes:
-        result: the panoptic result.
-        masks: one entry per query of the decoder, in order.
-    """
-
-    result: PanopticResult
-    masks: tuple[ExplainedMask, ...]
-
-    def __repr__(self) -> str:
-        """Return one line: the number of masks by status."""
-        return f"<Explanation of {self.result!r}: {self._counts()}>"
-
-    def summary(self, *, limit: int = 10) -> str:
-        """Return how many masks have which status, and the best rejected masks, as text.
-
-        Args:
-            limit: number of rejected masks to list, by score.
-        """
-        rejected = [mask for mask in self.masks if mask.status is not MaskStatus.SEGMENT]
-        rejected.sort(key=lambda mask: -mask.score)
-        lines = [f"{len(self.masks)} masks: {self._counts()}"]
-        if rejected[:limit]:
-            lines.append(f"best rejected masks ({min(limit, len(rejected))} of {len(rejected)}):")
-        lines += [
-            f"  query {mask.query}: {mask.category or 'unknown'} {mask.score:.2f}, void {mask.void:.2f}, "
-            f"rejected: {mask.status}"
-            for mask in rejected[:limit]
-        ]
-        return "\n".join(lines)
-
-    def _counts(self) -> str:
-        counts = Counter(mask.status for mask in self.masks)
-        return ", ".join(f"{counts[status]} {status}" for status in MaskStatus if counts[status])
 
 
 def postprocess(
@@ -64,7 +25,7 @@ def postprocess(
 ) -> AnyResult:
     """Return the result of the prompt's task for one image (a batch of one)."""
     if prompt.task == "panoptic":
-        return explain(predictions, sizes, image, prompt=prompt).result
+        return panoptic_with_outcomes(predictions, sizes, image, prompt=prompt)[0]
     categories, scored = prompt.vocabulary.categories, _score(predictions, prompt)
     if prompt.task == "semantic":
         category_map, segments, won = semantic(
@@ -94,35 +55,73 @@ def postprocess(
     return result if prompt.score_threshold is None else result.filtered(prompt.score_threshold)
 
 
+def panoptic_with_outcomes(
+    predictions: MaskPredictions, sizes: ImageSizes, image: LoadedImage, *, prompt: SegmentationPrompt
+) -> tuple[PanopticResult, tuple[MaskOutcome, ...]]:
+    """Return the panoptic result of one image together with the status of every mask."""
+    output = _panoptic_output(_score(predictions, prompt), sizes, prompt)
+    return _panoptic_result(output, image, prompt), output.masks
+
+
 def explain(
     predictions: MaskPredictions, sizes: ImageSizes, image: LoadedImage, *, prompt: SegmentationPrompt
 ) -> Explanation:
-    """Return the panoptic result of one image together with the status of every mask."""
+    """Return the panoptic result of one image, and an explanation of every mask."""
+    scored = _score(predictions, prompt, keep_classifier_probs=True)
+    output = _panoptic_output(scored, sizes, prompt, keep_assignment=True)
     vocabulary = prompt.vocabulary
+    masks, regions = explain_masks(
+        scored, sizes, output, categories=vocabulary.categories, background=vocabulary.background
+    )
+    return Explanation(
+        _panoptic_result(output, image, prompt),
+        masks,
+        regions=regions,
+        mask_logits=scored.mask_logits,
+        sizes=sizes,
+        settings=ExplanationSettings(
+            trust=prompt.trust,
+            object_mask_threshold=prompt.object_mask_threshold,
+            overlap_threshold=prompt.overlap_threshold,
+            duplicate_iou=prompt.settings.duplicate_iou,
+        ),
+    )
+
+
+def _panoptic_output(
+    scored: ScoredMasks, sizes: ImageSizes, prompt: SegmentationPrompt, *, keep_assignment: bool = False
+) -> PanopticOutput:
     output = panoptic(
-        _score(predictions, prompt),
+        scored,
         sizes,
-        categories=vocabulary.categories,
-        background=vocabulary.background,
+        categories=prompt.vocabulary.categories,
+        background=prompt.vocabulary.background,
         object_mask_threshold=prompt.object_mask_threshold,
         overlap_threshold=prompt.overlap_threshold,
         duplicate_iou=prompt.settings.duplicate_iou,
+        keep_assignment=keep_assignment,
     )
-    output = without_specks(output, min_share=prompt.settings.min_component_share)
-    result = PanopticResult(
+    return without_specks(output, min_share=prompt.settings.min_component_share)
+
+
+def _panoptic_result(
+    output: PanopticOutput, image: LoadedImage, prompt: SegmentationPrompt
+) -> PanopticResult:
+    return PanopticResult(
         output.id_map,
         output.segments,
-        vocabulary.categories,
+        prompt.vocabulary.categories,
         image.pixels,
         image.name,
         issues=prompt.issues,
         background=background_shares(output.background_areas, pixels=output.id_map.size),
         notes=image.notes,
     )
-    return Explanation(result, output.masks)
 
 
-def _score(predictions: MaskPredictions, prompt: SegmentationPrompt) -> ScoredMasks:
+def _score(
+    predictions: MaskPredictions, prompt: SegmentationPrompt, *, keep_classifier_probs: bool = False
+) -> ScoredMasks:
     """Return the final probabilities of all masks."""
     settings = prompt.settings
     scored = score_masks(
@@ -133,5 +132,6 @@ def _score(predictions: MaskPredictions, prompt: SegmentationPrompt) -> ScoredMa
         beta=settings.beta,
         trust=prompt.trust,
         ensemble_on_valid_mask=settings.ensemble_on_valid_mask,
+        keep_classifier_probs=keep_classifier_probs,
     )
     return resolve_background(scored, visible=len(prompt.vocabulary.categories))

@@ -23,10 +23,11 @@ from ovrcoat.model.compiling import compile_image_branch
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
 from ovrcoat.segmentation.encoded_image import EncodedImage
+from ovrcoat.segmentation.explanation import Explanation
 from ovrcoat.segmentation.image_encoder import ImageEncoder
 from ovrcoat.segmentation.many_images import ResultIterator, predict_each, with_image_warnings
 from ovrcoat.segmentation.mask_classification import MaskLabel, check_masks, embed_masks, label_mask
-from ovrcoat.segmentation.postprocess import AnyResult, Explanation
+from ovrcoat.segmentation.postprocess import AnyResult
 from ovrcoat.segmentation.prompt import PromptEncoder, SegmentationPrompt, SegmentOptions, TextEmbedder
 from ovrcoat.segmentation.text_cache import TextCache, open_text_cache
 from ovrcoat.system.devices import DtypeName, choose_device, choose_dtype
@@ -270,10 +271,7 @@ class Segmenter:
         vocabulary: VocabularyInput,
         **options: Unpack[SegmentOptions],
     ) -> Explanation:
-        """Segment an image (panoptic), and report for every mask whether and why it was rejected.
-
-        Arguments, warnings and errors are those of `segment`.
-        """
+        """Segment an image (panoptic), and explain every mask. Arguments and errors: see `segment`."""
         prompt = self._prompt_encoder.encode(vocabulary, **options)
         prompt.warn()
         return self._encoded(image).predict_explained(prompt)

@@ -16,7 +16,7 @@ from ovrcoat.data.truth import PanopticTruth, replace_ids
 from ovrcoat.evaluation.metrics.panoptic_quality import Match
 from ovrcoat.formats.annotations import SegmentAnnotation
 from ovrcoat.postprocessing.mask_overlaps import Overlaps
-from ovrcoat.postprocessing.mask_status import ExplainedMask, MaskStatus
+from ovrcoat.postprocessing.mask_status import MaskOutcome, MaskStatus
 
 GOOD_IOU = 0.5  # a mask is good if its IoU with the segment is above this value, the matching rule of PQ
 
@@ -72,14 +72,14 @@ def region_map(truth: PanopticTruth) -> Int32[np.ndarray, "height width"]:
 
 
 def segment_outcomes(
-    truth: PanopticTruth, match: Match, explained_masks: Sequence[ExplainedMask], overlaps: Overlaps
+    truth: PanopticTruth, match: Match, mask_outcomes: Sequence[MaskOutcome], overlaps: Overlaps
 ) -> list[CategoryOutcome]:
     """Determine the outcome of each ground-truth segment of one image; crowd segments are left out.
 
     Args:
         truth: Ground truth of the image.
         match: Matching of the prediction with `truth`.
-        explained_masks: All masks of the decoder with their status, by query.
+        mask_outcomes: All masks of the decoder with their status, by query.
         overlaps: Overlaps of all masks with the regions of `region_map(truth)`. They do not depend on the
             vocabulary or on γ.
     """
@@ -89,13 +89,13 @@ def segment_outcomes(
     for index, segment in enumerate(truth.segments):
         if segment.is_crowd:
             continue
-        good_masks = [explained_masks[query] for query in np.flatnonzero(is_good[:, index]).tolist()]
+        good_masks = [mask_outcomes[query] for query in np.flatnonzero(is_good[:, index]).tolist()]
         outcome = SegmentOutcome.FOUND if segment.id in found else _miss_reason(segment, good_masks)
         outcomes.append((segment.category_id, outcome))
     return outcomes
 
 
-def _miss_reason(segment: SegmentAnnotation, good_masks: Sequence[ExplainedMask]) -> SegmentOutcome:
+def _miss_reason(segment: SegmentAnnotation, good_masks: Sequence[MaskOutcome]) -> SegmentOutcome:
     """Return why a segment was missed.
 
     If good masks with the correct category exist, the one that passed the most tests determines the reason.

@@ -13,7 +13,7 @@ from ovrcoat.evaluation.metrics.error_analysis import (
 from ovrcoat.evaluation.metrics.panoptic_quality import Match
 from ovrcoat.formats.annotations import SegmentAnnotation
 from ovrcoat.postprocessing.mask_overlaps import Overlaps
-from ovrcoat.postprocessing.mask_status import ExplainedMask, MaskStatus
+from ovrcoat.postprocessing.mask_status import MaskOutcome, MaskStatus
 
 CAT, DOG = 17, 18
 TRUTH = PanopticTruth(
@@ -23,14 +23,14 @@ TRUTH = PanopticTruth(
 GOOD, BAD = 3, 1  # pixels that a mask shares with the segment of 4: IoU 0.75 and 0.25
 
 
-def scene(*masks: tuple[int, MaskStatus, int | None]) -> tuple[tuple[ExplainedMask, ...], Overlaps]:
+def scene(*masks: tuple[int, MaskStatus, int | None]) -> tuple[tuple[MaskOutcome, ...], Overlaps]:
     """Masks as (pixels shared with the ground-truth segment, status, category id)."""
-    explained_masks = tuple(
-        ExplainedMask(query, status, category_id, category="a name", score=0.5, void=0.1)
+    mask_outcomes = tuple(
+        MaskOutcome(query, status, category_id, category="a name", score=0.5, void=0.1)
         for query, (_, status, category_id) in enumerate(masks)
     )
     shared = np.array([[pixels] for pixels, _, _ in masks], dtype=np.int64).reshape(-1, 1)
-    return explained_masks, Overlaps(shared=shared, regions=np.array([4]))
+    return mask_outcomes, Overlaps(shared=shared, regions=np.array([4]))
 
 
 @pytest.mark.parametrize(
@@ -60,21 +60,21 @@ def scene(*masks: tuple[int, MaskStatus, int | None]) -> tuple[tuple[ExplainedMa
 def test_a_missed_segment_has_one_reason(
     masks: list[tuple[int, MaskStatus, int | None]], expected: SegmentOutcome
 ):
-    explained_masks, overlaps = scene(*masks)
-    assert segment_outcomes(TRUTH, Match({}, ()), explained_masks, overlaps) == [(CAT, expected)]
+    mask_outcomes, overlaps = scene(*masks)
+    assert segment_outcomes(TRUTH, Match({}, ()), mask_outcomes, overlaps) == [(CAT, expected)]
 
 
 def test_a_matched_segment_is_found_regardless_of_its_masks():
-    explained_masks, overlaps = scene((BAD, MaskStatus.SEGMENT, CAT))
-    assert segment_outcomes(TRUTH, Match({}, ((500, 1, 0.8),)), explained_masks, overlaps) == [
+    mask_outcomes, overlaps = scene((BAD, MaskStatus.SEGMENT, CAT))
+    assert segment_outcomes(TRUTH, Match({}, ((500, 1, 0.8),)), mask_outcomes, overlaps) == [
         (CAT, SegmentOutcome.FOUND)
     ]
 
 
 def test_crowds_are_left_out():
     crowd = PanopticTruth(TRUTH.id_map, (SegmentAnnotation(500, CAT, area=4, is_crowd=True),))
-    explained_masks, overlaps = scene((GOOD, MaskStatus.VOID, CAT))
-    assert segment_outcomes(crowd, Match({}, ()), explained_masks, overlaps) == []
+    mask_outcomes, overlaps = scene((GOOD, MaskStatus.VOID, CAT))
+    assert segment_outcomes(crowd, Match({}, ()), mask_outcomes, overlaps) == []
 
 
 def test_regions_are_numbered_in_the_order_of_the_segments():
