@@ -22,7 +22,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("**/*.md")),
 ]
 COMMANDS = [
-    *("segment", "evaluate", "score", "compare", "check-data", "prepare"),
+    *("segment", "explain", "evaluate", "score", "compare", "check-data", "prepare"),
     *("train", "models", "vocabularies", "convert", "doctor"),
 ]
 

@@ -15,7 +15,7 @@ from ovrcoat._version import __version__
 from ovrcoat.cli.signals import exit_status, termination_as_interrupt
 from ovrcoat.cli.streams import safe_streams
 from ovrcoat.cli.terminal import print_error, warnings_as_lines
-from ovrcoat.cli.usage import explain, normalized, renamed_option
+from ovrcoat.cli.usage import normalized, renamed_option, usage_message
 from ovrcoat.errors import OvrcoatError
 
 app = App(
@@ -31,6 +31,7 @@ app = App(
 # docstrings of the functions (a test compares them), so that the list of verbs needs no import.
 VERBS = {
     "segment": "Segment images into the classes of your vocabulary.",
+    "explain": "Explain for one image why each mask of the model is a segment or was rejected.",
     "evaluate": (
         "Measure a model on labeled images: PQ, mIoU, mask AP, and an error analysis.\n\n"
         "If it was interrupted, run the same command again to resume."
@@ -113,5 +114,5 @@ def _run(tokens: list[str]) -> int:
     try:
         return app.meta(normalized(tokens)) or 0
     except CycloptsError as error:
-        print_error(explain(error, tokens))
+        print_error(usage_message(error, tokens))
         return 2

@@ -66,6 +66,12 @@ class OutputOptions:
     output: Path = Path("ovrcoat-output")
     """Folder for NAME.png, NAME.overlay.jpg and the run's panoptic.json."""
 
+    show_rejected: Annotated[bool, Parameter(negative="")] = False
+    """Overlays show what COAT rescued and which masks were rejected, with the reason (panoptic only)."""
+
+    open: Annotated[bool, Parameter(negative="")] = False
+    """Show the overlay in the system's image viewer; of several images, the output folder."""
+
     resume: bool = True
     """Continue an interrupted run with equal settings: images that are done are not segmented again."""
 

@@ -15,12 +15,14 @@ from tqdm import tqdm
 from ovrcoat.checkpoints.catalog import find_model
 from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions
 from ovrcoat.cli.output_names import output_names
+from ovrcoat.cli.rejected_overlay import predict_with_rejected
 from ovrcoat.cli.signals import exit_status
 from ovrcoat.cli.terminal import print_error, print_line, print_note
+from ovrcoat.cli.viewer import show_file
 from ovrcoat.data.find_images import ImageSearch
 from ovrcoat.errors import ImageError
 from ovrcoat.results.writers import RunWriter, source_facts
-from ovrcoat.segmentation.many_images import ResultIterator
+from ovrcoat.segmentation.many_images import ResultIterator, predict_each
 from ovrcoat.segmentation.postprocess import AnyResult
 from ovrcoat.segmentation.prompt import SegmentationPrompt
 from ovrcoat.segmentation.segmenter import Segmenter
@@ -66,6 +68,7 @@ class Run:
         records: one per written image, for --json only: a long run has many.
         interrupted: exit status if the run ended early, else 0.
         resumed: images that an interrupted run has written.
+        overlay: the overlay that was written last.
     """
 
     search: ImageSearch
@@ -75,6 +78,7 @@ class Run:
     records: list[dict[str, Any]] = field(default_factory=list)
     interrupted: int = 0
     resumed: frozenset[Path] = frozenset()
+    overlay: Path | None = None
     _waiting: deque[Path] = field(default_factory=deque)  # predicted or failed, and not reported yet
 
     @property
@@ -117,14 +121,19 @@ class Run:
             if self.resumed and not self.output.quiet:
                 print_note(f"resumed: {len(self.resumed)} of {len(self.images)} images are done already")
             try:
-                self.write(
-                    segmenter.predict_many(self.remaining, prompt, batch_size=batch_size, on_error="yield"),
-                    writer,
-                )
+                self.write(self._predict(segmenter, prompt, batch_size=batch_size), writer)
             except KeyboardInterrupt as error:
                 self.interrupted = exit_status(error)
                 writer.close(interrupted=True)
         return writer.document_path
+
+    def _predict(
+        self, segmenter: Segmenter, prompt: SegmentationPrompt, *, batch_size: int
+    ) -> ResultIterator:
+        if not self.output.show_rejected:
+            return segmenter.predict_many(self.remaining, prompt, batch_size=batch_size, on_error="yield")
+        encoded = segmenter.encode_many(self.remaining, batch_size=batch_size)
+        return predict_each(encoded, prompt, on_error="yield", predict=predict_with_rejected)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what became of the images, for --json."""
@@ -162,6 +171,11 @@ class Run:
                 f"interrupted; {self.done} of {len(self.images)} images are done, see {document_path}. "
                 "The same command continues."
             )
+
+    def open(self) -> None:
+        """Show the overlay, or the folder of several, if requested."""
+        if self.output.open and self.done:
+            show_file(self.overlay if self.overlay and len(self.images) == 1 else self.output.output)
 
     def resume(self, writer: RunWriter) -> None:
         """Find the images that an interrupted run has written, if they have not changed since."""
@@ -233,6 +247,7 @@ class Run:
                 print_error(self.failed[self._waiting.popleft()])
 
     def _report(self, image: Path, result: AnyResult, written: Sequence[Path]) -> None:
+        self.overlay = written[-1]
         if not self.output.quiet:
             for note in result.notes:
                 print_note(f"note: {printable(image)}: {note}")
@@ -258,7 +273,9 @@ def _next_prediction(predictions: Generator[tuple[Any, AnyResult | ImageError], 
     return next(predictions)[1]
 
 
-def run_settings(vocabulary: Vocabulary, *, prompt: PromptOptions, model: ModelOptions) -> dict[str, Any]:
+def run_settings(
+    vocabulary: Vocabulary, *, prompt: PromptOptions, model: ModelOptions, output: OutputOptions
+) -> dict[str, Any]:
     """Return everything besides the images that the results of a run depend on."""
     return {
         "model": source_facts(find_model(model.model)),
@@ -270,6 +287,7 @@ def run_settings(vocabulary: Vocabulary, *, prompt: PromptOptions, model: ModelO
         "object_mask_threshold": prompt.object_mask_threshold,
         "overlap_threshold": prompt.overlap_threshold,
         "score_threshold": prompt.score_threshold,
+        "show_rejected": output.show_rejected,
     }
 
 

@@ -5,6 +5,7 @@ from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_json, print_note
 from ovrcoat.cli.usage import possible_class_names
+from ovrcoat.errors import ConfigError
 from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.vocabulary import Vocabulary
 
@@ -27,6 +28,8 @@ def segment(
     vocabulary = Vocabulary.read(prompt.vocabulary)
     complete = vocabulary.with_background(prompt.background)
     complete.check()  # before torch and a model are loaded; the length of names is checked later
+    if output.show_rejected and prompt.task != "panoptic":
+        raise ConfigError(f"--show-rejected applies to --task panoptic, not to {prompt.task}; leave it out")
     if prompt.task == "instance":
         import_optional("pycocotools.mask", extra="coco")  # fail before the work
 
@@ -49,7 +52,7 @@ def segment(
     document_path = run.execute(
         segmenter,
         encoded,
-        settings=run_settings(complete, prompt=prompt, model=model),
+        settings=run_settings(complete, prompt=prompt, model=model, output=output),
         batch_size=model.batch_size,
     )
     if output.json:
@@ -65,4 +68,5 @@ def segment(
             }
         )
     run.report_interruption(document_path)
+    run.open()
     return run.status

@@ -55,7 +55,7 @@ def possible_class_names(sources: Sequence[str]) -> list[str]:
     return [word for word in words if not exists(word)]
 
 
-def explain(error: CycloptsError, tokens: Sequence[str]) -> str:
+def usage_message(error: CycloptsError, tokens: Sequence[str]) -> str:
     """Return one line that says what came, what was expected, and where to read more."""
     verb = next((token for token in tokens if not token.startswith("-")), None)
     known = verb is not None and error.command_chain

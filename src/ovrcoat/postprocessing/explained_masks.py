@@ -1,24 +1,24 @@
 """Explain each mask: what the classifiers and COAT say about it, and what the result shows at its pixels.
 
-Computed only for explanations. Areas are exact counts at the size of the image. The masks are upsampled tile
-by tile, so that memory does not grow with their number.
+Computed only for explanations. Areas are exact counts at the size of the image. The masks are upsampled block
+by block, so that memory does not grow with the size of the image.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int16, Int64
 from torch import Tensor
-from torch.nn import functional as F
 
 from ovrcoat.postprocessing.mask_status import MaskOutcome, MaskStatus
 from ovrcoat.postprocessing.panoptic import PanopticOutput
-from ovrcoat.postprocessing.pixel_assignment import NO_OWNER
+from ovrcoat.postprocessing.pixel_assignment import NO_OWNER, split_into_blocks
 from ovrcoat.postprocessing.segments import bbox_of
-from ovrcoat.postprocessing.upsampling import ImageSizes, upsample_tiles
+from ovrcoat.postprocessing.upsampling import AxisResize, ImageSizes
 from ovrcoat.results.segment import BBox, is_rescued
 from ovrcoat.structures import ScoredMasks
 from ovrcoat.vocabulary import Category
@@ -258,19 +258,38 @@ def _region_of(mask: MaskOutcome) -> Region:
 def _count(
     mask_logits: Float[Tensor, "query height width"], sizes: ImageSizes, regions: RegionMap
 ) -> tuple[list[int], list[BBox], Int64[np.ndarray, "query region"]]:
-    """Return area and bbox of each mask, and the pixels that it shares with each region."""
+    """Return area and bbox of each mask, and the pixels that it shares with each region.
+
+    As in `assign_pixels`, a mask is upsampled only in blocks that it covers partly.
+    """
     (height, width), count, device = sizes.output, len(mask_logits), mask_logits.device
     region_count = len(regions.regions)
     shared = torch.zeros((count, region_count), dtype=torch.int64, device=device)
     in_row = torch.zeros((count, height), dtype=torch.bool, device=device)
     in_column = torch.zeros((count, width), dtype=torch.bool, device=device)
-    for rows, logits in upsample_tiles(mask_logits, sizes, channels=2 * count + region_count):
-        inside = logits >= 0
-        here = torch.from_numpy(regions.indices[rows].astype(np.int64)).flatten().to(device)
-        of_region = F.one_hot(here, region_count).float()
-        shared += (inside.flatten(1).float() @ of_region).long()  # exact: a tile has fewer than 2²⁴ pixels
-        in_row[:, rows] = inside.any(2)
-        in_column |= inside.any(1)
+    vertical, horizontal = (
+        AxisResize.of(mask_logits.shape[axis + 1], sizes, axis=axis, device=device) for axis in (0, 1)
+    )
+    row_slices, column_slices = split_into_blocks(sizes.output)
+    for rows, columns in product(row_slices if count else (), column_slices):
+        cells = (slice(None), vertical.support(rows), horizontal.support(columns))
+        source = mask_logits[cells].float()
+        lowest, highest = source.flatten(1).aminmax(dim=1)
+        here = torch.from_numpy(regions.indices[rows, columns].astype(np.int64)).to(device)
+        counts = torch.bincount(here.flatten(), minlength=region_count)
+        whole = (lowest >= 0).nonzero()[:, 0]
+        shared[whole] += counts
+        in_row[whole, rows] = in_column[whole, columns] = True
+
+        partly = ((lowest < 0) & (highest >= 0)).nonzero()[:, 0]
+        to_rows, to_columns = vertical.matrix[rows, cells[1]], horizontal.matrix[columns, cells[2]].T
+        inside = to_rows @ (source[partly] @ to_columns) >= 0
+        present = counts.nonzero()[:, 0]
+        of_region = (here.flatten()[:, None] == present).float()
+        # exact: a block has fewer than 2²⁴ pixels
+        shared[partly[:, None], present] += (inside.flatten(1).float() @ of_region).long()
+        in_row[partly, rows] |= inside.any(2)
+        in_column[partly, columns] |= inside.any(1)
     bboxes = [bbox_of(*lines) for lines in zip(in_row.cpu().numpy(), in_column.cpu().numpy(), strict=True)]
     return shared.sum(dim=1).tolist(), bboxes, shared.cpu().numpy()
 

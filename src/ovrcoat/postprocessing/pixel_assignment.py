@@ -18,6 +18,7 @@ from torch import Tensor
 from ovrcoat.postprocessing.segments import bbox_of
 from ovrcoat.postprocessing.upsampling import AxisResize, ImageSizes
 from ovrcoat.results.segment import BBox
+from ovrcoat.structures import Size
 
 NO_OWNER = -1  # in a map of owners: the pixel is void
 BLOCKS = 26  # per map: few masks overlap in one block, and the number of calls stays small
@@ -60,9 +61,9 @@ def assign_pixels(
     argmax, original, final = torch.zeros((3, count), dtype=torch.int64, device=device)
     in_row = torch.zeros((count, height), dtype=torch.bool, device=device)
     in_column = torch.zeros((count, width), dtype=torch.bool, device=device)
-    side = float(min(max(math.sqrt(height * width / BLOCKS), MIN_SIDE), MAX_SIDE))
-    for rows in _split(height, side):
-        for columns in _split(width, side):
+    row_slices, column_slices = split_into_blocks(sizes.output)
+    for rows in row_slices:
+        for columns in column_slices:
             cells = (slice(None), vertical.support(rows), horizontal.support(columns))
             source = mask_logits[cells]
             lowest, highest = source.flatten(1).aminmax(dim=1)
@@ -136,6 +137,13 @@ def union_bbox(bboxes: Sequence[BBox]) -> BBox:
     left, top = min(bbox[0] for bbox in bboxes), min(bbox[1] for bbox in bboxes)
     right, bottom = max(bbox[0] + bbox[2] for bbox in bboxes), max(bbox[1] + bbox[3] for bbox in bboxes)
     return left, top, right - left, bottom - top
+
+
+def split_into_blocks(size: Size) -> tuple[list[slice], list[slice]]:
+    """Return the rows and the columns of the blocks in which a map of `size` is processed."""
+    height, width = size
+    side = float(min(max(math.sqrt(height * width / BLOCKS), MIN_SIDE), MAX_SIDE))
+    return _split(height, side), _split(width, side)
 
 
 def _split(length: int, side: float) -> list[slice]:

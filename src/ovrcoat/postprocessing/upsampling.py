@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -84,6 +84,16 @@ def logits_at(
     rows, columns = vertical.support(slice(y, y + 1)), horizontal.support(slice(x, x + 1))
     source = mask_logits[:, rows, columns].float()
     return (source @ horizontal.matrix[x, columns]) @ vertical.matrix[y, rows]
+
+
+def binary_mask(
+    mask_logits: Float[Tensor, "height width"], sizes: ImageSizes
+) -> Bool[np.ndarray, "output_height output_width"]:
+    """Return the pixels of one mask, where its probability is at least 0.5, at the size of the output."""
+    mask = np.empty(sizes.output, dtype=bool)
+    for rows, logits in upsample_tiles(mask_logits[None], sizes):
+        mask[rows] = (logits[0] >= 0).cpu().numpy()
+    return mask
 
 
 def upsample_tiles(

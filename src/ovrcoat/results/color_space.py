@@ -9,13 +9,14 @@ _TO_XYZ = np.array(
 )
 _TO_XYZ /= _TO_XYZ.sum(axis=1, keepdims=True)
 _FROM_XYZ = np.linalg.inv(_TO_XYZ)
-# Linear RGB as seen with complete protanopia and deuteranopia: Machado, Oliveira, Fernandes: A
+# Linear RGB as seen with complete protanopia, deuteranopia and tritanopia: Machado, Oliveira, Fernandes: A
 # Physiologically-based Model for Simulation of Color Vision Deficiency, 2009, severity 1.0
 _VISIONS = np.array(
     [
         np.eye(3),
         [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
         [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
     ]
 )
 _EPSILON, _SLOPE = (6 / 29) ** 3, 3 * (6 / 29) ** 2  # of the cube root in CIELAB
@@ -28,7 +29,7 @@ def srgb_to_lab(rgb: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape
 
 
 def vision_labs(rgb: Float[np.ndarray, "color 3"]) -> Float[np.ndarray, "vision color 3"]:
-    """Return CIELAB as seen with normal vision, protanopia and deuteranopia, in this order."""
+    """Return CIELAB as seen with normal vision, protanopia, deuteranopia and tritanopia, in this order."""
     seen = np.einsum("vij,cj->vci", _VISIONS, _linear(rgb))
     return _linear_to_lab(seen.clip(0, 1))
 

@@ -1,7 +1,7 @@
 """Colors of categories and segments: familiar, far apart, and stable.
 
 Colors are chosen for a whole vocabulary. Distances between colors are CIEDE2000, for normal vision and for
-the two common kinds of red-green color blindness.
+the three kinds of color blindness.
 """
 
 import colorsys
@@ -22,8 +22,7 @@ Rgb = tuple[int, int, int]
 Labs = Float[np.ndarray, "*shape 3"]
 
 APART = 20.0  # CIEDE2000 between two categories; below about 15, two fills over an image look alike
-APART_COLOR_BLIND = 10.0  # the same, as seen with protanopia and deuteranopia
-KEPT_COLOR_BLIND = 5.0  # the same, for colors of presets: they are kept unless this distance is not reached
+APART_COLOR_BLIND = 10.0  # the same, as seen with protanopia, deuteranopia and tritanopia
 SEPARATED = 100  # categories; further ones get the color of their name, whatever its neighbors
 COLOR_PRESETS = ("coco", "ade20k", "cityscapes", "mapillary")  # in the order in which a name is looked up
 LUMA = np.array([0.299, 0.587, 0.114])  # share of red, green and blue in the brightness (ITU-R BT.601)
@@ -87,11 +86,7 @@ def _category_colors(categories: tuple[Category, ...]) -> dict[int, Rgb]:
     known = {category.id: _preset_color(category.names) for category in others}
     for category in sorted(others, key=lambda category: known[category.id] is None):  # stable: known first
         color = known[category.id]
-        chosen[category.id] = (
-            palette.choose(_name_color(category.name), apart_color_blind=APART_COLOR_BLIND)
-            if color is None
-            else palette.choose(color, apart_color_blind=KEPT_COLOR_BLIND)
-        )
+        chosen[category.id] = palette.choose(color or _name_color(category.name))
     return {category.id: chosen[category.id] for category in categories}
 
 
@@ -103,7 +98,7 @@ class _Palette:
         self._room: Float[np.ndarray, "vision candidate"] | None = None  # distance to the closest color
         self._measured = 0  # number of colors that `_room` takes into account
 
-    def choose(self, preferred: Rgb, *, apart_color_blind: float) -> Rgb:
+    def choose(self, preferred: Rgb) -> Rgb:
         """Return `preferred`, or the most similar color that is far enough from all colors chosen so far."""
         labs = vision_labs(np.array([preferred], dtype=np.float64))
         count = self._labs.shape[1]
@@ -111,7 +106,7 @@ class _Palette:
             return preferred
         if count:
             room = difference(self._labs, labs).min(axis=1)
-            if room[0] < APART or room[1:].min() < apart_color_blind:
+            if room[0] < APART or room[1:].min() < APART_COLOR_BLIND:
                 preferred, labs = self._replace(labs)
         self._labs = np.concatenate([self._labs, labs], axis=1)
         return preferred
@@ -136,7 +131,7 @@ class _Palette:
 
 @cache
 def _candidates() -> tuple[list[Rgb], Labs]:
-    """Return the replacement colors and their appearance to each kind of vision, of shape (3, count, 3)."""
+    """Return the replacement colors and their appearance to each kind of vision, of shape (4, count, 3)."""
     levels = np.linspace(0, 255, GRID).round()
     grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
     lab = srgb_to_lab(grid)

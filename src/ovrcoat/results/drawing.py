@@ -21,7 +21,8 @@ from ovrcoat.results.labels import draw_labels, with_legend
 from ovrcoat.vocabulary import Category
 
 OPACITY = 0.5
-BORDER_FRACTION = 1 / 900  # width of an outline, relative to the square root of the image's area
+BORDER_FRACTION = 1 / 330  # width of an outline, relative to the square root of the image's area
+BORDER_LIMITS = (1, 6)  # pixels
 OUTLINE_CONTRAST = 60  # difference in brightness to the image below the outline, of 255
 FONT_FRACTION = 0.022  # font size, likewise
 FONT_LIMITS = (12, 96)  # pixels, for the automatic size
@@ -103,12 +104,12 @@ def draw(
     areas = np.bincount(id_map[::AREA_STEP, ::AREA_STEP].reshape(-1), minlength=ids)
     shown = [segment for segment in segments if is_present[segment.id]]
     shown.sort(key=lambda segment: -areas[segment.id])  # the largest of a category gets its exact color
-    colors = _segment_colors(shown, categories, show_instances=options.show_instances)
-    painted = _paint(image, id_map, colors=colors, options=options)
+    colors = segment_colors(shown, categories, show_instances=options.show_instances)
+    painted = paint(image, id_map, colors=colors, options=options)
     if not (options.labels or options.legend):
         return painted
 
-    font_size = options.font_size or _font_size(id_map.shape)
+    font_size = options.font_size or automatic_font_size(id_map.shape)
     present = {segment.category_id for segment in shown}
     names = {c.id: shown_name(c.names, id=c.id) for c in categories if c.id in present}
     if options.labels:
@@ -124,7 +125,7 @@ def draw(
     return with_legend(painted, entries, font_size=font_size)
 
 
-def _segment_colors(
+def segment_colors(
     segments: Sequence[Labelled], categories: Sequence[Category], *, show_instances: bool
 ) -> dict[int, Rgb]:
     """Return the color of each segment id."""
@@ -137,12 +138,13 @@ def _segment_colors(
     return {segment.id: color for segment, color in zip(segments, colors, strict=True)}
 
 
-def _font_size(shape: tuple[int, ...]) -> int:
+def automatic_font_size(shape: tuple[int, ...]) -> int:
+    """Return the height of the font in pixels for an image of this shape."""
     smallest, largest = FONT_LIMITS
     return round(min(max(FONT_FRACTION * math.sqrt(math.prod(shape)), smallest), largest))
 
 
-def _paint(
+def paint(
     image: UInt8[np.ndarray, "height width 3"],
     id_map: Int32[np.ndarray, "height width"],
     *,
@@ -160,7 +162,9 @@ def _paint(
         Image.blend(background, fill, float(options.opacity)), background, Image.fromarray(filled)
     )
     if options.outlines:
-        border = _borders(id_map, width=max(1, round(BORDER_FRACTION * math.sqrt(id_map.size)))) & filled
+        narrowest, widest = BORDER_LIMITS
+        width = min(max(round(BORDER_FRACTION * math.sqrt(id_map.size)), narrowest), widest)
+        border = borders(id_map, width=width) & filled
         places = np.flatnonzero(border)  # faster than the mask itself
         ids = id_map.reshape(-1)[places]
         brightness = image.reshape(-1, 3)[places] @ LUMA
@@ -198,7 +202,7 @@ def _outline_colors(
     return outlines
 
 
-def _borders(id_map: Int32[np.ndarray, "height width"], *, width: int) -> Bool[np.ndarray, "height width"]:
+def borders(id_map: Int32[np.ndarray, "height width"], *, width: int) -> Bool[np.ndarray, "height width"]:
     """Return the pixels that are at most `width` away from a pixel with another id."""
     border = np.zeros(id_map.shape, dtype=bool)
     below, beside = id_map[1:] != id_map[:-1], id_map[:, 1:] != id_map[:, :-1]

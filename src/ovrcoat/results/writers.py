@@ -13,6 +13,7 @@ from typing import IO, Any, Literal, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from jaxtyping import Int32, UInt8
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ovrcoat.errors import OutputError
 from ovrcoat.formats.panoptic_png import write_id_png
@@ -22,9 +23,11 @@ from ovrcoat.structures import Size
 from ovrcoat.system.atomic_write import (
     JPEG_SIGNATURE,
     LOSS_ADVICE,
+    PNG_SIGNATURE,
     cannot_write,
     check_replaceable,
     write_atomically,
+    write_output,
 )
 from ovrcoat.system.folder_lock import FolderLock
 from ovrcoat.system.prefetch import write_behind
@@ -51,6 +54,7 @@ class WritableResult(Protocol):
 AnyResult = TypeVar("AnyResult", bound=WritableResult)
 
 DOCUMENTS = {"panoptic": "panoptic.json", "semantic": "semantic.json", "instance": "instances.json"}
+DRAWING_SUFFIXES = (".jpg", ".jpeg", ".png")
 JPEG_QUALITY = 90
 JPEG_SIDE = 65_500  # pixels: the limit of the JPEG library
 MAX_WAITING = 4  # results that may wait to be written
@@ -209,7 +213,7 @@ class RunWriter:
             if id_png in outputs:
                 write_atomically(id_png, lambda file: write_id_png(file, result.segment_map()))
             if overlay in outputs:
-                write_atomically(overlay, lambda file: _save_overlay(result, file))
+                write_atomically(overlay, lambda file: _save_jpeg(result.draw(), file))
             self._document.add(image, annotations)
         except OutputError:
             for path in new:  # an image is complete or not there
@@ -326,8 +330,34 @@ def _nbytes(result: WritableResult) -> int:
     return 7 * height * width
 
 
-def _save_overlay(result: WritableResult, file: IO[bytes]) -> None:
-    drawing = result.draw()
+def write_drawing(path: Path, drawing: Image.Image, *, overwrite: bool = False) -> None:
+    """Write a drawing to a JPEG or PNG file, by the suffix of `path`.
+
+    Args:
+        path: the file; its folder is created if necessary.
+        drawing: the drawing.
+        overwrite: also replace a file that this package did not write.
+
+    Raises:
+        OutputError: the suffix is not known, the file cannot be written, or a file would be lost.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in DRAWING_SUFFIXES:
+        raise OutputError(
+            f"cannot write {path}: expected a name that ends with {', '.join(DRAWING_SUFFIXES)}"
+        )
+    _make_folder(path.parent)
+    save = _save_png if suffix == ".png" else _save_jpeg
+    write_output(path, lambda file: save(drawing, file), overwrite=overwrite)
+
+
+def _save_png(drawing: Image.Image, file: IO[bytes]) -> None:
+    info = PngInfo()
+    info.add_text(*PNG_SIGNATURE)
+    drawing.save(file, format="PNG", pnginfo=info)
+
+
+def _save_jpeg(drawing: Image.Image, file: IO[bytes]) -> None:
     drawing.thumbnail((JPEG_SIDE, JPEG_SIDE))  # affects only extremely long images
     # subsampling 0: sharp borders
     drawing.save(file, format="JPEG", quality=JPEG_QUALITY, subsampling=0, comment=JPEG_SIGNATURE)

@@ -1,6 +1,6 @@
 """Predictions of many images, one after the other, in bounded memory."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from warnings import warn
 
@@ -18,6 +18,7 @@ def predict_each(
     prompt: SegmentationPrompt,
     *,
     on_error: OnError,
+    predict: Callable[[EncodedImage, SegmentationPrompt], AnyResult] = EncodedImage.predict,
 ) -> ResultIterator:
     """Yield (source, result) for encoded images; nothing of an image is kept while the next one is computed.
 
@@ -25,6 +26,7 @@ def predict_each(
         encoded_images: sources with their encoded images or errors; closed at the end.
         prompt: the prompt of all results.
         on_error: see `Segmenter.segment_many`.
+        predict: returns the result of an encoded image.
 
     Raises:
         ImageError: on reaching an unreadable image, if `on_error` is "raise".
@@ -39,7 +41,7 @@ def predict_each(
                 else:
                     warn(f"skipped: {encoded}", UserWarning, stacklevel=2)
                 continue
-            result = encoded.predict(prompt)
+            result = predict(encoded, prompt)
             del encoded
             yield source, result
             del result

@@ -7,13 +7,14 @@ from pydantic import ValidationError
 
 from ovrcoat.server.api_errors import ApiError, describe_validation
 from ovrcoat.server.openapi import errors, upload_body
-from ovrcoat.server.schemas import ImageAnswer, SegmentAnswer, SegmentRequest
+from ovrcoat.server.schemas import ExplainAnswer, ExplainRequest, ImageAnswer, SegmentAnswer, SegmentRequest
 from ovrcoat.server.state import server_state
 from ovrcoat.server.uploads import read_upload
 
 router = APIRouter(prefix="/v1", tags=["segmentation"])
 ImageId = Annotated[str, Path(description="The id of an uploaded image.", pattern="^[A-Za-z0-9_-]{1,64}$")]
 JSON: dict[int | str, dict[str, Any]] = {200: {"model": SegmentAnswer}}
+EXPLANATION: dict[int | str, dict[str, Any]] = {200: {"model": ExplainAnswer}}
 PNG: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -54,6 +55,20 @@ async def segment_image(image_id: ImageId, body: SegmentRequest, request: Reques
     stored = state.images.get(image_id)
     with state.worker.slot():
         content = await state.worker.run(request, lambda job: state.service.segment(stored, body))
+    return Response(content, media_type="application/json")
+
+
+@router.post(
+    "/images/{image_id}/explain",
+    response_class=Response,
+    responses=EXPLANATION | errors(400, 404, 408, 413, 422, 429, 503),
+)
+async def explain_image(image_id: ImageId, body: ExplainRequest, request: Request) -> Response:
+    """Explain for every mask, and for one pixel if given, why it is or is not part of the result."""
+    state = server_state(request)
+    stored = state.images.get(image_id)
+    with state.worker.slot():
+        content = await state.worker.run(request, lambda job: state.service.explain(stored, body))
     return Response(content, media_type="application/json")
 
 

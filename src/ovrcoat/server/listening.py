@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from ovrcoat.errors import ConfigError
 
+MAX_PORT = 65_535
 STALLED_SECONDS = 60  # a connection whose client accepts no data for so long is closed
 
 
@@ -17,12 +18,14 @@ def open_socket(host: str, port: int) -> socket.socket:
     Raises:
         ConfigError: the address does not exist, is in use, or may not be used.
     """
+    if not 0 <= port <= MAX_PORT:
+        raise ConfigError(f"the port is {port}, expected 0 to {MAX_PORT}; 0 chooses a free one")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ConfigError(
             f"there is no address {host!r}, port {port} ({error}); expected for example 127.0.0.1 and 8000"
         ) from error

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int32
 
-from ovrcoat.formats.panoptic_png import write_id_png
+from ovrcoat.formats.panoptic_png import id_map_to_image
 from ovrcoat.results.coco import encode_mask
 from ovrcoat.results.colors import category_colors, instance_colors
+from ovrcoat.segmentation.explanation import Explanation
 from ovrcoat.segmentation.postprocess import AnyResult
 from ovrcoat.segmentation.prompt import SegmentationPrompt
 from ovrcoat.server.polygons import mask_polygons
@@ -17,6 +18,7 @@ from ovrcoat.server.schemas import (
     BackgroundEntry,
     CategoryEntry,
     CategoryScore,
+    ExplainAnswer,
     IssueEntry,
     MasksFormat,
     PresetAnswer,
@@ -60,7 +62,7 @@ def segment_answer(
             objectness=segment.objectness,
             objectness_before=segment.objectness_before,
             clip_confidence=segment.clip_confidence,
-            rescued=False,
+            rescued=segment.rescued,
             color=list(color),
             top=[CategoryScore(category=name, score=score) for name, score in segment.top],
             segmentation=_segmentation(result, segment.id, masks=masks),
@@ -81,10 +83,31 @@ def segment_answer(
     )
 
 
+def explain_answer(
+    explanation: Explanation, result: SegmentAnswer, *, point: Sequence[int] | None
+) -> ExplainAnswer:
+    """Return the response of an explanation.
+
+    Args:
+        explanation: of the whole image.
+        result: the response of its result.
+        point: (x, y) of a pixel to explain as well.
+
+    Raises:
+        ConfigError: the pixel is not in the image.
+    """
+    document = explanation.to_dict()
+    return ExplainAnswer(
+        **{key: document[key] for key in ("width", "height", "settings", "counts", "masks")},
+        point=None if point is None else explanation.at(point[0], point[1]).to_dict(),
+        result=result,
+    )
+
+
 def id_png(id_map: Int32[np.ndarray, "height width"]) -> str:
     """Return the base64 of a COCO panoptic PNG."""
     buffer = io.BytesIO()
-    write_id_png(buffer, id_map)
+    id_map_to_image(id_map).save(buffer, format="PNG")
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

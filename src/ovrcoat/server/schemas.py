@@ -1,6 +1,6 @@
 """Requests and responses of the API as pydantic models, from which the OpenAPI document is made."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -56,6 +56,18 @@ class SegmentRequest(RequestModel):
     score_threshold: Fraction | None = Field(default=None, description="Instance only.")
     masks: MasksFormat = Field(
         default="png", description="Format of the masks: one id map, or one per segment."
+    )
+
+
+class ExplainRequest(SegmentRequest):
+    """What to explain: the whole image, or one pixel of it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"vocabulary": "cat; sofa; wall#stuff", "point": [20, 30]}]}
+    )
+
+    point: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)] | None = Field(
+        default=None, description="[x, y] in pixels from the upper left corner."
     )
 
 
@@ -121,6 +133,18 @@ class SegmentAnswer(BaseModel):
     background: list[BackgroundEntry]
     issues: list[IssueEntry]
     seconds: float = Field(description="Computing time on the server.")
+
+
+class ExplainAnswer(BaseModel):
+    """The status of every mask of the decoder, and the reason for it; docs/python.md describes the keys."""
+
+    width: int
+    height: int
+    settings: dict[str, Any] = Field(description="The settings that decided which masks were rejected.")
+    counts: dict[str, int] = Field(description="Number of masks by status.")
+    masks: list[dict[str, Any]] = Field(description="One entry per mask.")
+    point: dict[str, Any] | None = Field(default=None, description="What the result shows at the pixel.")
+    result: SegmentAnswer = Field(description="The segments, without masks.")
 
 
 class ImageAnswer(BaseModel):

@@ -9,8 +9,8 @@ from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.server.image_store import StoredImage, memory_of
 from ovrcoat.server.labeling import PredictRequest, predict_answer
 from ovrcoat.server.prompts import encode_prompt
-from ovrcoat.server.responses import overlay_png, segment_answer
-from ovrcoat.server.schemas import SegmentRequest
+from ovrcoat.server.responses import explain_answer, overlay_png, segment_answer
+from ovrcoat.server.schemas import ExplainRequest, SegmentRequest
 from ovrcoat.server.settings import ServerSettings
 from ovrcoat.server.uploads import decode_image
 from ovrcoat.server.worker import Cancellation
@@ -53,6 +53,20 @@ class SegmentationService:
         """Return the drawing of a segmentation as PNG."""
         prompt = encode_prompt(self.segmenter, request, self.settings)
         return overlay_png(image.encoded.predict(prompt))
+
+    def explain(self, image: StoredImage, request: ExplainRequest) -> bytes:
+        """Return the response of an explanation as JSON."""
+        start = time.perf_counter()
+        prompt = encode_prompt(self.segmenter, request, self.settings)
+        explanation = image.encoded.predict_explained(prompt)
+        result = segment_answer(
+            explanation.result,
+            prompt,
+            masks="none",
+            notes=image.notes,
+            seconds=time.perf_counter() - start,
+        )
+        return explain_answer(explanation, result, point=request.point).model_dump_json().encode()
 
     def predict(self, body: PredictRequest, cancellation: Cancellation) -> bytes:
         """Decode, encode and segment the image of an X-AnyLabeling request; return the response as JSON."""

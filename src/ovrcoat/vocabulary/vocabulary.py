@@ -1,6 +1,6 @@
 """Vocabulary: the categories to find in an image, from text, lists, files and presets."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -157,8 +157,8 @@ class Vocabulary:
         """Create a vocabulary from data of a stranger, such as a web request. No file is opened.
 
         Args:
-            source: the name of a preset, text as for `parse`, or a list with one item per category: strings as
-                for `of`, or objects as in a JSON vocabulary file, with the keys "name", "synonyms" and
+            source: the name of a preset, text as for `parse`, or a list with one item per category: strings
+                as for `of`, or objects as in a JSON vocabulary file, with the keys "name", "synonyms" and
                 "isthing".
 
         Raises:
@@ -294,12 +294,7 @@ def _assemble(
     entries: Sequence[Entry], *, background: Sequence[Entry] = (), name: str | None = None
 ) -> Vocabulary:
     """Create a vocabulary. Dataset spellings are replaced (`names.py`), repeated names dropped."""
-    repeats = tuple(
-        repeat
-        for entry in (*entries, *background)
-        for position, repeat in enumerate(entry.names)
-        if repeat in entry.names[:position]
-    )
+    repeats = tuple(repeat for entry in (*entries, *background) for repeat in _repeats(entry.names))
     found, negative = recognize(_unique(entries)), recognize(_unique(background))
     return Vocabulary(
         complete(found.entries),
@@ -308,6 +303,15 @@ def _assemble(
         repeats=repeats,
         changes=found.changes + negative.changes,
     )
+
+
+def _repeats(names: Sequence[str]) -> Iterator[str]:
+    """Yield each name that occurred before."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            yield name
+        seen.add(name)
 
 
 def _unique(entries: Sequence[Entry]) -> tuple[Entry, ...]:

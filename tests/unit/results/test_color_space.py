@@ -39,7 +39,14 @@ def test_srgb_survives_the_way_to_lab_and_back():
     assert lab_to_srgb(srgb_to_lab(colors)) == pytest.approx(colors, abs=1e-6)
 
 
-def test_red_and_green_are_similar_to_the_color_blind_only():
-    normal, *color_blind = vision_labs(np.array([[180, 90, 0], [100, 130, 0]], dtype=float))
+def test_red_and_green_are_similar_with_red_green_color_blindness_only():
+    normal, protan, deutan, tritan = vision_labs(np.array([[180, 90, 0], [100, 130, 0]], dtype=float))
     assert difference(normal[0], normal[1]) > 30
-    assert min(float(difference(seen[0], seen[1])) for seen in color_blind) < 10
+    assert max(float(difference(seen[0], seen[1])) for seen in (protan, deutan)) < 10
+    assert difference(tritan[0], tritan[1]) > 30
+
+
+def test_blue_and_green_are_similar_with_tritanopia_only():
+    normal, protan, deutan, tritan = vision_labs(np.array([[0, 150, 170], [0, 145, 100]], dtype=float))
+    assert difference(tritan[0], tritan[1]) < 10
+    assert min(float(difference(seen[0], seen[1])) for seen in (normal, protan, deutan)) > 15

@@ -55,6 +55,16 @@ def test_fill_is_translucent_borders_are_not_and_void_stays():
     assert np.abs(pixels[0, 30] - np.array(mixed)).max() <= 1
 
 
+@pytest.mark.parametrize(("side", "width"), [(100, 1), (600, 2), (3000, 6)])
+def test_outlines_are_wider_in_larger_images(side: int, width: int):
+    id_map = np.zeros((side, side), dtype=np.int32)
+    id_map[:, side // 2 :] = 1
+    pixels = drawn(id_map, Region(1, WALL.id), labels=False, legend=False)
+    row = pixels[side // 2, side // 2 :]
+    assert (row[:width] == (0, 0, 200)).all()
+    assert (row[width:] != (0, 0, 200)).any(axis=1).all()
+
+
 def test_the_largest_segment_has_the_color_of_the_category_and_others_differ():
     id_map = np.full((6, 60), 3, dtype=np.int32)
     id_map[:, :6], id_map[:, 6:12], id_map[:, 12:18] = 1, 2, 4

@@ -179,3 +179,38 @@ def test_the_document_is_json_and_complete(explanation: Explanation):
 def test_trust_zero_rescues_nothing(tiny_segmenter: Segmenter, image_pixels: np.ndarray):
     explanation = tiny_segmenter.explain(image_pixels, "cat; dog", trust=0)
     assert not any(mask.rescued for mask in explanation.masks)
+
+
+class TestDraw:
+    def test_rejected_masks_are_outlined(self, tiny_segmenter: Segmenter, image_pixels: np.ndarray) -> None:
+        explanation = tiny_segmenter.explain(image_pixels, "cat; sky", object_mask_threshold=0.99)
+        assert explanation.result.segments == ()
+        nothing, some = explanation.draw(limit=0), explanation.draw(limit=3)
+        height, width = explanation.sizes.output
+        assert some.width >= width
+        assert some.height > height
+        without, drawn = np.array(nothing)[:height, :width], np.array(some)[:height, :width]
+        assert not np.array_equal(without, drawn)
+
+    def test_a_rescued_segment_is_outlined_in_white(
+        self, tiny_segmenter: Segmenter, image_pixels: np.ndarray
+    ) -> None:
+        explanation = tiny_segmenter.explain(image_pixels, "cat; sky#stuff", background="tree", trust=1)
+        segment = explanation.result.segments[0]
+        saved = replace(segment, objectness_before=0.1, objectness=0.9, top=(("cat", 0.9),))
+        assert saved.rescued
+        segments = (saved, *explanation.result.segments[1:])
+        rescued = replace(explanation, result=replace(explanation.result, segments=segments))
+        drawn = np.array(rescued.draw(limit=0))[:40, :56]
+        is_white = (drawn == 255).all(axis=2)
+        assert is_white[explanation.result.id_map == segment.id].any()
+
+    @pytest.mark.parametrize("options", [{"limit": -1}, {"limit": True}, {"font_size": 1}])
+    def test_a_wrong_option_is_an_error(self, explanation: Explanation, options: dict[str, int]) -> None:
+        with pytest.raises(ConfigError, match="is not valid"):
+            explanation.draw(**options)
+
+    def test_a_notebook_shows_it(self, explanation: Explanation) -> None:
+        html = explanation._repr_html_()
+        assert "Explanation of &lt;PanopticResult" in html
+        assert "data:image/png;base64," in html
