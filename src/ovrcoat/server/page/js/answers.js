@@ -14,9 +14,9 @@ export function classColor(store, segment) {
 }
 
 /** Returns one sentence about a result. */
-export function summaryOf(side, answer, settings) {
+export function summaryOf(name, answer, settings) {
   const trust = settings.adaptive ? "adaptive" : settings.trust.toFixed(2);
-  const head = `${side} · γ ${trust} · ${settings.task}`;
+  const head = `${name ? `${name} · ` : ""}γ ${trust} · ${settings.task}`;
   if (!answer) return head;
   const { segments } = answer;
   const rescued = segments.filter((segment) => segment.rescued).length;

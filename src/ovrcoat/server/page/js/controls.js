@@ -67,10 +67,11 @@ function sideForm(store, side) {
   own.addEventListener("change", () => set({ ownBackground: own.value }));
   const thresholds = THRESHOLDS.map(([key, label, of]) => threshold(side, key, label, of, set));
 
+  const title = element("legend", {});
   const form = element(
     "fieldset",
     { id: `side-${side}` },
-    element("legend", {}, `Setting ${side}`),
+    title,
     element("label", { className: "field" }, element("span", {}, "Task"), task),
     element("label", { className: "field" }, element("span", {}, "Background classes"), background),
     own,
@@ -79,6 +80,7 @@ function sideForm(store, side) {
 
   watch(store, ["settings", "compare"], () => {
     const settings = store.settings[side];
+    title.textContent = store.compare ? `Result ${side}` : "Result";
     form.hidden = side !== "A" && !store.compare;
     task.value = settings.task;
     background.value = settings.background;

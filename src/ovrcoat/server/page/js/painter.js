@@ -1,7 +1,7 @@
 // Painting the segments of an id map into a canvas of the size of the image.
 
 const RESCUED = word([255, 190, 0], 255); // gold: no fill is fully opaque, so it stands out
-const HIGHLIGHT = 0.3; // added to the opacity of the segment under the pointer
+const HIGHLIGHT = 0.15; // added to the opacity of the segment under the pointer
 
 /**
  * Paints all visible segments.

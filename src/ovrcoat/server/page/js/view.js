@@ -104,7 +104,7 @@ export class View {
   }
 
   #draw() {
-    const { image, settings, display, hovered } = this.#store;
+    const { image, settings, compare, display, hovered } = this.#store;
     if (!image || this.root.hidden) return;
     if (this.#needsPaint) this.#paint();
     const context = this.canvas.getContext("2d");
@@ -122,7 +122,7 @@ export class View {
       if (display.names) drawNames(context, this.#labels(), toCanvas);
       if (hovered) drawCursor(context, toCanvas({ x: hovered.x + 0.5, y: hovered.y + 0.5 }));
     }
-    this.caption.textContent = summaryOf(this.#side, answer, settings[this.#side]);
+    this.caption.textContent = summaryOf(compare ? this.#side : "", answer, settings[this.#side]);
   }
 
   #paint() {
