@@ -11,6 +11,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encodi
 COMMANDS = [
     "segment",
     "explain",
+    "serve",
     "evaluate",
     "score",
     "compare",

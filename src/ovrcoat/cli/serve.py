@@ -32,7 +32,7 @@ class AddressOptions:
     token: str | None = None
     """Secret that clients have to send; better given by the environment variable OVRCOAT_TOKEN."""
 
-    allow_origin: list[str] | None = None
+    allow_origin: Annotated[list[str] | None, Parameter(negative="")] = None
     """Web site whose pages may use the API, such as https://example.org; can be repeated."""
 
     open: Annotated[bool, Parameter(negative="")] = False

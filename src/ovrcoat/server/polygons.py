@@ -37,7 +37,7 @@ def mask_polygons(
     return [polygon for polygon in polygons if len(polygon) >= MIN_CORNERS]
 
 
-def _connect(rings: Sequence[Float[np.ndarray, "corner 2"]]) -> Float[np.ndarray, "corner 2"]:
+def _connect(rings: Sequence[Float[np.ndarray, "_ 2"]]) -> Float[np.ndarray, "_ 2"]:
     """Return one closed line through all rings: from the first ring to each other one and back."""
     outline = rings[0]
     detours: dict[int, list[np.ndarray]] = {}
@@ -53,7 +53,7 @@ def _connect(rings: Sequence[Float[np.ndarray, "corner 2"]]) -> Float[np.ndarray
     return np.concatenate([piece for group in pieces for piece in group])
 
 
-def _simplify(ring: Float[np.ndarray, "corner 2"], factor: float) -> Float[np.ndarray, "corner 2"]:
+def _simplify(ring: Float[np.ndarray, "_ 2"], factor: float) -> Float[np.ndarray, "_ 2"]:
     """Remove corners of a closed ring by the algorithm of Douglas and Peucker."""
     tolerance = factor * float(np.linalg.norm(ring - np.roll(ring, 1, axis=0), axis=1).sum())
     opposite = int(np.argmax(np.linalg.norm(ring - ring[0], axis=1)))

@@ -41,9 +41,15 @@ def encode_prompt(
 def _read_classes(
     source: str | Sequence[str | ClassItem], settings: ServerSettings, *, field: str
 ) -> Vocabulary:
-    vocabulary = Vocabulary.from_untrusted(
-        source if isinstance(source, str) else [_class_record(item) for item in source]
-    )
+    records = source if isinstance(source, str) else [_class_record(item) for item in source]
+    length, longest_text = len(str(records)), settings.max_class_names * settings.max_name_length
+    if length > longest_text:  # before it is parsed, which takes seconds for a megabyte
+        raise ApiError(
+            422,
+            "too_many_class_names",
+            f"the {field} has {length:,} characters, expected at most {longest_text:,}; split it",
+        )
+    vocabulary = Vocabulary.from_untrusted(records)
     if vocabulary.name is not None:  # a preset
         return vocabulary
     names = [name for category in vocabulary.categories for name in category.names]

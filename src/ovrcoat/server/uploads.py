@@ -1,5 +1,6 @@
 """Uploaded images: request bodies are read into memory, never into files, and checked before decoding."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -68,29 +69,42 @@ def decode_image(content: bytes, settings: ServerSettings) -> LoadedImage:
     return read_image(content)
 
 
+class _MemoryParser(MultiPartParser):
+    """Keeps files in memory, and refuses forms that end early."""
+
+    spool_max_size = 0  # 0: no size at which the content is moved to a temporary file
+    has_ended = False
+
+    def on_end(self) -> None:
+        """Note the closing boundary."""
+        self.has_ended = True
+
+
 async def _read_form(request: Request, settings: ServerSettings) -> Upload:
-    parser = MultiPartParser(
-        request.headers,
-        request.stream(),
-        max_files=1,
-        max_fields=1,
-        max_part_size=settings.max_request_bytes,
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        async for chunk in request.stream():
+            yield chunk
+        if not parser.has_ended:
+            raise MultiPartException("it ends before its closing boundary")
+
+    parser = _MemoryParser(
+        request.headers, chunks(), max_files=1, max_fields=1, max_part_size=settings.max_request_bytes
     )
-    parser.spool_max_size = 0  # 0: the content is kept in memory and never written to a temporary file
     try:
         form = await parser.parse()
     except MultiPartException as error:
         raise ApiError(
             422, "invalid_form", f"the form cannot be read: {error.message}; send one file field 'image'"
         ) from error
-    image, text = form.get(IMAGE_FIELD), form.get(REQUEST_FIELD)
-    if not isinstance(image, UploadFile):
-        raise ApiError(
-            422,
-            "image_missing",
-            f"the form has the fields {sorted(form)[:5]}, expected the file field {IMAGE_FIELD!r} (with a "
-            "file name)",
-        )
-    content = await image.read()
-    await form.close()
-    return Upload(content, text if isinstance(text, str) else None)
+    try:
+        image, text = form.get(IMAGE_FIELD), form.get(REQUEST_FIELD)
+        if not isinstance(image, UploadFile):
+            raise ApiError(
+                422,
+                "image_missing",
+                f"the form has the fields {sorted(form)[:5]}, expected the file field {IMAGE_FIELD!r} (with "
+                "a file name)",
+            )
+        return Upload(await image.read(), text if isinstance(text, str) else None)
+    finally:
+        await form.close()
