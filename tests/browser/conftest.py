@@ -2,12 +2,14 @@
 
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
+
+from http_server import serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -39,15 +41,20 @@ def browser() -> Iterator["Browser"]:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator["Server"]:
-    with Server() as running:
-        yield running
+def server() -> Iterator[httpx.Client]:
+    """A client of a server with nano."""
+    find_browser()  # first: without one there is nothing to serve
+    from ovrcoat.segmentation.segmenter import Segmenter
+
+    with serve(Segmenter.load("nano", device="cpu", text_cache=None)) as client:
+        yield client
 
 
 @pytest.fixture
-def page(browser: "Browser", server: "Server") -> Iterator["Page"]:
+def page(browser: "Browser", server: httpx.Client) -> Iterator["Page"]:
     """The page in a new profile. Errors of its scripts, and requests to other hosts, fail the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=server.url)
+    url = str(server.base_url)
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=url)
     context.set_default_timeout(TIMEOUT)
     opened = context.new_page()
     problems: list[str] = []
@@ -56,7 +63,7 @@ def page(browser: "Browser", server: "Server") -> Iterator["Page"]:
         "request",
         lambda request: (
             None
-            if request.url.startswith((server.url, "blob:", "data:"))
+            if request.url.startswith((url, "blob:", "data:"))
             else problems.append(f"request to another host: {request.url}")
         ),
     )
@@ -65,40 +72,6 @@ def page(browser: "Browser", server: "Server") -> Iterator["Page"]:
     yield opened
     context.close()
     assert problems == []
-
-
-class Server:
-    """A server with nano in a thread.
-
-    Attributes:
-        url: address of the page.
-        app: the application.
-    """
-
-    def __enter__(self) -> "Server":
-        from ovrcoat.segmentation.segmenter import Segmenter
-        from ovrcoat.server.addresses import allowed_hosts
-        from ovrcoat.server.app import create_app
-        from ovrcoat.server.listening import make_server, open_socket, url_of
-        from ovrcoat.server.settings import ServerSettings
-
-        segmenter = Segmenter.load("nano", device="cpu", text_cache=None)
-        settings = ServerSettings(allowed_hosts=allowed_hosts("127.0.0.1"))
-        self.app = create_app(segmenter, model="nano", settings=settings)
-        self._listener = open_socket("127.0.0.1", 0)
-        self.url = url_of(self._listener, "127.0.0.1")
-        ready = threading.Event()
-        self._server = make_server(self.app, grace_seconds=20.0, on_ready=ready.set)
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]})
-        self._thread.start()
-        assert ready.wait(20)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        self._thread.join(30)
-        self._listener.close()
-        assert not self._thread.is_alive()
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,8 @@ function add(store, classes) {
 }
 
 function ofCategory({ name, synonyms, is_thing }) {
-  return { name: cleanName(name), synonyms: synonyms.map(cleanName), isThing: is_thing, color: null };
+  const names = [...new Set([name, ...synonyms].map(cleanName))];
+  return { name: names[0], synonyms: names.slice(1), isThing: is_thing, color: null };
 }
 
 function undoByKey(store, event) {

@@ -14,9 +14,12 @@ export function drawNames(context, labels, toCanvas) {
   const drawn = [];
   for (const { text, rescued, length, ...place } of labels.toSorted((one, other) => other.area - one.area)) {
     const name = rescued ? `★ ${text}` : text;
-    const { x, y } = toCanvas(place);
-    const run = toCanvas({ x: place.x + length, y: place.y }).x - x;
+    const middle = toCanvas(place);
+    if (!isInside(middle, context.canvas)) continue;
+    const run = toCanvas({ x: place.x + length, y: place.y }).x - middle.x;
     const width = context.measureText(name).width + 2 * PADDING * ratio;
+    const x = clamp(middle.x, width / 2, context.canvas.width - width / 2);
+    const y = clamp(middle.y, height / 2, context.canvas.height - height / 2);
     const box = { left: x - width / 2, right: x + width / 2, top: y - height / 2, bottom: y + height / 2 };
     if (run < MIN_FIT * width || drawn.some((other) => overlap(box, other))) continue;
     drawn.push(box);
@@ -41,6 +44,14 @@ export function drawCursor(context, { x, y }) {
     }
     context.stroke();
   }
+}
+
+function isInside({ x, y }, { width, height }) {
+  return x >= 0 && y >= 0 && x <= width && y <= height;
+}
+
+function clamp(value, least, most) {
+  return Math.max(least, Math.min(most, value));
 }
 
 function overlap(one, other) {

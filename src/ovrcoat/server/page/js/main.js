@@ -104,9 +104,11 @@ function sayResult() {
   if (!store.image) return say("");
   if (!store.classes.length) return say("Add class names to see segments.");
   if (!answer) return;
-  const notes = answer.issues.map(({ message }) => message).join(" ");
-  const found = answer.segments.length ? `${answer.segments.length} segments in ${answer.seconds.toFixed(2)} s.` : "No segments. Click the image to see why.";
-  say(`${found} ${notes}`);
+  const count = answer.segments.length;
+  const found = count
+    ? `${count} segment${count > 1 ? "s" : ""} in ${answer.seconds.toFixed(2)} s`
+    : "No segments; click the image to see why";
+  say([found, ...answer.issues.map(({ message }) => message)].join(". "));
 }
 
 function say(text) {

@@ -6,6 +6,7 @@ export class Results {
   #store;
   #report;
   #running = { A: false, B: false };
+  #requested = { A: null, B: null }; // {image, request}: what was requested last
   #stale = { A: false, B: false };
 
   /** `report({busy, error})` is called when a request starts, ends or fails. */
@@ -14,9 +15,16 @@ export class Results {
     this.#report = report;
   }
 
-  /** Requests a new result for each side that is shown. */
-  refresh(sides = this.#store.activeSides()) {
-    for (const side of sides) this.#refreshSide(side);
+  /** Requests a new result for each side that is shown and whose request has changed. */
+  refresh() {
+    const { image, classes, settings } = this.#store;
+    for (const side of this.#store.activeSides()) {
+      const request = JSON.stringify(requestOf(classes, settings[side]));
+      const last = this.#requested[side];
+      if (last?.image === image && last.request === request) continue;
+      this.#requested[side] = { image, request };
+      this.#refreshSide(side);
+    }
   }
 
   async #refreshSide(side) {
@@ -48,6 +56,7 @@ export class Results {
       this.#store.setAnswer(side, { ...answer, map });
       this.#report({});
     } catch (error) {
+      this.#requested[side] = null; // the same request may be tried again
       if (image === this.#store.image) this.#report({ error });
     }
   }
