@@ -1,7 +1,5 @@
 """A real browser, driven by Playwright, on the page of a real server."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,24 +7,13 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from browser_path import find_browser
 from http_server import serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TIMEOUT = 30_000  # ms: a shared machine may be slow
-
-
-def find_browser() -> str:
-    """Return the path of a browser. Continuous integration must have one; elsewhere the tests are skipped."""
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        message = "no chromium was found, which the tests of the web page need; Debian: apt install chromium"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +53,10 @@ def page(browser: "Browser", server: httpx.Client) -> Iterator["Page"]:
             if request.url.startswith((url, "blob:", "data:"))
             else problems.append(f"request to another host: {request.url}")
         ),
+    )
+    opened.on(
+        "console",
+        lambda message: problems.append(message.text) if "Content Security Policy" in message.text else None,
     )
     opened.goto("/")
     opened.wait_for_selector("body[data-ready]")

@@ -182,6 +182,20 @@ def test_a_link_restores_an_example_image(page: "Page") -> None:
     assert "cat" in class_names(page)
 
 
+def test_a_drag_moves_both_views_of_a_zoomed_image(segmented: "Page") -> None:
+    segmented.check("#compare")
+    wait_for_trust(segmented, "B", 0)
+    segmented.click("#zoom-in")
+    before = canvas_text(segmented, "B")
+    segmented.mouse.move(*place(segmented, "A", 200, 150))
+    segmented.mouse.down()
+    segmented.mouse.move(*place(segmented, "A", 120, 100))
+    segmented.mouse.up()
+    segmented.mouse.move(0, 0)
+    assert canvas_text(segmented, "B") != before
+    assert segmented.is_hidden("#details")  # a drag is no click
+
+
 def test_undo_and_redo_of_class_edits(segmented: "Page") -> None:
     add_classes(segmented, "dog")
     segmented.click("#chips .remove >> nth=0")

@@ -43,7 +43,10 @@ export class View {
     watch(store, ["answers", "hidden", "display", "pinned", "classes"], repaint);
     watch(store, ["image", "compare"], () => this.#resize());
     watch(store, ["hovered"], () => this.#onHovered());
-    viewport.addEventListener("change", () => this.#request(false));
+    viewport.addEventListener("change", () => {
+      this.canvas.style.touchAction = viewport.zoom > 1 ? "none" : "auto"; // a finger moves the image, or the page
+      this.#request(false);
+    });
     new ResizeObserver(() => this.#resize()).observe(this.root);
   }
 
@@ -178,14 +181,18 @@ export class View {
     const { canvas } = this;
     let drag = null;
     canvas.addEventListener("pointerdown", (event) => {
-      drag = { x: event.clientX, y: event.clientY, moved: false };
+      drag = { x: event.clientX, y: event.clientY, last: event, moved: false };
       if (this.#viewport.zoom > 1) canvas.setPointerCapture(event.pointerId);
     });
     canvas.addEventListener("pointermove", (event) => {
       if (drag && Math.hypot(event.clientX - drag.x, event.clientY - drag.y) > CLICK_DISTANCE) drag.moved = true;
       if (drag?.moved && this.#viewport.zoom > 1) {
-        const scale = 1 / this.#viewport.zoom;
-        this.#viewport.move((-event.movementX * scale) / canvas.clientWidth, (-event.movementY * scale) / canvas.clientHeight);
+        const { zoom } = this.#viewport;
+        this.#viewport.move(
+          (drag.last.clientX - event.clientX) / canvas.clientWidth / zoom,
+          (drag.last.clientY - event.clientY) / canvas.clientHeight / zoom,
+        );
+        drag.last = event;
       } else if (event.pointerType !== "touch") {
         this.#hover(this.#pixelAt(this.#shareAt(event)), event);
       }
