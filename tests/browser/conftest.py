@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -28,12 +28,17 @@ def browser() -> Iterator["Browser"]:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[httpx.Client]:
-    """A client of a server with nano."""
+def segmenter() -> Any:
     find_browser()  # first: without one there is nothing to serve
     from ovrcoat.segmentation.segmenter import Segmenter
 
-    with serve(Segmenter.load("nano", device="cpu", text_cache=None)) as client:
+    return Segmenter.load("nano", device="cpu", text_cache=None)
+
+
+@pytest.fixture(scope="session")
+def server(segmenter: Any) -> Iterator[httpx.Client]:
+    """A client of a server with nano."""
+    with serve(segmenter) as client:
         yield client
 
 
