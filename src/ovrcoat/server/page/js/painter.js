@@ -32,7 +32,8 @@ export function paintSegments(canvas, answer, { colorOf, isVisible, highlighted,
   const pixels = new Uint32Array(image.data.buffer);
   for (let index = 0; index < pixels.length; index++) pixels[index] = fills[map.words[index] & 0xffffff];
   if (outlines) drawEdges(pixels, map, edges, 1, () => true);
-  drawEdges(pixels, map, edges.map((edge) => edge && RESCUED), Math.max(2, Math.round(width / 250)), (id) => rescued[id]);
+  const thickness = Math.max(2, Math.round(width / 250));
+  drawEdges(pixels, map, edges.map((edge) => edge && RESCUED), thickness, (id) => rescued[id]);
   context.putImageData(image, 0, 0);
 }
 

@@ -23,7 +23,7 @@ export class Store extends EventTarget {
   display = { opacity: 0.5, outlines: true, names: true };
   hidden = new Set(); // names of the categories that are not drawn
   pinned = null; // {side, id}: a segment
-  hovered = null; // {x, y}: a pixel of the image
+  hovered = null; // {x, y, side, pointer}: a pixel of the image, the view, and the place on the screen or null
   answers = { A: null, B: null }; // see results.js
   #undo = [];
   #redo = [];

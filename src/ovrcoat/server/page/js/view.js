@@ -22,6 +22,7 @@ export class View {
   #places = { answer: null, places: new Map() };
   #isRequested = false;
   #needsPaint = false;
+  #highlighted = 0; // id of the segment under the pointer
 
   /** `onClick(side, point)` is called for a click or the Enter key. */
   constructor(store, viewport, side, onClick) {
@@ -32,7 +33,9 @@ export class View {
     this.caption = element("figcaption", {});
     this.canvas = element("canvas", {
       id: `canvas-${side}`, tabIndex: 0, role: "img",
-      "aria-label": `Segmented image ${side}. Arrow keys move a cursor, Enter explains the place under it, plus and minus zoom.`,
+      "aria-label":
+        `Segmented image ${side}. ` +
+        "Arrow keys move a cursor, Enter explains the place under it, plus and minus zoom.",
     });
     this.legend = new Legend(store, side, (id) => this.#highlight(id));
     this.root = element("figure", { className: "view", id: `view-${side}` },
@@ -63,8 +66,6 @@ export class View {
     context.drawImage(this.#overlay, 0, 0);
     return canvas;
   }
-
-  #highlighted = 0;
 
   #highlight(id) {
     if (id === this.#highlighted) return;
@@ -145,15 +146,16 @@ export class View {
       outlines: display.outlines,
     });
     this.root.dataset.painted = answer.trust;
-    document.dispatchEvent(new CustomEvent("ovrcoat:painted", { detail: { side: this.#side, trust: answer.trust } }));
+    document.dispatchEvent(new Event("ovrcoat:painted")); // for measurements
   }
 
   #labels() {
     const { answer } = this;
     if (this.#places.answer !== answer) this.#places = { answer, places: labelPlaces(answer.map) };
+    const { places } = this.#places;
     return answer.segments
-      .filter((segment) => !this.#store.hidden.has(segment.category) && this.#places.places.has(segment.id))
-      .map((segment) => ({ ...this.#places.places.get(segment.id), area: segment.area, text: segment.category, rescued: segment.rescued }));
+      .filter(({ id, category }) => places.has(id) && !this.#store.hidden.has(category))
+      .map(({ id, area, category, rescued }) => ({ ...places.get(id), area, text: category, rescued }));
   }
 
   /** The part of the image that is shown, as shares of its width and height. */
@@ -220,7 +222,8 @@ export class View {
 
   #hover(point, event = null) {
     if (!this.#store.image) return;
-    this.#store.update({ hovered: point && { ...point, side: this.#side, pointer: event && { x: event.clientX, y: event.clientY } } });
+    const pointer = event && { x: event.clientX, y: event.clientY };
+    this.#store.update({ hovered: point && { ...point, side: this.#side, pointer } });
   }
 
   #onKey(event) {
