@@ -1,14 +1,13 @@
 """Real uvicorn servers in threads, on free ports; nano is loaded once."""
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
 import pytest
 
-from http_server import MakeClient
+from http_server import MakeClient, serve
 
 
 @pytest.fixture(scope="session")
@@ -22,32 +21,8 @@ def nano() -> Any:
 def serving(nano: Any) -> MakeClient:
     """Run a server with some settings, and return a client of it."""
 
-    @contextmanager
-    def run(**settings: object) -> Iterator[httpx.Client]:
-        from ovrcoat.server.addresses import allowed_hosts
-        from ovrcoat.server.app import create_app
-        from ovrcoat.server.listening import make_server, open_socket, url_of
-        from ovrcoat.server.settings import ServerSettings
-
-        app = create_app(
-            nano,
-            model="nano",
-            settings=ServerSettings(**{"allowed_hosts": allowed_hosts("127.0.0.1"), **settings}),
-        )
-        ready = threading.Event()
-        with open_socket("127.0.0.1", 0) as listener:
-            server = make_server(app, grace_seconds=20.0, on_ready=ready.set)
-            thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-            thread.start()
-            try:
-                assert ready.wait(20)
-                with httpx.Client(base_url=url_of(listener, "127.0.0.1"), timeout=60) as client:
-                    client.app = app  # type: ignore[attr-defined]
-                    yield client
-            finally:
-                server.should_exit = True
-                thread.join(30)
-                assert not thread.is_alive()
+    def run(**settings: object) -> AbstractContextManager[httpx.Client]:
+        return serve(nano, **settings)
 
     return run
 

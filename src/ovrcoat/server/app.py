@@ -106,6 +106,7 @@ def _add_page(app: FastAPI) -> None:
 
 def _add_file(app: FastAPI, route: str, path: Path) -> None:
     async def serve(request: Request) -> Response:
-        return FileResponse(path)
+        # browsers ask again each time: the files of one page must have one version
+        return FileResponse(path, headers={"cache-control": "no-cache"})
 
     app.add_route(route, serve, include_in_schema=False)

@@ -27,8 +27,9 @@ from ovrcoat.server.schemas import (
     RunLengths,
     SegmentAnswer,
     SegmentEntry,
+    VocabularyEntry,
 )
-from ovrcoat.vocabulary import Vocabulary, list_presets
+from ovrcoat.vocabulary import Category, Vocabulary, list_presets
 
 
 def segment_answer(
@@ -77,6 +78,7 @@ def segment_answer(
         trust=prompt.trust,
         segments=segments,
         id_map=id_png(result.segment_map()) if masks == "png" else None,
+        categories=_vocabulary(result.categories),
         background=[BackgroundEntry(name=one.category, share=one.share) for one in result.background],
         issues=[*issues, *(IssueEntry(severity="note", message=note) for note in notes)],
         seconds=seconds,
@@ -150,6 +152,19 @@ def preset(name: str) -> PresetAnswer:
             for category in categories
         ],
     )
+
+
+def _vocabulary(categories: Sequence[Category]) -> list[VocabularyEntry]:
+    colors = category_colors(categories)
+    return [
+        VocabularyEntry(
+            id=category.id,
+            name=category.name,
+            is_thing=category.is_thing,
+            color=list(colors[category.id]),
+        )
+        for category in categories
+    ]
 
 
 def _segmentation(

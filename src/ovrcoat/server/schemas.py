@@ -104,6 +104,15 @@ class SegmentEntry(BaseModel):
     segmentation: RunLengths | list[list[float]] | None = None
 
 
+class VocabularyEntry(BaseModel):
+    """A category of the vocabulary, whether it was found or not."""
+
+    id: int
+    name: str
+    is_thing: bool
+    color: list[int] = Field(description="[red, green, blue]")
+
+
 class BackgroundEntry(BaseModel):
     """A background class that won pixels."""
 
@@ -130,6 +139,7 @@ class SegmentAnswer(BaseModel):
         default=None,
         description="Base64 of a COCO panoptic PNG: the id is R + 256 G + 65536 B, and 0 is void.",
     )
+    categories: list[VocabularyEntry] = Field(description="The vocabulary, without background classes.")
     background: list[BackgroundEntry]
     issues: list[IssueEntry]
     seconds: float = Field(description="Computing time on the server.")

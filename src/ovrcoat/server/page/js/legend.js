@@ -1,0 +1,54 @@
+// The legend of a view: one row per category, with a switch for its visibility.
+
+import { categoriesOf, classColor } from "./answers.js";
+import { cssColor, element, percent } from "./dom.js";
+import { watch } from "./store.js";
+
+export class Legend {
+  #store;
+  #side;
+  #onHighlight;
+
+  constructor(store, side, onHighlight) {
+    this.#store = store;
+    this.#side = side;
+    this.#onHighlight = onHighlight;
+    this.root = element("ul", { className: "legend", "aria-label": `Legend ${side}: categories that are shown` });
+    watch(store, ["answers", "hidden", "classes"], () => this.#show());
+  }
+
+  #show() {
+    const answer = this.#store.answers[this.#side];
+    const focused = this.root.contains(document.activeElement) ? document.activeElement.dataset.name : null;
+    this.root.replaceChildren(...(answer ? this.#rows(answer) : []));
+    if (focused !== null) this.root.querySelector(`[data-name="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  #rows(answer) {
+    const pixels = answer.width * answer.height;
+    const rows = categoriesOf(answer).map((group) => this.#row(group, pixels));
+    for (const { name, share } of answer.background) {
+      if (share < 0.005) continue;
+      rows.push(element("li", { className: "void" },
+        element("span", {}, name), element("small", {}, `background class, ${percent(share)}`)));
+    }
+    return rows;
+  }
+
+  #row({ name, area, segments }, pixels) {
+    const box = element("input", {
+      type: "checkbox", role: "switch", checked: !this.#store.hidden.has(name), "data-name": name,
+    });
+    box.addEventListener("change", () => this.#store.toggleCategory(name));
+    const swatch = element("span", { className: "swatch" });
+    swatch.style.background = cssColor(classColor(this.#store, segments[0]));
+    const rescued = segments.filter((segment) => segment.rescued).length;
+    const row = element("li", {}, element("label", {}, box, swatch,
+      element("span", { className: "name" }, name, segments.length > 1 ? ` × ${segments.length}` : ""),
+      rescued ? element("span", { className: "rescued" }, rescued > 1 ? `★ ${rescued} rescued` : "★ rescued") : null,
+      element("small", {}, percent(area / pixels))));
+    row.addEventListener("pointerenter", () => this.#onHighlight(segments[0].id));
+    row.addEventListener("pointerleave", () => this.#onHighlight(0));
+    return row;
+  }
+}

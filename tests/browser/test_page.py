@@ -1,0 +1,296 @@
+"""What a person does on the web page, in a real browser."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+VOID_POINT = (440, 20)  # column and row of the cat image that are void with the classes of `segmented`
+
+
+@pytest.fixture
+def segmented(page: "Page", cat_file: Path) -> "Page":
+    """The page after an upload and two class names."""
+    page.set_input_files("#file", cat_file)
+    add_classes(page, "cat, kitty; wall#stuff")
+    wait_for_trust(page, "A", 0.5)
+    return page
+
+
+def add_classes(page: "Page", text: str) -> None:
+    page.fill("#class-input", text)
+    page.click("#add-class")
+
+
+def wait_for_trust(page: "Page", side: str, trust: float | str) -> None:
+    """Wait until the picture of a side shows the result of a trust."""
+    page.wait_for_selector(f'#view-{side}[data-painted="{trust}"]')
+
+
+def set_trust(page: "Page", side: str, trust: float) -> None:
+    page.eval_on_selector(
+        f"#trust-{side}",
+        "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input')); }",
+        trust,
+    )
+    wait_for_trust(page, side, trust)
+
+
+def canvas_text(page: "Page", side: str) -> str:
+    """Return what a canvas shows, after it was drawn."""
+    return page.evaluate(
+        """side => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(
+            () => resolve(document.getElementById(`canvas-${side}`).toDataURL()))))""",
+        side,
+    )
+
+
+def place(page: "Page", side: str, x: int, y: int) -> tuple[float, float]:
+    """Return the place on the screen of a pixel of the cat image."""
+    page.locator(f"#canvas-{side}").scroll_into_view_if_needed()
+    box = page.locator(f"#canvas-{side}").bounding_box()
+    assert box is not None
+    return box["x"] + (x + 0.5) / 451 * box["width"], box["y"] + (y + 0.5) / 300 * box["height"]
+
+
+def download(page: "Page", label: str) -> bytes:
+    with page.expect_download() as info:
+        page.click(f"#view-A .downloads button:text-is('{label}')")
+    return Path(info.value.path()).read_bytes()
+
+
+def class_names(page: "Page") -> list[str]:
+    return page.eval_on_selector_all(
+        "#chips .name", "names => names.map(name => name.firstChild.textContent)"
+    )
+
+
+def test_upload_and_class_names_give_a_segmented_image_with_a_legend(segmented: "Page") -> None:
+    assert class_names(segmented) == ["cat", "wall"]
+    assert "cat" in segmented.inner_text("#view-A .legend")
+    assert "segment" in segmented.inner_text("#status")
+
+
+def test_the_slider_changes_the_picture(segmented: "Page") -> None:
+    before = canvas_text(segmented, "A")
+    set_trust(segmented, "A", 0)
+    assert canvas_text(segmented, "A") != before
+    set_trust(segmented, "A", 0.5)
+    assert canvas_text(segmented, "A") == before
+    segmented.check("#adaptive-A")
+    wait_for_trust(segmented, "A", "adaptive")
+
+
+def test_every_slider_move_that_is_sent_is_the_latest_one(segmented: "Page") -> None:
+    sent: list[Any] = []
+    segmented.on(
+        "request",
+        lambda request: sent.append(request.post_data_json) if request.url.endswith("/segment") else None,
+    )
+    segmented.evaluate(
+        """() => { const slider = document.getElementById('trust-A');
+        for (let value = 0; value <= 100; value++) {
+            slider.value = value / 100; slider.dispatchEvent(new Event('input')); } }"""
+    )
+    wait_for_trust(segmented, "A", 1)
+    assert [request["trust"] for request in sent] == [0, 1]
+
+
+def test_hovering_shows_name_score_objectness_and_alternatives(segmented: "Page") -> None:
+    segmented.mouse.move(*place(segmented, "A", 200, 150))
+    text = segmented.inner_text("#tooltip")
+    assert "cat" in text
+    assert "→" in text
+    assert "Score" in text
+    assert segmented.locator("#tooltip .ranking li").count() == 2
+
+
+def test_clicking_a_segment_pins_it_and_explains_it(segmented: "Page") -> None:
+    segmented.mouse.click(*place(segmented, "A", 200, 150))
+    segmented.click("#details button:text-is('Why is this here?')")
+    segmented.wait_for_selector("#details .reasons")
+    assert "segment" in segmented.inner_text("#details .summary").lower()
+
+
+def test_clicking_into_void_shows_the_reasons(segmented: "Page") -> None:
+    set_trust(segmented, "A", 0)
+    segmented.mouse.click(*place(segmented, "A", *VOID_POINT))
+    summary = segmented.wait_for_selector("#details .summary")
+    assert summary is not None
+    assert "void" in summary.inner_text().lower()
+
+
+def test_comparing_shows_two_settings_with_a_linked_view(segmented: "Page") -> None:
+    segmented.check("#compare")
+    wait_for_trust(segmented, "B", 0)
+    assert canvas_text(segmented, "A") != canvas_text(segmented, "B")
+    segmented.mouse.move(*place(segmented, "A", 200, 150))
+    assert segmented.locator("#tooltip > div").count() == 2
+    segmented.mouse.move(0, 0)
+    before = canvas_text(segmented, "B")
+    segmented.focus("#canvas-A")
+    segmented.keyboard.press("+")
+    assert canvas_text(segmented, "B") != before
+    segmented.keyboard.press("0")
+    segmented.focus("#compare")
+    assert canvas_text(segmented, "B") == before
+
+
+def test_downloads_can_be_read(segmented: "Page") -> None:
+    import io
+
+    from PIL import Image
+
+    document = json.loads(download(segmented, "JSON"))
+    assert document["image"] == "my cat.png"
+    assert document["request"]["vocabulary"][0] == {"name": "cat", "synonyms": ["kitty"], "is_thing": None}
+    with Image.open(io.BytesIO(download(segmented, "PNG"))) as id_map:
+        ids = np.asarray(id_map.convert("RGB")).astype(np.int64) @ [1, 256, 65536]
+    assert {id for id in np.unique(ids).tolist() if id} == {one["id"] for one in document["segments"]}
+    for one in document["segments"]:
+        assert (ids == one["id"]).sum() == one["area"]
+    with Image.open(io.BytesIO(download(segmented, "Overlay"))) as overlay:
+        assert overlay.size == (document["width"], document["height"]) == (451, 300)
+
+
+def test_a_link_restores_the_settings_but_not_an_uploaded_image(segmented: "Page") -> None:
+    segmented.check("#compare")
+    set_trust(segmented, "A", 0.25)
+    segmented.select_option("#background-B", "none")
+    link = segmented.url
+    segmented.goto("about:blank")
+    segmented.goto(link)
+    segmented.wait_for_selector("body[data-ready].empty")
+    assert class_names(segmented) == ["cat", "wall"]
+    assert segmented.input_value("#trust-A") == "0.25"
+    assert segmented.input_value("#background-B") == "none"
+    assert segmented.is_checked("#compare")
+
+
+def test_a_link_restores_an_example_image(page: "Page") -> None:
+    page.click("#examples button")
+    wait_for_trust(page, "A", 0.5)
+    link = page.url
+    page.goto("about:blank")
+    page.goto(link)
+    wait_for_trust(page, "A", 0.5)
+    assert "cat" in class_names(page)
+
+
+def test_a_drag_moves_both_views_of_a_zoomed_image(segmented: "Page") -> None:
+    segmented.check("#compare")
+    wait_for_trust(segmented, "B", 0)
+    segmented.click("#zoom-in")
+    before = canvas_text(segmented, "B")
+    segmented.mouse.move(*place(segmented, "A", 200, 150))
+    segmented.mouse.down()
+    segmented.mouse.move(*place(segmented, "A", 120, 100))
+    segmented.mouse.up()
+    segmented.mouse.move(0, 0)
+    assert canvas_text(segmented, "B") != before
+    assert segmented.is_hidden("#details")  # a drag is no click
+
+
+def test_undo_and_redo_of_class_edits(segmented: "Page") -> None:
+    add_classes(segmented, "dog")
+    segmented.click("#chips .remove >> nth=0")
+    assert class_names(segmented) == ["wall", "dog"]
+    segmented.click("#undo")
+    segmented.click("#undo")
+    assert class_names(segmented) == ["cat", "wall"]
+    segmented.focus("#canvas-A")
+    segmented.keyboard.press("Control+Shift+Z")
+    assert class_names(segmented) == ["cat", "wall", "dog"]
+
+
+def test_chips_change_kind_and_color(segmented: "Page") -> None:
+    segmented.click("#chips .kind >> nth=0")
+    assert segmented.inner_text("#chips .kind >> nth=0") == "stuff"
+    before = canvas_text(segmented, "A")
+    segmented.eval_on_selector(
+        "#chips input[type=color]",
+        "input => { input.value = '#00ff00'; input.dispatchEvent(new Event('change')); }",
+    )
+    assert canvas_text(segmented, "A") != before
+    assert "@00ff00" in segmented.evaluate("decodeURIComponent(location.hash)")
+
+
+def test_hiding_a_category_changes_the_picture(segmented: "Page") -> None:
+    before = canvas_text(segmented, "A")
+    segmented.uncheck("#view-A .legend input >> nth=0")
+    assert canvas_text(segmented, "A") != before
+
+
+def test_an_expired_image_is_uploaded_again(segmented: "Page", server: Any) -> None:
+    images = server.app.state.server.images
+    for id in list(images._images):
+        segmented.evaluate("id => fetch(`/v1/images/${id}`, {method: 'DELETE'})", id)
+    assert len(images) == 0
+    set_trust(segmented, "A", 0.75)
+    assert len(images) == 1
+    assert segmented.is_hidden("#error")
+
+
+def test_errors_of_the_server_are_shown(page: "Page", tmp_path: Path, segmented: "Page") -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    page.set_input_files("#file", broken)
+    page.wait_for_selector("#error:not([hidden])")
+    assert "image" in page.inner_text("#error")
+    assert page.is_visible("#canvas-A")  # the image before is still there
+
+
+@pytest.mark.parametrize("task", ["semantic", "instance"])
+def test_other_tasks(segmented: "Page", task: str) -> None:
+    with segmented.expect_response("**/segment") as info:
+        segmented.select_option("#task-A", task)
+    assert info.value.json()["task"] == task
+    segmented.wait_for_selector(f"#view-A figcaption:has-text('{task}')")
+    assert segmented.is_hidden("#error")
+
+
+def test_the_keyboard_alone_is_enough(page: "Page") -> None:
+    page.focus("#examples button >> nth=0")
+    page.keyboard.press("Enter")
+    wait_for_trust(page, "A", 0.5)
+    page.focus("#class-input")
+    page.keyboard.type("zebr")
+    page.wait_for_selector("#suggestions li")
+    page.keyboard.press("ArrowDown")
+    assert page.get_attribute("#class-input", "aria-activedescendant") == "suggestion-0"
+    page.keyboard.press("Enter")
+    assert "zebra" in class_names(page)
+    page.focus("#trust-A")
+    page.keyboard.press("Home")
+    wait_for_trust(page, "A", 0)
+    page.focus("#canvas-A")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#details:not([hidden])")
+    page.keyboard.press("Escape")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_screen(segmented: "Page", width: int, scheme: str) -> None:
+    segmented.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    segmented.set_viewport_size({"width": width, "height": 844})
+    segmented.check("#compare")
+    wait_for_trust(segmented, "B", 0)
+    segmented.mouse.click(*place(segmented, "A", 200, 150))
+    widths = segmented.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert widths == [width, width]
+
+
+def test_every_control_has_a_name(segmented: "Page") -> None:
+    unnamed = segmented.evaluate(
+        """() => [...document.querySelectorAll('button, input, select, canvas')].filter(control =>
+            !(control.getAttribute('aria-label') || control.textContent.trim() || control.labels?.length)
+        ).map(control => control.outerHTML)"""
+    )
+    assert unnamed == []
