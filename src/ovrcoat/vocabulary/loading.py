@@ -25,7 +25,7 @@ SPACED_LINE = re.compile(r"\s*(\d{1,9})\s+(.*)", re.ASCII)  # "3 cat"
 LABELMAP_LINE = re.compile(
     r"([^:]+):(?:(\d{1,3}),(\d{1,3}),(\d{1,3}))?:[^:]*:[^:]*", re.ASCII
 )  # CVAT, Datumaro
-# Labels of pixels without a class: labelme's two names, and the first line of a CVAT label map.
+# Labels of pixels without a class, in labelme.
 NO_CLASS = ("__ignore__", "_background_")
 
 
@@ -78,7 +78,10 @@ def read_file(path: Path) -> VocabularyFile:
         if suffix in TABLE_SUFFIXES:
             return _without_no_class(parse_table(text))
         if suffix not in (".json", ".yaml", ".yml"):
-            return _without_no_class(_parse_lines(text))
+            entries = _parse_lines(text)
+            # only label maps of CVAT have colors; black "background" is their label of pixels without a class
+            also = [e.names[0] for e in entries if e.names[0] == "background" and e.color == (0, 0, 0)]
+            return _without_no_class(entries, also=also)
     except VocabularyError as error:
         raise VocabularyError(f"{path}: {error}") from error
     try:
@@ -104,7 +107,7 @@ def _parse_yaml(text: str) -> object:
 
 
 def _without_no_class(
-    categories: tuple[Entry, ...], background: tuple[Entry, ...] = (), *, also: tuple[str, ...] = ()
+    categories: tuple[Entry, ...], background: tuple[Entry, ...] = (), *, also: Sequence[str] = ()
 ) -> VocabularyFile:
     left_out = {*NO_CLASS, *also}
     skipped = tuple(entry.names[0] for entry in categories if entry.names[0] in left_out)
@@ -161,7 +164,6 @@ def _parse_labelmap(lines: Sequence[str]) -> tuple[Entry, ...]:
     for match in matches:
         color = [int(part) for part in match.groups()[1:] if part is not None]
         is_color = len(color) == 3 and max(color) <= 255
-        name = NO_CLASS[1] if match[1].strip() == "background" and color == [0, 0, 0] else match[1]
-        entry = parse_entry(name)
+        entry = parse_entry(match[1])
         entries.append(replace(entry, color=(color[0], color[1], color[2])) if is_color else entry)
     return tuple(entries)

@@ -169,7 +169,7 @@ def test_files_of_other_tools(tmp_path: Path, name: str, content: str | bytes, e
             "labelmap.txt",  # CVAT, Datumaro
             "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:61,245,61::\nsofa:::\n",
             ["cat", "sofa"],
-            ("_background_",),
+            ("background",),
         ),
         (
             "_annotations.coco.json",  # Roboflow
