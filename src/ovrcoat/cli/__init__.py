@@ -31,6 +31,9 @@ app = App(
 # docstrings of the functions (a test compares them), so that the list of verbs needs no import.
 VERBS = {
     "segment": "Segment images into the classes of your vocabulary.",
+    "batch": (
+        "Segment many images into Parquet files; if it was interrupted, repeat the command to continue."
+    ),
     "evaluate": (
         "Measure a model on labeled images: PQ, mIoU, mask AP, and an error analysis.\n\n"
         "If it was interrupted, run the same command again to resume."
