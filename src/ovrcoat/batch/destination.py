@@ -9,7 +9,8 @@ file in quarantine/, if it has one, is written first. Names depend on the positi
 killed between any two writes therefore leaves parts that are finished and parts that are done again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ovrcoat.formats.json_files import json_bytes, read_json_object
 from ovrcoat.system.atomic_write import cannot_write, write_atomically
 from ovrcoat.system.folder_lock import LOCK_NAME, OWNER_NAME, FolderLock
 from ovrcoat.system.optional_imports import import_optional
+from ovrcoat.system.shard import Shard
 
 RECORD = "run.json"
 SHARDS = ".shards"  # locks of the shards
@@ -94,6 +96,21 @@ class Destination:
                 )
             write_atomically(path, lambda file: file.write(json_bytes(record)), durable=True)
 
+    @contextmanager
+    def lock(self, shard: Shard) -> Iterator[None]:
+        """Hold the lock of a shard, so that two processes do not do the same work.
+
+        Raises:
+            OutputError: another process has it; the message names the process.
+        """
+        folder = self.folder / SHARDS / f"{shard.index}-of-{shard.count}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        with FolderLock(folder):
+            yield
+
     def is_finished(self, part: int) -> bool:
         """Return whether a part need not be done again."""
         return self._image_path(part).exists()
@@ -107,10 +124,10 @@ class Destination:
         quarantine_path = self._quarantine_path(part)
         if quarantined:
             entries = [one.to_row() for one in quarantined]
-            _write(quarantine_path, parquet_bytes(entries, quarantine_schema()))
+            write_durably(quarantine_path, parquet_bytes(entries, quarantine_schema()))
         else:
             quarantine_path.unlink(missing_ok=True)  # of a run that was killed; the image is readable now
-        _write(self._image_path(part), parquet_bytes(rows, image_schema()))
+        write_durably(self._image_path(part), parquet_bytes(rows, image_schema()))
 
     def count(self, parts: Sequence[int]) -> Counts:
         """Count the rows of finished parts, from their files.
@@ -173,7 +190,12 @@ def count_rows(paths: Sequence[Path]) -> int:
     return total
 
 
-def _write(path: Path, content: Any) -> None:
+def write_durably(path: Path, content: Any) -> None:
+    """Write a file atomically.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     # durable: a part counts as finished, so a power failure must not leave an empty file with its name
     write_atomically(path, lambda file: file.write(content), durable=True)
 

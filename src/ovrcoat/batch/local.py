@@ -3,20 +3,18 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import ceil
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.queues import SimpleQueue
 
-from ovrcoat.batch.destination import SHARDS, Counts, Destination
+from ovrcoat.batch.destination import Counts, Destination
 from ovrcoat.batch.item import Item
 from ovrcoat.batch.settings import BatchSettings, RowPredictor
 from ovrcoat.errors import OutputError, OvrcoatError
-from ovrcoat.system.folder_lock import FolderLock
 from ovrcoat.system.shard import Shard
 
 OnPart = Callable[[int], object]  # receives the number of images of a part that was finished
@@ -71,7 +69,7 @@ def run_local(
         OvrcoatError: a worker process ended unexpectedly.
     """
     own = shard.select(range(len(parts)))
-    with _shard_lock(destination, shard):
+    with destination.lock(shard):
         pending = []
         for part in own:
             if destination.is_finished(part):
@@ -92,19 +90,6 @@ def run_local(
             f"expected {expected} in total; another program changed its files: use a new output folder"
         )
     return counts
-
-
-@contextmanager
-def _shard_lock(destination: Destination, shard: Shard) -> Iterator[None]:
-    """Hold the lock of a shard, so that two processes do not do the same work."""
-    folder = destination.folder / SHARDS / f"{shard.index}-of-{shard.count}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        yield  # writing results will report why
-        return
-    with FolderLock(folder):
-        yield
 
 
 def _run_workers(

@@ -53,6 +53,25 @@ def quarantine_schema() -> Any:
     return pa.schema([("id", pa.string()), ("path", pa.string()), ("reason", pa.string())])
 
 
+def item_schema() -> Any:
+    """Return the columns of a list of items, a `pyarrow.Schema`; see `Item`.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+    """
+    pa = import_optional("pyarrow", extra="batch")
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("path", pa.string()),
+            ("container", pa.string()),
+            ("offset", pa.int64()),
+            ("nbytes", pa.int64()),
+            ("problem", pa.string()),
+        ]
+    )
+
+
 def parquet_bytes(rows: Sequence[dict[str, Any]], schema: Any) -> Any:
     """Return rows as the contents of a Parquet file, a buffer.
 

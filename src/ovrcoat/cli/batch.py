@@ -69,7 +69,8 @@ def batch(
         if issue.severity != "note" or not output.quiet:
             print_note(f"{issue.severity}: {issue}")
     try:
-        read, counts = _run_local(items, settings, predictor, shard=shard, work=work, output=output)
+        run = _run_ray if work.engine == "ray" else _run_local
+        read, counts = run(items, settings, predictor, shard=shard, work=work, output=output)
     except KeyboardInterrupt as error:
         print_error(
             f"interrupted; finished parts are kept in {output.output}: repeat the command to continue"
@@ -88,7 +89,14 @@ def _check_options(work: WorkOptions, output: BatchOutputOptions) -> Shard:
         raise ConfigError(f"--workers is {work.workers}, expected 1 or more")
     if output.images_per_file < 1:
         raise ConfigError(f"--images-per-file is {output.images_per_file}, expected 1 or more")
-    return Shard.parse(work.shard)
+    shard = Shard.parse(work.shard)
+    if work.engine == "ray":
+        if shard.count > 1:
+            raise ConfigError("--shard belongs to --engine local; Ray divides the images itself")
+        import_optional("ray.data", extra="ray")
+    elif work.ray_address is not None or work.gpus_per_worker is not None:
+        raise ConfigError("--ray-address and --gpus-per-worker belong to --engine ray; add it")
+    return shard
 
 
 def _run_local(
@@ -124,6 +132,33 @@ def _run_local(
             on_part=progress.update,
         )
     return read, counts
+
+
+def _run_ray(
+    items: "list[Item]",
+    settings: "BatchSettings",
+    predictor: "RowPredictor",
+    *,
+    shard: Shard,
+    work: WorkOptions,
+    output: BatchOutputOptions,
+) -> "tuple[int, Counts]":
+    """Run the Ray engine; return the number of images and their rows. It has one shard."""
+    from ovrcoat.batch.destination import Destination
+    from ovrcoat.batch.local import Parts
+    from ovrcoat.batch.ray_engine import RayOptions, run_ray
+
+    destination = Destination(output.output)
+    facts = {"engine": "ray", **predictor.facts(), "images_per_file": output.images_per_file}
+    destination.open(facts, items, resume=output.resume)
+    options = RayOptions(
+        address=work.ray_address,
+        workers=work.workers,
+        gpus=work.gpus_per_worker,
+        progress=not output.quiet,
+    )
+    parts = Parts(items, output.images_per_file)
+    return len(items), run_ray(parts, destination, settings=settings, options=options)
 
 
 def _report(read: int, counts: "Counts", *, shard: Shard, output: BatchOutputOptions) -> int:

@@ -41,7 +41,7 @@ class BatchOutputOptions:
     """Continue an interrupted run with equal settings: finished parts are not done again."""
 
     images_per_file: int = 100
-    """Images per Parquet file (local). A run that is killed loses at most the file in progress."""
+    """Images per Parquet file. A run that is killed loses at most the files in progress."""
 
     json: Annotated[bool, Parameter(negative="")] = False
     """Print one JSON document with the counts to stdout."""
