@@ -10,6 +10,7 @@ import pytest
 PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
 COMMANDS = [
     "segment",
+    "batch",
     "evaluate",
     "score",
     "compare",

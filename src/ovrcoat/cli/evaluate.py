@@ -10,9 +10,11 @@ from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_line, print_note
 from ovrcoat.errors import ConfigError
 from ovrcoat.system.atomic_write import MARKDOWN_SIGNATURE, check_replaceable, write_atomically
+from ovrcoat.system.shard import Shard
 
 if TYPE_CHECKING:
     from ovrcoat.choices import Trust
+    from ovrcoat.evaluation.partial import Partial
     from ovrcoat.evaluation.plan import EvaluationSettings
     from ovrcoat.evaluation.reports.report import EvaluationReport
 
@@ -35,6 +37,10 @@ def evaluate(
 
     dataset = open_dataset(data.data, root=data.root, split=data.split)
     folder = output.output or DEFAULT_OUTPUT / dataset.name
+    shard = Shard() if data.shard is None else Shard.parse(data.shard)
+    if data.shard is not None:
+        _check_shard_options(output)
+        folder = folder if output.output else folder / f"shard-{shard.index}-of-{shard.count}"
     _check_outputs(folder, output)
     trusts = tuple(_parse_trust(text) for text in protocol.trust.split(","))
     if not output.quiet:
@@ -50,11 +56,22 @@ def evaluate(
 
     segmenter = Segmenter.load(model.model, device=model.device, dtype=model.dtype, compile=model.compile)
     journal = folder / "journal.jsonl"
+    settings = _settings(data, protocol, trusts=trusts, model=model.model, shard=shard)
     try:
+        if data.shard is not None:
+            partial = evaluator.evaluate_shard(
+                segmenter,
+                dataset,
+                settings=settings,
+                journal=journal,
+                overwrite=output.overwrite,
+                progress=not output.quiet,
+            )
+            return _report_shard(partial, folder, quiet=output.quiet)
         report = evaluator.evaluate(
             segmenter,
             dataset,
-            settings=_settings(data, protocol, trusts=trusts, model=model.model),
+            settings=settings,
             journal=journal,
             predictions=output.save_predictions,
             overwrite=output.overwrite,
@@ -70,7 +87,7 @@ def evaluate(
 
 
 def _settings(
-    data: DataOptions, protocol: ProtocolOptions, *, trusts: "tuple[Trust, ...]", model: str
+    data: DataOptions, protocol: ProtocolOptions, *, trusts: "tuple[Trust, ...]", model: str, shard: Shard
 ) -> "EvaluationSettings":
     from ovrcoat.evaluation.plan import EvaluationSettings
 
@@ -88,6 +105,7 @@ def _settings(
         short_side=protocol.short_side,
         max_long_side=protocol.max_long_side,
         model_name=Path(model).name,
+        shard=shard,
     )
 
 
@@ -101,6 +119,30 @@ def _parse_trust(text: str) -> "Trust":
             f"--trust: {text.strip()!r} is not a valid trust value; expected numbers from 0 to 1 or "
             "adaptive, separated by commas: 0,0.5"
         ) from error
+
+
+def _check_shard_options(output: OutputOptions) -> None:
+    """Reject outputs that only a whole run has.
+
+    Raises:
+        ConfigError: names the option.
+    """
+    for name, value in (("--save-predictions", output.save_predictions), ("--json", output.json)):
+        if value is not None:
+            raise ConfigError(f"{name} needs all images, but --shard evaluates some of them; remove one")
+
+
+def _report_shard(partial: "Partial", folder: Path, *, quiet: bool) -> int:
+    """Write the results of a shard; return the exit status, 1 if images were skipped."""
+    path = partial.write(folder)
+    skipped = [image for image in partial.images if image.entry is None]
+    for image in skipped:
+        print_error(f"image-skipped: {image.image_id}: {image.skipped}")
+    if not quiet:
+        count = partial.header.shard[1]
+        print_note(f"→ {path}")
+        print_note(f"When all {count} shards are evaluated, run: ovrcoat score --merge FOLDER1 FOLDER2 ...")
+    return int(bool(skipped))
 
 
 def _check_outputs(folder: Path, output: OutputOptions) -> None:
