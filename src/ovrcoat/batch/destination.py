@@ -30,6 +30,7 @@ RECORD = "run.json"
 SHARDS = ".shards"  # locks of the shards
 FORMAT = "ovrcoat batch 1"
 _LOCK_SECONDS = 60.0
+_ADVICE = "What is finished is kept: repeat the command when the folder can be written"
 _NOT_RESULTS = {LOCK_NAME, OWNER_NAME, SHARDS}
 
 
@@ -197,7 +198,7 @@ def write_durably(path: Path, content: Any) -> None:
         OutputError: it cannot be written.
     """
     # durable: a part counts as finished, so a power failure must not leave an empty file with its name
-    write_atomically(path, lambda file: file.write(content), durable=True)
+    write_atomically(path, lambda file: file.write(content), advice=_ADVICE, durable=True)
 
 
 def _short(value: object) -> str:
