@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from ovrcoat.cli.evaluate_options import DataOptions, ModelOptions, OutputOptions, ProtocolOptions
 from ovrcoat.cli.signals import exit_status
@@ -22,6 +22,14 @@ DEFAULT_OUTPUT = Path("ovrcoat-evaluation")
 STDOUT = Path("-")
 
 
+class _Options(TypedDict):
+    """Arguments that a whole run and a shard share."""
+
+    journal: Path
+    overwrite: bool
+    progress: bool
+
+
 def evaluate(
     *,
     data: DataOptions,
@@ -36,11 +44,11 @@ def evaluate(
     from ovrcoat.data.catalog import open_dataset
 
     dataset = open_dataset(data.data, root=data.root, split=data.split)
+    shard = Shard.parse("1/1" if data.shard is None else data.shard)
     folder = output.output or DEFAULT_OUTPUT / dataset.name
-    shard = Shard() if data.shard is None else Shard.parse(data.shard)
     if data.shard is not None:
         _check_shard_options(output)
-        folder = folder if output.output else folder / f"shard-{shard.index}-of-{shard.count}"
+        folder = output.output or folder / f"shard-{shard.index}-of-{shard.count}"
     _check_outputs(folder, output)
     trusts = tuple(_parse_trust(text) for text in protocol.trust.split(","))
     if not output.quiet:
@@ -57,25 +65,16 @@ def evaluate(
     segmenter = Segmenter.load(model.model, device=model.device, dtype=model.dtype, compile=model.compile)
     journal = folder / "journal.jsonl"
     settings = _settings(data, protocol, trusts=trusts, model=model.model, shard=shard)
+    options = _Options(journal=journal, overwrite=output.overwrite, progress=not output.quiet)
     try:
         if data.shard is not None:
-            partial = evaluator.evaluate_shard(
-                segmenter,
-                dataset,
-                settings=settings,
-                journal=journal,
-                overwrite=output.overwrite,
-                progress=not output.quiet,
+            return _report_shard(
+                evaluator.evaluate_shard(segmenter, dataset, settings=settings, **options),
+                folder,
+                quiet=output.quiet,
             )
-            return _report_shard(partial, folder, quiet=output.quiet)
         report = evaluator.evaluate(
-            segmenter,
-            dataset,
-            settings=settings,
-            journal=journal,
-            predictions=output.save_predictions,
-            overwrite=output.overwrite,
-            progress=not output.quiet,
+            segmenter, dataset, settings=settings, predictions=output.save_predictions, **options
         )
     except KeyboardInterrupt as error:
         print_error(
