@@ -142,6 +142,7 @@ def test_a_folder_of_something_else_is_refused(ovrcoat, photos: Path):
     outcome = ovrcoat("batch", "photos", *OPTIONS)
     assert outcome.status == 2
     assert "holds files of other programs (thesis.pdf)" in outcome.err
+    assert [path.name for path in (photos / "out").iterdir()] == ["thesis.pdf"]
 
 
 def test_a_file_that_vanished_is_noticed(ovrcoat, photos: Path):

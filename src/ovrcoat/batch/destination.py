@@ -82,11 +82,7 @@ class Destination:
             "image_digest": items_digest(items),
         }
         path = self.folder / RECORD
-        try:
-            for folder in (self.images, self.quarantine):
-                folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_write(self.folder, error) from error
+        _make_folder(self.folder)
         with FolderLock(self.folder, timeout=_LOCK_SECONDS):
             if path.exists():
                 self._check_record(record, resume=resume)
@@ -95,6 +91,8 @@ class Destination:
                 raise OutputError(
                     f"{self.folder} holds files of other programs ({foreign[0]}); choose another folder"
                 )
+            for folder in (self.images, self.quarantine):
+                _make_folder(folder)
             write_atomically(path, lambda file: file.write(json_bytes(record)), durable=True)
 
     @contextmanager
@@ -105,10 +103,7 @@ class Destination:
             OutputError: another process has it; the message names the process.
         """
         folder = self.folder / SHARDS / f"{shard.index}-of-{shard.count}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_write(folder, error) from error
+        _make_folder(folder)
         with FolderLock(folder):
             yield
 
@@ -152,7 +147,7 @@ class Destination:
     def _foreign_names(self) -> list[str]:
         """Return names in a folder without a record that a run would not have written yet."""
         names = {path.name for path in self.folder.iterdir()} - _NOT_RESULTS - {"images", "quarantine"}
-        inside = [path for folder in (self.images, self.quarantine) for path in folder.iterdir()]
+        inside = [path for folder in (self.images, self.quarantine) for path in folder.glob("*")]
         names |= {f"{path.parent.name}/{path.name}" for path in inside}
         return sorted(name for name in names if not name.endswith(".part"))
 
@@ -189,6 +184,13 @@ def count_rows(paths: Sequence[Path]) -> int:
                 "command again"
             ) from error
     return total
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
 
 
 def write_durably(path: Path, content: Any) -> None:
