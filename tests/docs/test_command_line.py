@@ -12,6 +12,7 @@ COMMANDS = [
     "segment",
     "explain",
     "serve",
+    "batch",
     "evaluate",
     "score",
     "compare",

@@ -32,6 +32,9 @@ app = App(
 VERBS = {
     "segment": "Segment images into the classes of your vocabulary.",
     "explain": "Explain for one image why each mask of the model is a segment or was rejected.",
+    "batch": (
+        "Segment many images into Parquet files; if it was interrupted, repeat the command to continue."
+    ),
     "evaluate": (
         "Measure a model on labeled images: PQ, mIoU, mask AP, and an error analysis.\n\n"
         "If it was interrupted, run the same command again to resume."

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from ovrcoat.cli.evaluate_options import DataOptions, ModelOptions, OutputOptions, ProtocolOptions
 from ovrcoat.cli.signals import exit_status
@@ -10,14 +10,24 @@ from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_line, print_note
 from ovrcoat.errors import ConfigError
 from ovrcoat.system.atomic_write import MARKDOWN_SIGNATURE, check_replaceable, write_atomically
+from ovrcoat.system.shard import Shard
 
 if TYPE_CHECKING:
     from ovrcoat.choices import Trust
+    from ovrcoat.evaluation.partial import Partial
     from ovrcoat.evaluation.plan import EvaluationSettings
     from ovrcoat.evaluation.reports.report import EvaluationReport
 
 DEFAULT_OUTPUT = Path("ovrcoat-evaluation")
 STDOUT = Path("-")
+
+
+class _Options(TypedDict):
+    """Arguments that a whole run and a shard share."""
+
+    journal: Path
+    overwrite: bool
+    progress: bool
 
 
 def evaluate(
@@ -34,7 +44,11 @@ def evaluate(
     from ovrcoat.data.catalog import open_dataset
 
     dataset = open_dataset(data.data, root=data.root, split=data.split)
+    shard = Shard.parse("1/1" if data.shard is None else data.shard)
     folder = output.output or DEFAULT_OUTPUT / dataset.name
+    if data.shard is not None:
+        _check_shard_options(output)
+        folder = output.output or folder / f"shard-{shard.index}-of-{shard.count}"
     _check_outputs(folder, output)
     trusts = tuple(_parse_trust(text) for text in protocol.trust.split(","))
     if not output.quiet:
@@ -50,15 +64,17 @@ def evaluate(
 
     segmenter = Segmenter.load(model.model, device=model.device, dtype=model.dtype, compile=model.compile)
     journal = folder / "journal.jsonl"
+    settings = _settings(data, protocol, trusts=trusts, model=model.model, shard=shard)
+    options = _Options(journal=journal, overwrite=output.overwrite, progress=not output.quiet)
     try:
+        if data.shard is not None:
+            return _report_shard(
+                evaluator.evaluate_shard(segmenter, dataset, settings=settings, **options),
+                folder,
+                quiet=output.quiet,
+            )
         report = evaluator.evaluate(
-            segmenter,
-            dataset,
-            settings=_settings(data, protocol, trusts=trusts, model=model.model),
-            journal=journal,
-            predictions=output.save_predictions,
-            overwrite=output.overwrite,
-            progress=not output.quiet,
+            segmenter, dataset, settings=settings, predictions=output.save_predictions, **options
         )
     except KeyboardInterrupt as error:
         print_error(
@@ -70,7 +86,7 @@ def evaluate(
 
 
 def _settings(
-    data: DataOptions, protocol: ProtocolOptions, *, trusts: "tuple[Trust, ...]", model: str
+    data: DataOptions, protocol: ProtocolOptions, *, trusts: "tuple[Trust, ...]", model: str, shard: Shard
 ) -> "EvaluationSettings":
     from ovrcoat.evaluation.plan import EvaluationSettings
 
@@ -88,6 +104,7 @@ def _settings(
         short_side=protocol.short_side,
         max_long_side=protocol.max_long_side,
         model_name=Path(model).name,
+        shard=shard,
     )
 
 
@@ -101,6 +118,30 @@ def _parse_trust(text: str) -> "Trust":
             f"--trust: {text.strip()!r} is not a valid trust value; expected numbers from 0 to 1 or "
             "adaptive, separated by commas: 0,0.5"
         ) from error
+
+
+def _check_shard_options(output: OutputOptions) -> None:
+    """Reject outputs that only a whole run has.
+
+    Raises:
+        ConfigError: names the option.
+    """
+    for name, value in (("--save-predictions", output.save_predictions), ("--json", output.json)):
+        if value is not None:
+            raise ConfigError(f"{name} needs all images, but --shard evaluates some of them; remove one")
+
+
+def _report_shard(partial: "Partial", folder: Path, *, quiet: bool) -> int:
+    """Write the results of a shard; return the exit status, 1 if images were skipped."""
+    path = partial.write(folder)
+    skipped = [image for image in partial.images if image.entry is None]
+    for image in skipped:
+        print_error(f"image-skipped: {image.image_id}: {image.skipped}")
+    if not quiet:
+        count = partial.header.shard[1]
+        print_note(f"→ {path}")
+        print_note(f"When all {count} shards are evaluated, run: ovrcoat score --merge FOLDER1 FOLDER2 ...")
+    return int(bool(skipped))
 
 
 def _check_outputs(folder: Path, output: OutputOptions) -> None:

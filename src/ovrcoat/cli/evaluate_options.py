@@ -25,6 +25,10 @@ class DataOptions:
     held_out: float | None = None
     """Evaluate only images that a training run with this held-out share never used (nano: 0.1)."""
 
+    shard: str | None = None
+    """i/n: evaluate only the i-th of n shares of the images, without a report; `score --merge` makes the
+    report of all shares."""
+
     limit: int | None = None
     """Evaluate only the first N images. The numbers are then not comparable to others."""
 

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from ovrcoat._version import __version__
-from ovrcoat.cli.terminal import print_json, print_line, print_note, print_table
+from ovrcoat.cli.terminal import print_error, print_json, print_line, print_note, print_table
 from ovrcoat.errors import ConfigError
 from ovrcoat.formats.json_files import write_json
 from ovrcoat.issues import Issue
+from ovrcoat.system.atomic_write import write_output
 from ovrcoat.vocabulary import Vocabulary
 
 # as in ovrcoat.config, which a help page need not import: pydantic takes a tenth of a second
@@ -70,6 +71,7 @@ def score(
     task: Task = "panoptic",
     files: Files = Files(),
     rules: Rules = Rules(),
+    merge: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None,
     json: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -79,11 +81,18 @@ def score(
     ----------
     task
         panoptic (PQ), semantic (mean IoU) or instance (mask AP).
+    merge
+        Make the report of all shards: the output folders of evaluate --shard. Excludes all other options
+        but --json and --quiet.
     json
         Write all scores to this JSON file; - prints JSON instead of tables.
     quiet
         Print no tables, notes or progress; errors are still printed.
     """
+    if merge:
+        if task != "panoptic" or files != Files() or rules != Rules():
+            raise ConfigError("--merge takes only the folders of evaluate --shard; remove the other options")
+        return _merge(merge, json=json, quiet=quiet)
     _check_options(task, files, rules)
     compute = {"panoptic": _score_panoptic, "semantic": _score_semantic, "instance": _score_instances}[task]
     scores = {"ovrcoat": __version__, **compute(files, rules, progress=not quiet)}
@@ -98,6 +107,25 @@ def score(
         show = {"panoptic": _print_panoptic, "semantic": _print_semantic, "instance": _print_instances}[task]
         show(scores)
     return 0
+
+
+def _merge(parts: Sequence[Path], *, json: Path | None, quiet: bool) -> int:
+    """Print or write the report of all shards; return the exit status, 1 if it has errors."""
+    from ovrcoat.evaluation.partial import merge_partials
+    from ovrcoat.evaluation.reports.tables import format_text
+
+    report = merge_partials(parts)
+    if json == STDOUT:
+        print_line(report.to_json().rstrip("\n"))
+    elif json is not None:
+        content = report.to_json().encode("utf-8", "backslashreplace")
+        write_output(json, lambda file: file.write(content))
+    if not quiet and json != STDOUT:
+        print_line(format_text(report))
+    errors = [issue for issue in report.issues if issue.severity == "error"]
+    for issue in errors:
+        print_error(str(issue))
+    return int(bool(errors))
 
 
 def _check_options(task: Task, files: Files, rules: Rules) -> None:

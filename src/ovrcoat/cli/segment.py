@@ -1,6 +1,5 @@
 """`ovrcoat segment`: images and class names in; tables, id maps, overlays and one JSON document out."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ovrcoat._version import __version__
@@ -9,7 +8,7 @@ from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_json, print_note
 from ovrcoat.cli.usage import possible_class_names
 from ovrcoat.errors import ConfigError, ImageError
-from ovrcoat.system.paths import exists, printable
+from ovrcoat.system.paths import exists
 
 if TYPE_CHECKING:
     from ovrcoat.data.find_images import ImageSearch
@@ -38,6 +37,9 @@ def segment(
     if output.show_rejected and prompt.task != "panoptic":
         raise ConfigError(f"--show-rejected applies to --task panoptic, not to {prompt.task}; leave it out")
     search = _find_images(sources, quiet=output.quiet)
+    if not output.json and (errors := _missing_images(search)):
+        print_error("\n".join(errors))
+        return 1
     with heavy_imports():
         from ovrcoat.cli.run import Run, encode_prompt, load_segmenter, run_settings
         from ovrcoat.results.exports.table import choose_formats
@@ -75,13 +77,13 @@ def _find_images(sources: list[str], *, quiet: bool) -> "ImageSearch":
     """Find the images, and print the sources that failed and what was left out.
 
     Raises:
-        ImageError: no source has an image, or none of the images exists.
+        ImageError: no source has an image.
     """
     from ovrcoat.data.find_images import search_images
 
     search = search_images(sources)
-    if not any(exists(image) for image in search.images):
-        raise ImageError("\n".join([*search.failed.values(), *map(_reading_error, search.images)]))
+    if not search.images:
+        raise ImageError("\n".join(search.failed.values()))
     for error in search.failed.values():
         print_error(error)
     if search.left_out and not quiet:
@@ -91,12 +93,16 @@ def _find_images(sources: list[str], *, quiet: bool) -> "ImageSearch":
     return search
 
 
-def _reading_error(image: Path) -> str:
-    """Return the error of reading an image that does not exist."""
+def _missing_images(search: "ImageSearch") -> list[str]:
+    """Return the errors of reading the images if none of them exists; else an empty list."""
     from ovrcoat.data.images import read_image
 
-    try:
-        read_image(image)
-    except ImageError as error:
-        return str(error)
-    return f"{printable(image)}: the file appeared while it was looked for; run the command again"
+    if any(exists(image) for image in search.images):
+        return []
+    errors = []
+    for image in search.images:
+        try:
+            read_image(image)
+        except ImageError as error:
+            errors.append(str(error))
+    return errors

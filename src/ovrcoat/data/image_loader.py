@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Generic, TypeVar
 
-from ovrcoat.data.images import ImageInput
+from ovrcoat.data.images import ImageInput, StoredImage
 from ovrcoat.data.transforms import PreparedImage
 from ovrcoat.errors import ConfigError, ImageError
 from ovrcoat.system.prefetch import prefetch
@@ -54,10 +54,10 @@ def encode_in_order(
     """Yield (source, what `encode` returned for it) in order; for an unreadable image (source, its error).
 
     Args:
-        images: the sources. A list or tuple of paths (or bytes) is prefetched in a thread, and any list or
-            tuple is searched for images of one size. Of another iterable at most `batch_size` images are
-            requested in advance, and each is read before the next is requested: it may be a camera, or its
-            files may be temporary.
+        images: the sources. A list or tuple of paths, bytes or stored images is prefetched in a
+            thread, and any list or tuple is searched for images of one size. Of another iterable at most
+            `batch_size` images are requested in advance, and each is read before the next is requested: it
+            may be a camera, or its files may be temporary.
         prepare: reads and resizes one image; raises `ImageError` if it is unreadable.
         encode: receives at most `batch_size` images of one padded size.
         batch_size: maximum number of images per batch.
@@ -96,7 +96,7 @@ def _read(
             return image, error
 
     is_list = isinstance(images, list | tuple)
-    if is_list and all(isinstance(image, str | bytes | PathLike) for image in images):
+    if is_list and all(isinstance(image, str | bytes | PathLike | StoredImage) for image in images):
         yield from prefetch(
             images, read, name="prefetch", max_items=max_items, size_of=_nbytes, max_bytes=PREFETCHED_BYTES
         )

@@ -7,6 +7,7 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -58,6 +59,19 @@ class LoadedImage:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """The bytes of an image file that are fetched when the image is read, for example from a server.
+
+    Attributes:
+        name: shown in messages; the last part is the name of the image.
+        fetch: returns the bytes; may be called in any thread. Raises `ImageError` if it cannot.
+    """
+
+    name: str
+    fetch: Callable[[], bytes]
+
+
 # What `read_image` accepts. The tensor is named by a string because this module does not import torch.
 ImageInput = Union[
     str,
@@ -70,6 +84,7 @@ ImageInput = Union[
     np.ndarray,
     "torch.Tensor",
     LoadedImage,
+    StoredImage,
 ]
 
 
@@ -103,6 +118,9 @@ def read_image(source: ImageInput) -> LoadedImage:
         return source
     if isinstance(source, str | PathLike):
         return _read_path(source)
+    if isinstance(source, StoredImage):
+        content = io.BytesIO(source.fetch())
+        return _loaded(decode_file(content, label=printable(source.name)), _file_name(source.name))
     if isinstance(source, bytes | bytearray | memoryview) or hasattr(source, "read"):
         return _read_bytes(source)
     if isinstance(source, Image.Image):

@@ -6,10 +6,11 @@ it stopped.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -19,6 +20,7 @@ from ovrcoat.errors import ConfigError, DatasetError
 from ovrcoat.evaluation.image_scores import ImagePredictions, ImageScorer
 from ovrcoat.evaluation.journal import Journal
 from ovrcoat.evaluation.journal_entry import JournalEntry
+from ovrcoat.evaluation.partial import Partial, PartialHeader, PartialImage, ReportHead
 from ovrcoat.evaluation.plan import EvaluationPlan, EvaluationSettings, make_plan
 from ovrcoat.evaluation.predictions import PredictionFolder
 from ovrcoat.evaluation.prefetch import ReadError, Sample, load_sample, prefetch_samples
@@ -69,14 +71,82 @@ def evaluate(
     """
     started = time.perf_counter()
     plan = make_plan(segmenter, dataset, settings=settings or EvaluationSettings())
+    if plan.settings.shard.count > 1:
+        raise ConfigError("evaluate makes the report of all images; for one shard, use evaluate_shard")
+    head = _report_head(plan)
+    totals = head.new_totals()
+    resumed = _evaluate(
+        plan, totals, journal=journal, predictions=predictions, overwrite=overwrite, progress=progress
+    )
+    evaluated = _evaluated(plan, totals)
+    return head.complete(
+        totals,
+        [record.image_id for record in evaluated],
+        truth=_truth(plan, evaluated),
+        timing=_timing(plan, totals, resumed=resumed, seconds=time.perf_counter() - started),
+    )
+
+
+def evaluate_shard(
+    segmenter: Segmenter,
+    dataset: Dataset,
+    *,
+    settings: EvaluationSettings,
+    journal: Path | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Partial:
+    """Evaluate a model on the shard of a dataset that `settings.shard` names.
+
+    Arguments and errors are those of `evaluate`; a shard without images is not an error.
+
+    Returns:
+        The results of the images. `merge_partials` makes the report of all shards.
+    """
+    started = time.perf_counter()
+    plan = make_plan(segmenter, dataset, settings=settings)
+    head = _report_head(plan)
+    totals = head.new_totals(keep_entries=True)
+    resumed = _evaluate(
+        plan, totals, journal=journal, predictions=None, overwrite=overwrite, progress=progress
+    )
+    shard = plan.settings.shard
+    images = [
+        PartialImage(
+            position=position,
+            image_id=record.image_id,
+            entry=totals.entries.get(record.image_id),
+            skipped=totals.skipped.get(record.image_id, ""),
+        )
+        for position, record in shard.select(list(enumerate(plan.records)))
+    ]
+    header = PartialHeader(
+        shard=(shard.index, shard.count),
+        image_count=len(plan.records),
+        facts=plan.header(),
+        head=head,
+        truth=_truth(plan, _evaluated(plan, totals)),
+        timing=_timing(plan, totals, resumed=resumed, seconds=time.perf_counter() - started),
+    )
+    return Partial(header=header, images=tuple(images))
+
+
+def _evaluate(
+    plan: EvaluationPlan,
+    totals: Totals,
+    *,
+    journal: Path | None,
+    predictions: Path | None,
+    overwrite: bool,
+    progress: bool,
+) -> int:
+    """Add the images of the plan's shard to `totals`; return how many an earlier run had finished."""
     _check_requirements(plan, saves_predictions=predictions is not None)
-    totals = Totals(plan)
-    header = plan.header()
     with ExitStack() as stack:
         open_journal = None
         if journal is not None:
             open_journal = stack.enter_context(
-                Journal(journal, header, entry_type=JournalEntry, overwrite=overwrite)
+                Journal(journal, plan.header(), entry_type=JournalEntry, overwrite=overwrite)
             )
             _resume(open_journal, plan, totals)
         resumed = len(totals.images)
@@ -84,12 +154,12 @@ def evaluate(
         for folder in folders.values():
             stack.enter_context(folder)
         _evaluate_images(plan, totals, journal=open_journal, folders=folders, progress=progress)
-        if not totals.images:
+        if not totals.images and plan.settings.shard.count == 1:
             reasons = "\n".join(f"- {issue}" for issue in totals.issues)
-            raise DatasetError(f"no image of {dataset.name} could be evaluated:\n{reasons}")
+            raise DatasetError(f"no image of {plan.dataset.name} could be evaluated:\n{reasons}")
         for folder in folders.values():
             folder.complete(totals.images)
-    return _make_report(plan, totals, resumed=resumed, seconds=time.perf_counter() - started)
+    return resumed
 
 
 def _check_requirements(plan: EvaluationPlan, *, saves_predictions: bool) -> None:
@@ -121,7 +191,7 @@ def _open_folders(
 
 def _resume(journal: Journal[JournalEntry], plan: EvaluationPlan, totals: Totals) -> None:
     """Add the images of this run that an earlier run has finished, unless their files have changed."""
-    planned = {record.image_id: record for record in plan.records}
+    planned = {record.image_id: record for record in plan.own_records}
     content: dict[ImageId, str] = {}
     for entry in journal.entries():
         if (record := planned.get(entry.image_id)) is None or record.image_id in totals.images:
@@ -158,11 +228,11 @@ def _evaluate_images(
         panoptic="panoptic" in tasks or (plan.settings.oracle and "panoptic" in available),
         semantic="semantic" in tasks or (plan.settings.oracle and "panoptic" not in available),
     )
-    remaining = [record for record in plan.records if record.image_id not in totals.images]
-    done = len(plan.records) - len(remaining)
+    remaining = [record for record in plan.own_records if record.image_id not in totals.images]
+    done = len(plan.own_records) - len(remaining)
     with (
         tqdm(
-            total=len(plan.records), initial=done, unit="image", disable=None if progress else True
+            total=len(plan.own_records), initial=done, unit="image", disable=None if progress else True
         ) as progress_bar,
         closing(prefetch_samples(remaining, load)) as samples,
     ):
@@ -174,7 +244,7 @@ def _evaluate_images(
                     journal.append(result)
                 totals.add(result)
             else:
-                totals.skip(record, str(result))
+                totals.skip(record.image_id, str(result))
             progress_bar.update()
             if not progress_bar.disable:
                 running = {f"PQ γ={key}": f"{pq:.1f}" for key, pq in totals.running_pq().items()}
@@ -212,13 +282,34 @@ def _score(
         return record, error
 
 
-def _make_report(plan: EvaluationPlan, totals: Totals, *, resumed: int, seconds: float) -> EvaluationReport:
-    """Compute all numbers, in the image order of the dataset."""
-    evaluated = [record for record in plan.records if record.image_id in totals.images]
-    runs = totals.runs(evaluated)
+def _evaluated(plan: EvaluationPlan, totals: Totals) -> list[Record]:
+    """Return the evaluated images of the shard, in the order of the dataset."""
+    return [record for record in plan.own_records if record.image_id in totals.images]
+
+
+def _truth(plan: EvaluationPlan, records: Sequence[Record]) -> dict[str, Any]:
+    """Return the instances of these images in COCO's format; nothing without the instance task."""
+    return plan.dataset.instances(records) if "instance" in plan.settings.tasks else {}
+
+
+def _timing(plan: EvaluationPlan, totals: Totals, *, resumed: int, seconds: float) -> dict[str, Any]:
+    return {
+        "seconds": round(seconds, 2),
+        "seconds_per_image": round(totals.seconds / max(1, len(totals.images)), 4),
+        "resumed_images": resumed,
+        "device": str(plan.segmenter.device),
+        "dtype": plan.dtype,
+        "compiled": plan.segmenter.network.compiled,
+        "torch": torch.__version__,
+    }
+
+
+def _report_head(plan: EvaluationPlan) -> ReportHead:
+    """Return what the report says besides the numbers; the same for all shards."""
     dataset, settings = plan.dataset, plan.settings
-    _add_notes(plan, totals.issues)
-    return EvaluationReport(
+    notes = IssueList()
+    _add_notes(plan, notes)
+    return ReportHead(
         model=ModelInfo(
             name=settings.model_name, hash=plan.model_hash, provenance=dict(plan.segmenter.provenance)
         ),
@@ -231,18 +322,10 @@ def _make_report(plan: EvaluationPlan, totals: Totals, *, resumed: int, seconds:
         protocol=plan.protocol_settings(),
         vocabulary=plan.vocabulary.to_dict(),
         seen_category_ids=tuple(sorted(plan.seen_ids)),
-        runs=runs,
-        images=tuple(totals.images[record.image_id] for record in evaluated),
-        timing={
-            "seconds": round(seconds, 2),
-            "seconds_per_image": round(totals.seconds / len(evaluated), 4),
-            "resumed_images": resumed,
-            "device": str(plan.segmenter.device),
-            "dtype": plan.dtype,
-            "compiled": plan.segmenter.network.compiled,
-            "torch": torch.__version__,
-        },
-        issues=tuple(totals.issues),
+        trusts=settings.trusts,
+        tasks=settings.tasks,
+        areas=settings.areas,
+        notes=tuple(notes),
     )
 
 

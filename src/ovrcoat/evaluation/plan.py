@@ -16,6 +16,7 @@ from ovrcoat.evaluation.reports.report import trust_key
 from ovrcoat.formats.annotations import Record
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.system.fingerprints import module_fingerprint
+from ovrcoat.system.shard import Shard
 from ovrcoat.vocabulary import Category, Vocabulary, VocabularyInput
 
 
@@ -43,6 +44,7 @@ class EvaluationSettings:
         short_side: Custom short side in pixels.
         max_long_side: Custom maximum long side in pixels.
         model_name: Name of the model in the report.
+        shard: Evaluate only this share of the images; the report is made of all shards later.
     """
 
     trusts: tuple[Trust, ...] = (0.0, 0.5)
@@ -58,6 +60,7 @@ class EvaluationSettings:
     short_side: int | None = None
     max_long_side: int | None = None
     model_name: str = "model"
+    shard: Shard = Shard()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +75,7 @@ class EvaluationPlan:
         vocabulary: The categories of the dataset (ids, things and stuff) with the names to use, and the
             background classes.
         seen_ids: Categories to report as seen.
-        records: The images to evaluate.
+        records: The images to evaluate, of all shards.
         model_hash: See `model_hash`.
     """
 
@@ -84,6 +87,11 @@ class EvaluationPlan:
     seen_ids: frozenset[int]
     records: tuple[Record, ...]
     model_hash: str
+
+    @property
+    def own_records(self) -> Sequence[Record]:
+        """The images of the shard."""
+        return self.settings.shard.select(self.records)
 
     @property
     def dtype(self) -> str:

@@ -1,0 +1,103 @@
+"""Settings of a batch run: everything besides the images that its rows depend on."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ovrcoat._version import __version__
+from ovrcoat.batch.item import Item
+from ovrcoat.batch.rows import Quarantined, Row, predict_rows
+from ovrcoat.choices import DtypeName, Number, Task, Trust
+from ovrcoat.segmentation.segmenter import Segmenter
+from ovrcoat.system.fingerprints import module_fingerprint
+from ovrcoat.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSettings:
+    """Model, vocabulary and options; can be pickled, so that a worker process loads the same model.
+
+    Attributes:
+        vocabulary: with its background classes.
+        model, device, dtype, compile: see `Segmenter.load`.
+        task, trust, object_mask_threshold, overlap_threshold, score_threshold: see `Segmenter.segment`.
+        batch_size: maximum number of images per batch; does not change rows.
+        threads: of the CPU per process; None: the library's default.
+    """
+
+    vocabulary: Vocabulary
+    model: str = "nano"
+    device: str | None = None
+    dtype: DtypeName = "float32"
+    compile: bool = False
+    task: Task = "panoptic"
+    trust: Trust | None = None
+    object_mask_threshold: Number | None = None
+    overlap_threshold: Number | None = None
+    score_threshold: Number | None = None
+    batch_size: int = 1
+    threads: int | None = None
+
+
+class RowPredictor:
+    """Loads a model once, and turns items into rows.
+
+    Args:
+        settings: of the run.
+
+    Raises:
+        OvrcoatError: the model, the vocabulary or an option cannot be used.
+    """
+
+    def __init__(self, settings: BatchSettings) -> None:
+        if settings.threads is not None:
+            import torch
+
+            torch.set_num_threads(settings.threads)
+        self._batch_size = settings.batch_size
+        self._segmenter = Segmenter.load(
+            settings.model, device=settings.device, dtype=settings.dtype, compile=settings.compile
+        )
+        self.prompt = self._segmenter.prompt(
+            settings.vocabulary,
+            task=settings.task,
+            trust=settings.trust,
+            background="keep",
+            object_mask_threshold=settings.object_mask_threshold,
+            overlap_threshold=settings.overlap_threshold,
+            score_threshold=settings.score_threshold,
+        )
+        vocabulary = json.dumps(settings.vocabulary.to_dict(), sort_keys=True).encode()
+        self._hashes = {
+            "model": module_fingerprint(self._segmenter.network, None),
+            "vocabulary": hashlib.sha256(vocabulary).hexdigest(),
+        }
+        self._dtype = settings.dtype
+
+    def predict(self, items: list[Item]) -> tuple[list[Row], list[Quarantined]]:
+        """Return the rows of readable images and the unreadable images, each in order."""
+        rows: list[Row] = []
+        quarantined: list[Quarantined] = []
+        for outcome in predict_rows(
+            self._segmenter, self.prompt, items, hashes=self._hashes, batch_size=self._batch_size
+        ):
+            if isinstance(outcome, Quarantined):
+                quarantined.append(outcome)
+            else:
+                rows.append(outcome)
+        return rows, quarantined
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the rows depend on, for the record of the run."""
+        prompt = self.prompt
+        return {
+            "ovrcoat": __version__,
+            **self._hashes,
+            "dtype": self._dtype,
+            "task": prompt.task,
+            "trust": prompt.trust,
+            "object_mask_threshold": prompt.object_mask_threshold,
+            "overlap_threshold": prompt.overlap_threshold,
+            "score_threshold": prompt.score_threshold,
+        }
