@@ -3,6 +3,9 @@
 import base64
 import io
 import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -106,6 +109,41 @@ def test_an_image_is_uploaded_used_and_removed(client: httpx.Client, jpeg: bytes
         assert client.delete(path).status_code == 204
         assert client.delete(path).status_code == 404
         assert client.post(f"{path}/segment", json=REQUEST).json()["error"]["code"] == "image_not_found"
+
+
+def test_exported_labels_equal_saved_ones(
+    client: httpx.Client, nano: Any, jpeg: bytes, image_id: str, tmp_path: Path
+):
+    body = REQUEST | {"formats": ["labelme", "yolo", "cvat", "coco-panoptic"]}
+    response = client.post(f"/v1/images/{image_id}/export", json=body)
+    assert response.status_code == 200, response.text
+    result = replace(nano.segment(jpeg, REQUEST["vocabulary"], trust=0.5), name="image.png")
+    result.save(tmp_path, format=body["formats"])
+    saved = {path.relative_to(tmp_path).as_posix(): path for path in tmp_path.rglob("*") if path.is_file()}
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        assert set(archive.namelist()) == set(saved)
+        assert {"labelme/image.json", "yolo/labels/image.txt", "yolo/data.yaml"} <= set(saved)
+        for name in ("labelme/image.json", "yolo/labels/image.txt", "yolo/data.yaml"):
+            assert archive.read(name) == saved[name].read_bytes(), name
+        annotations = json.loads(archive.read("cvat/annotations/instances_default.json"))["annotations"]
+    assert len(annotations) == len(result.segments) > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"formats": ["voc"]}, "'voc' is not a format"),
+        ({"formats": ["cityscapes"], "task": "semantic"}, "holds results of the task panoptic"),
+        ({"formats": []}, "formats"),
+        ({}, "formats"),
+    ],
+)
+def test_labels_that_cannot_be_exported(
+    client: httpx.Client, image_id: str, change: dict[str, Any], message: str
+):
+    response = client.post(f"/v1/images/{image_id}/export", json=REQUEST | change)
+    assert response.status_code == 422
+    assert message in response.json()["error"]["message"]
 
 
 def test_overlay_is_a_png(client: httpx.Client, image_id: str):

@@ -7,7 +7,14 @@ from pydantic import ValidationError
 
 from ovrcoat.server.api_errors import ApiError, describe_validation
 from ovrcoat.server.openapi import errors, upload_body
-from ovrcoat.server.schemas import ExplainAnswer, ExplainRequest, ImageAnswer, SegmentAnswer, SegmentRequest
+from ovrcoat.server.schemas import (
+    ExplainAnswer,
+    ExplainRequest,
+    ExportRequest,
+    ImageAnswer,
+    SegmentAnswer,
+    SegmentRequest,
+)
 from ovrcoat.server.state import server_state
 from ovrcoat.server.uploads import read_upload
 
@@ -17,6 +24,10 @@ JSON: dict[int | str, dict[str, Any]] = {200: {"model": SegmentAnswer}}
 EXPLANATION: dict[int | str, dict[str, Any]] = {200: {"model": ExplainAnswer}}
 PNG: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+ZIP: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
 }
 
 
@@ -84,6 +95,21 @@ async def draw_image(image_id: ImageId, body: SegmentRequest, request: Request) 
     with state.worker.slot():
         content = await state.worker.run(request, lambda job: state.service.overlay(stored, body))
     return Response(content, media_type="image/png")
+
+
+@router.post(
+    "/images/{image_id}/export",
+    response_class=Response,
+    responses=ZIP | errors(400, 404, 408, 413, 422, 429, 503),
+)
+async def export_image(image_id: ImageId, body: ExportRequest, request: Request) -> Response:
+    """Segment an uploaded image, and return a zip file with its labels in the formats of other tools."""
+    state = server_state(request)
+    stored = state.images.get(image_id)
+    with state.worker.slot():
+        content = await state.worker.run(request, lambda job: state.service.export(stored, body))
+    headers = {"Content-Disposition": 'attachment; filename="labels.zip"'}
+    return Response(content, media_type="application/zip", headers=headers)
 
 
 @router.post(

@@ -5,11 +5,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ovrcoat.choices import Task
+from ovrcoat.results.exports.table import FORMATS
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ClassText = Annotated[str, Field(min_length=1)]
 Trust = Fraction | Literal["adaptive"] | None
 MasksFormat = Literal["png", "rle", "polygons", "none"]
+FormatName = Annotated[str, Field(json_schema_extra={"enum": list(FORMATS)})]  # checked with the task
 
 
 class RequestModel(BaseModel):
@@ -68,6 +70,18 @@ class ExplainRequest(SegmentRequest):
 
     point: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)] | None = Field(
         default=None, description="[x, y] in pixels from the upper left corner."
+    )
+
+
+class ExportRequest(SegmentRequest):
+    """What to segment, and the label formats to write."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"vocabulary": "cat; sofa; wall#stuff", "formats": ["labelme"]}]}
+    )
+
+    formats: Annotated[list[FormatName], Field(min_length=1, max_length=len(FORMATS))] = Field(
+        description="Names of label formats, as `ovrcoat segment --format` takes them."
     )
 
 

@@ -4,13 +4,15 @@ import time
 from dataclasses import dataclass, replace
 
 from ovrcoat.data.images import LoadedImage
+from ovrcoat.results.exports.table import choose_formats
 from ovrcoat.segmentation.encoded_image import EncodedImage
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.server.image_store import StoredImage, memory_of
+from ovrcoat.server.label_files import label_zip
 from ovrcoat.server.labeling import PredictRequest, predict_answer
 from ovrcoat.server.prompts import encode_prompt
 from ovrcoat.server.responses import explain_answer, overlay_png, segment_answer
-from ovrcoat.server.schemas import ExplainRequest, SegmentRequest
+from ovrcoat.server.schemas import ExplainRequest, ExportRequest, SegmentRequest
 from ovrcoat.server.settings import ServerSettings
 from ovrcoat.server.uploads import decode_image
 from ovrcoat.server.worker import Cancellation
@@ -53,6 +55,12 @@ class SegmentationService:
         """Return the drawing of a segmentation as PNG."""
         prompt = encode_prompt(self.segmenter, request, self.settings)
         return overlay_png(image.encoded.predict(prompt))
+
+    def export(self, image: StoredImage, request: ExportRequest) -> bytes:
+        """Return the label files of a segmentation as a zip file."""
+        prompt = encode_prompt(self.segmenter, request, self.settings)
+        choose_formats(request.formats, task=prompt.task, categories=prompt.vocabulary.categories)
+        return label_zip(image.encoded.predict(prompt), request.formats)
 
     def explain(self, image: StoredImage, request: ExplainRequest) -> bytes:
         """Return the response of an explanation as JSON."""
