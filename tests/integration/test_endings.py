@@ -35,7 +35,14 @@ def start(images: Path, output: Path, *options: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OVRCOAT_CACHE": "none"},
+        preexec_fn=default_signals,  # noqa: PLW1509 - the tests start no threads
     )
+
+
+def default_signals() -> None:
+    """Under `nohup` or in the background of a script, a process inherits ignored signals."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_for_images(output: Path, count: int) -> None:

@@ -1,5 +1,6 @@
 """`ovrcoat explain`: why each mask is a segment or was rejected, as a table, JSON and a picture."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ovrcoat.postprocessing.explained_masks import CategoryChoice, ExplainedMask
     from ovrcoat.segmentation.explanation import Explanation, PixelExplanation
 
-COLUMNS = ("query", "learned", "CLIP", "both", "objectness", "confidence", "score", "area")
+COLUMNS = ("query", "learned", "CLIP", "both", "objectness", "confidence", "score", "mask area")
 
 
 @Parameter(name="*")
@@ -132,7 +133,11 @@ def _print_masks(explanation: "Explanation", *, limit: int) -> None:
     from ovrcoat.postprocessing.mask_status import MaskStatus
 
     not_listed = (MaskStatus.DUPLICATE, MaskStatus.EMPTY)
-    print_line(repr(explanation)[1:-1])
+    result = explanation.result
+    height, width = result.size
+    counts = Counter(mask.status for mask in explanation.masks)
+    listed_counts = ", ".join(f"{counts[status]} {status}" for status in MaskStatus if counts[status])
+    print_line(f"{result.name}, {width} × {height} pixels, {len(explanation.masks)} masks: {listed_counts}")
     pixels = explanation.result.id_map.size
     accepted = [mask for mask in explanation.masks if mask.segment_id is not None]
     listed = [mask for mask in explanation.rejected if mask.status not in not_listed]
@@ -157,4 +162,5 @@ def _row(mask: "ExplainedMask", explanation: "Explanation", *, pixels: int) -> S
 
 
 def _choice(choice: "CategoryChoice") -> str:
-    return f"{choice.category} {choice.probability:.2f}"
+    background = " (background)" if choice.is_background else ""
+    return f"{choice.category}{background} {choice.probability:.2f}"

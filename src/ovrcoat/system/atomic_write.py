@@ -17,7 +17,7 @@ from uuid import uuid4
 from ovrcoat.errors import OutputError
 
 ADVICE = "Choose another output folder."
-LOSS_ADVICE = "Choose another place, or allow overwriting if the file is not needed."
+LOSS_ADVICE = "Choose another place, or allow overwriting (--overwrite, in Python overwrite=True)."
 
 # How files of this package start: PNG text chunk, JPEG comment, JSON document, Markdown or XML comment, first
 # array of an NPZ.

@@ -18,5 +18,6 @@ def import_optional(module: str, *, extra: str) -> ModuleType:
         if error.name is None or error.name.split(".")[0] != module.split(".", maxsplit=1)[0]:
             raise  # the library is installed but broken: its own message is more precise
         raise MissingExtraError(
-            f"this needs the library {module!r}, which is not installed. Run: pip install 'ovrcoat[{extra}]'"
+            f"this needs the library {module!r}, which is not installed. Run: pip install 'ovrcoat[{extra}]' "
+            f"(in a clone of the repository: pip install '.[{extra}]')"
         ) from error
