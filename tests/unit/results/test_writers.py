@@ -457,7 +457,6 @@ def test_no_file_of_the_user_is_replaced(tmp_path: Path, name: str, content: byt
         lambda document: document["images"][0].update(output="a\0"),
         lambda document: document["images"][0].update(output="a" * 5000),
         lambda document: document["images"][0].update(output="\ud800"),
-        lambda document: document["images"][0].update(output="..\\x"),
         lambda document: document["images"][0].update(output="/tmp/x"),
         lambda document: document["images"][0].update(file_name=None),
         lambda document: document["images"][0].pop("width"),
@@ -495,7 +494,7 @@ def test_a_document_that_cannot_be_put_in_place(tmp_path: Path):
         assert [image["file_name"] for image in second.earlier] == ["a.jpg"]  # nothing is lost
 
 
-@pytest.mark.parametrize("depth", [5_000, 200_000])
+@pytest.mark.parametrize("depth", [200_000, 2_000_000])
 @pytest.mark.parametrize("place", ["document", "image"])
 def test_a_document_with_deep_nesting_is_refused(tmp_path: Path, depth: int, place: str):
     panoptic_result().save(tmp_path)

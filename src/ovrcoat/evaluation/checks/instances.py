@@ -113,7 +113,7 @@ class _InstanceChecker:
             self.issues.report(
                 "image-size-missing", f"image {image_id!r}: width {width!r}, height {height!r}"
             )
-        elif height * width > MAX_MASK_PIXELS:
+        elif height * width > MAX_MASK_PIXELS:  # type: ignore[operator]
             known = False
             self.issues.report("image-too-large", f"image {image_id!r}: {width} × {height}")
         self._sizes[image_id] = (height, width) if known else None  # type: ignore[assignment]
