@@ -70,6 +70,19 @@ def test_specks_inside_are_filled_and_real_holes_are_not(tool: ModuleType):
     assert int(tool.choose(hole).mask.sum()) == 3200
 
 
+@pytest.mark.parametrize("name", ["../../outside.png", "/outside.png", "..", "deeper/a.png"])
+def test_names_do_not_lead_outside(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    (tmp_path / "labels.json").write_text(json.dumps([{"file_name": name, "name": "a"}]))
+    monkeypatch.setattr(tool, "open_model", lambda path: Brightness())
+    arguments = [str(tmp_path), str(tmp_path / "out"), "--model", "u2net.onnx", "--held-out", "0"]
+    monkeypatch.setattr("sys.argv", ["pseudo_masks.py", *arguments])
+    with pytest.raises(SystemExit, match="is not a plain file name"):
+        tool.main()
+    assert [item.name for item in tmp_path.iterdir()] == ["labels.json"]
+
+
 def test_the_folder_is_a_dataset_without_held_out_images(
     tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -24,6 +24,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ovrcoat.data.held_out import is_held_out
+from ovrcoat.system.paths import is_plain_name
 
 INPUT_SIDE = 320  # pixels; the network's training size (U²-Net, section 4.2)
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of values divided by the maximum
@@ -51,6 +52,8 @@ def main() -> None:
     arguments = parser.parse_args()
     session = open_model(arguments.model)
     entries = json.loads((arguments.source / "labels.json").read_text(encoding="utf-8"))
+    if outside := [entry["file_name"] for entry in entries if not is_plain_name(entry["file_name"])]:
+        raise SystemExit(f"labels.json: {outside[0]!r} is not a plain file name; images are in images/")
     entries = [entry for entry in entries if not is_held_out(entry["file_name"], arguments.held_out)]
     counts = write_folder(session, entries[: arguments.limit], arguments.source, output=arguments.output)
     print(", ".join(f"{reason}: {count}" for reason, count in sorted(counts.items())))

@@ -33,10 +33,12 @@ def assign_parts(
     *,
     source: str,
     names: Mapping[str, str] | None = None,
+    copy: bool = False,
 ) -> None:
     """Like `assign`, one part after the other. Empties `parts`.
 
-    The memory of a stored part is released after its conversion, before the next part is converted.
+    The memory of a stored part is released after its conversion, before the next part is converted. With
+    `copy`, weights that need no conversion are copied, too: the network then shares no memory with `parts`.
 
     Raises:
         CheckpointError: as for `assign`. If a weight is NaN or infinite, it has been assigned nevertheless.
@@ -49,20 +51,21 @@ def assign_parts(
     dtypes = {key: value.dtype for key, value in network.state_dict().items()}
     broken: list[str] = []
     while parts:
-        broken += _assign_part(network, parts.pop(0), dtypes)
+        broken += _assign_part(network, parts.pop(0), dtypes, copy=copy)
     _refuse(broken, source)
 
 
 def _assign_part(
-    network: nn.Module, part: Mapping[str, Tensor], dtypes: Mapping[str, torch.dtype]
+    network: nn.Module, part: Mapping[str, Tensor], dtypes: Mapping[str, torch.dtype], *, copy: bool
 ) -> list[str]:
     """Assign a part of the weights. Return the keys of those that are not finite."""
     converted = {
-        key: value.to(dtypes[key]) if value.is_floating_point() else value for key, value in part.items()
+        key: value.to(dtypes[key] if value.is_floating_point() else value.dtype, copy=copy)
+        for key, value in part.items()
     }
     found = network.load_state_dict(converted, strict=False, assign=True)
     assert not found.unexpected_keys  # `check_fit` has checked both; missing keys are in other parts
-    return [key for key, value in part.items() if not _is_finite(value)]
+    return [key for key, value in converted.items() if not _is_finite(value)]
 
 
 def check_fit(

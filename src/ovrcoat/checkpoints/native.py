@@ -28,6 +28,7 @@ from ovrcoat.checkpoints.fitting import assign_parts, check_finite
 from ovrcoat.config import ModelConfig
 from ovrcoat.errors import CheckpointError, OutputError, VocabularyError
 from ovrcoat.model.network import SegmentationNetwork, build_network
+from ovrcoat.system.atomic_write import sync
 from ovrcoat.system.fingerprints import file_sha256
 from ovrcoat.vocabulary import Vocabulary
 
@@ -147,6 +148,7 @@ def load(
     """
     path = Path(path)
     header = read_header(path)
+    before = _states([path, *(path.with_name(name) for name in header.shards)])
     parts = _tensors(path)
     for name, expected in header.shards.items():
         parts += _shard(path.with_name(name), expected, path.name)
@@ -157,7 +159,12 @@ def load(
         network.set_image_dtype(image_dtype)  # before the weights are assigned, which converts them
     # The largest part first: the additional memory for its conversion is needed while little else is loaded.
     parts.sort(key=lambda part: -sum(tensor.nbytes for tensor in part.values()))
-    assign_parts(network, parts, source=path.name)
+    # The tensors are views of the file. Copies stay what they are if another program writes into it later.
+    assign_parts(network, parts, source=path.name, copy=True)
+    if _states([path, *(path.with_name(name) for name in header.shards)]) != before:
+        raise CheckpointError(
+            f"{path.name} was changed while it was loaded; load it again when it is complete"
+        )
     return LoadedModel(
         network=network.to(device).eval(),
         config=header.config,
@@ -179,7 +186,7 @@ def _text_embeddings(parts: list[dict[str, Tensor]], header: Header, *, source: 
             "file is damaged, or was not written by ovrcoat"
         )
     check_finite({TEXT_EMBEDDINGS: embeddings}, source)
-    return dict(zip(header.known_names, embeddings.float(), strict=True))
+    return dict(zip(header.known_names, embeddings.to(torch.float32, copy=True), strict=True))
 
 
 def read_header(path: str | Path) -> Header:
@@ -287,6 +294,14 @@ def _tensors(path: Path) -> list[dict[str, Tensor]]:
     return parts
 
 
+def _states(paths: Sequence[Path]) -> list[tuple[int, int] | None]:
+    """Return what changes when a file is written: its size and time of change; None for a missing file."""
+    return [
+        (facts.st_size, facts.st_mtime_ns) if (facts := path.stat() if path.exists() else None) else None
+        for path in paths
+    ]
+
+
 def _part_of_network(key: str) -> str:
     """Return the large part of the network that a weight belongs to; "" for the small remainder."""
     return next((part for part in SegmentationNetwork.large_parts if key.startswith(f"{part}.")), "")
@@ -328,7 +343,9 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) 
         temporary.chmod(0o644)  # safetensors creates files that only their owner can read
         written = file_sha256(temporary)
         if not (path.is_file() and file_sha256(path) == written):
+            sync(temporary)
             temporary.replace(path)
+            sync(path.parent)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write {path}: {error}. Choose a folder that you may write to") from error
     finally:

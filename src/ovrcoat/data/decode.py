@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
-from ovrcoat.data.file_kinds import HEAD_BYTES, describe
+from ovrcoat.data.file_kinds import FORMATS, HEAD_BYTES, OPENED_FORMATS, describe
 from ovrcoat.data.pillow_warnings import pillow_warnings_ignored
 from ovrcoat.data.pixels import MAX_16_BITS, RgbImage, array_pixels, composite_on_white, dark_notes
 from ovrcoat.data.repair import with_end_marker, without_metadata
@@ -18,8 +18,6 @@ from ovrcoat.errors import ImageError
 from ovrcoat.formats.limits import MAX_IMAGE_BYTES, MAX_PIXELS
 
 _TOO_LARGE = f"more than {MAX_PIXELS:,} pixels, the limit for decoding; shrink or split the image"
-# Other formats that Pillow knows are vector drawings or start other programs (EPS: Ghostscript).
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "DIB", "PPM", "TGA", "JPEG2000")
 
 _ROTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -80,7 +78,7 @@ def declared_pixels(content: bytes) -> int | None:
     """
     with pillow_warnings_ignored():
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(content), formats=OPENED_FORMATS) as image:
                 return image.width * image.height
         except Image.DecompressionBombError:
             return MAX_PIXELS + 1
@@ -133,7 +131,7 @@ def exif_orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
 
 def _open_and_decode(file: io.BytesIO | io.BufferedReader, *, label: str) -> RgbImage:
     try:
-        image = Image.open(file)
+        image = Image.open(file, formats=OPENED_FORMATS)
     except Image.DecompressionBombError as error:
         raise ImageError(f"{label}: {_TOO_LARGE} ({error})") from error
     except Exception as error:  # decoders raise all kinds of exceptions for damaged files
@@ -145,11 +143,6 @@ def _open_and_decode(file: io.BytesIO | io.BufferedReader, *, label: str) -> Rgb
             else f"{label}: not an image in a supported format ({', '.join(FORMATS)}), or damaged at its "
             "beginning; convert it to JPEG or PNG"
         ) from error
-    if image.format not in FORMATS:
-        raise ImageError(
-            f"{label}: {image.format} files are not supported; expected one of {', '.join(FORMATS)}: "
-            "convert it to JPEG or PNG"
-        )
     if _is_raw_preview(image):
         raise ImageError(
             f"{label}: a raw image of a camera (DNG), of which only a small preview could be read; convert "

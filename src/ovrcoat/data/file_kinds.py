@@ -1,11 +1,17 @@
 """Recognize files that are no image, or an image of another format, by their first bytes."""
 
 HEAD_BYTES = 512
+# Other formats that Pillow knows are vector drawings or start other programs (EPS: Ghostscript).
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "TGA")
+# For `Image.open(formats=...)`, so that no code of other formats runs. Pillow opens MPO as JPEG. TGA has no
+# signature, so it is tried last.
+OPENED_FORMATS = tuple(name for name in FORMATS if name != "MPO")
 _AGAIN = "copy or download it again"
 _CONVERT = "convert it to JPEG or PNG"
 _STARTS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the image itself; run: git lfs pull"),
     (b"\x00\x05\x16\x07", "metadata that macOS stored next to an image ('._' file); it can be deleted"),
+    (b"%!PS", "a PostScript drawing (EPS), which is not supported; convert it to JPEG or PNG"),
     (b"%PDF", "a PDF document, not an image; export its pages as images"),
     (b"\x1f\x8b", "compressed with gzip; unpack it first"),
     (b"PK\x03\x04", "a zip archive, not an image; unpack it first"),

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from ovrcoat.data.archive import Archive, normalize_path, too_large
 from ovrcoat.errors import DatasetError
 from ovrcoat.formats.limits import MAX_IMAGE_BYTES, MAX_JSON_BYTES
-from ovrcoat.system.paths import access_problem, is_file, is_folder
+from ovrcoat.system.paths import access_problem, is_file, is_folder, leads_outside
 
 DOCUMENT_SUFFIXES = (".json", ".yaml", ".yml", ".txt")
 CHUNK_BYTES = 1 << 20
@@ -86,7 +86,12 @@ class FileTree:
                     )
 
     def locate(self, path: str) -> FileLocation | None:
-        """Find a file; None if it does not exist."""
+        """Find a file; None if it does not exist, or if the path leads out of the dataset.
+
+        Paths contain names from documents, for example image ids of Cityscapes.
+        """
+        if leads_outside(path):
+            return None
         for container in self.containers:
             if isinstance(container, Path):
                 if (name := _find_on_disk(container, path)) is not None:

@@ -8,11 +8,12 @@ from PIL import Image
 
 from ovrcoat.data.archive import normalize_path
 from ovrcoat.data.decode import exif_orientation
+from ovrcoat.data.file_kinds import OPENED_FORMATS
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.find_images import SUFFIXES
 from ovrcoat.data.pillow_warnings import pillow_warnings_ignored
 from ovrcoat.errors import DatasetError
-from ovrcoat.formats.panoptic_json import leads_outside
+from ovrcoat.system.paths import leads_outside
 
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
@@ -69,7 +70,10 @@ def upright_size(content: bytes, *, location: str) -> tuple[int, int]:
         DatasetError: The content is not an image.
     """
     try:
-        with pillow_warnings_ignored(), Image.open(io.BytesIO(content)) as image:
+        with (
+            pillow_warnings_ignored(),
+            Image.open(io.BytesIO(content), formats=OPENED_FORMATS) as image,
+        ):
             width, height = image.size
             orientation, _ = exif_orientation(image)
     except Exception as error:  # decoders raise all kinds of exceptions for damaged files

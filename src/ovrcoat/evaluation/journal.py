@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ovrcoat.errors import OutputError
 from ovrcoat.formats.json_models import decode_model, encode_model
 from ovrcoat.system.atomic_write import cannot_write, write_atomically
+from ovrcoat.system.folder_lock import FolderLock
 
 FORMAT = "ovrcoat evaluation journal 3"
 MAX_DIFFERENCES = 10  # that a message lists
@@ -43,9 +44,11 @@ class Journal(Generic[Entry]):
         entry_type: Type of the entries.
         overwrite: Start a new file, whatever the existing one contains.
 
+    One process at a time can open the file. The lock ends when the journal is closed or the process ends.
+
     Raises:
-        OutputError: The file belongs to a different run (the message lists the differences), has another
-            format, is damaged, or cannot be written.
+        OutputError: The file is in use by another process, belongs to a different run (the message lists the
+            differences), has another format, is damaged, or cannot be written.
     """
 
     def __init__(
@@ -58,16 +61,28 @@ class Journal(Generic[Entry]):
         self._unsynced = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if overwrite or not path.exists() or path.stat().st_size == 0:
-                line = json.dumps(self._header, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-                write_atomically(path, lambda file: file.write(line))
-            self._check_header()
-            self._end_of_entries = self._find_end()
-            self._file: IO[bytes] = path.open("r+b")
-            self._file.truncate(self._end_of_entries)
-            self._file.seek(0, os.SEEK_END)
         except OSError as error:
             raise cannot_write(path, error) from error
+        self._lock = FolderLock(path.parent, prefix=f".{path.name}")
+        try:
+            self._file = self._open(overwrite=overwrite)
+        except OSError as error:
+            self._lock.release()
+            raise cannot_write(path, error) from error
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, *, overwrite: bool) -> IO[bytes]:
+        """Create or check the file, drop an incomplete last line, and open the file for appending."""
+        if overwrite or not self.path.exists() or self.path.stat().st_size == 0:
+            line = json.dumps(self._header, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+            write_atomically(self.path, lambda file: file.write(line), durable=True)
+        self._check_header()
+        self._end_of_entries = self._find_end()
+        file = self.path.open("ab")  # appends even if another program has changed the file
+        file.truncate(self._end_of_entries)
+        return file
 
     def __enter__(self) -> "Journal[Entry]":
         return self
@@ -105,8 +120,15 @@ class Journal(Generic[Entry]):
             raise cannot_write(self.path, error, advice=advice) from error
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Wait until all entries are on the disk, close the file and release its lock."""
+        try:
+            if not self._file.closed:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        finally:
+            self._file.close()
+            self._lock.release()
 
     def _check_header(self) -> None:
         """Compare the header of the file with that of this run."""

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any, TypeGuard
 
 from ovrcoat.errors import DatasetError, VocabularyError
@@ -12,6 +12,7 @@ from ovrcoat.formats.json_files import parse_json_object
 from ovrcoat.formats.panoptic_png import MAX_SEGMENT_ID, png_name
 from ovrcoat.issues import Issue, IssueList
 from ovrcoat.system.json_values import as_integer
+from ovrcoat.system.paths import leads_outside
 from ovrcoat.vocabulary import Category
 from ovrcoat.vocabulary.catalog import complete, match_key
 from ovrcoat.vocabulary.entries import Entry, split_names
@@ -244,12 +245,6 @@ def is_image_id(value: object) -> TypeGuard[ImageId]:
 def is_integer(value: object) -> TypeGuard[int]:
     """Return whether a JSON value is an integer; `true` and `false` are not."""
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def leads_outside(file_name: str) -> bool:
-    """Return whether a file name leads out of the folder that it is relative to."""
-    path = PurePosixPath(file_name.replace("\\", "/"))
-    return path.is_absolute() or ".." in path.parts or bool(PureWindowsPath(file_name).drive)
 
 
 def _objects(

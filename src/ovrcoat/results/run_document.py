@@ -11,12 +11,16 @@ While a run goes on, two hidden files lie next to the document:
 import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, model_validator
 
 from ovrcoat.errors import OutputError
 from ovrcoat.formats.json_files import encode_json
-from ovrcoat.system.atomic_write import LOSS_ADVICE, cannot_write
+from ovrcoat.formats.limits import MAX_JSON_BYTES
+from ovrcoat.system.atomic_write import LOSS_ADVICE, cannot_write, sync
+from ovrcoat.system.paths import is_plain_name, leads_outside
 
 FORMAT = "ovrcoat run journal 1"
 Entry = dict[str, Any]
@@ -43,8 +47,10 @@ class RunDocument:
         begin += ', "annotations": ['
         header = {"format": FORMAT}
         try:
-            self._part = os.open(self._part_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-            self._journal = self._journal_path.open("wb", buffering=0)
+            for leftover in (self._part_path, self._journal_path):
+                leftover.unlink(missing_ok=True)  # never write through a link that lies in the folder
+            self._part = os.open(self._part_path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            self._journal = self._journal_path.open("xb", buffering=0)
             self._end = 0  # of the annotations
             self._size = 0  # with the reserved space
             self._tail_bytes = len(self._tail(interrupted=True))
@@ -94,6 +100,7 @@ class RunDocument:
             _complete(self._part, self._end, self._tail(interrupted=interrupted))
             os.close(self._part)
             self._part_path.replace(self.path)
+            sync(self.path.parent)
             self._journal_path.unlink(missing_ok=True)
         except OSError as error:
             raise cannot_write(self.path, error) from error
@@ -124,7 +131,8 @@ def recover(path: Path) -> bool:
     if not part_path.exists() and not journal_path.exists():
         return False
     try:
-        images, end = _read_journal(journal_path)
+        is_link = part_path.is_symlink() or journal_path.is_symlink()  # this package makes none
+        images, end = ([], 0) if is_link else _read_journal(journal_path)
         if images:
             part = os.open(part_path, os.O_RDWR)
             try:
@@ -143,35 +151,85 @@ def recover(path: Path) -> bool:
     return bool(images)
 
 
+# Names with bytes that are not UTF-8 contain surrogates, which pydantic refuses for `str`.
+Text = InstanceOf[str]
+
+
+class _Source(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    path: Text | None = None
+
+
+class _Image(BaseModel):
+    """What is read of an image in an earlier run's document; further keys are kept."""
+
+    model_config = ConfigDict(strict=True)
+
+    id: Annotated[int, Field(ge=0, lt=2**53)]
+    output: Text  # stem of its files, inside the folder
+    file_name: Text
+    width: int
+    height: int
+    source: _Source | None = None
+    exported: list[Text] = []
+    notes: list[Text] = []
+
+    @model_validator(mode="after")
+    def _check_names(self) -> "_Image":
+        if not is_plain_name(self.output):
+            raise ValueError(f"its output {self.output!r} is not a plain file name")
+        if outside := [name for name in self.exported if leads_outside(name)]:
+            raise ValueError(f"its file {outside[0]!r} is outside of the folder")
+        return self
+
+
+class _Annotation(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    image_id: int
+    segments_info: list[dict[Text, Any]] = []
+
+
+class _Document(BaseModel):
+    """What is read of an earlier run's document, which is untrusted: its folder may come from anyone."""
+
+    model_config = ConfigDict(strict=True)
+
+    categories: list[dict[Text, Any]]
+    images: list[_Image]
+    annotations: list[_Annotation]
+
+
 def read_run_document(path: Path) -> dict[str, Any]:
     """Read and check the document of an earlier run.
 
     Raises:
         OutputError: it cannot be read, or is not such a document.
     """
-    problem = "it is not the document of a run"
     try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ValueError(f"it has more than {MAX_JSON_BYTES >> 20} MiB")
         document = json.loads(path.read_text(encoding="utf-8"))
-        images, annotations = document["images"], document["annotations"]
-        ids = {image["id"] for image in images}
-        is_valid = (
-            isinstance(document["categories"], list)
-            and isinstance(images, list)
-            and isinstance(annotations, list)
-            and all(isinstance(image["id"], int) for image in images)
-            and all(_is_plain(image["output"]) and isinstance(image["file_name"], str) for image in images)
-            and all(annotation["image_id"] in ids for annotation in annotations)
-        )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        is_valid, problem = False, str(error)
-    if not is_valid:
-        raise OutputError(f"cannot read the existing file {path}: {problem}. {LOSS_ADVICE}")
+        checked = _Document.model_validate(document)
+        json.dumps(document)  # raises for values nested so deeply that they cannot be written again
+        ids = {image.id for image in checked.images}
+        if unknown := [entry.image_id for entry in checked.annotations if entry.image_id not in ids]:
+            raise ValueError(f"an annotation belongs to image {unknown[0]}, which is not listed")
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        problem = f"it is not the document of a run ({place}: {first['msg']})"
+        raise _unreadable(path, problem) from error
+    except RecursionError as error:
+        raise _unreadable(path, "its values are nested too deeply") from error
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, str(error)) from error
     return document
 
 
-def _is_plain(stem: object) -> bool:
-    """Return whether the name of an output stays inside its folder."""
-    return isinstance(stem, str) and stem not in {"", ".", ".."} and PurePath(stem).name == stem
+def _unreadable(path: Path, problem: str) -> OutputError:
+    return OutputError(f"cannot read the existing file {path}: {problem}. {LOSS_ADVICE}")
 
 
 def _hidden_paths(path: Path) -> tuple[Path, Path]:

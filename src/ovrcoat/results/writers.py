@@ -160,7 +160,7 @@ class RunWriter:
         id_png, overlay = self._default_paths(stem)
         required = [] if not self._has_default or self._task == "instance" else [id_png]
         required += [overlay] if self._has_default else []
-        required += [self.folder / path for path in entry.get("exported", []) if _is_inside(path)]
+        required += [self.folder / path for path in entry.get("exported", [])]
         return tuple(required) if all(path.exists() for path in required) else None
 
     def add_all(
@@ -312,11 +312,6 @@ class RunWriter:
         ):
             return nothing
         return {"images": document["images"], "annotations": document["annotations"]}
-
-
-def _is_inside(path: object) -> bool:
-    """Return whether a path of a document is relative and stays in the folder."""
-    return isinstance(path, str) and not PurePath(path).is_absolute() and ".." not in PurePath(path).parts
 
 
 def _without_colors(categories: Sequence[Any]) -> list[Any]:

@@ -95,7 +95,7 @@ def write_atomically(
         finally:
             part.unlink(missing_ok=True)
         if durable:
-            _sync_folder(path.parent)
+            sync(path.parent)
     except OSError as error:
         raise cannot_write(path, error, advice=advice) from error
 
@@ -167,10 +167,10 @@ def cannot_write(path: Path, error: OSError, *, advice: str = ADVICE) -> OutputE
     return OutputError(f"cannot write {path}: {error.strerror or error}. {advice}")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Wait until a new name in the folder is on the disk; not every system can."""
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk; not every system can."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
     except OSError:
         return
     try:

@@ -20,14 +20,15 @@ class FolderLock:
     Args:
         folder: an existing folder.
         timeout: seconds to wait for another owner.
+        prefix: name of a file in the folder, to lock only what belongs to it.
 
     Raises:
         OutputError: another process or writer has the lock; the message names the owner.
     """
 
-    def __init__(self, folder: Path, *, timeout: float = 0.0) -> None:
-        self._owner_path = folder / OWNER_NAME
-        self._lock_path = folder / LOCK_NAME
+    def __init__(self, folder: Path, *, timeout: float = 0.0, prefix: str = "") -> None:
+        self._owner_path = folder / f"{prefix}{OWNER_NAME}"
+        self._lock_path = folder / f"{prefix}{LOCK_NAME}"
         self._lock = FileLock(self._lock_path, thread_local=False)
         try:
             self._lock.acquire(timeout=timeout)
@@ -39,7 +40,9 @@ class FolderLock:
         except (OSError, NotImplementedError):
             return  # a file system without locks, or a folder that cannot be written: writing will tell
         with suppress(OSError):  # without it, only the name of the owner is missing
-            self._owner_path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+            self._owner_path.unlink(missing_ok=True)  # never write through a link that lies in the folder
+            with self._owner_path.open("x", encoding="utf-8") as file:
+                file.write(f"process {os.getpid()} on {socket.gethostname()}")
 
     def __enter__(self) -> "FolderLock":
         return self

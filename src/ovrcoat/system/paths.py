@@ -8,7 +8,7 @@ import os
 import unicodedata
 from hashlib import blake2b
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 MAX_NAME_BYTES = 255  # of most file systems
 _SHOWN = 160  # characters of a path in a message
@@ -61,6 +61,21 @@ def resolve(path: Path) -> Path:
         return path.absolute()
 
 
+def leads_outside(name: str) -> bool:
+    """Return whether a relative path from a document leads out of the folder that it is relative to."""
+    if not _is_possible(name):
+        return True
+    path = PurePosixPath(name.replace("\\", "/"))
+    return path.is_absolute() or ".." in path.parts or bool(PureWindowsPath(name).drive)
+
+
+def is_plain_name(name: str) -> bool:
+    """Return whether a name from a document can be a file or folder directly inside another folder."""
+    if name in {"", ".", ".."} or not _is_possible(name) or PurePath(name).name != name:
+        return False
+    return len(_name_bytes(name)) <= MAX_NAME_BYTES
+
+
 def printable(path: object) -> str:
     """Return a path for a message: control characters and invalid bytes are escaped, long paths are cut."""
     text = str(path)
@@ -92,6 +107,14 @@ def shorten_name(stem: str, *, reserved: int) -> str:
     while len(_name_bytes(kept)) > limit - _DIGEST_LETTERS - 1:
         kept = kept[:-1]
     return f"{kept}-{digest}"
+
+
+def _is_possible(name: str) -> bool:
+    """Return whether a file can have this name: looking for another one raises ValueError."""
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
 
 
 def _name_bytes(name: str) -> bytes:

@@ -18,6 +18,7 @@ from ovrcoat.config import (
     PixelDecoderConfig,
     Settings,
 )
+from ovrcoat.system.paths import is_plain_name
 from ovrcoat.training.augmentation_config import CopyPasteConfig, PhotometricConfig
 
 LearningRateFactor = Annotated[float, Field(gt=0, le=1)]
@@ -172,4 +173,8 @@ class TrainConfig(Settings):
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"stages are called {names}, expected different names: each has a folder")
+        if wrong := [name for name in names if not is_plain_name(name)]:
+            raise ValueError(
+                f"a stage is called {wrong[0]!r}, expected a plain name: it is the stage's folder"
+            )
         return self

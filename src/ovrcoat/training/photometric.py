@@ -63,7 +63,7 @@ def compress(pixels: Float[Tensor, "3 height width"]) -> Float[Tensor, "3 height
     content = BytesIO()
     image = Image.fromarray(pixels.round().to(torch.uint8).permute(1, 2, 0).numpy())
     image.save(content, "JPEG", quality=round(_between(*QUALITY)))
-    decoded = np.array(Image.open(content))
+    decoded = np.array(Image.open(content, formats=("JPEG",)))
     return torch.from_numpy(decoded).permute(2, 0, 1).to(pixels.dtype)
 
 

@@ -71,7 +71,7 @@ def save_state(
         "optimizer": optimizer.state_dict(),
         "average": None if average is None else average.values,
     }
-    write_atomically(path, lambda file: torch.save(state, file))
+    write_atomically(path, lambda file: torch.save(state, file), durable=True)
 
 
 def resume(

@@ -38,6 +38,20 @@ def test_values_that_are_no_label_are_reported(name: str, value: int, tmp_path: 
         dataset.semantic(dataset.records[0])
 
 
+@pytest.mark.parametrize("image_id", ["../../../../secret/x", "/secret/x", "..\\\\secret", "x_\\u0000"])
+def test_image_ids_do_not_lead_outside(tmp_path: Path, image_id: str):
+    root = put(tmp_path / "cityscapes", cityscapes())
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "x_leftImg8bit.png").write_bytes(b"secret")
+    (document,) = prepare_cityscapes(root).documents
+    document.write_text(document.read_text().replace('"ulm_000001_000002"', f'"{image_id}"'))
+    dataset = Cityscapes(root)
+    (record,) = dataset.records
+    for read in (dataset.image, dataset.semantic):
+        with pytest.raises(DatasetError, match="not found"):
+            read(record)
+
+
 def test_images_are_found_by_image_id(tmp_path: Path):
     root = put(tmp_path, cityscapes())
     (document,) = prepare_cityscapes(root).documents

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from ovrcoat.data import decode
+from ovrcoat.data.file_kinds import FORMATS, OPENED_FORMATS
 from ovrcoat.data.images import LoadedImage, read_image
 from ovrcoat.errors import ImageError
 
@@ -338,3 +340,13 @@ def test_notes_travel_with_the_image() -> None:
     assert LoadedImage(PIXELS).notes == ()
     image = read_image(jpeg()[:-2])
     assert read_image(image).notes == image.notes != ()
+
+
+def test_only_supported_formats_are_opened():
+    Image.init()
+    assert set(OPENED_FORMATS) <= set(Image.OPEN), "Pillow raises KeyError for a format that it does not know"
+    assert {*OPENED_FORMATS, "MPO"} == set(FORMATS)
+    sources = Path(decode.__file__).parents[1].rglob("*.py")
+    opened = [call for path in sources for call in re.findall(r"Image\.open\(.*", path.read_text())]
+    assert len(opened) > 5
+    assert [call for call in opened if "formats=" not in call] == []

@@ -250,3 +250,17 @@ def test_an_archive_is_opened_when_asked_for_something(tmp_path: Path):
     assert str(archive).endswith("absent.zip")
     with pytest.raises(DatasetError, match="cannot be opened"):
         archive.find("a")
+
+
+@pytest.mark.parametrize(
+    "path", ["../secret.png", "labels/../../secret.png", "..\\secret.png", "C:/x.png", "a\0b"]
+)
+def test_no_file_outside_of_the_dataset_is_read(tmp_path: Path, path: str):
+    put(tmp_path, {"secret.png": b"secret"})
+    tree = FileTree(put(tmp_path / "home", FILES), home="home")
+    for outside in (path, str(tmp_path / "secret.png")):
+        assert not tree.exists(outside)
+        assert tree.file_size(outside) is None
+        assert tree.checksum(outside) is None
+        with pytest.raises(DatasetError, match="not found"):
+            tree.read(outside)

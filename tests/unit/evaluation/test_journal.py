@@ -1,6 +1,7 @@
 """A journal lets an interrupted run resume, and only that run."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,14 @@ def test_an_entry_survives_a_killed_process(tmp_path: Path):
     path = tmp_path / "journal.jsonl"
     journal = open_journal(path)
     journal.append(ENTRIES[0])
-    assert read(path) == ENTRIES[:1]  # the journal was not closed
+    left = path.with_name("left.jsonl")
+    left.write_bytes(path.read_bytes())  # what a killed process would leave: the journal is not closed
+    assert read(left) == ENTRIES[:1]
+    with pytest.raises(OutputError, match=rf"is in use by process {os.getpid()} on"):
+        open_journal(path)
     journal.close()
+    assert read(path) == ENTRIES[:1]
+    assert [item.name for item in sorted(tmp_path.iterdir())] == ["journal.jsonl", "left.jsonl"]
 
 
 def test_only_earlier_entries_are_read(tmp_path: Path):

@@ -447,6 +447,28 @@ def test_no_file_of_the_user_is_replaced(tmp_path: Path, name: str, content: byt
         lambda document: document["images"][0].update(output="../../elsewhere"),
         lambda document: document["images"][0].update(output="a\0b/.."),
         lambda document: document["annotations"][0].update(image_id=99),
+        lambda document: document["annotations"].append(None),
+        lambda document: document["annotations"][0].update(segments_info=7),
+        lambda document: document.update(categories=[None]),
+        lambda document: document["images"][0].update(id=True),
+        lambda document: document["images"][0].update(id=10**300),
+        lambda document: document["images"][0].update(output=None),
+        lambda document: document["images"][0].update(output=7),
+        lambda document: document["images"][0].update(output="a\0"),
+        lambda document: document["images"][0].update(output="a" * 5000),
+        lambda document: document["images"][0].update(output="\ud800"),
+        lambda document: document["images"][0].update(output="/x"),
+        lambda document: document["images"][0].update(file_name=None),
+        lambda document: document["images"][0].pop("width"),
+        lambda document: document["images"][0].update(height="9"),
+        lambda document: document["images"][0].update(exported=None),
+        lambda document: document["images"][0].update(exported=[7]),
+        lambda document: document["images"][0].update(exported=["yolo/../../x"]),
+        lambda document: document["images"][0].update(exported=["/etc/passwd"]),
+        lambda document: document["images"][0].update(exported=["a\0"]),
+        lambda document: document["images"][0].update(source={"path": 7}),
+        lambda document: document["images"][0].update(source=[]),
+        lambda document: document["images"][0].update(notes=7),
     ],
 )
 def test_a_document_of_strangers_is_checked(tmp_path: Path, change: Any):
@@ -470,3 +492,33 @@ def test_a_document_that_cannot_be_put_in_place(tmp_path: Path):
     writer.document_path.rmdir()
     with RunWriter(tmp_path, task="panoptic", categories=CATEGORIES, resume="interrupted") as second:
         assert [image["file_name"] for image in second.earlier] == ["a.jpg"]  # nothing is lost
+
+
+@pytest.mark.parametrize("depth", [200_000, 2_000_000])
+@pytest.mark.parametrize("place", ["document", "image"])
+def test_a_document_with_deep_nesting_is_refused(tmp_path: Path, depth: int, place: str):
+    panoptic_result().save(tmp_path)
+    path = tmp_path / "panoptic.json"
+    nested = "[" * depth + "]" * depth
+    before, after = ('"images": [{', '"images": [{"x": ') if place == "image" else ('"annotations"', '"x": ')
+    extra = f"{after}{nested}, " + ('"annotations"' if place == "document" else "")
+    path.write_text(path.read_text().replace(before, extra, 1))
+    with pytest.raises(OutputError, match="nested too deeply"):
+        panoptic_result("other.jpg").save(tmp_path)
+    panoptic_result("other.jpg").save(tmp_path, overwrite=True)
+    assert [image["file_name"] for image in json.loads(path.read_text())["images"]] == ["other.jpg"]
+
+
+@pytest.mark.parametrize("name", [".panoptic.json.part", ".panoptic.json.journal", ".ovrcoat.owner"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_links_in_the_folder_are_not_written_through(tmp_path: Path, name: str, overwrite: bool):
+    outside = tmp_path / "outside"
+    outside.write_text('{"format": "ovrcoat run journal 1"}\n{"image": {}, "end": 2}\n')
+    before = outside.read_text()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).symlink_to(outside)
+    if name.endswith("journal"):
+        (tmp_path / "out" / ".panoptic.json.part").write_text("{}")
+    panoptic_result().save(tmp_path / "out", overwrite=overwrite)
+    assert outside.read_text() == before
+    assert len(json.loads((tmp_path / "out" / "panoptic.json").read_text())["images"]) == 1

@@ -207,3 +207,9 @@ def test_the_published_configurations_hold_the_published_numbers():
     assert first.stages[0].ovr is None
     assert ovr is not None
     assert (ovr.weight, ovr.encoder_lr_multiplier, second.stages[0].schedule.batch_size) == (0.1, 0.1, 9)
+
+
+@pytest.mark.parametrize("name", ["../../../x", "/x", "a/b", "", ".", "..", "a\\0", "a" * 300])
+def test_a_stage_cannot_have_its_folder_elsewhere(path: Path, name: str):
+    with pytest.raises(ConfigError, match="expected a plain name: it is the stage's folder"):
+        changed(path, f'stages.0.name="{name}"')

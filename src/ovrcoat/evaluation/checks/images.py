@@ -9,6 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.decode import exif_orientation
+from ovrcoat.data.file_kinds import OPENED_FORMATS
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.images import read_image
 from ovrcoat.data.label_images import decode_ids
@@ -123,7 +124,7 @@ class ImageChecker:
         return labels
 
     def _check_bit_depth(self, record: Record) -> None:
-        with Image.open(io.BytesIO(self._tree.read(record.labels))) as image:
+        with Image.open(io.BytesIO(self._tree.read(record.labels)), formats=OPENED_FORMATS) as image:
             if image.mode in EIGHT_BIT_MODES:
                 self._issues.report("labels-of-8-bits", f"{record.labels}: mode {image.mode}")
 
@@ -162,7 +163,7 @@ def _orientation(content: bytes) -> int:
     """Return the EXIF orientation, or 1 (upright) if there is none."""
     with pillow_warnings_ignored():
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(content), formats=OPENED_FORMATS) as image:
                 orientation, _ = exif_orientation(image)
         except UnidentifiedImageError:  # its metadata is damaged, and was ignored when its pixels were read
             return 1

@@ -32,6 +32,10 @@ INSTANCE_ISSUES: IssueCatalog = {
         "an image lacks width or height, so masks cannot be checked and polygons cannot be drawn; add both, "
         "in pixels",
     ),
+    "image-too-large": (
+        "error",
+        "an image has 2³² pixels or more, which pycocotools cannot count; correct its width and height",
+    ),
     "category-invalid": (
         "error",
         "a category lacks an integer id, so nothing can be counted for it; give each category an integer id",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ovrcoat.evaluation.checks.instance_issues import INSTANCE_ISSUES
-from ovrcoat.evaluation.checks.rle import InvalidMask, MaskArea, is_number, measure_mask
+from ovrcoat.evaluation.checks.rle import MAX_MASK_PIXELS, InvalidMask, MaskArea, is_number, measure_mask
 from ovrcoat.issues import IssueList
 from ovrcoat.system.json_values import as_integer
 
@@ -113,6 +113,9 @@ class _InstanceChecker:
             self.issues.report(
                 "image-size-missing", f"image {image_id!r}: width {width!r}, height {height!r}"
             )
+        elif height * width > MAX_MASK_PIXELS:  # type: ignore[operator]
+            known = False
+            self.issues.report("image-too-large", f"image {image_id!r}: {width} × {height}")
         self._sizes[image_id] = (height, width) if known else None  # type: ignore[assignment]
 
     def _check_category(self, category: dict[str, Any]) -> None:

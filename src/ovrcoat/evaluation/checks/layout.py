@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Int32
 from PIL import Image
 
+from ovrcoat.data.file_kinds import OPENED_FORMATS
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.label_images import decode_channels, decode_values
 from ovrcoat.errors import DatasetError
@@ -248,7 +249,7 @@ def _check_mapillary(layout: Layout) -> None:
 
 def _check_mapillary_labels(layout: Layout, path: str) -> None:
     try:
-        with Image.open(io.BytesIO(layout.tree.read(path))) as image:
+        with Image.open(io.BytesIO(layout.tree.read(path)), formats=OPENED_FORMATS) as image:
             mode = image.mode
     except (DatasetError, OSError, Image.DecompressionBombError) as error:
         layout.issues.report("labels-unusable", f"{path}: {error}")

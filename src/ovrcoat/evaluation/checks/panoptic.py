@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from ovrcoat.evaluation.metrics.panoptic_quality import Overlap
 from ovrcoat.formats.annotations import AREA_NOT_GIVEN, ImageId, SegmentAnnotation
-from ovrcoat.formats.panoptic_json import is_image_id, is_integer, leads_outside
+from ovrcoat.formats.panoptic_json import is_image_id, is_integer
 from ovrcoat.formats.panoptic_png import MAX_SEGMENT_ID, VOID, png_name
 from ovrcoat.issues import IssueList
 from ovrcoat.system.json_values import as_integer
+from ovrcoat.system.paths import leads_outside
 from ovrcoat.vocabulary import Category
 
 Side = Literal["truth", "prediction"]

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from ovrcoat.formats.polygons import MIN_POINTS
 from ovrcoat.formats.run_lengths import read_runs
 from ovrcoat.system.json_values import as_integer
 
 MAX_NUMBER = 1e15  # integers up to this value are exact in floating point
+MAX_MASK_PIXELS = 2**32 - 1  # pycocotools counts pixels in 32 bits
+# Length in pixels of a polygon's outline, which pycocotools stores pixel by pixel: 40 bytes each, so 400 MB.
+MAX_OUTLINE = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def measure_mask(segmentation: object, *, size: tuple[int, int] | None) -> MaskA
     if isinstance(segmentation, dict):
         return _measure_runs(segmentation, size=size)
     if isinstance(segmentation, list) and segmentation:
-        return _measure_polygons(segmentation)
+        return _measure_polygons(segmentation, size=size)
     if segmentation is None or segmentation == []:
         return InvalidMask("missing", "no segmentation")
     return InvalidMask("damaged", f"a segmentation of type {type(segmentation).__name__}")
@@ -76,6 +80,10 @@ def _measure_runs(segmentation: dict[Any, Any], *, size: tuple[int, int] | None)
         return InvalidMask(
             "size-differs", f"mask {width} × {height}, image {size[1]} × {size[0]} (width × height){swapped}"
         )
+    if not (0 <= height <= MAX_MASK_PIXELS and width >= 0 and height * width <= MAX_MASK_PIXELS):
+        return InvalidMask(
+            "damaged", f"a mask of {width} × {height} pixels, expected at most {MAX_MASK_PIXELS} in total"
+        )
     runs = read_runs(segmentation.get("counts"))
     if runs is None:
         return InvalidMask("damaged", "counts that are not run lengths")
@@ -84,8 +92,11 @@ def _measure_runs(segmentation: dict[Any, Any], *, size: tuple[int, int] | None)
     return MaskArea(float(runs[1::2].sum()))  # runs alternate: outside, inside, outside, ...
 
 
-def _measure_polygons(polygons: list[Any]) -> MaskArea | InvalidMask:
-    """Compute the area by the shoelace formula; border pixels may or may not count, hence the tolerance."""
+def _measure_polygons(polygons: list[Any], *, size: tuple[int, int] | None) -> MaskArea | InvalidMask:
+    """Compute the area by the shoelace formula; border pixels may or may not count, hence the tolerance.
+
+    Coordinates far outside of the image and endless outlines are invalid: pycocotools crashes on them.
+    """
     pixels = border = 0.0
     for polygon in polygons:
         if not isinstance(polygon, list) or not all(is_number(value) for value in polygon):
@@ -95,9 +106,26 @@ def _measure_polygons(polygons: list[Any]) -> MaskArea | InvalidMask:
         if len(polygon) < 2 * MIN_POINTS:
             return InvalidMask("too-few-points", f"a polygon of {len(polygon) // 2} points")
         x, y = np.asarray(polygon, dtype=np.float64).reshape(-1, 2).T
+        if (problem := _outline_problem(x, y, size=size)) is not None:
+            return InvalidMask("damaged", problem)
         pixels += abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
         border += float(np.hypot(x - np.roll(x, -1), y - np.roll(y, -1)).sum())
     return MaskArea(pixels, tolerance=border + 1.0)
+
+
+def _outline_problem(
+    x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"], *, size: tuple[int, int] | None
+) -> str | None:
+    """Return why a polygon must not be drawn, or None. It may exceed the image by one image size."""
+    if size is not None:
+        for values, side, axis in ((x, size[1], "x"), (y, size[0], "y")):
+            if values.min() < -side or values.max() > 2 * side:
+                extreme = values.min() if values.min() < -side else values.max()
+                return f"a polygon with {axis} = {extreme:g} in an image of {size[1]} × {size[0]} pixels"
+    steps = np.maximum(np.abs(x - np.roll(x, -1)), np.abs(y - np.roll(y, -1)))
+    if steps.sum() > MAX_OUTLINE:
+        return f"a polygon with an outline of {steps.sum():g} pixels, expected at most {MAX_OUTLINE}"
+    return None
 
 
 def is_number(value: object) -> bool:

@@ -61,6 +61,7 @@ CASES: dict[str, tuple[Edit, str]] = {
     "image-id-invalid": (_sets("images", id=1.5), "1.5"),
     "image-id-text": (_text_ids, "'ADE_1'"),
     "image-listed-twice": (_sets("images", id=2), "2"),
+    "image-too-large": (_sets("images", width=2**31, height=2), "image 1: 2147483648 × 2"),
     "image-size-missing": (_sets("images", width=None), "image 1: width None, height 4"),
     "category-invalid": (_sets("categories", id="7"), "'bed': id '7'"),
     "category-listed-twice": (_sets("categories", id=8), "8: 'window'"),

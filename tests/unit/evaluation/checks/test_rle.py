@@ -71,6 +71,13 @@ def test_polygons_give_their_area_and_how_far_it_may_be_off() -> None:
         ([[1, 2, 3, 10**400, 5, 6]], "damaged", "list of numbers"),
         (["abc"], "damaged", "list of numbers"),
         ([[1, 2, 3, 4]], "too-few-points", "2 points"),
+        # pycocotools crashes or takes gigabytes
+        ([[0, 0, 1e9, 0, 1e9, 2]], "damaged", "x = 1e.09 in an image of 2 × 3"),
+        ([[0, 0, 1e14, 0, 1, 1]], "damaged", "x = 1e.14"),
+        ([[0, 0, 1, -1e14, 1, 1]], "damaged", "y = -1e.14"),
+        ([[0, 0, 1e8, 0, 1, 1]], "damaged", "x = 1e.08"),
+        ([[0, 0, 2, 3] * 2_000_000], "damaged", r"an outline of 1\.2e\+07 pixels"),
+        ({"size": [2**32, 2**32], "counts": [0]}, "size-differs", "mask"),
     ],
 )
 def test_a_mask_that_cannot_be_used_says_why(segmentation: Any, reason: str, detail: str) -> None:
@@ -78,3 +85,15 @@ def test_a_mask_that_cannot_be_used_says_why(segmentation: Any, reason: str, det
     assert isinstance(invalid, InvalidMask)
     assert invalid.reason == reason
     assert re.search(detail, invalid.detail)
+
+
+@pytest.mark.parametrize("side", [2**16, 2**40, -(2**16)])
+def test_masks_of_unknown_images_are_bounded(side: int) -> None:
+    invalid = measure_mask({"size": [side, side], "counts": [side * side]}, size=None)
+    assert isinstance(invalid, InvalidMask)
+    assert invalid.reason == "damaged"
+    assert isinstance(measure_mask([[0, 0, 1e9, 0, 1e9, 2]], size=None), InvalidMask)
+
+
+def test_a_polygon_may_exceed_its_image() -> None:
+    assert measure_mask([[-5, 0, 15, 0, 15, 10, -5, 10]], size=(10, 10)) == MaskArea(200.0, tolerance=61.0)
