@@ -294,3 +294,39 @@ def test_every_control_has_a_name(segmented: "Page") -> None:
         ).map(control => control.outerHTML)"""
     )
     assert unnamed == []
+
+
+@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
+def test_the_reasons_scroll_into_view_on_a_small_screen(segmented: "Page", motion: str) -> None:
+    segmented.emulate_media(reduced_motion=motion)  # type: ignore[arg-type]
+    segmented.set_viewport_size({"width": 390, "height": 600})
+    set_trust(segmented, "A", 0)
+    segmented.mouse.click(*place(segmented, "A", *VOID_POINT))
+    segmented.wait_for_selector("#details .summary")
+    segmented.wait_for_function(
+        """() => { const box = document.getElementById('details').getBoundingClientRect();
+        return box.top >= 0 && box.bottom <= innerHeight + 1; }"""
+    )
+    assert segmented.is_visible("#details .summary")
+
+
+def test_a_long_request_dims_the_picture_and_says_what_is_computed(segmented: "Page") -> None:
+    held: list[Any] = []
+    segmented.route("**/segment", lambda route: held.append(route))
+    with segmented.expect_request("**/segment"):
+        add_classes(segmented, "dog")
+    segmented.wait_for_selector("#status:has-text('Segmenting with 3 classes')")
+    assert segmented.eval_on_selector("#canvas-A", "canvas => getComputedStyle(canvas).opacity") == "0.45"
+    assert segmented.get_attribute("#stage", "aria-busy") == "true"
+    held[0].continue_()
+    segmented.wait_for_selector("body:not(.busy) #status:has-text('segment')")
+    assert segmented.eval_on_selector("#canvas-A", "canvas => getComputedStyle(canvas).opacity") == "1"
+    assert "Segmenting" not in segmented.inner_text("#status")
+
+
+def test_the_overlay_has_the_names_that_are_shown(segmented: "Page") -> None:
+    with_names = download(segmented, "Overlay")
+    segmented.uncheck("#names")
+    assert download(segmented, "Overlay") != with_names
+    segmented.check("#names")
+    assert download(segmented, "Overlay") == with_names

@@ -16,10 +16,13 @@ import { setUpTheme } from "./theme.js";
 import { View } from "./view.js";
 import { Viewport } from "./viewport.js";
 
+const BUSY_DELAY = 300; // ms: shorter waits show nothing, so that the picture does not flicker while a slider moves
+
 const store = new Store();
-const api = new Api({ askToken, onBusy: (seconds) => say(`The server is busy. Trying again in ${seconds} s.`) });
+const api = new Api({ askToken, onBusy: (seconds) => showBusy(`The server is busy. Trying again in ${seconds} s.`) });
 const results = new Results(store, report);
 const viewport = new Viewport();
+let busyTimer = null;
 
 async function start() {
   setUpTheme();
@@ -92,11 +95,30 @@ async function copyLink() {
 }
 
 function report({ busy = false, error = null }) {
-  document.body.classList.toggle("busy", busy);
   showError(error);
   if (error) say("");
-  else if (busy) return; // what was said last stays until there is a result: no flicker while a slider moves
-  else sayResult();
+  if (busy) {
+    busyTimer ??= setTimeout(() => {
+      const count = store.classes.length;
+      showBusy(`Segmenting with ${count} ${count === 1 ? "class" : "classes"} …`);
+    }, BUSY_DELAY);
+    return;
+  }
+  clearTimeout(busyTimer);
+  busyTimer = null;
+  setBusy(false);
+  if (!error) sayResult();
+}
+
+function showBusy(text) {
+  clearTimeout(busyTimer); // the timer stays set: a later report must not replace the text
+  setBusy(true);
+  say(text);
+}
+
+function setBusy(isBusy) {
+  document.body.classList.toggle("busy", isBusy);
+  byId("stage").setAttribute("aria-busy", String(isBusy));
 }
 
 function sayResult() {
