@@ -1,11 +1,14 @@
 """What a person does on the web page, in a real browser."""
 
+import base64
+import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -62,6 +65,12 @@ def download(page: "Page", label: str) -> bytes:
     with page.expect_download() as info:
         page.click(f"#view-A .downloads button:text-is('{label}')")
     return Path(info.value.path()).read_bytes()
+
+
+def id_map(png: bytes) -> Any:
+    """Return the ids of a COCO panoptic PNG."""
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image.convert("RGB")).astype(np.int64) @ [1, 256, 65536]
 
 
 def class_names(page: "Page") -> list[str]:
@@ -142,15 +151,10 @@ def test_comparing_shows_two_settings_with_a_linked_view(segmented: "Page") -> N
 
 
 def test_downloads_can_be_read(segmented: "Page") -> None:
-    import io
-
-    from PIL import Image
-
     document = json.loads(download(segmented, "JSON"))
     assert document["image"] == "my cat.png"
     assert document["request"]["vocabulary"][0] == {"name": "cat", "synonyms": ["kitty"], "is_thing": None}
-    with Image.open(io.BytesIO(download(segmented, "PNG"))) as id_map:
-        ids = np.asarray(id_map.convert("RGB")).astype(np.int64) @ [1, 256, 65536]
+    ids = id_map(download(segmented, "PNG"))
     assert {id for id in np.unique(ids).tolist() if id} == {one["id"] for one in document["segments"]}
     for one in document["segments"]:
         assert (ids == one["id"]).sum() == one["area"]
@@ -312,7 +316,7 @@ def test_the_reasons_scroll_into_view_on_a_small_screen(segmented: "Page", motio
 
 def test_a_long_request_dims_the_picture_and_says_what_is_computed(segmented: "Page") -> None:
     held: list[Any] = []
-    segmented.route("**/segment", lambda route: held.append(route))
+    segmented.route("**/segment", lambda route: held.append(route))  # noqa: PLW0108 (it refuses builtins)
     with segmented.expect_request("**/segment"):
         add_classes(segmented, "dog")
     segmented.wait_for_selector("#status:has-text('Segmenting with 3 classes')")
@@ -330,3 +334,17 @@ def test_the_overlay_has_the_names_that_are_shown(segmented: "Page") -> None:
     assert download(segmented, "Overlay") != with_names
     segmented.check("#names")
     assert download(segmented, "Overlay") == with_names
+
+
+def test_the_legend_of_instances_counts_what_is_drawn(segmented: "Page") -> None:
+    with segmented.expect_response("**/segment") as info:
+        segmented.select_option("#task-A", "instance")
+    segmented.wait_for_selector("#view-A figcaption:has-text('instance ·')")
+    answer = info.value.json()
+    ids = id_map(base64.b64decode(answer["id_map"]))
+    drawn = {id for id in np.unique(ids).tolist() if id}
+    assert 0 < len(drawn) < len(answer["segments"])  # weak ones and duplicates are not drawn
+    shown = segmented.inner_text("#view-A .legend li >> nth=0")
+    assert f"{100 * (ids > 0).mean():.0f} %" in shown
+    assert f"+{len(answer['segments']) - len(drawn)} not drawn" in shown
+    assert f"{len(drawn)} segment" in segmented.inner_text("#view-A figcaption")

@@ -35,20 +35,27 @@ export class Legend {
     return rows;
   }
 
-  #row({ name, area, segments }, pixels) {
+  #row({ name, area, drawn, notDrawn }, pixels) {
+    const rest = notDrawn ? notDrawnNote(notDrawn, drawn.length) : null;
+    if (!drawn.length) return element("li", { className: "void" }, element("span", {}, name), rest);
     const box = element("input", {
       type: "checkbox", role: "switch", checked: !this.#store.hidden.has(name), "data-name": name,
     });
     box.addEventListener("change", () => this.#store.toggleCategory(name));
     const swatch = element("span", { className: "swatch" });
-    swatch.style.background = cssColor(classColor(this.#store, segments[0]));
-    const rescued = segments.filter((segment) => segment.rescued).length;
+    swatch.style.background = cssColor(classColor(this.#store, drawn[0]));
+    const rescued = drawn.filter((segment) => segment.rescued).length;
     const row = element("li", {}, element("label", {}, box, swatch,
-      element("span", { className: "name" }, name, segments.length > 1 ? ` × ${segments.length}` : ""),
+      element("span", { className: "name" }, name, drawn.length > 1 ? ` × ${drawn.length}` : ""),
       rescued ? element("span", { className: "rescued" }, rescued > 1 ? `★ ${rescued} rescued` : "★ rescued") : null,
-      element("small", {}, percent(area / pixels))));
-    row.addEventListener("pointerenter", () => this.#onHighlight(segments[0].id));
+      element("small", {}, percent(area / pixels)), rest));
+    row.addEventListener("pointerenter", () => this.#onHighlight(drawn[0].id));
     row.addEventListener("pointerleave", () => this.#onHighlight(0));
     return row;
   }
+}
+
+function notDrawnNote(count, drawn) {
+  const title = "Instances with scores below 0.3, and duplicates of better ones. A score threshold in Thresholds replaces 0.3.";
+  return element("small", { className: "not-drawn", title }, `${drawn ? "+" : ""}${count} not drawn`);
 }

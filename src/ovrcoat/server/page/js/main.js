@@ -1,5 +1,6 @@
 // Puts the parts of the page together.
 
+import { drawnSegments } from "./answers.js";
 import { Api, keepToken } from "./api.js";
 import { setUpClassEditor } from "./class-editor.js";
 import { parseClasses } from "./class-text.js";
@@ -126,7 +127,7 @@ function sayResult() {
   if (!store.image) return say("");
   if (!store.classes.length) return say("Add class names to see segments.");
   if (!answer) return;
-  const count = answer.segments.length;
+  const count = drawnSegments(answer).length;
   const found = count
     ? `${count} segment${count > 1 ? "s" : ""} in ${answer.seconds.toFixed(2)} s`
     : "No segments; click the image to see why";
