@@ -174,6 +174,7 @@ def test_a_link_restores_the_settings_but_not_an_uploaded_image(segmented: "Page
     assert segmented.input_value("#trust-A") == "0.25"
     assert segmented.input_value("#background-B") == "none"
     assert segmented.is_checked("#compare")
+    assert segmented.inner_text("#status") == "Link restored 2 classes; add an image."
 
 
 def test_a_link_restores_an_example_image(page: "Page") -> None:
@@ -287,6 +288,7 @@ def test_nothing_is_wider_than_the_screen(segmented: "Page", width: int, scheme:
     segmented.check("#compare")
     wait_for_trust(segmented, "B", 0)
     segmented.mouse.click(*place(segmented, "A", 200, 150))
+    assert segmented.is_visible("#model:has-text('nano (demonstration model)')")
     widths = segmented.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert widths == [width, width]
 
@@ -348,3 +350,26 @@ def test_the_legend_of_instances_counts_what_is_drawn(segmented: "Page") -> None
     assert f"{100 * (ids > 0).mean():.0f} %" in shown
     assert f"+{len(answer['segments']) - len(drawn)} not drawn" in shown
     assert f"{len(drawn)} segment" in segmented.inner_text("#view-A figcaption")
+
+
+def test_background_classes_can_be_added_or_turned_off(page: "Page", cat_file: Path) -> None:
+    page.set_input_files("#file", cat_file)
+    add_classes(page, "wall#stuff")
+    advice = page.wait_for_selector("#view-A .legend li:has-text('background class')")
+    assert advice is not None
+    name = advice.inner_text().split(" (")[0]
+    advice.query_selector("button:has-text('Add as class')").click()  # type: ignore[union-attr]
+    page.wait_for_selector(f"#view-A .legend input[data-name='{name}']")
+    assert class_names(page) == ["wall", name]
+    page.click("#undo")
+    page.click("#view-A .legend button:has-text('Turn background classes off')")
+    page.wait_for_selector("#view-A .legend:not(:has-text('background class'))")
+    assert page.input_value("#background-A") == "none"
+
+
+def test_a_repeated_class_is_reported(segmented: "Page") -> None:
+    add_classes(segmented, "Cat")
+    assert segmented.inner_text("#class-note") == "“Cat” is already in the list."
+    add_classes(segmented, "dog")
+    assert segmented.is_hidden("#class-note")
+    assert class_names(segmented) == ["cat", "wall", "dog"]

@@ -36,7 +36,8 @@ async function start() {
   let trust = 0.5;
   try {
     const [[name, { params, display_name }]] = Object.entries((await api.models()).data);
-    byId("model").textContent = `model ${name} on ${params.device}`;
+    const kind = name === "nano" ? " (demonstration model)" : "";
+    byId("model").textContent = `model ${name}${kind} on ${params.device}`;
     document.title = display_name;
     if (typeof params.trust === "number") trust = params.trust;
   } catch (error) {
@@ -47,6 +48,7 @@ async function start() {
   setUpParts();
   const example = EXAMPLES.find(({ name }) => name === link.example);
   if (example) await open(await exampleFile(example), example);
+  else if (store.classes.length) sayRestored(store.classes.length);
   document.body.dataset.ready = "true";
 }
 
@@ -132,6 +134,12 @@ function sayResult() {
     ? `${count} segment${count > 1 ? "s" : ""} in ${answer.seconds.toFixed(2)} s`
     : "No segments; click the image to see why";
   say([found, ...answer.issues.map(({ message }) => message)].join(". "));
+}
+
+function sayRestored(count) {
+  const text = `Link restored ${count} ${count === 1 ? "class" : "classes"}; add an image.`;
+  byId("views").dataset.placeholder = text;
+  say(text);
 }
 
 function say(text) {
