@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import ovrcoat
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
@@ -153,6 +155,7 @@ def test_comparing_shows_two_settings_with_a_linked_view(segmented: "Page") -> N
 def test_downloads_can_be_read(segmented: "Page") -> None:
     document = json.loads(download(segmented, "JSON"))
     assert document["image"] == "my cat.png"
+    assert document["model"] == {"name": "nano", "version": ovrcoat.__version__}
     assert document["request"]["vocabulary"][0] == {"name": "cat", "synonyms": ["kitty"], "is_thing": None}
     ids = id_map(download(segmented, "PNG"))
     assert {id for id in np.unique(ids).tolist() if id} == {one["id"] for one in document["segments"]}

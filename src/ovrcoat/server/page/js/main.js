@@ -39,6 +39,7 @@ async function start() {
     const kind = name === "nano" ? " (demonstration model)" : "";
     byId("model").textContent = `model ${name}${kind} on ${params.device}`;
     document.title = display_name;
+    store.update({ model: { name, version: params.version } });
     if (typeof params.trust === "number") trust = params.trust;
   } catch (error) {
     showError(error);
