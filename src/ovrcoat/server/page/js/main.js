@@ -115,8 +115,8 @@ function report({ busy = false, error = null }) {
 }
 
 function showBusy(text) {
-  clearTimeout(busyTimer); // the timer stays set: a later report must not replace the text
-  setBusy(true);
+  clearTimeout(busyTimer); // it stays not null, so that no later report replaces the text before the answer
+  setBusy(busyTimer !== null); // null: uploads and reasons compute no new picture
   say(text);
 }
 
