@@ -1,11 +1,16 @@
 """What a person does on the web page, in a real browser."""
 
+import base64
+import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from PIL import Image
+
+import ovrcoat
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -62,6 +67,12 @@ def download(page: "Page", label: str) -> bytes:
     with page.expect_download() as info:
         page.click(f"#view-A .downloads button:text-is('{label}')")
     return Path(info.value.path()).read_bytes()
+
+
+def id_map(png: bytes) -> Any:
+    """Return the ids of a COCO panoptic PNG."""
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image.convert("RGB")).astype(np.int64) @ [1, 256, 65536]
 
 
 def class_names(page: "Page") -> list[str]:
@@ -142,15 +153,11 @@ def test_comparing_shows_two_settings_with_a_linked_view(segmented: "Page") -> N
 
 
 def test_downloads_can_be_read(segmented: "Page") -> None:
-    import io
-
-    from PIL import Image
-
     document = json.loads(download(segmented, "JSON"))
     assert document["image"] == "my cat.png"
+    assert document["model"] == {"name": "nano", "version": ovrcoat.__version__}
     assert document["request"]["vocabulary"][0] == {"name": "cat", "synonyms": ["kitty"], "is_thing": None}
-    with Image.open(io.BytesIO(download(segmented, "PNG"))) as id_map:
-        ids = np.asarray(id_map.convert("RGB")).astype(np.int64) @ [1, 256, 65536]
+    ids = id_map(download(segmented, "PNG"))
     assert {id for id in np.unique(ids).tolist() if id} == {one["id"] for one in document["segments"]}
     for one in document["segments"]:
         assert (ids == one["id"]).sum() == one["area"]
@@ -170,6 +177,7 @@ def test_a_link_restores_the_settings_but_not_an_uploaded_image(segmented: "Page
     assert segmented.input_value("#trust-A") == "0.25"
     assert segmented.input_value("#background-B") == "none"
     assert segmented.is_checked("#compare")
+    assert segmented.inner_text("#status") == "Link restored 2 classes; add an image."
 
 
 def test_a_link_restores_an_example_image(page: "Page") -> None:
@@ -283,6 +291,7 @@ def test_nothing_is_wider_than_the_screen(segmented: "Page", width: int, scheme:
     segmented.check("#compare")
     wait_for_trust(segmented, "B", 0)
     segmented.mouse.click(*place(segmented, "A", 200, 150))
+    assert segmented.is_visible("#model:has-text('nano (demonstration model)')")
     widths = segmented.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert widths == [width, width]
 
@@ -294,3 +303,76 @@ def test_every_control_has_a_name(segmented: "Page") -> None:
         ).map(control => control.outerHTML)"""
     )
     assert unnamed == []
+
+
+@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
+def test_the_reasons_scroll_into_view_on_a_small_screen(segmented: "Page", motion: str) -> None:
+    segmented.emulate_media(reduced_motion=motion)  # type: ignore[arg-type]
+    segmented.set_viewport_size({"width": 390, "height": 600})
+    set_trust(segmented, "A", 0)
+    segmented.mouse.click(*place(segmented, "A", *VOID_POINT))
+    segmented.wait_for_selector("#details .summary")
+    segmented.wait_for_function(
+        """() => { const box = document.getElementById('details').getBoundingClientRect();
+        return box.top >= 0 && box.bottom <= innerHeight + 1; }"""
+    )
+    assert segmented.is_visible("#details .summary")
+
+
+def test_a_long_request_dims_the_picture_and_says_what_is_computed(segmented: "Page") -> None:
+    held: list[Any] = []
+    segmented.route("**/segment", lambda route: held.append(route))  # noqa: PLW0108 (it refuses builtins)
+    with segmented.expect_request("**/segment"):
+        add_classes(segmented, "dog")
+    segmented.wait_for_selector("#status:has-text('Segmenting with 3 classes')")
+    assert segmented.eval_on_selector("#canvas-A", "canvas => getComputedStyle(canvas).opacity") == "0.45"
+    assert segmented.get_attribute("#stage", "aria-busy") == "true"
+    held[0].continue_()
+    segmented.wait_for_selector("body:not(.busy) #status:has-text('segment')")
+    assert segmented.eval_on_selector("#canvas-A", "canvas => getComputedStyle(canvas).opacity") == "1"
+    assert "Segmenting" not in segmented.inner_text("#status")
+
+
+def test_the_overlay_has_the_names_that_are_shown(segmented: "Page") -> None:
+    with_names = download(segmented, "Overlay")
+    segmented.uncheck("#names")
+    assert download(segmented, "Overlay") != with_names
+    segmented.check("#names")
+    assert download(segmented, "Overlay") == with_names
+
+
+def test_the_legend_of_instances_counts_what_is_drawn(segmented: "Page") -> None:
+    with segmented.expect_response("**/segment") as info:
+        segmented.select_option("#task-A", "instance")
+    segmented.wait_for_selector("#view-A figcaption:has-text('instance ·')")
+    answer = info.value.json()
+    ids = id_map(base64.b64decode(answer["id_map"]))
+    drawn = {id for id in np.unique(ids).tolist() if id}
+    assert 0 < len(drawn) < len(answer["segments"])  # weak ones and duplicates are not drawn
+    shown = segmented.inner_text("#view-A .legend li >> nth=0")
+    assert f"{100 * (ids > 0).mean():.0f} %" in shown
+    assert f"+{len(answer['segments']) - len(drawn)} not drawn" in shown
+    assert f"{len(drawn)} segment" in segmented.inner_text("#view-A figcaption")
+
+
+def test_background_classes_can_be_added_or_turned_off(page: "Page", cat_file: Path) -> None:
+    page.set_input_files("#file", cat_file)
+    add_classes(page, "wall#stuff")
+    advice = page.wait_for_selector("#view-A .legend li:has-text('background class')")
+    assert advice is not None
+    name = advice.inner_text().split(" (")[0]
+    advice.query_selector("button:has-text('Add as class')").click()  # type: ignore[union-attr]
+    page.wait_for_selector(f"#view-A .legend input[data-name='{name}']")
+    assert class_names(page) == ["wall", name]
+    page.click("#undo")
+    page.click("#view-A .legend button:has-text('Turn background classes off')")
+    page.wait_for_selector("#view-A .legend:not(:has-text('background class'))")
+    assert page.input_value("#background-A") == "none"
+
+
+def test_a_repeated_class_is_reported(segmented: "Page") -> None:
+    add_classes(segmented, "Cat")
+    assert segmented.inner_text("#class-note") == "“Cat” is already in the list."
+    add_classes(segmented, "dog")
+    assert segmented.is_hidden("#class-note")
+    assert class_names(segmented) == ["cat", "wall", "dog"]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import ovrcoat
 from ovrcoat.formats.panoptic_png import decode_id_map
 from ovrcoat.formats.polygons import fill_polygon
 from ovrcoat.formats.run_lengths import decode_runs
@@ -198,6 +199,7 @@ def test_x_anylabeling_finds_the_model(client: httpx.Client):
     assert models["success"] is True
     entry = models["data"]["nano"]
     assert entry["display_name"] == "ovrcoat nano"
+    assert entry["params"]["version"] == ovrcoat.__version__
     assert {"edit_text", "button_send"} <= {widget["name"] for widget in entry["widgets"]}
     assert client.get("/v1/models/nano/info").json()["data"]["model_id"] == "nano"
     missing = client.get("/v1/models/other/info")

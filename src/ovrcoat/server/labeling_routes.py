@@ -3,9 +3,10 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import Response
 
+from ovrcoat._version import __version__
 from ovrcoat.server.api_errors import ApiError, describe_validation
 from ovrcoat.server.labeling import PredictAnswer, PredictRequest
 from ovrcoat.server.openapi import errors, json_body
@@ -36,6 +37,7 @@ class ModelParams(BaseModel):
 
     device: str
     trust: float | str
+    version: str = Field(description="Version of ovrcoat.")
 
 
 class ModelEntry(BaseModel):
@@ -117,6 +119,8 @@ def _entry(state: State) -> ModelEntry:
     return ModelEntry(
         display_name=f"ovrcoat {state.model}",
         widgets=[Widget(name=name, value=value) for name, value in WIDGETS],
-        params=ModelParams(device=str(segmenter.device), trust=segmenter.config.inference.trust),
+        params=ModelParams(
+            device=str(segmenter.device), trust=segmenter.config.inference.trust, version=__version__
+        ),
         batch_processing_mode="text_prompt",
     )

@@ -18,19 +18,26 @@ export function summaryOf(name, answer, settings) {
   const trust = settings.adaptive ? "adaptive" : settings.trust.toFixed(2);
   const head = `${name ? `${name} · ` : ""}γ ${trust} · ${settings.task}`;
   if (!answer) return head;
-  const { segments } = answer;
+  const segments = drawnSegments(answer);
   const rescued = segments.filter((segment) => segment.rescued).length;
   const count = segments.length === 1 ? "1 segment" : `${segments.length} segments`;
   return `${head} · ${count}${rescued ? `, ${rescued} rescued by COAT` : ""}`;
 }
 
-/** Groups the segments of an answer by category, the largest group first. */
+/** Returns the segments that have pixels: weak instances and duplicates are in the answer, but not in the map. */
+export function drawnSegments({ segments, map }) {
+  return segments.filter(({ id }) => map.areas.has(id));
+}
+
+/** Groups the segments of an answer by category, the largest group first. `area`: pixels that are drawn. */
 export function categoriesOf(answer) {
   const groups = new Map();
   for (const segment of answer.segments) {
-    const group = groups.get(segment.category) ?? { name: segment.category, area: 0, segments: [] };
-    group.area += segment.area;
-    group.segments.push(segment);
+    const group = groups.get(segment.category) ?? { name: segment.category, area: 0, drawn: [], notDrawn: 0 };
+    const area = answer.map.areas.get(segment.id) ?? 0; // a mask may be larger: better instances cover parts of it
+    group.area += area;
+    if (area) group.drawn.push(segment);
+    else group.notDrawn++;
     groups.set(segment.category, group);
   }
   return [...groups.values()].sort((one, other) => other.area - one.area);

@@ -45,7 +45,14 @@ export function setUpClassEditor(store, presets) {
 
 function add(store, classes) {
   const fresh = classes.filter(({ name }) => !hasName(store.classes, name));
+  byId("class-note").textContent = repeatedNote(classes.filter((one) => !fresh.includes(one)));
   if (fresh.length) store.editClasses([...store.classes, ...fresh]);
+}
+
+function repeatedNote(repeated) {
+  if (!repeated.length) return "";
+  if (repeated.length === 1) return `“${repeated[0].name}” is already in the list.`;
+  return `${repeated.length} classes are already in the list.`;
 }
 
 function ofCategory({ name, synonyms, is_thing }) {

@@ -42,6 +42,9 @@ export function setUpDetails(store) {
     });
     root.replaceChildren(close, ...children);
     root.hidden = false;
+    // below a tall image, or on a small screen, the answer to a click would be out of sight
+    const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    root.scrollIntoView({ block: "nearest", behavior: isStill ? "auto" : "smooth" });
   }
 
   async function explain(side, point, before = []) {

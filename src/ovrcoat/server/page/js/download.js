@@ -28,7 +28,7 @@ export function downloadButtons(store, side, paint) {
 function jsonBlob(store, side) {
   const { map, id_map, ...document } = store.answers[side]; // the map is in the PNG
   const request = requestOf(store.classes, store.settings[side]);
-  const whole = { image: store.image.file.name || null, request, ...document };
+  const whole = { image: store.image.file.name || null, model: store.model, request, ...document };
   return new Blob([JSON.stringify(whole, null, 1)], { type: "application/json" });
 }
 

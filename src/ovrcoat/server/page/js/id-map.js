@@ -2,7 +2,7 @@
 
 let canvas = null;
 
-/** Returns {width, height, words}; the id of a pixel is `words[i] & 0xffffff`, and 0 is void. */
+/** Returns {width, height, words, areas}: `words[i] & 0xffffff` is an id, 0 is void, and `areas` maps ids to pixels. */
 export async function decodeIdMap(base64) {
   const bitmap = await createImageBitmap(pngBlob(base64), {
     colorSpaceConversion: "none",
@@ -17,7 +17,22 @@ export async function decodeIdMap(base64) {
   bitmap.close();
   const { data } = context.getImageData(0, 0, width, height);
   // bytes R, G, B, A: a little-endian word is A·2²⁴ + B·2¹⁶ + G·2⁸ + R
-  return { width, height, words: new Uint32Array(data.buffer) };
+  const words = new Uint32Array(data.buffer);
+  return { width, height, words, areas: areasOf(words) };
+}
+
+/** Returns the number of pixels of each id. */
+function areasOf(words) {
+  const areas = new Map();
+  let start = 0;
+  for (let index = 1; index <= words.length; index++) {
+    if (words[index] === words[start]) continue;
+    const id = words[start] & 0xffffff;
+    areas.set(id, (areas.get(id) ?? 0) + index - start);
+    start = index;
+  }
+  areas.delete(0);
+  return areas;
 }
 
 export function pngBlob(base64) {

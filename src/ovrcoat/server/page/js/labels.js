@@ -4,9 +4,12 @@ const FONT_SIZE = 12.5; // CSS pixels
 const PADDING = 5;
 const MIN_FIT = 0.6; // a name is drawn if the segment is at least this share of its width wide
 
-/** Draws names, those of large segments first; a name that would cover another one is left out. */
-export function drawNames(context, labels, toCanvas) {
-  const ratio = window.devicePixelRatio || 1;
+/**
+ * Draws names, those of large segments first; a name that would cover another one is left out.
+ *
+ * `ratio`: pixels of the canvas per CSS pixel.
+ */
+export function drawNames(context, labels, toCanvas, ratio = window.devicePixelRatio || 1) {
   const height = (FONT_SIZE + PADDING) * ratio;
   context.font = `600 ${FONT_SIZE * ratio}px system-ui, sans-serif`;
   context.textBaseline = "middle";

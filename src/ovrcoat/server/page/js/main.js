@@ -1,5 +1,6 @@
 // Puts the parts of the page together.
 
+import { drawnSegments } from "./answers.js";
 import { Api, keepToken } from "./api.js";
 import { setUpClassEditor } from "./class-editor.js";
 import { parseClasses } from "./class-text.js";
@@ -16,10 +17,13 @@ import { setUpTheme } from "./theme.js";
 import { View } from "./view.js";
 import { Viewport } from "./viewport.js";
 
+const BUSY_DELAY = 300; // ms: shorter waits show nothing, so that the picture does not flicker while a slider moves
+
 const store = new Store();
-const api = new Api({ askToken, onBusy: (seconds) => say(`The server is busy. Trying again in ${seconds} s.`) });
+const api = new Api({ askToken, onBusy: (seconds) => showBusy(`The server is busy. Trying again in ${seconds} s.`) });
 const results = new Results(store, report);
 const viewport = new Viewport();
+let busyTimer = null;
 
 async function start() {
   setUpTheme();
@@ -32,8 +36,10 @@ async function start() {
   let trust = 0.5;
   try {
     const [[name, { params, display_name }]] = Object.entries((await api.models()).data);
-    byId("model").textContent = `model ${name} on ${params.device}`;
+    const kind = name === "nano" ? " (demonstration model)" : "";
+    byId("model").textContent = `model ${name}${kind} on ${params.device}`;
     document.title = display_name;
+    store.update({ model: { name, version: params.version } });
     if (typeof params.trust === "number") trust = params.trust;
   } catch (error) {
     showError(error);
@@ -43,6 +49,7 @@ async function start() {
   setUpParts();
   const example = EXAMPLES.find(({ name }) => name === link.example);
   if (example) await open(await exampleFile(example), example);
+  else if (store.classes.length) sayRestored(store.classes.length);
   document.body.dataset.ready = "true";
 }
 
@@ -92,11 +99,30 @@ async function copyLink() {
 }
 
 function report({ busy = false, error = null }) {
-  document.body.classList.toggle("busy", busy);
   showError(error);
   if (error) say("");
-  else if (busy) return; // what was said last stays until there is a result: no flicker while a slider moves
-  else sayResult();
+  if (busy) {
+    busyTimer ??= setTimeout(() => {
+      const count = store.classes.length;
+      showBusy(`Segmenting with ${count} ${count === 1 ? "class" : "classes"} …`);
+    }, BUSY_DELAY);
+    return;
+  }
+  clearTimeout(busyTimer);
+  busyTimer = null;
+  setBusy(false);
+  if (!error) sayResult();
+}
+
+function showBusy(text) {
+  clearTimeout(busyTimer); // it stays not null, so that no later report replaces the text before the answer
+  setBusy(busyTimer !== null); // null: uploads and reasons compute no new picture
+  say(text);
+}
+
+function setBusy(isBusy) {
+  document.body.classList.toggle("busy", isBusy);
+  byId("stage").setAttribute("aria-busy", String(isBusy));
 }
 
 function sayResult() {
@@ -104,11 +130,17 @@ function sayResult() {
   if (!store.image) return say("");
   if (!store.classes.length) return say("Add class names to see segments.");
   if (!answer) return;
-  const count = answer.segments.length;
+  const count = drawnSegments(answer).length;
   const found = count
     ? `${count} segment${count > 1 ? "s" : ""} in ${answer.seconds.toFixed(2)} s`
     : "No segments; click the image to see why";
   say([found, ...answer.issues.map(({ message }) => message)].join(". "));
+}
+
+function sayRestored(count) {
+  const text = `Link restored ${count} ${count === 1 ? "class" : "classes"}; add an image.`;
+  byId("views").dataset.placeholder = text;
+  say(text);
 }
 
 function say(text) {

@@ -8,8 +8,9 @@ export class Results {
   #running = { A: false, B: false };
   #requested = { A: null, B: null }; // {image, request}: what was requested last
   #stale = { A: false, B: false };
+  #open = 0; // number of requests without a response
 
-  /** `report({busy, error})` is called when a request starts, ends or fails. */
+  /** `report({busy, error})` is called when a request starts, ends or fails; `busy`: some request is open. */
   constructor(store, report) {
     this.#store = store;
     this.#report = report;
@@ -45,20 +46,23 @@ export class Results {
     const { image, classes, settings } = this.#store;
     if (!image || !classes.length) {
       this.#store.setAnswer(side, null);
-      this.#report({});
+      this.#report({ busy: this.#open > 0 });
       return;
     }
+    this.#open++;
     this.#report({ busy: true });
+    let failure = null;
     try {
       const answer = await image.segment(requestOf(classes, settings[side]));
       const map = await decodeIdMap(answer.id_map);
-      if (image !== this.#store.image) return; // another image was opened meanwhile; it requests its own
-      this.#store.setAnswer(side, { ...answer, map });
-      this.#report({});
+      // if another image was opened meanwhile, it requests its own answer
+      if (image === this.#store.image) this.#store.setAnswer(side, { ...answer, map });
     } catch (error) {
       this.#requested[side] = null; // the same request may be tried again
-      if (image === this.#store.image) this.#report({ error });
+      if (image === this.#store.image) failure = error;
     }
+    this.#open--;
+    this.#report({ busy: this.#open > 0, error: failure });
   }
 }
 

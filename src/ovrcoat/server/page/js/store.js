@@ -17,6 +17,7 @@ export function defaultSettings(trust = 0.5) {
 
 export class Store extends EventTarget {
   image = null; // see picture.js
+  model = null; // {name, version}: of the server, null if unknown
   classes = []; // {name, synonyms, isThing: true, false or null (looked up by the server), color: "#rrggbb" or null}
   compare = false;
   settings = { A: defaultSettings(), B: defaultSettings(0) };

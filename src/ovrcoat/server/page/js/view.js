@@ -64,6 +64,8 @@ export class View {
     const context = canvas.getContext("2d");
     if (image.bitmap) context.drawImage(image.bitmap, 0, 0, image.width, image.height);
     context.drawImage(this.#overlay, 0, 0);
+    const ratio = image.width / this.canvas.clientWidth; // so that names have the size, relative to the image, of the screen
+    if (this.#store.display.names) drawNames(context, this.#labels(), (place) => place, ratio);
     return canvas;
   }
 
