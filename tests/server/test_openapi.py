@@ -12,7 +12,7 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,re
 
 def test_document_is_complete_and_names_no_other_host(client: httpx.Client):
     document = client.get("/openapi.json").json()
-    assert len(document["paths"]) == 14
+    assert len(document["paths"]) == 15
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             assert {"401", "403"} <= set(operation["responses"]), (method, path)
@@ -33,4 +33,4 @@ def test_schemathesis_finds_nothing(client: httpx.Client, tmp_path: Path):
         env={**os.environ, "PYTHONPATH": ""},
     )
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
-    assert "14 selected" in run.stdout
+    assert "15 selected" in run.stdout
