@@ -1,6 +1,5 @@
 """`ovrcoat explain`: why each mask is a segment or was rejected, as a table, JSON and a picture."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,9 +134,7 @@ def _print_masks(explanation: "Explanation", *, limit: int) -> None:
     not_listed = (MaskStatus.DUPLICATE, MaskStatus.EMPTY)
     result = explanation.result
     height, width = result.size
-    counts = Counter(mask.status for mask in explanation.masks)
-    listed_counts = ", ".join(f"{counts[status]} {status}" for status in MaskStatus if counts[status])
-    print_line(f"{result.name}, {width} × {height} pixels, {len(explanation.masks)} masks: {listed_counts}")
+    print_line(f"{result.name}, {width} × {height} pixels, {explanation.summary(limit=0)}")
     pixels = explanation.result.id_map.size
     accepted = [mask for mask in explanation.masks if mask.segment_id is not None]
     listed = [mask for mask in explanation.rejected if mask.status not in not_listed]

@@ -1,11 +1,13 @@
 """Endpoints for images: upload once and segment many times, or both in one request."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import ValidationError
 
 from ovrcoat.server.api_errors import ApiError, describe_validation
+from ovrcoat.server.image_store import StoredImage
 from ovrcoat.server.openapi import errors, upload_body
 from ovrcoat.server.schemas import (
     ExplainAnswer,
@@ -15,6 +17,7 @@ from ovrcoat.server.schemas import (
     SegmentAnswer,
     SegmentRequest,
 )
+from ovrcoat.server.service import SegmentationService
 from ovrcoat.server.state import server_state
 from ovrcoat.server.uploads import read_upload
 
@@ -62,10 +65,7 @@ async def remove_image(image_id: ImageId, request: Request) -> None:
 )
 async def segment_image(image_id: ImageId, body: SegmentRequest, request: Request) -> Response:
     """Segment an uploaded image."""
-    state = server_state(request)
-    stored = state.images.get(image_id)
-    with state.worker.slot():
-        content = await state.worker.run(request, lambda job: state.service.segment(stored, body))
+    content = await _compute(request, image_id, lambda service, stored: service.segment(stored, body))
     return Response(content, media_type="application/json")
 
 
@@ -76,10 +76,7 @@ async def segment_image(image_id: ImageId, body: SegmentRequest, request: Reques
 )
 async def explain_image(image_id: ImageId, body: ExplainRequest, request: Request) -> Response:
     """Explain for every mask, and for one pixel if given, why it is or is not part of the result."""
-    state = server_state(request)
-    stored = state.images.get(image_id)
-    with state.worker.slot():
-        content = await state.worker.run(request, lambda job: state.service.explain(stored, body))
+    content = await _compute(request, image_id, lambda service, stored: service.explain(stored, body))
     return Response(content, media_type="application/json")
 
 
@@ -90,10 +87,7 @@ async def explain_image(image_id: ImageId, body: ExplainRequest, request: Reques
 )
 async def draw_image(image_id: ImageId, body: SegmentRequest, request: Request) -> Response:
     """Segment an uploaded image, and return it with the segments drawn over it."""
-    state = server_state(request)
-    stored = state.images.get(image_id)
-    with state.worker.slot():
-        content = await state.worker.run(request, lambda job: state.service.overlay(stored, body))
+    content = await _compute(request, image_id, lambda service, stored: service.overlay(stored, body))
     return Response(content, media_type="image/png")
 
 
@@ -104,10 +98,7 @@ async def draw_image(image_id: ImageId, body: SegmentRequest, request: Request) 
 )
 async def export_image(image_id: ImageId, body: ExportRequest, request: Request) -> Response:
     """Segment an uploaded image, and return a zip file with its labels in the formats of other tools."""
-    state = server_state(request)
-    stored = state.images.get(image_id)
-    with state.worker.slot():
-        content = await state.worker.run(request, lambda job: state.service.export(stored, body))
+    content = await _compute(request, image_id, lambda service, stored: service.export(stored, body))
     headers = {"Content-Disposition": 'attachment; filename="labels.zip"'}
     return Response(content, media_type="application/zip", headers=headers)
 
@@ -128,6 +119,20 @@ async def segment_upload(request: Request) -> Response:
             request, lambda job: state.service.segment_upload(upload.image, body, job)
         )
     return Response(content, media_type="application/json")
+
+
+async def _compute(
+    request: Request, image_id: str, work: Callable[[SegmentationService, StoredImage], bytes]
+) -> bytes:
+    """Run work on an uploaded image in the inference worker.
+
+    Raises:
+        ApiError: there is no such image, the queue is full, or the work failed.
+    """
+    state = server_state(request)
+    stored = state.images.get(image_id)
+    with state.worker.slot():
+        return await state.worker.run(request, lambda job: work(state.service, stored))
 
 
 def _parse_request(text: str | None) -> SegmentRequest:
