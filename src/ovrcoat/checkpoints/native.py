@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -150,11 +151,15 @@ def load(
     header = read_header(path)
     before = _states([path, *(path.with_name(name) for name in header.shards)])
     parts = _tensors(path)
-    for name, expected in header.shards.items():
-        parts += _shard(path.with_name(name), expected, path.name)
+    with ThreadPoolExecutor(max_workers=1) as pool:  # to hash the text encoder takes as long as the building
+        checked = [
+            pool.submit(_shard, path.with_name(name), sha, path.name) for name, sha in header.shards.items()
+        ]
+        with torch.device("meta"), _WithoutInitialValues():
+            network = build_network(header.config)
+        while checked:  # which would keep the tensors in memory
+            parts += checked.pop(0).result()
     text_embeddings = _text_embeddings(parts, header, source=path.name)
-    with torch.device("meta"), _WithoutInitialValues():
-        network = build_network(header.config)
     if image_dtype is not None:
         network.set_image_dtype(image_dtype)  # before the weights are assigned, which converts them
     # The largest part first: the additional memory for its conversion is needed while little else is loaded.

@@ -8,7 +8,6 @@ from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_json, print_note
 from ovrcoat.cli.usage import possible_class_names
 from ovrcoat.errors import ConfigError, ImageError
-from ovrcoat.system.paths import exists
 
 if TYPE_CHECKING:
     from ovrcoat.data.find_images import ImageSearch
@@ -37,7 +36,7 @@ def segment(
     if output.show_rejected and prompt.task != "panoptic":
         raise ConfigError(f"--show-rejected applies to --task panoptic, not to {prompt.task}; leave it out")
     search = _find_images(sources, quiet=output.quiet)
-    if not output.json and (errors := _missing_images(search)):
+    if not output.json and (errors := _unreadable_images(search)):
         print_error("\n".join(errors))
         return 1
     with heavy_imports():
@@ -93,11 +92,11 @@ def _find_images(sources: list[str], *, quiet: bool) -> "ImageSearch":
     return search
 
 
-def _missing_images(search: "ImageSearch") -> list[str]:
-    """Return the errors of reading the images if none of them exists; else an empty list."""
-    from ovrcoat.data.images import read_image
+def _unreadable_images(search: "ImageSearch") -> list[str]:
+    """Return the errors of reading the images if none of them can be read; else an empty list."""
+    from ovrcoat.data.images import is_image_file, read_image
 
-    if any(exists(image) for image in search.images):
+    if any(map(is_image_file, search.images)):  # one that can be opened is enough to start
         return []
     errors = []
     for image in search.images:
@@ -105,4 +104,6 @@ def _missing_images(search: "ImageSearch") -> list[str]:
             read_image(image)
         except ImageError as error:
             errors.append(str(error))
+        else:
+            return []  # its head is damaged, but its pixels are complete
     return errors

@@ -69,8 +69,11 @@ def decode_file(file: io.BytesIO | io.BufferedReader, *, label: str) -> RgbImage
             return recovered
 
 
-def declared_pixels(content: bytes) -> int | None:
+def declared_pixels(content: bytes | io.BufferedReader) -> int | None:
     """Return width × height as the head of an image file states them, without decoding pixels.
+
+    Args:
+        content: the content of the file, or the open file.
 
     Returns:
         The number of pixels, or None if the content is not an image. Above Pillow's own limit, at least
@@ -78,7 +81,8 @@ def declared_pixels(content: bytes) -> int | None:
     """
     with pillow_warnings_ignored():
         try:
-            with Image.open(io.BytesIO(content), formats=OPENED_FORMATS) as image:
+            file = io.BytesIO(content) if isinstance(content, bytes) else content
+            with Image.open(file, formats=OPENED_FORMATS) as image:
                 return image.width * image.height
         except Image.DecompressionBombError:
             return MAX_PIXELS + 1

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from ovrcoat.data.decode import decode_file, decode_pillow
+from ovrcoat.data.decode import declared_pixels, decode_file, decode_pillow
 from ovrcoat.data.pixels import RgbImage, array_pixels, tensor_array
 from ovrcoat.errors import ImageError
 from ovrcoat.system.paths import expand_user, printable
@@ -134,6 +134,16 @@ def read_image(source: ImageInput) -> LoadedImage:
         f"expected an image, got {type(source).__name__}: give a path, bytes, an open file, a PIL.Image, a "
         "NumPy array or a torch tensor"
     )
+
+
+def is_image_file(path: Path) -> bool:
+    """Return whether a path leads to a file that begins like an image; its pixels may still be damaged."""
+    try:
+        _check_type(path, label="")
+        with path.open("rb") as file:
+            return declared_pixels(file) is not None
+    except (ImageError, OSError, ValueError):
+        return False
 
 
 def warn_of_notes(notes: tuple[str, ...], name: str | None, *, stacklevel: int = 3) -> None:

@@ -69,7 +69,9 @@ def preset_categories(name: str) -> tuple[Category, ...]:
 
 def is_published(categories: Sequence[Category] | Sequence[Entry]) -> bool:
     """Return whether the names are those of a preset. Ids may differ, as in published files."""
-    return tuple(tuple(dict.fromkeys(category.names)) for category in categories) in _published_names()
+    names = _names(categories)
+    # One after the other: most often it is the first or none, and reading all takes as long as a small image
+    return any(names == _preset_names(preset) for preset in PRESETS)
 
 
 def complete(entries: Sequence[Entry]) -> tuple[Category, ...]:
@@ -124,11 +126,13 @@ def _things() -> dict[str, bool]:
     return things
 
 
+def _names(categories: Sequence[Category] | Sequence[Entry]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(dict.fromkeys(category.names)) for category in categories)
+
+
 @cache
-def _published_names() -> frozenset[tuple[tuple[str, ...], ...]]:
-    return frozenset(
-        tuple(tuple(dict.fromkeys(entry.names)) for entry in _preset_entries(name)) for name in PRESETS
-    )
+def _preset_names(preset: str) -> tuple[tuple[str, ...], ...]:
+    return _names(_preset_entries(preset))
 
 
 @cache

@@ -99,16 +99,17 @@ def _check_characters(names: Sequence[str]) -> Iterator[Issue]:
 def _check_shared(categories: Sequence[Category], background: Sequence[Category]) -> Iterator[Issue]:
     """Find names that belong to several categories. Presets, which have some as published, are exempt."""
     owners: defaultdict[str, dict[int, str]] = defaultdict(dict)
-    first = len(categories) if is_published(categories) else 0
     for position, category in enumerate((*categories, *background)):
         for name in category.names:
             owners[name.casefold()][position] = name
-    shared = [found[min(found)] for found in owners.values() if len(found) > 1 and max(found) >= first]
-    if shared:
+    several = [found for found in owners.values() if len(found) > 1]
+    if several and is_published(categories):
+        several = [found for found in several if max(found) >= len(categories)]
+    if several:
         yield make_issue(
             "name-in-several-categories",
             "names belong to more than one category (background classes included); keep each name in one",
-            examples=shared,
+            examples=[found[min(found)] for found in several],
         )
 
 
