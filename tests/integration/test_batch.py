@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from ovrcoat.batch import schema
+from ovrcoat.formats.panoptic_png import decode_id_map
 from ovrcoat.formats.run_lengths import decode_runs
 from ovrcoat.segmentation.segmenter import Segmenter
 
@@ -50,6 +52,42 @@ def test_rows_hold_what_segment_predicts(ovrcoat, photos: Path, tiny_model: Segm
                 assert stored[name] == getattr(segment, name)
             for name in ("objectness", "objectness_before", "clip_confidence"):
                 assert stored[name] == getattr(segment, name)
+
+
+def test_embeddings_and_id_maps_are_added_on_request(ovrcoat, photos: Path, tiny_model: Segmenter):
+    assert ovrcoat("batch", "photos/00.png", *OPTIONS, "--embeddings", "--png").status == 0
+    (row,) = table(photos / "out", "images")
+    encoded = tiny_model.encode("photos/00.png")
+    result = encoded.segment("cat, kitty; dog#thing; sky#stuff", overlap_threshold=0)
+    assert len(row["segments"]) > 0
+    stored = np.array([segment["embedding"] for segment in row["segments"]], dtype=np.float32)
+    clip = encoded.encoding.clip
+    for embedding, segment in zip(stored, result.segments, strict=True):
+        assert clip.valid_mask[0, segment.query]
+        expected = clip.embeddings[0, segment.query].numpy()
+        assert np.allclose(embedding, expected / np.linalg.norm(expected), atol=1e-6)
+    assert np.array_equal(decode_id_map(row["png"]).id_map, result.id_map)
+
+
+def test_masks_too_small_for_clip_have_a_zero_embedding(tiny_model: Segmenter, image_pixels: np.ndarray):
+    encoded = tiny_model.encode(image_pixels)
+    segments = encoded.segment("cat; dog; sky#stuff", overlap_threshold=0).segments
+    with torch.inference_mode():
+        encoded.encoding.clip.valid_mask[0, segments[0].query] = False
+    first, *others = encoded.clip_embeddings(segments)
+    assert not first.any()
+    assert all(abs(np.linalg.norm(embedding) - 1) < 1e-5 for embedding in others)
+    assert encoded.clip_embeddings([]).shape == (0, first.size)
+
+
+@pytest.mark.parametrize(
+    ("option", "task"), [("--embeddings", "semantic"), ("--png", "instance"), ("--png", "semantic")]
+)
+def test_columns_that_a_task_cannot_fill_are_refused(ovrcoat, photos: Path, option: str, task: str):
+    outcome = ovrcoat("batch", "photos", *OPTIONS[:2], "--output", "out", "--task", task, option)
+    assert outcome.status == 2
+    assert f"error: {option}" in outcome.err
+    assert not (photos / "out").exists()
 
 
 def test_unreadable_images_are_quarantined_with_the_reason(ovrcoat, photos: Path):
@@ -97,13 +135,13 @@ def test_finished_parts_are_not_done_again(ovrcoat, photos: Path, monkeypatch: p
     files[1].unlink()
     before = [file.stat().st_mtime_ns for file in (files[0], files[2])]
     done: list[int] = []
-    predict_many = Segmenter.predict_many
+    encode_many = Segmenter.encode_many
 
-    def counted(self, images, prompt, **options):
+    def counted(self, images, **options):
         done.append(len(images))
-        return predict_many(self, images, prompt, **options)
+        return encode_many(self, images, **options)
 
-    monkeypatch.setattr(Segmenter, "predict_many", counted)
+    monkeypatch.setattr(Segmenter, "encode_many", counted)
     assert ovrcoat("batch", "photos", *OPTIONS, "--images-per-file", 4).status == 1
     assert done == [4]
     assert files[1].read_bytes() == missing

@@ -27,6 +27,7 @@ def image_schema() -> Any:
             ("bbox", pa.list_(pa.int32())),
             ("top", pa.list_(pa.struct([("category", pa.string()), ("probability", pa.float64())]))),
             ("segmentation", pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])),
+            ("embedding", pa.list_(pa.float32())),
         ]
     )
     return pa.schema(
@@ -37,6 +38,7 @@ def image_schema() -> Any:
             ("height", pa.int32()),
             ("segments", pa.list_(segment)),
             ("notes", pa.list_(pa.string())),
+            ("png", pa.binary()),
             ("model", pa.string()),
             ("vocabulary", pa.string()),
         ]

@@ -23,6 +23,7 @@ class BatchSettings:
         model, device, dtype, compile: see `Segmenter.load`.
         task, trust, object_mask_threshold, overlap_threshold, score_threshold: see `Segmenter.segment`.
         batch_size: maximum number of images per batch; does not change rows.
+        embeddings, png: see `predict_rows`.
         threads: of the CPU per process; None: the library's default.
     """
 
@@ -37,6 +38,8 @@ class BatchSettings:
     overlap_threshold: Number | None = None
     score_threshold: Number | None = None
     batch_size: int = 1
+    embeddings: bool = False
+    png: bool = False
     threads: int | None = None
 
 
@@ -55,7 +58,7 @@ class RowPredictor:
             import torch
 
             torch.set_num_threads(settings.threads)
-        self._batch_size = settings.batch_size
+        self._settings = settings
         self._segmenter = Segmenter.load(
             settings.model, device=settings.device, dtype=settings.dtype, compile=settings.compile
         )
@@ -73,14 +76,19 @@ class RowPredictor:
             "model": module_fingerprint(self._segmenter.network, None),
             "vocabulary": hashlib.sha256(vocabulary).hexdigest(),
         }
-        self._dtype = settings.dtype
 
     def predict(self, items: list[Item]) -> tuple[list[Row], list[Quarantined]]:
         """Return the rows of readable images and the unreadable images, each in order."""
         rows: list[Row] = []
         quarantined: list[Quarantined] = []
         for outcome in predict_rows(
-            self._segmenter, self.prompt, items, hashes=self._hashes, batch_size=self._batch_size
+            self._segmenter,
+            self.prompt,
+            items,
+            hashes=self._hashes,
+            batch_size=self._settings.batch_size,
+            embeddings=self._settings.embeddings,
+            png=self._settings.png,
         ):
             if isinstance(outcome, Quarantined):
                 quarantined.append(outcome)
@@ -94,7 +102,9 @@ class RowPredictor:
         return {
             "ovrcoat": __version__,
             **self._hashes,
-            "dtype": self._dtype,
+            "dtype": self._settings.dtype,
+            "embeddings": self._settings.embeddings,
+            "png": self._settings.png,
             "task": prompt.task,
             "trust": prompt.trust,
             "object_mask_threshold": prompt.object_mask_threshold,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from ovrcoat._version import __version__
+from ovrcoat.choices import Task
 from ovrcoat.cli.batch_options import BatchOutputOptions, WorkOptions
 from ovrcoat.cli.options import ModelOptions, PromptOptions
 from ovrcoat.cli.signals import exit_status
@@ -38,6 +39,7 @@ def batch(
         Images, folders, patterns; lists (.txt, .jsonl, .parquet); WebDataset shards (.tar); URLs of these.
     """
     shard = _check_options(work, output)
+    _check_columns(prompt.task, output)
     complete = Vocabulary.read(prompt.vocabulary).with_background(prompt.background)
     complete.check()  # this and the list of images come before torch is loaded
     import_optional("pyarrow", extra="batch")
@@ -63,6 +65,8 @@ def batch(
         overlap_threshold=prompt.overlap_threshold,
         score_threshold=prompt.score_threshold,
         batch_size=model.batch_size,
+        embeddings=output.embeddings,
+        png=output.png,
     )
     predictor = RowPredictor(settings)
     for issue in predictor.prompt.issues:
@@ -97,6 +101,20 @@ def _check_options(work: WorkOptions, output: BatchOutputOptions) -> Shard:
     elif work.ray_address is not None or work.gpus_per_worker is not None:
         raise ConfigError("--ray-address and --gpus-per-worker belong to --engine ray; add it")
     return shard
+
+
+def _check_columns(task: Task, output: BatchOutputOptions) -> None:
+    """Check that the results of the task have the requested columns.
+
+    Raises:
+        ConfigError: they have not.
+    """
+    if output.embeddings and task == "semantic":
+        raise ConfigError(
+            "--embeddings needs segments with a mask of their own; use --task panoptic or instance"
+        )
+    if output.png and task != "panoptic":
+        raise ConfigError(f"--png applies to --task panoptic, not to {task}; leave it out")
 
 
 def _run_local(

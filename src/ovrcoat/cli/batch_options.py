@@ -43,6 +43,12 @@ class BatchOutputOptions:
     images_per_file: int = 100
     """Images per Parquet file. A run that is killed loses at most the files in progress."""
 
+    embeddings: Annotated[bool, Parameter(negative="")] = False
+    """Add CLIP's embedding of every segment to the rows, for search and clustering."""
+
+    png: Annotated[bool, Parameter(negative="")] = False
+    """Add the id map to the rows, as a PNG file in COCO's panoptic format."""
+
     json: Annotated[bool, Parameter(negative="")] = False
     """Print one JSON document with the counts to stdout."""
 

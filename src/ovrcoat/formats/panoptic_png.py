@@ -64,7 +64,7 @@ class DecodedPng(NamedTuple):
     has_alpha: bool
 
 
-def write_id_png(file: IO[bytes], id_map: Int32[np.ndarray, "height width"]) -> None:
+def write_id_png(file: IO[bytes] | io.BytesIO, id_map: Int32[np.ndarray, "height width"]) -> None:
     """Write the panoptic PNG of an id map, with the text chunk that identifies files of this package."""
     text = PngImagePlugin.PngInfo()
     text.add_text(*PNG_SIGNATURE)

@@ -1,11 +1,13 @@
 """EncodedImage: an image after the network, ready for any number of vocabularies."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 import torch
-from jaxtyping import Int32, UInt8
+import torch.nn.functional as F
+from jaxtyping import Float32, Int32, UInt8
 
 from ovrcoat.choices import Task
 from ovrcoat.data.images import LoadedImage
@@ -15,6 +17,7 @@ from ovrcoat.postprocessing.mask_overlaps import Overlaps, mask_overlaps
 from ovrcoat.postprocessing.mask_status import MaskOutcome
 from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
+from ovrcoat.results.segment import Segment
 from ovrcoat.segmentation.explanation import Explanation
 from ovrcoat.segmentation.postprocess import AnyResult, explain, panoptic_with_outcomes, postprocess
 from ovrcoat.segmentation.prompt import PromptEncoder, SegmentationPrompt, SegmentOptions
@@ -170,6 +173,22 @@ class EncodedImage:
         return mask_overlaps(
             self.encoding.proposals.mask_logits[0], self.sizes, region_map, region_count=region_count
         )
+
+    @torch.inference_mode()
+    def clip_embeddings(self, segments: Sequence[Segment]) -> Float32[np.ndarray, "segment embedding"]:
+        """Return CLIP's embedding of the mask of each segment of a panoptic or instance result of this image.
+
+        A stuff segment of several masks has the embedding of the largest one.
+
+        Returns:
+            Embeddings of length 1, comparable to CLIP's text embeddings; zeros for a mask that is too small
+            for CLIP's feature map.
+        """
+        queries = torch.tensor([segment.query for segment in segments], dtype=torch.int64)
+        clip = self.encoding.clip
+        queries = queries.to(clip.embeddings.device)
+        embeddings = F.normalize(clip.embeddings[0, queries].float(), dim=-1)
+        return (embeddings * clip.valid_mask[0, queries, None]).cpu().numpy()
 
     def _network_for_panoptic(self, prompt: SegmentationPrompt) -> SegmentationNetwork:
         if prompt.task != "panoptic":
