@@ -22,6 +22,7 @@ COMMANDS = [
     "models",
     "vocabularies",
     "convert",
+    "package",
     "doctor",
 ]
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")

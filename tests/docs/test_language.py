@@ -23,7 +23,7 @@ PAGES = [
 ]
 COMMANDS = [
     *("segment", "explain", "evaluate", "score", "compare", "check-data", "prepare"),
-    *("train", "models", "vocabularies", "convert", "doctor", "serve"),
+    *("train", "models", "vocabularies", "convert", "package", "doctor", "serve"),
 ]
 
 

@@ -1,6 +1,6 @@
 """Models by name: the embedded model, converted models, and published models with instructions to get them.
 
-This module downloads nothing and opens no file.
+Nothing is downloaded unless `find_model` is told to.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ from importlib import resources
 from os import PathLike
 from pathlib import Path
 
+from ovrcoat.checkpoints import hub
+from ovrcoat.checkpoints.hub import HubAddress, is_hub_address
 from ovrcoat.errors import ConfigError
 from ovrcoat.system.paths import access_problem, expand_user, is_file, is_folder, printable
 from ovrcoat.system.user_folders import model_folders
@@ -84,15 +86,21 @@ def list_models() -> tuple[ModelEntry, ...]:
     return (*entries, *(ModelEntry(name, "your own", path) for name, path in others if name != EMBEDDED))
 
 
-def find_model(model: str | PathLike[str]) -> Path:
+def find_model(model: str | PathLike[str], *, download: bool = False) -> Path:
     """Return the file of a model.
 
     Args:
-        model: a name from `list_models`, or a path. A name takes precedence over a file with that name.
+        model: a name from `list_models`, a path, or an address on the Hugging Face Hub (hf://OWNER/REPO). A
+            name takes precedence over a file with that name.
+        download: download a model on the Hub that is not in the cache, or has changed.
 
     Raises:
         ConfigError: there is no such model or file, or the model is not installed.
+        CheckpointError: the download is damaged.
     """
+    if is_hub_address(str(model)):
+        address = HubAddress.parse(str(model))
+        return hub.download(address) if download else hub.cached(address)
     models = {entry.name: entry for entry in list_models()}
     text = str(model)
     entry = models.get(text)

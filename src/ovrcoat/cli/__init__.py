@@ -62,6 +62,7 @@ VERBS = {
     ),
     "vocabularies": "List the vocabularies that come with the package, or show the categories of one.",
     "convert": "Convert a published FC-CLIP, OVRCOAT or MAFT+ file to one that segment --model accepts.",
+    "package": "Write a folder with a model and its model card, ready for upload to the Hugging Face Hub.",
     "doctor": (
         "Check the installation: versions, devices, models and folders; say how to fix what is missing.\n\n"
         "The exit status is 1 if something that is required does not work."

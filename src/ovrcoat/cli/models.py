@@ -4,19 +4,29 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ovrcoat.cli.terminal import print_json, print_table
+from ovrcoat.cli.terminal import print_json, print_line, print_table
 
 
-def models(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+def models(*, download: str | None = None, json: Annotated[bool, Parameter(negative="")] = False) -> int:
     """List the models that `segment --model` accepts by name, and how to install those that are missing.
 
     Parameters
     ----------
+    download
+        Download a model from the Hugging Face Hub instead (hf://OWNER/REPO[/FILE][@REVISION]). `--model` then
+        accepts this address.
     json
         Print one JSON document instead of a table.
     """
-    from ovrcoat.checkpoints.catalog import list_models
+    from ovrcoat.checkpoints.catalog import find_model, list_models
 
+    if download is not None:
+        path = find_model(download, download=True)
+        if json:
+            print_json({"model": download, "path": str(path)})
+        else:
+            print_line(f"{download} → {path}")
+        return 0
     entries = list_models()
     if json:
         print_json(

@@ -84,11 +84,12 @@ class Segmenter:
         text_dtype: DtypeName = "float32",
         text_cache: str | PathLike[str] | None = "auto",
         compile: bool = False,
+        download: bool = False,
     ) -> "Segmenter":
-        """Load a model by name (`ovrcoat models` lists them) or from a file.
+        """Load a model by name (`ovrcoat models` lists them), from a file, or from the Hugging Face Hub.
 
         Args:
-            model: name or path.
+            model: name, path, or address such as "hf://owner/repo", "hf://owner/repo/file.safetensors@v1".
             device: "cpu", "cuda", "cuda:1", 1 or "mps". None: the fastest available device.
             dtype: dtype of masks and features: "float32", "bfloat16" (faster where the hardware supports it,
                 slightly different results), or "auto" (bfloat16 where the hardware supports it).
@@ -96,6 +97,7 @@ class Segmenter:
             text_cache: folder for text embeddings, "auto" (the user's cache folder, see `ovrcoat doctor`), or
                 None for no cache.
             compile: compile the image branch with `torch.compile`.
+            download: allow the download of a model on the Hub.
 
         Raises:
             ConfigError: there is no such model, device or dtype, or no compiler. A missing compiler may be
@@ -104,7 +106,7 @@ class Segmenter:
         """
         chosen = choose_device(device)
         image_dtype = choose_dtype(dtype, chosen)
-        loaded = native.load(find_model(model), device=chosen, image_dtype=image_dtype)
+        loaded = native.load(find_model(model, download=download), device=chosen, image_dtype=image_dtype)
         segmenter = cls(
             loaded.network,
             config=loaded.config,
