@@ -1,11 +1,11 @@
-"""`ovrcoat batch` on many images under kills and a full disk; the images are counted independently afterwards.
+"""`ovrcoat batch` on many images under kills and a full disk, and an independent count of the images.
 
     python tools/batch_faults.py FOLDER --images 2000 --engine local
 
 Two workers segment small images, of which every hundredth is damaged, with nano at a low resolution. Five
-times a worker is killed, once the driver, and once the disk is full (a tmpfs: needs root; left out otherwise).
-The command is repeated until it is complete. Prints one JSON document; the exit status is 1 if an image is
-missing or doubled. Linux only.
+times a worker is killed, once the driver, and once the disk is full (a tmpfs: needs root; else left out). The
+command is repeated until it is complete. Prints one JSON document; the exit status is 1 if an image is missing
+or doubled. Linux only.
 """
 
 import json
