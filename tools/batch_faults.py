@@ -4,8 +4,8 @@
 
 Two workers segment small images, of which every hundredth is damaged, with nano at a low resolution. Five
 times a worker is killed, once the driver, and once the disk is full (a tmpfs: needs root; else left out). The
-command is repeated until it is complete. Prints one JSON document; the exit status is 1 if an image is missing
-or doubled. Linux only.
+command is repeated until it is complete. Prints one JSON document; the exit status is 1 if an image is
+missing or doubled. Linux only.
 """
 
 import json
