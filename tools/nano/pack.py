@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ovrcoat._version import __version__
 from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.catalog import embedded_path
+from ovrcoat.config import TrustSetting, with_inference_settings
 from ovrcoat.system.fingerprints import file_sha256
 from ovrcoat.training.config_file import read_config
 from ovrcoat.training.run import MODEL_FILE, SETTINGS_FILE
@@ -33,13 +35,31 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="output folder of the training")
     parser.add_argument("--config", type=Path, default=CONFIG, help="its configuration")
     parser.add_argument("--target", type=Path, default=embedded_path(), help="file to write")
+    parser.add_argument(
+        "--average-with", type=Path, help="a checkpoint: the mean of both is written (WiSE-FT's average)"
+    )
+    parser.add_argument("--trust", choices=("adaptive",), help="default of the inference setting `trust`")
     arguments = parser.parse_args()
-    pack(arguments.run, arguments.config, target=arguments.target)
+    pack(
+        arguments.run,
+        arguments.config,
+        target=arguments.target,
+        average_with=arguments.average_with,
+        trust=arguments.trust,
+    )
     for file in sorted(arguments.target.parent.glob("*.safetensors")):
         print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
 
 
-def pack(run: Path, config: Path, *, target: Path, overrides: Sequence[str] = ()) -> None:
+def pack(
+    run: Path,
+    config: Path,
+    *,
+    target: Path,
+    overrides: Sequence[str] = (),
+    average_with: Path | None = None,
+    trust: TrustSetting | None = None,
+) -> None:
     """Write the checkpoint of the last stage, with the text embeddings of common class names.
 
     Args:
@@ -47,15 +67,22 @@ def pack(run: Path, config: Path, *, target: Path, overrides: Sequence[str] = ()
         config: its YAML file.
         target: file to write.
         overrides: changes of settings that the training was run with.
+        average_with: a checkpoint of the same network; the mean of both is written.
+        trust: replaces the inference setting of the run, if given.
 
     Raises:
         TrainingError: `run` was trained with other settings.
     """
     for stage in read_config(config, overrides).stages:
-        settings = run / stage.name / SETTINGS_FILE
-        trained = json.loads(settings.read_text(encoding="utf-8"))
-        check_settings(settings, trained, stage.model_dump(mode="json"))
+        settings_file = run / stage.name / SETTINGS_FILE
+        trained = json.loads(settings_file.read_text(encoding="utf-8"))
+        check_settings(settings_file, trained, stage.model_dump(mode="json"))
     model = native.load(run / stage.name / MODEL_FILE)
+    provenance = dict(model.provenance)
+    if average_with is not None:
+        average(model.network, native.load(average_with).network)
+        provenance["averaged_with_sha256"] = file_sha256(average_with)
+    settings = {} if trust is None else {"trust": trust}
     with torch.no_grad():
         for parameter in model.network.parameters():  # embed names with the weights as they will be stored
             parameter.copy_(parameter.half())
@@ -64,9 +91,9 @@ def pack(run: Path, config: Path, *, target: Path, overrides: Sequence[str] = ()
     native.save(
         target,
         model.network,
-        config=model.config,
+        config=with_inference_settings(model.config, settings),
         training_vocabulary=model.training_vocabulary,
-        provenance=model.provenance
+        provenance=provenance
         | {
             "made_by": f"tools/nano/pack.py of ovrcoat {__version__}",
             "config": config.name,
@@ -77,6 +104,14 @@ def pack(run: Path, config: Path, *, target: Path, overrides: Sequence[str] = ()
         shards=TEXT_PART,
         text_embeddings=dict(zip(names, embeddings, strict=True)),
     )
+
+
+@torch.no_grad()
+def average(network: nn.Module, other: nn.Module) -> None:
+    """Replace the parameters of a network by the mean of its own and those of another one."""
+    others = dict(other.named_parameters())
+    for name, parameter in network.named_parameters():
+        parameter.lerp_(others[name], 0.5)
 
 
 def common_names() -> list[str]:
