@@ -12,11 +12,11 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from ovrcoat._version import __version__
-from ovrcoat.cli.signals import exit_status, termination_as_interrupt
 from ovrcoat.cli.streams import safe_streams
 from ovrcoat.cli.terminal import print_error, warnings_as_lines
 from ovrcoat.cli.usage import normalized, renamed_option, usage_message
 from ovrcoat.errors import OvrcoatError
+from ovrcoat.system.signals import end_work, exit_status, received_signal
 
 app = App(
     name="ovrcoat",
@@ -84,16 +84,20 @@ def run(
         Show the traceback of an error.
     """
     try:
-        with termination_as_interrupt():
-            return app(tokens)
+        return app(tokens)
+    except KeyboardInterrupt as error:
+        print_error("interrupted")
+        return exit_status(error)
     except OvrcoatError as error:
         if debug:
             traceback.print_exc()
         print_error(str(error))
         return 2
-    except KeyboardInterrupt as error:
-        print_error("interrupted")
-        return exit_status(error)
+    except Exception:
+        if (number := received_signal()) is None:
+            raise
+        print_error("interrupted")  # a library has turned the interrupt into an error of its own
+        return 128 + number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     with safe_streams() as (stdout, _), warnings_as_lines(quiet="--quiet" in tokens):
         status = _run(tokens)
+        end_work()
         stdout.flush()
         if stdout.error is not None and not isinstance(stdout.error, BrokenPipeError):
             print_error(f"cannot write to stdout: {getattr(stdout.error, 'strerror', None) or stdout.error}")
