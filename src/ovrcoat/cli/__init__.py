@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from ovrcoat._version import __version__
 from ovrcoat.cli.streams import safe_streams
-from ovrcoat.cli.terminal import print_error, warnings_as_lines
+from ovrcoat.cli.terminal import print_error, print_note, warnings_as_lines
 from ovrcoat.cli.usage import normalized, renamed_option, usage_message
 from ovrcoat.errors import OvrcoatError
 from ovrcoat.system.signals import end_work, exit_status, received_signal
@@ -90,7 +90,7 @@ def run(
         return exit_status(error)
     except OvrcoatError as error:
         if debug:
-            traceback.print_exc()
+            print_note(traceback.format_exc().rstrip())
         print_error(str(error))
         return 2
     except Exception:

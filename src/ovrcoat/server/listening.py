@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from ovrcoat.errors import ConfigError
 from ovrcoat.system.signals import PATIENCE
+from ovrcoat.system.visible_text import visible_lines
 
 MAX_PORT = 65_535
 STALLED_SECONDS = 60  # a connection whose client accepts no data for so long is closed
@@ -72,13 +73,30 @@ def make_server(app: FastAPI, *, grace_seconds: float, on_ready: Callable[[], No
         http="h11",
         ws="none",
         lifespan="on",
-        log_level="warning",
+        log_config=LOGGING,
         access_log=False,
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=int(grace_seconds) + 1,
     )
     return _Server(config, on_ready)
+
+
+class LogFormatter(logging.Formatter):
+    """Formats lines and tracebacks of the log, which can quote what clients send."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a line, and further ones for a traceback."""
+        return visible_lines(super().format(record))
+
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": LogFormatter, "format": "%(levelname)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {"uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False}},
+}
 
 
 class _Server(uvicorn.Server):
