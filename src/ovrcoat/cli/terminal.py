@@ -74,7 +74,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_column(column, overflow="fold", no_wrap=index == 0)
     for row in rows:
         table.add_row(*(Text(visible_lines(cell)) for cell in row))  # Text: brackets in a name are not markup
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=1000)  # a file or a pipe has no width, and rich would fold lines at 80
+    # a file or a pipe has no width, and rich would fold lines at 80; FORCE_COLOR asks for colors only
+    console = Console() if sys.stdout.isatty() else Console(width=10_000)
     console.print(table)
