@@ -96,7 +96,7 @@ class _Handler:
         """Raise an interrupt again that Python drops because it happened in a destructor or callback."""
         if isinstance(lost.exc_value, KeyboardInterrupt) and self.received is not None:
             self.phase = "working"
-            threading.Timer(0.01, _thread.interrupt_main, (self.received,)).start()
+            threading.Timer(0.01, _interrupt_main_thread, (self.received,)).start()
         else:
             sys.__unraisablehook__(lost)
 
@@ -140,6 +140,14 @@ def interrupts_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+
+
+def _interrupt_main_thread(number: int) -> None:
+    """Send a signal to the main thread, so that it also ends a system call."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:  # Windows
+        _thread.interrupt_main(number)
 
 
 def _exit_at_once(number: int) -> None:
