@@ -71,7 +71,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=index == 0)
+        table.add_column(Text(visible_lines(column)), overflow="fold", no_wrap=index == 0)
     for row in rows:
         table.add_row(*(Text(visible_lines(cell)) for cell in row))  # Text: brackets in a name are not markup
     # a file or a pipe has no width, and rich would fold lines at 80; FORCE_COLOR asks for colors only
