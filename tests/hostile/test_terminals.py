@@ -191,8 +191,7 @@ def report_with(text: str) -> EvaluationReport:
     changes = {
         "model": report.model.model_copy(update={"name": text}),
         "data": report.data.model_copy(update={"name": text}),
-        "vocabulary": report.vocabulary
-        | {"categories": [first | {"name": category, "synonyms": []}, *others]},
+        "vocabulary": report.vocabulary | {"categories": [first | {"name": category}, *others]},
         "protocol": report.protocol | {text: text},
     }
     return report.model_copy(update=changes)

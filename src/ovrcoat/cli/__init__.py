@@ -1,7 +1,7 @@
 """The command line: parsing and printing only. One file per verb; torch is imported when a verb needs it.
 
 Exit status: 0 success; 1 some of the work failed; 2 nothing was done (usage, vocabulary, model, output
-folder); 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
+folder); 130 interrupted (Ctrl-C), 143 terminated (SIGTERM), 129 hung up (SIGHUP).
 """
 
 import sys
