@@ -88,16 +88,17 @@ def run(
     except KeyboardInterrupt as error:
         print_error("interrupted")
         return exit_status(error)
-    except OvrcoatError as error:
-        if debug:
-            print_note(traceback.format_exc().rstrip())
-        print_error(str(error))
-        return 2
-    except Exception:
-        if (number := received_signal()) is None:
+    except Exception as error:
+        number = received_signal()
+        if isinstance(error, OvrcoatError):
+            if debug:
+                print_note(traceback.format_exc().rstrip())
+            print_error(str(error))
+        elif number is None:
             raise
-        print_error("interrupted")  # a library has turned the interrupt into an error of its own
-        return 128 + number
+        else:  # a library has turned the interrupt into an error of its own
+            print_error("interrupted")
+        return 2 if number is None else 128 + number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
