@@ -1,8 +1,8 @@
 """Signals that end the process of the command line: SIGINT (Ctrl-C), SIGTERM and SIGHUP.
 
-Until `begin_work`, there is nothing to complete, and a signal ends the process at once. A `KeyboardInterrupt`
-in the middle of an import would not be reliable: libraries turn it into other errors, or lose it. From
-`begin_work` on, the first signal raises, so that everything that cleans up after Ctrl-C does so. Further
+Until `begin_work` and after `end_work`, there is nothing to complete, and a signal ends the process at once.
+A `KeyboardInterrupt` in the middle of an import would not be reliable: libraries turn it into other errors, or
+lose it. In between, the first signal raises, so that everything that cleans up after Ctrl-C does so. Further
 signals do not disturb that.
 
 Nothing changes before `handle_signals`, which only the process of the command line calls.
@@ -48,8 +48,9 @@ class _Handler:
     """Handles the signals of this process.
 
     Attributes:
-        phase: "off" before `handle_signals`, then "starting", "working" and "ending".
-        received: the signal that was raised.
+        phase: "off" before `handle_signals`; "idle": nothing to complete; "working": the next signal raises;
+            "ending": a signal was raised.
+        received: that signal.
     """
 
     def __init__(self) -> None:
@@ -60,7 +61,7 @@ class _Handler:
 
     def install(self) -> None:
         """Handle the signals, except those that are ignored already (as nohup does with SIGHUP)."""
-        self.phase = "starting"
+        self.phase = "idle"
         self._process = os.getpid()
         for name in NAMES:
             number = getattr(signal, name, None)
@@ -70,20 +71,14 @@ class _Handler:
         # registered first, so called last: afterwards Python only unloads modules, without a handler
         atexit.register(self._ignore_interrupts)
 
-    def end(self) -> None:
-        """Ignore further signals: the work is completed, or its completion has begun."""
-        self.phase = "ending"
-        self._ending_since = time.monotonic()
-
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a forked worker: its parent ends it
             if number != signal.SIGINT:
                 os._exit(128 + number)
-        elif self.phase == "starting":
+        elif self.phase == "idle":
             _exit_at_once(number)
         elif self.phase == "working":
-            self.received = number
-            self.end()
+            self.phase, self.received, self._ending_since = "ending", number, time.monotonic()
             raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
         elif number == signal.SIGINT and time.monotonic() - self._ending_since > PATIENCE:
             _exit_at_once(self.received or number)
@@ -111,14 +106,14 @@ def handle_signals() -> None:
 
 def begin_work() -> None:
     """Let the first signal raise `KeyboardInterrupt` or `Terminated`: there is work to complete."""
-    if _handler.phase == "starting":
+    if _handler.phase == "idle":
         _handler.phase = "working"
 
 
 def end_work() -> None:
-    """Ignore further signals, so that output is complete and the exit status is that of the work."""
-    if _handler.phase != "off":
-        _handler.end()
+    """Let a signal end the process at once again, unless one was raised already."""
+    if _handler.phase == "working":
+        _handler.phase = "idle"
 
 
 def received_signal() -> int | None:

@@ -14,20 +14,16 @@ JOINERS = frozenset("\u200c\u200d")  # zero width, but part of Persian and Indic
 VIRAMA = 9  # combining class of the signs after which Indic scripts have joiners
 
 
-def visible(text: str, *, keep: str = "") -> str:
+def visible(text: str) -> str:
     r"""Return a text with control, format and blank characters as escapes such as `\x1b` and `\u202e`.
 
     Applying it again changes nothing. Joiners stay where scripts and emoji need them.
-
-    Args:
-        text: any text, also with lone surrogates.
-        keep: characters that stay, such as a newline in text of several lines.
     """
     if text.isprintable() and BLANKS.isdisjoint(text):
         return text
     return "".join(
         character.encode("unicode_escape").decode("ascii")
-        if character not in keep and _is_escaped(character, before=text[position - 1 : position])
+        if _is_escaped(character, before=text[position - 1 : position])
         else character
         for position, character in enumerate(text)
     )
@@ -35,7 +31,7 @@ def visible(text: str, *, keep: str = "") -> str:
 
 def visible_lines(text: str) -> str:
     """Return a text of several lines like `visible`; only newlines stay."""
-    return visible(text, keep="\n")
+    return "\n".join(map(visible, text.split("\n")))
 
 
 def _is_escaped(character: str, *, before: str) -> bool:

@@ -182,5 +182,5 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 def _plain(text: str) -> str:
     """Return text for Markdown: on one line, without tables, HTML, links, images and code of its own."""
-    escaped = MARKDOWN_SIGNS.sub(r"\\\g<0>", " ".join(visible(text, keep="\n\t").split()))
+    escaped = MARKDOWN_SIGNS.sub(r"\\\g<0>", " ".join(map(visible, text.split())))
     return escaped.replace("&", "&amp;").replace("<", "&lt;")
