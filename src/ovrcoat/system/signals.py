@@ -1,9 +1,9 @@
 """Signals that end the process of the command line: SIGINT (Ctrl-C), SIGTERM and SIGHUP.
 
 Until `begin_work` and after `end_work`, there is nothing to complete, and a signal ends the process at once.
-A `KeyboardInterrupt` in the middle of an import would not be reliable: libraries turn it into other errors, or
-lose it. In between, the first signal raises, so that everything that cleans up after Ctrl-C does so. Further
-signals do not disturb that.
+A `KeyboardInterrupt` in the middle of an import would not be reliable: libraries turn it into other errors,
+or lose it. In between, the first signal raises, so that everything that cleans up after Ctrl-C does so.
+Further signals do not disturb that.
 
 Nothing changes before `handle_signals`, which only the process of the command line calls.
 """
