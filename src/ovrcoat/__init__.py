@@ -27,7 +27,6 @@ Importing this package imports nothing else; each name is imported when it is fi
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from ovrcoat._version import __version__
 from ovrcoat.errors import (
@@ -41,6 +40,10 @@ from ovrcoat.errors import (
     TrainingError,
     VocabularyError,
 )
+
+# Type checkers take this name as true. Importing `typing` would take longer than the rest of this file, and
+# the command line handles Ctrl-C only after it.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from ovrcoat.data.catalog import open_dataset
@@ -132,7 +135,7 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a public name when it is first used."""
     if name not in _MODULES:
         raise AttributeError(f"module 'ovrcoat' has no attribute {name!r}")

@@ -13,13 +13,11 @@ OvrcoatError
 All of them, with their attributes, can be pickled and copied: they pass between processes.
 """
 
-from typing import Any
-
 
 class OvrcoatError(Exception):
     """Base class of all errors that users can cause."""
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickle message and attributes; a subclass may have a constructor with other arguments."""
         return _restore, (type(self), self.args, self.__dict__)
 
@@ -57,7 +55,7 @@ class MissingExtraError(OvrcoatError, ImportError):
 
 
 def _restore(
-    error_class: type[OvrcoatError], arguments: tuple[Any, ...], state: dict[str, Any]
+    error_class: type[OvrcoatError], arguments: tuple[object, ...], state: dict[str, object]
 ) -> OvrcoatError:
     """Create a pickled error again, without its constructor."""
     error = error_class.__new__(error_class, *arguments)

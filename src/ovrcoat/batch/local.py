@@ -16,6 +16,7 @@ from ovrcoat.batch.item import Item
 from ovrcoat.batch.settings import BatchSettings, RowPredictor
 from ovrcoat.errors import OutputError, OvrcoatError
 from ovrcoat.system.shard import Shard
+from ovrcoat.system.signals import interrupts_blocked
 
 OnPart = Callable[[int], object]  # receives the number of images of a part that was finished
 _QUEUED = 2  # parts per worker that are handed out at a time
@@ -114,7 +115,8 @@ def _run_workers(
     try:
         while True:
             while len(running) < _QUEUED * workers and (part := next(remaining, None)) is not None:
-                running[pool.submit(_do_part, part, parts[part])] = part
+                with interrupts_blocked():  # this starts the workers
+                    running[pool.submit(_do_part, part, parts[part])] = part
             if not running:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -148,7 +150,9 @@ def _start_worker(
 ) -> None:
     """Load the model in a worker process, which ends when its parent has ended."""
     global _worker  # noqa: PLW0603 - a pool has no other place for the state of a process
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent ends its workers
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C: the parent ends its workers (Windows cannot block it)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = (RowPredictor(replace(settings, device=devices.get())), destination)
 

@@ -25,6 +25,7 @@ from ovrcoat.config import InferenceConfig, ModelConfig, ResNetConfig
 from ovrcoat.errors import CheckpointError, ConfigError, OutputError
 from ovrcoat.model.encoders.presets import PRETRAINED_TAGS
 from ovrcoat.model.network import SegmentationNetwork, build_network
+from ovrcoat.system.exclusive_output import exclusive_output
 from ovrcoat.system.fingerprints import file_sha256
 from ovrcoat.system.paths import is_file
 from ovrcoat.vocabulary import Vocabulary
@@ -94,10 +95,17 @@ def convert(
     Raises:
         CheckpointError: a file cannot be read, could execute code, or does not match a known architecture.
         ConfigError: `target` has another suffix than `.safetensors`, or is `source`.
-        OutputError: `target` cannot be written, or is a file of another program.
+        OutputError: `target` cannot be written, is a file of another program, or is being written.
     """
     source, target = Path(source), Path(target)
     _check_target(source, target)
+    with exclusive_output(target):
+        return _convert(source, target, clip=clip, arrangement=arrangement)
+
+
+def _convert(
+    source: Path, target: Path, *, clip: str | Path | None, arrangement: Arrangement | None
+) -> ImportReport:
     published = read_state(source)
     model = import_state(
         published,

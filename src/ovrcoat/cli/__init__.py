@@ -1,7 +1,7 @@
 """The command line: parsing and printing only. One file per verb; torch is imported when a verb needs it.
 
 Exit status: 0 success; 1 some of the work failed; 2 nothing was done (usage, vocabulary, model, output
-folder); 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
+folder); 130 interrupted (Ctrl-C), 143 terminated (SIGTERM), 129 hung up (SIGHUP).
 """
 
 import sys
@@ -12,11 +12,11 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from ovrcoat._version import __version__
-from ovrcoat.cli.signals import exit_status, termination_as_interrupt
 from ovrcoat.cli.streams import safe_streams
-from ovrcoat.cli.terminal import print_error, warnings_as_lines
+from ovrcoat.cli.terminal import print_error, print_note, warnings_as_lines
 from ovrcoat.cli.usage import normalized, renamed_option, usage_message
 from ovrcoat.errors import OvrcoatError
+from ovrcoat.system.signals import end_work, exit_status, received_signal
 
 app = App(
     name="ovrcoat",
@@ -85,16 +85,21 @@ def run(
         Show the traceback of an error.
     """
     try:
-        with termination_as_interrupt():
-            return app(tokens)
-    except OvrcoatError as error:
-        if debug:
-            traceback.print_exc()
-        print_error(str(error))
-        return 2
+        return app(tokens)
     except KeyboardInterrupt as error:
         print_error("interrupted")
         return exit_status(error)
+    except Exception as error:
+        number = received_signal()
+        if isinstance(error, OvrcoatError):
+            if debug:
+                print_note(traceback.format_exc().rstrip())
+            print_error(str(error))
+        elif number is None:
+            raise
+        else:  # a library has turned the interrupt into an error of its own
+            print_error("interrupted")
+        return 2 if number is None else 128 + number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     with safe_streams() as (stdout, _), warnings_as_lines(quiet="--quiet" in tokens):
         status = _run(tokens)
+        end_work()
         stdout.flush()
         if stdout.error is not None and not isinstance(stdout.error, BrokenPipeError):
             print_error(f"cannot write to stdout: {getattr(stdout.error, 'strerror', None) or stdout.error}")

@@ -8,12 +8,12 @@ from ovrcoat._version import __version__
 from ovrcoat.choices import Task
 from ovrcoat.cli.batch_options import BatchOutputOptions, WorkOptions
 from ovrcoat.cli.options import ModelOptions, PromptOptions
-from ovrcoat.cli.signals import exit_status
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_json, print_note
 from ovrcoat.errors import ConfigError
 from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.system.shard import Shard
+from ovrcoat.system.signals import exit_status
 from ovrcoat.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ovrcoat.choices import Arrangement
+from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_json, print_line, print_note
 
 NAMES_SHOWN = 3  # of a long list; --json prints all of them
@@ -40,7 +41,8 @@ def convert(
     json
         Print one JSON document with the names of all weights that were dropped or filled in.
     """
-    from ovrcoat.checkpoints import foreign
+    with heavy_imports():
+        from ovrcoat.checkpoints import foreign
 
     print_note(f"Reading {source}; this takes a while ...")
     report = foreign.convert(source, target, clip=clip, arrangement=arrangement)

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from ovrcoat.cli.evaluate_options import DataOptions, ModelOptions, OutputOptions, ProtocolOptions
-from ovrcoat.cli.signals import exit_status
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_line, print_note
 from ovrcoat.errors import ConfigError
 from ovrcoat.system.atomic_write import MARKDOWN_SIGNATURE, check_replaceable, write_atomically
 from ovrcoat.system.shard import Shard
+from ovrcoat.system.signals import exit_status
 
 if TYPE_CHECKING:
     from ovrcoat.choices import Trust

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from tqdm import tqdm
 
+from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_line, print_note
 from ovrcoat.errors import ConfigError, DatasetError
 
@@ -43,9 +44,10 @@ def prepare(
     quiet
         Hide the progress bar and the summary.
     """
-    from ovrcoat.data.ade20k_panoptic import prepare_ade20k
-    from ovrcoat.data.catalog import find_root
-    from ovrcoat.data.cityscapes_panoptic import prepare_cityscapes
+    with heavy_imports():
+        from ovrcoat.data.ade20k_panoptic import prepare_ade20k
+        from ovrcoat.data.catalog import find_root
+        from ovrcoat.data.cityscapes_panoptic import prepare_cityscapes
 
     if published_areas and name != "ade20k":
         raise ConfigError(f"--published-areas applies to ade20k, not to {name}: omit it")

@@ -16,7 +16,6 @@ from ovrcoat.checkpoints.catalog import find_model
 from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions
 from ovrcoat.cli.output_names import output_names
 from ovrcoat.cli.rejected_overlay import predict_with_rejected
-from ovrcoat.cli.signals import exit_status
 from ovrcoat.cli.terminal import print_error, print_line, print_note
 from ovrcoat.cli.viewer import show_file
 from ovrcoat.data.find_images import ImageSearch
@@ -27,6 +26,7 @@ from ovrcoat.segmentation.postprocess import AnyResult
 from ovrcoat.segmentation.prompt import SegmentationPrompt
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.system.paths import printable
+from ovrcoat.system.signals import exit_status
 from ovrcoat.vocabulary import Vocabulary
 
 

@@ -54,6 +54,7 @@ def safe_streams() -> Iterator[tuple[SafeStream, SafeStream]]:
     A missing stream (closed by the parent process, or a program without a console) is replaced by the null
     device.
     """
+    _fill_descriptors()
     earlier = sys.stdout, sys.stderr
     streams = []
     for stream in earlier:
@@ -70,3 +71,15 @@ def safe_streams() -> Iterator[tuple[SafeStream, SafeStream]]:
         stdout.flush()
         stderr.flush()
         sys.stdout, sys.stderr = earlier
+
+
+def _fill_descriptors() -> None:
+    """Open the null device as every standard descriptor that is closed.
+
+    Otherwise the next file that is opened would get its number, and what a library prints would go there.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free

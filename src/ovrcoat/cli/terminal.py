@@ -1,4 +1,7 @@
-"""Output of all verbs: results on stdout; errors, warnings and notes on stderr."""
+"""Output of all verbs: results on stdout; errors, warnings and notes on stderr.
+
+Names, paths and messages can hold any character, so all text passes through `visible` or is JSON.
+"""
 
 import json
 import sys
@@ -7,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+
+from ovrcoat.system.visible_text import visible_lines
 
 PACKAGE = str(Path(__file__).parents[1])
 
@@ -25,7 +30,7 @@ def warnings_as_lines(*, quiet: bool) -> Iterator[None]:
         line: str | None = None,
     ) -> None:
         if category is not UserWarning or not filename.startswith(PACKAGE):
-            show(message, category, filename, lineno, file, line)
+            show(visible_lines(str(message)), category, filename, lineno, file, line)
         elif not quiet:
             print_note(f"warning: {message}")
 
@@ -38,23 +43,23 @@ def warnings_as_lines(*, quiet: bool) -> Iterator[None]:
 
 def print_error(message: str) -> None:
     """Print an error on stderr; every line starts with `error: `."""
-    for line in message.splitlines():
+    for line in message.split("\n"):
         print_note(f"error: {line}")
 
 
 def print_note(message: str) -> None:
-    """Print a line on stderr, so that stdout contains results only."""
-    sys.stderr.write(f"{message}\n")
+    """Print text on stderr, so that stdout contains results only."""
+    sys.stderr.write(f"{visible_lines(message)}\n")
 
 
 def print_line(text: str) -> None:
-    """Print a line of the result on stdout."""
-    sys.stdout.write(f"{text}\n")
+    """Print text of the result on stdout."""
+    sys.stdout.write(f"{visible_lines(text)}\n")
 
 
 def print_json(document: object) -> None:
     """Print one JSON document on stdout, in ASCII for any terminal and pipe."""
-    print_line(json.dumps(document, indent=2, allow_nan=False))
+    sys.stdout.write(f"{json.dumps(document, indent=2, allow_nan=False)}\n")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -66,10 +71,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=index == 0)
+        table.add_column(Text(visible_lines(column)), overflow="fold", no_wrap=index == 0)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # Text: brackets in a name are not markup
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=1000)  # a file or a pipe has no width, and rich would fold lines at 80
+        table.add_row(*(Text(visible_lines(cell)) for cell in row))  # Text: brackets in a name are not markup
+    # a file or a pipe has no width, and rich would fold lines at 80; FORCE_COLOR asks for colors only
+    console = Console() if sys.stdout.isatty() else Console(width=10_000)
     console.print(table)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from ovrcoat.cli.signals import exit_status
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_json, print_line, print_note
+from ovrcoat.system.signals import exit_status
 
 if TYPE_CHECKING:
     from ovrcoat.training.config import TrainConfig

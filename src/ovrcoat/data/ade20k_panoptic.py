@@ -20,6 +20,7 @@ from ovrcoat.data.preparation import (
     Preparation,
     Track,
     category_entries,
+    exclusive_documents,
     segment_entry,
     write_id_map,
 )
@@ -66,7 +67,7 @@ def prepare_ade20k(
         return Preparation((panoptic, instance), image_count=0)
     categories = {panoptic: category_entries("ade20k"), instance: thing_entries()}
     next_id = 1
-    with ExitStack() as stack:
+    with exclusive_documents(todo), ExitStack() as stack:
         writers = {
             path: stack.enter_context(DocumentWriter(path, categories=categories[path])) for path in todo
         }

@@ -18,6 +18,7 @@ from ovrcoat.data.preparation import (
     Preparation,
     Track,
     category_entries,
+    exclusive_documents,
     segment_entry,
     write_id_map,
 )
@@ -51,7 +52,8 @@ def prepare_cityscapes(
     document = tree.output_folder(sources[0]) / f"gtFine/cityscapes_panoptic_{split}.json"
     if document.exists() and not overwrite:
         return Preparation((document,), image_count=0)
-    with DocumentWriter(document, categories=category_entries("cityscapes")) as writer:
+    categories = category_entries("cityscapes")
+    with exclusive_documents([document]), DocumentWriter(document, categories=categories) as writer:
         for source in track(sources):
             image_id = PurePosixPath(source).name.removesuffix(SUFFIX)
             values = decode_values(tree.read(source), location=tree.describe(source))

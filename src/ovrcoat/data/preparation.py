@@ -6,7 +6,7 @@ the images.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from ovrcoat.errors import OutputError
 from ovrcoat.formats.coco_document import CocoDocumentWriter
 from ovrcoat.formats.panoptic_png import PanopticPngError, id_map_to_image, read_id_map
 from ovrcoat.system.atomic_write import cannot_write, write_atomically
+from ovrcoat.system.exclusive_output import exclusive_output
 from ovrcoat.vocabulary import Vocabulary
 
 ADVICE = (
@@ -126,6 +127,21 @@ def segment_entry(
         "bbox": bbox_of(mask),
         "iscrowd": int(is_crowd),
     }
+
+
+@contextmanager
+def exclusive_documents(documents: Sequence[Path]) -> Iterator[None]:
+    """Let no other process prepare the same files, and remove what a killed one left.
+
+    Raises:
+        OutputError: Another process prepares them, or their folder cannot be written.
+    """
+    with ExitStack() as stack:
+        for path in documents:
+            with _output_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(exclusive_output(path, folder=path.with_suffix("")))
+        yield
 
 
 @contextmanager

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from ovrcoat.formats.json_files import encode_json
-from ovrcoat.system.atomic_write import ADVICE, cannot_write
+from ovrcoat.system.atomic_write import ADVICE, cannot_write, part_path
 
 
 class CocoDocumentWriter:
@@ -29,7 +28,7 @@ class CocoDocumentWriter:
     def __init__(self, path: Path, *, head: dict[str, Any], advice: str = ADVICE) -> None:
         self.path = path
         self._advice = advice
-        self._temporary_path = path.with_name(f".{uuid4().hex}.part")
+        self._temporary_path = part_path(path)
         self._separator = "\n"
         with self._output_errors():
             self._file = self._temporary_path.open("xb")

@@ -110,7 +110,7 @@ class ExplainedMask(MaskOutcome):
         argmax_ratio: ratio of its argmax area to `area`, which is compared with the overlap threshold. It
             can exceed 1. None if the mask did not take part in the pixel assignment.
         merged_into: id of the segment, if the mask is part of a stuff segment that another mask describes.
-        duplicate_of_segment: id of the segment of the mask that it duplicates, if that is a segment.
+        original: the mask that it duplicates, if the status is DUPLICATE. It may be rejected in turn.
         covered_by: regions of the result at the pixels of the mask, each with its share of `area`, 0..1,
             largest first.
     """
@@ -126,8 +126,13 @@ class ExplainedMask(MaskOutcome):
     bbox: BBox
     argmax_ratio: float | None
     merged_into: int | None
-    duplicate_of_segment: int | None
+    original: MaskOutcome | None
     covered_by: tuple[tuple[Region, float], ...]
+
+    @property
+    def duplicate_of_segment(self) -> int | None:
+        """Id of the segment of the mask that it duplicates, if that is a segment."""
+        return None if self.original is None else self.original.segment_id
 
     @property
     def outscored_by(self) -> tuple[tuple[Region, float], ...]:
@@ -221,7 +226,7 @@ def explain_masks(
                 bbox=bboxes[query],
                 argmax_ratio=argmax_areas[query] / area if query in argmax_areas and area else None,
                 merged_into=outcome.segment_id if is_part else None,
-                duplicate_of_segment=None if better is None else output.masks[better].segment_id,
+                original=None if better is None else output.masks[better],
                 covered_by=_covered_by(shared[query], regions.regions),
             )
         )

@@ -6,6 +6,7 @@ from ovrcoat.results.background import BackgroundShare, background_note
 from ovrcoat.results.segment import Segment
 from ovrcoat.structures import Size
 from ovrcoat.system.paths import printable
+from ovrcoat.system.visible_text import visible, visible_lines
 from ovrcoat.vocabulary import Category
 
 HEADINGS = ("id", "category", "kind", "score", "area", "objectness", "confidence")
@@ -33,7 +34,7 @@ def segment_table(
         rows.append(
             (
                 str(segment.id),
-                segment.category,
+                visible(segment.category),
                 kind,
                 f"{segment.score:.2f}",
                 f"{100 * segment.area / (height * width):.1f} %",
@@ -48,7 +49,7 @@ def segment_table(
     if any(segment.category_id in guessed for segment in segments):
         lines.append(GUESS_NOTE)
     if (note := background_note(background, has_segments=bool(segments))) is not None:
-        lines.append(note)
+        lines.append(visible_lines(note))
     return "\n".join(lines)
 
 

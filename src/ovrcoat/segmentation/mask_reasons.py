@@ -95,9 +95,10 @@ def shown_at(region: Region, *, has_masks: bool) -> str:
 def _rejection(mask: ExplainedMask, settings: ExplanationSettings) -> str:
     if mask.status is MaskStatus.VOID:
         coat = f"; {_coat(mask)}" if mask.objectness != mask.objectness_before else ""
+        void, score = _distinct(mask.void, mask.score)
         return (
-            f"rejected as void: the probability of void, {mask.void:.2f}, is higher than that of "
-            f"{_named(mask)}, {mask.score:.2f}{coat}"
+            f"rejected as void: the probability of void, {void}, is higher than that of "
+            f"{_named(mask)}, {score}{coat}"
         )
     if mask.status is MaskStatus.BELOW_THRESHOLD:
         return (
@@ -105,20 +106,42 @@ def _rejection(mask: ExplainedMask, settings: ExplanationSettings) -> str:
             f"mask threshold, {settings.object_mask_threshold:g}"
         )
     if mask.status is MaskStatus.DUPLICATE:
-        segment = "" if mask.duplicate_of_segment is None else f" (segment {mask.duplicate_of_segment})"
-        return (
-            f"rejected as a duplicate of query {mask.duplicate_of}{segment}, which has a higher score and "
-            "nearly the same mask"
-        )
+        return _duplicate(mask)
     if mask.status is MaskStatus.BACKGROUND:
         return f"void, because its best category, {mask.category} ({mask.score:.2f}), is a background class"
     if mask.status is MaskStatus.EMPTY:
         return "rejected because it is empty: no pixel has a mask probability of 0.5 or more"
-    ratio, threshold = _percent(mask.argmax_ratio or 0.0), _percent(settings.overlap_threshold)
+    ratio, threshold = _distinct(100 * (mask.argmax_ratio or 0.0), 100 * settings.overlap_threshold, digits=0)
     return (
-        f"rejected for overlaps: it won {ratio} of its pixels, less than the overlap threshold of "
-        f"{threshold}{_winners(mask)}"
+        f"rejected for overlaps: it won {ratio} % of its pixels, less than the overlap threshold of "
+        f"{threshold} %{_winners(mask)}"
     )
+
+
+def _duplicate(mask: ExplainedMask) -> str:
+    """Say which mask it duplicates, and what happened to that one: it need not be visible."""
+    original = mask.original
+    assert original is not None
+    outcome = {
+        MaskStatus.SEGMENT: f"is segment {original.segment_id} ({original.category})",
+        MaskStatus.BACKGROUND: f"belongs to the background class {original.category}",
+        MaskStatus.EMPTY: "was rejected in turn, because it is empty",
+        MaskStatus.OVERLAP: "was rejected in turn, for overlaps",
+    }[original.status]
+    higher, lower = _distinct(original.score, mask.score)
+    return (
+        f"rejected as a duplicate of query {original.query}, which has nearly the same mask and a higher "
+        f"score, {higher} against {lower}; query {original.query} {outcome}"
+    )
+
+
+def _distinct(one: float, other: float, *, digits: int = 2) -> tuple[str, str]:
+    """Return two numbers with as many decimals as they need to look different, at most four more."""
+    for decimals in range(digits, digits + 4):
+        texts = f"{one:.{decimals}f}", f"{other:.{decimals}f}"
+        if texts[0] != texts[1]:
+            break
+    return texts
 
 
 def _named(mask: ExplainedMask) -> str:

@@ -145,7 +145,8 @@ class TextEmbedder:
         missing = [name for name in names if name not in found]
         if missing and self._cache is not None:
             device = self._network.encoder.device
-            cached = self._cache.read(self._cache_key, missing)
+            size = self._network.encoder.embedding_dim
+            cached = self._cache.read(self._cache_key, missing, size=size)
             found |= self._remember({name: embedding.to(device) for name, embedding in cached.items()})
         return found
 

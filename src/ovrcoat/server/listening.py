@@ -1,12 +1,20 @@
 """Sockets and the uvicorn server on them."""
 
+import logging
+import signal
 import socket
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from ovrcoat.errors import ConfigError
+from ovrcoat.system.signals import PATIENCE
+from ovrcoat.system.visible_text import visible_lines
 
 MAX_PORT = 65_535
 STALLED_SECONDS = 60  # a connection whose client accepts no data for so long is closed
@@ -50,9 +58,10 @@ def url_of(listener: socket.socket, host: str) -> str:
 
 
 def make_server(app: FastAPI, *, grace_seconds: float, on_ready: Callable[[], None]) -> uvicorn.Server:
-    """Return a server whose `run` serves an application until SIGINT or SIGTERM.
+    """Return a server whose `run` serves an application until SIGINT, SIGTERM or SIGHUP.
 
-    Requests that are being processed are then finished, and `run` raises the signal again.
+    Requests that are being processed are then finished, and `run` raises the signal again. A further SIGINT,
+    at least `PATIENCE` seconds later, gives up these requests.
 
     Args:
         app: the application.
@@ -64,7 +73,7 @@ def make_server(app: FastAPI, *, grace_seconds: float, on_ready: Callable[[], No
         http="h11",
         ws="none",
         lifespan="on",
-        log_level="warning",
+        log_config=LOGGING,
         access_log=False,
         server_header=False,
         proxy_headers=False,
@@ -73,14 +82,57 @@ def make_server(app: FastAPI, *, grace_seconds: float, on_ready: Callable[[], No
     return _Server(config, on_ready)
 
 
+class LogFormatter(logging.Formatter):
+    """Formats lines and tracebacks of the log, which can quote what clients send."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a line, and further ones for a traceback."""
+        return visible_lines(super().format(record))
+
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": LogFormatter, "format": "%(levelname)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {"uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False}},
+}
+
+
 class _Server(uvicorn.Server):
-    """Reports when it is ready."""
+    """Reports when it is ready, and stops the same way for all signals."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._stopping_since = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to accept requests."""
         await super().startup(sockets)
         self._on_ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle SIGHUP, too, unless it is ignored (nohup)."""
+        number = getattr(signal, "SIGHUP", None)
+        is_main = threading.current_thread() is threading.main_thread()  # no other one can handle signals
+        with super().capture_signals():
+            if number is None or not is_main or signal.getsignal(number) == signal.SIG_IGN:
+                yield
+                return
+            earlier = signal.signal(number, self.handle_exit)
+            try:
+                yield
+            finally:
+                signal.signal(number, earlier)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; several Ctrl-C in a row are one."""
+        if not self.should_exit:
+            self._stopping_since = time.monotonic()
+            super().handle_exit(sig, frame)
+        elif sig == signal.SIGINT and time.monotonic() - self._stopping_since > PATIENCE:
+            # what is given up would be logged as an error, with tracebacks
+            logging.getLogger("uvicorn.error").disabled = True
+            super().handle_exit(sig, frame)

@@ -64,6 +64,11 @@ class _PartFile(io.FileIO):
         os.fsync(super().fileno())
 
 
+def part_path(path: Path) -> Path:
+    """Return a new temporary name next to an output, from which `exclusive_output` recognizes leftovers."""
+    return path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+
+
 def write_atomically(
     path: Path, write: Callable[[IO[bytes]], object], *, advice: str = ADVICE, durable: bool = False
 ) -> None:

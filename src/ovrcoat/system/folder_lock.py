@@ -55,6 +55,11 @@ class FolderLock:
     ) -> None:
         self.release()
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this object has the lock; False after `release`, and on file systems without locks."""
+        return self._lock.is_locked
+
     def release(self) -> None:
         """Release the lock, and remove its files."""
         if not self._lock.is_locked:

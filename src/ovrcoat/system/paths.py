@@ -5,15 +5,15 @@ permission and for a name that is too long. Such a path is a path without a file
 """
 
 import os
-import unicodedata
 from hashlib import blake2b
 from os import PathLike
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
+from ovrcoat.system.visible_text import visible
+
 MAX_NAME_BYTES = 255  # of most file systems
 _SHOWN = 160  # characters of a path in a message
 _DIGEST_LETTERS = 8
-_ESCAPED = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are not UTF-8, line breaks
 
 
 def expand_user(path: str | PathLike[str]) -> Path:
@@ -77,18 +77,11 @@ def is_plain_name(name: str) -> bool:
 
 
 def printable(path: object) -> str:
-    """Return a path for a message: control characters and invalid bytes are escaped, long paths are cut."""
+    """Return a path for a message: long paths are cut, and characters are escaped as `visible` does."""
     text = str(path)
     if len(text) > _SHOWN:
         text = f"{text[: _SHOWN - 40]}…{text[-39:]}"
-    if text.isprintable():
-        return text
-    return "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character) in _ESCAPED
-        else character
-        for character in text
-    )
+    return visible(text)
 
 
 def shorten_name(stem: str, *, reserved: int) -> str:

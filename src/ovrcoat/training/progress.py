@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ovrcoat.system.visible_text import visible
+
 SECONDS_BETWEEN_LINES = 30.0
 UNREACHABLE = (OSError, ValueError, AttributeError)  # stderr is closed, its disk is full, or there is none
 
@@ -79,6 +81,7 @@ class StageProgress:
         """Write a line, above the bar if there is one."""
         if not self._enabled:
             return
+        text = visible(text)
         with suppress(*UNREACHABLE):
             if self._bar is not None:
                 self._bar.write(text, file=sys.stderr)

@@ -10,9 +10,9 @@ from cyclopts import App
 
 import tiny_training
 from ovrcoat.checkpoints import native
-from ovrcoat.cli.signals import Terminated
 from ovrcoat.cli.train import train
 from ovrcoat.errors import ConfigError, DatasetError, TrainingError
+from ovrcoat.system.signals import Terminated
 from ovrcoat.training.trainer import StageTrainer
 
 Command = Callable[..., int]

@@ -23,5 +23,5 @@ def test_the_command_line_imports_no_verb():
         "print([name for name in sys.modules if name.startswith('ovrcoat.cli.')], 'pydantic' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    modules = [f"ovrcoat.cli.{name}" for name in ("signals", "streams", "terminal", "usage")]
+    modules = [f"ovrcoat.cli.{name}" for name in ("streams", "terminal", "usage")]
     assert run.stdout == f"{modules} False\n"

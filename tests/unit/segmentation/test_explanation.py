@@ -6,7 +6,7 @@ import pytest
 
 from ovrcoat.errors import ConfigError
 from ovrcoat.postprocessing.explained_masks import CategoryChoice, ExplainedMask, Region
-from ovrcoat.postprocessing.mask_status import MaskStatus
+from ovrcoat.postprocessing.mask_status import MaskOutcome, MaskStatus
 from ovrcoat.segmentation.explanation import Explanation
 from ovrcoat.segmentation.mask_reasons import ExplanationSettings, reason, reason_at, shown_at
 from ovrcoat.segmentation.segmenter import Segmenter
@@ -36,10 +36,18 @@ def make_mask(status: MaskStatus, **changes: object) -> ExplainedMask:
         bbox=(0, 0, 5, 2),
         argmax_ratio=None,
         merged_into=None,
-        duplicate_of_segment=None,
+        original=None,
         covered_by=((SEGMENT, 1.0),),
     )
     return replace(mask, **changes)
+
+
+def make_duplicate(
+    status: MaskStatus, *, score: float = 0.303, segment_id: int | None = None
+) -> ExplainedMask:
+    """A mask whose better copy has a status of its own."""
+    original = MaskOutcome(2, status, 2, "dog", score, 0.1, segment_id=segment_id)
+    return make_mask(MaskStatus.DUPLICATE, duplicate_of=2, original=original)
 
 
 @pytest.fixture
@@ -71,9 +79,23 @@ def explanation(tiny_segmenter: Segmenter, image_pixels: np.ndarray) -> Explanat
             "rejected for its score: that of cat, 0.30, does not exceed the object mask threshold, 0.8",
         ),
         (
-            make_mask(MaskStatus.DUPLICATE, duplicate_of=2, duplicate_of_segment=1),
-            "rejected as a duplicate of query 2 (segment 1), which has a higher score and nearly the same "
-            "mask",
+            make_mask(MaskStatus.VOID, void=0.4249, score=0.4248, objectness=0.2),
+            "rejected as void: the probability of void, 0.4249, is higher than that of cat, 0.4248",
+        ),
+        (
+            make_duplicate(MaskStatus.SEGMENT, segment_id=1),
+            "rejected as a duplicate of query 2, which has nearly the same mask and a higher score, 0.303 "
+            "against 0.300; query 2 is segment 1 (dog)",
+        ),
+        (
+            make_duplicate(MaskStatus.OVERLAP, score=0.5),
+            "rejected as a duplicate of query 2, which has nearly the same mask and a higher score, 0.50 "
+            "against 0.30; query 2 was rejected in turn, for overlaps",
+        ),
+        (
+            make_duplicate(MaskStatus.BACKGROUND, score=0.5),
+            "rejected as a duplicate of query 2, which has nearly the same mask and a higher score, 0.50 "
+            "against 0.30; query 2 belongs to the background class dog",
         ),
         (
             make_mask(MaskStatus.BACKGROUND),

@@ -2,10 +2,12 @@ import sqlite3
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -16,7 +18,11 @@ from ovrcoat.segmentation.text_cache import FILE_NAME, TextCache, fingerprint, o
 
 def rows_of(*names: str, width: int = 8) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(len(names))
-    return {name: torch.randn(width, generator=generator) for name in names}
+    return {name: F.normalize(torch.randn(width, generator=generator), dim=0) for name in names}
+
+
+def read(cache: TextCache, key: str, names: Iterable[str]) -> dict[str, Tensor]:
+    return cache.read(key, names, size=8)
 
 
 @pytest.fixture
@@ -25,7 +31,7 @@ def cache(tmp_path: Path) -> TextCache:
 
 
 def assert_holds(cache: TextCache, key: str, rows: dict[str, Tensor]) -> None:
-    found = cache.read(key, rows)
+    found = read(cache, key, rows)
     assert list(found) == list(rows)
     for name, row in rows.items():
         assert torch.equal(found[name], row)
@@ -41,19 +47,19 @@ def test_rows_come_back_bit_by_bit_from_any_instance(cache: TextCache) -> None:
 
 def test_other_names_and_other_keys_are_not_there(cache: TextCache) -> None:
     cache.write("key", rows_of("cat"))
-    assert cache.read("key", ["Cat", "dog"]) == {}
-    assert cache.read("other key", ["cat"]) == {}
+    assert read(cache, "key", ["Cat", "dog"]) == {}
+    assert read(cache, "other key", ["cat"]) == {}
 
 
 def test_reading_makes_nothing(cache: TextCache) -> None:
-    assert cache.read("key", ["cat"]) == {}
+    assert read(cache, "key", ["cat"]) == {}
     assert cache.count() == 0
     assert not cache.path.parent.exists()
 
 
 def test_a_name_that_is_written_again_has_its_last_row(cache: TextCache) -> None:
     cache.write("key", rows_of("cat"))
-    later = {"cat": torch.ones(8)}
+    later = {"cat": torch.full((8,), 8**-0.5)}
     cache.write("key", later)
     assert_holds(cache, "key", later)
     assert cache.count() == 1
@@ -63,7 +69,7 @@ def test_the_oldest_rows_go_first(tmp_path: Path) -> None:
     cache = TextCache(tmp_path, max_embeddings=3)
     for name in ("cat", "dog", "sky", "road"):
         cache.write("key", rows_of(name))
-    assert list(cache.read("key", ["cat", "dog", "sky", "road"])) == ["dog", "sky", "road"]
+    assert list(read(cache, "key", ["cat", "dog", "sky", "road"])) == ["dog", "sky", "road"]
 
 
 def test_a_row_that_was_tampered_with_is_not_believed(cache: TextCache) -> None:
@@ -73,7 +79,7 @@ def test_a_row_that_was_tampered_with_is_not_believed(cache: TextCache) -> None:
         connection.execute("UPDATE rows SET row = zeroblob(32) WHERE name = ?", (b"cat",))
     connection.close()
     with pytest.warns(UserWarning, match="1 embeddings in .* are damaged; they are computed again"):
-        assert list(cache.read("key", rows)) == ["dog"]
+        assert list(read(cache, "key", rows)) == ["dog"]
     cache.write("key", {"cat": rows["cat"]})
     assert_holds(cache, "key", rows)
 
@@ -83,7 +89,7 @@ def test_a_damaged_file_is_begun_anew(cache: TextCache, damage: bytes) -> None:
     cache.path.parent.mkdir()
     cache.path.write_bytes(damage)
     with pytest.warns(UserWarning, match=r"the text cache .* was damaged \(file is not a database\)"):
-        assert cache.read("key", ["cat"]) == {}
+        assert read(cache, "key", ["cat"]) == {}
     rows = rows_of("cat")
     cache.write("key", rows)
     assert_holds(cache, "key", rows)
@@ -100,7 +106,7 @@ def test_a_damaged_file_that_cannot_be_removed_is_left_alone(
 
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.warns(UserWarning, match=r"cannot be used \(in use\)"):
-        assert cache.read("key", ["cat"]) == {}
+        assert read(cache, "key", ["cat"]) == {}
     cache.write("key", rows_of("cat"))  # no second warning
     assert cache.path.read_bytes().startswith(b"no database")
 
@@ -119,9 +125,9 @@ def test_whatever_happens_to_the_file_no_wrong_row_comes_out(
     cache.path.write_bytes(content if kept > 0.5 else content[: int(len(content) * 2 * kept)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = cache.read("key", rows)
+        found = read(cache, "key", rows)
         cache.write("key", rows)
-        again = cache.read("key", rows)
+        again = read(cache, "key", rows)
     for name, row in (*found.items(), *again.items()):
         assert torch.equal(row, rows[name])
 
@@ -132,7 +138,7 @@ def test_a_place_that_cannot_be_written_costs_one_warning(tmp_path: Path) -> Non
     with pytest.warns(UserWarning, match="cannot be used .* set OVRCOAT_CACHE to a writable folder"):
         cache.write("key", rows_of("cat"))
     cache.write("key", rows_of("cat"))
-    assert cache.read("key", ["cat"]) == {}
+    assert read(cache, "key", ["cat"]) == {}
 
 
 def test_a_writer_that_does_not_end_is_not_waited_for(
@@ -143,7 +149,7 @@ def test_a_writer_that_does_not_end_is_not_waited_for(
     other = sqlite3.connect(cache.path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     with pytest.warns(UserWarning, match="database is locked"):
-        assert cache.read("key", ["cat"]) == {}
+        assert read(cache, "key", ["cat"]) == {}
     other.close()
 
 
@@ -152,7 +158,7 @@ import sys, torch
 from ovrcoat.segmentation.text_cache import TextCache
 cache, me = TextCache(sys.argv[1]), sys.argv[2]
 for turn in range(25):
-    row = torch.full((8,), float(turn))
+    row = torch.eye(25)[turn]
     cache.write("key", {f"{me} {turn}": row, "common": row})
 """
 
@@ -163,8 +169,11 @@ def test_two_processes_may_write_at_once(cache: TextCache) -> None:
         for name in ("one", "two")
     ]
     assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
-    expected = {f"{me} {turn}": torch.full((8,), float(turn)) for me in ("one", "two") for turn in range(25)}
-    assert_holds(cache, "key", {**expected, "common": torch.full((8,), 24.0)})
+    expected = {f"{me} {turn}": torch.eye(25)[turn] for me in ("one", "two") for turn in range(25)}
+    found = cache.read("key", [*expected, "common"], size=25)
+    assert found.keys() == {*expected, "common"}
+    assert all(torch.equal(found[name], row) for name, row in expected.items())
+    assert torch.equal(found["common"], torch.eye(25)[24])
 
 
 def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Tables are in percent with one decimal, as in papers. The CSV contains all digit
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,12 @@ from ovrcoat.evaluation.reports.report import (
     RunReport,
     trust_key,
 )
+from ovrcoat.system.visible_text import visible
 
 UNDEFINED = "-"
+# Spreadsheets compute cells that begin so; some split lines at other separators than the comma, too.
+FORMULA_START = re.compile(r"""(^|[;,|"'])(\s*[=+\-@＝＋－＠])""")
+MARKDOWN_SIGNS = re.compile(r"[\\`|\[\]]")
 CSV_COLUMNS = (
     *("trust", "id", "name", "isthing", "seen", "tp", "fp", "fn", "iou_sum", "pq", "sq", "rq"),  # 0..1
     *("iou", "ap"),  # percent
@@ -71,7 +76,7 @@ def format_csv(report: EvaluationReport) -> str:
     writer.writerow(CSV_COLUMNS)
     for run in report.runs:
         for row in _csv_rows(report, run):
-            writer.writerow(["" if cell is None else cell for cell in row])
+            writer.writerow(["" if cell is None else _csv_cell(cell) for cell in row])
     return text.getvalue()
 
 
@@ -166,10 +171,16 @@ def _csv_rows(report: EvaluationReport, run: RunReport) -> list[tuple[Cell, ...]
     return rows
 
 
+def _csv_cell(cell: str | int | float) -> str | int | float:
+    """Return a cell that no spreadsheet takes for a formula: an apostrophe marks text that looks like one."""
+    return FORMULA_START.sub(r"\1'\2", visible(cell)) if isinstance(cell, str) else cell
+
+
 def _markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(map(_plain, cells)) + " |"
 
 
 def _plain(text: str) -> str:
-    """Return text for Markdown: on one line, with table and HTML characters escaped."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    """Return text for Markdown: on one line, without tables, HTML, links, images and code of its own."""
+    escaped = MARKDOWN_SIGNS.sub(r"\\\g<0>", " ".join(map(visible, text.split())))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;")
