@@ -8,6 +8,7 @@ part is divided by its own denominators. If the parts contain different numbers 
 with few of them have a larger weight than in one piece. Stochastic depth is drawn for each process and part.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -211,12 +212,12 @@ class StageTrainer:
         self.optimizer.zero_grad(set_to_none=True)
         terms = self._backward(crops)
         norm = nn.utils.clip_grad_norm_(list(self.trained.values()), self.schedule.max_grad_norm)
-        totals = self.accelerator.reduce(torch.stack([*terms.values()]), reduction="mean").tolist()
-        record = {name: round(value, 6) for name, value in zip(terms, totals, strict=True)} | {
-            "grad_norm": round(float(norm), 6),
-            "learning_rate": self.schedule.peak_learning_rate * factor,
-        }
-        if not all(torch.isfinite(torch.tensor([*totals, float(norm)]))):
+        totals = self.accelerator.reduce(torch.stack([*terms.values()]), reduction="mean")
+        numbers = torch.cat((totals, norm[None])).tolist()  # the only read: it waits for the device
+        names = (*terms, "grad_norm")
+        record = {name: round(value, 6) for name, value in zip(names, numbers, strict=True)}
+        record["learning_rate"] = self.schedule.peak_learning_rate * factor
+        if not all(map(math.isfinite, numbers)):
             raise TrainingError(
                 f"the loss or its gradient is not finite at step {step}: {record}; images: "
                 f"{', '.join(crop.name for crop in crops)}. The weights were not changed by this step; try a "
