@@ -21,6 +21,8 @@ from unittest import mock
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils import clip_grad
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
@@ -46,9 +48,13 @@ MIXED = {aten.copy_.default, aten.index.Tensor, aten._index_put_impl_.default, a
 
 
 class DeviceTensor(Tensor):
-    """A tensor of the simulated device; `value` holds its numbers, on the CPU."""
+    """A tensor of the simulated device; `value` holds its numbers, on the CPU.
+
+    For PyTorch's C++ code it is a tensor of the CPU, whose backward pass needs no driver.
+    """
 
     value: Tensor
+    device = property(lambda self: DEVICE)  # type: ignore[assignment]
 
     @staticmethod
     def __new__(cls, value: Tensor) -> "DeviceTensor":
@@ -59,7 +65,7 @@ class DeviceTensor(Tensor):
             storage_offset=value.storage_offset(),
             dtype=value.dtype,
             layout=value.layout,
-            device=DEVICE,
+            device=CPU,
         )
         tensor.value = value
         return tensor
@@ -114,9 +120,9 @@ class _Dispatch(TorchDispatchMode):
         requested = (kwargs or {}).get("device")
         if on_device:
             self._check_devices(func, tensors)
-        target = torch.device(requested) if requested is not None else DEVICE if on_device else CPU
-        if func is aten._to_copy.default and on_device != (target.type == DEVICE.type):
-            (self.traffic.to_cpu if on_device else self.traffic.to_device)[_caller()] += 1
+        to_device = requested is not None and torch.device(requested).type == DEVICE.type
+        if func is aten._to_copy.default and to_device and not on_device:
+            self.traffic.to_device[_caller()] += 1
         masked = func in MIXED and any(tensor.dtype is torch.bool for tensor in tensors[1:])
         if on_device and (func in READS or masked):
             self.traffic.reads[_caller()] += 1
@@ -126,7 +132,7 @@ class _Dispatch(TorchDispatchMode):
             plain_kwargs["device"] = CPU
         plain_kwargs.pop("pin_memory", None)  # needs a driver
         result = func(*plain_args, **plain_kwargs)
-        if target.type == CPU.type:
+        if not on_device and not to_device:
             return result
         # an operation in place returns its own tensor
         known = {id(value): leaf for value, leaf in zip(values, leaves, strict=True)}
@@ -146,52 +152,110 @@ class _Dispatch(TorchDispatchMode):
 
 
 class _Functions(TorchFunctionMode):
-    """Replaces the few functions that do not reach the dispatcher on a machine without the device."""
+    """Replaces what C++ code decides by the device of a tensor before the dispatcher sees it."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        super().__init__()
+        self.traffic = traffic
+        self._methods: dict[Any, Callable[..., Any]] = {
+            F.one_hot: lambda tensor, *classes: DeviceTensor(F.one_hot(tensor.value, *classes)),
+            Tensor.backward: self._backward,
+            Tensor.cpu: self._to_cpu,
+            Tensor.new_tensor: lambda like, data, **options: torch.tensor(
+                data, **({"dtype": like.dtype} | options)
+            ).to(DEVICE),
+            Tensor.numpy: self._to_numpy,
+            Tensor.to: self._to,
+            Tensor.tolist: lambda tensor: self._to_cpu(tensor).tolist(),
+            Tensor.__getitem__: self._item,
+        }
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if not torch.is_inference_mode_enabled():
             return self._call(func, args, dict(kwargs or {}))
-        with (
-            torch.inference_mode(False),
-            torch.no_grad(),
-        ):  # subclasses do not support views of inference mode
+        # subclasses do not support views of inference mode
+        with torch.inference_mode(False), torch.no_grad():
             return self._call(func, args, dict(kwargs or {}))
 
     def _call(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None:
             device = kwargs.pop("device")
             return func(*args, **kwargs).to(device)
-        if func is Tensor.new_tensor and isinstance(args[0], DeviceTensor):
-            return torch.tensor(args[1], dtype=kwargs.get("dtype", args[0].dtype)).to(DEVICE)
-        if func is Tensor.tolist and isinstance(args[0], DeviceTensor):
-            return args[0].cpu().tolist()
-        if func is Tensor.numpy and isinstance(args[0], DeviceTensor):
-            raise TypeError(f"can't convert a tensor on {DEVICE} to numpy (at {_caller()})")
-        if func is Tensor.__getitem__ and isinstance(args[0], DeviceTensor) and isinstance(args[1], list):
-            return args[0][torch.tensor(args[1]).to(DEVICE)]
-        generator = kwargs.get("generator")
-        if isinstance(generator, _Generator):
-            device = kwargs.pop("device", CPU)
-            assert torch.device(device).type == generator.device.type, "generator of another device"
-            return func(*args, **(kwargs | {"generator": generator.real})).to(device)
+        if args and isinstance(args[0], DeviceTensor) and func in self._methods:
+            return self._methods[func](*args, **kwargs)
         return func(*args, **kwargs)
 
+    def _backward(self, tensor: DeviceTensor, gradient: Any = None, **options: Any) -> None:
+        # this mode stays on for what activation checkpointing computes again
+        with self, mock.patch("torch.autograd.has_torch_function", return_value=False):
+            torch.autograd.backward(tensor, gradient, **options)
 
-_RealGenerator = torch.Generator
+    def _to(self, tensor: DeviceTensor, *args: Any, **kwargs: Any) -> Tensor:
+        device, dtype, _, memory_format = torch._C._nn._parse_to(*args, **kwargs)
+        on_cpu = device is not None and device.type == CPU.type
+        return (self._to_cpu(tensor) if on_cpu else tensor).to(
+            dtype=dtype, memory_format=memory_format or torch.preserve_format
+        )
+
+    def _to_numpy(self, tensor: DeviceTensor) -> None:
+        raise TypeError(f"can't convert a tensor on {DEVICE} to numpy (at {_caller()})")
+
+    def _item(self, tensor: DeviceTensor, index: Any) -> Tensor:
+        return Tensor.__getitem__(
+            tensor, torch.tensor(index).to(DEVICE) if isinstance(index, list) else index
+        )
+
+    def _to_cpu(self, tensor: DeviceTensor) -> Tensor:
+        if tensor.requires_grad:
+            raise RuntimeError(
+                f"a copy to the CPU would end the gradient of this simulation (at {_caller()})"
+            )
+        self.traffic.to_cpu[_caller()] += 1
+        return tensor.value.clone()
+
+
+_RealGenerator, _real_rand = torch.Generator, torch.rand
 
 
 class _Generator:
-    """Replaces `torch.Generator`: draws on the CPU for both devices."""
+    """A generator of the device; it draws on the CPU."""
 
-    def __init__(self, device: object = CPU) -> None:
-        self.device = torch.device(str(device))
+    def __new__(cls, device: object = CPU) -> Any:
+        return _RealGenerator() if torch.device(str(device)).type == CPU.type else super().__new__(cls)
+
+    def __init__(self, device: object) -> None:
         self.real = _RealGenerator()
 
     def manual_seed(self, seed: int) -> "_Generator":
         self.real.manual_seed(seed)
         return self
+
+
+def _rand(*size: int, generator: Any = None, device: object = CPU, **options: Any) -> Tensor:
+    """`torch.rand`, which checks the class of its generator before any mode is asked."""
+    on_device = isinstance(generator, _Generator)
+    if generator is not None and on_device != (torch.device(str(device)).type == DEVICE.type):
+        raise RuntimeError(f"expected a generator of the device {device} (at {_caller()})")
+    return _real_rand(*size, generator=generator.real if on_device else generator, **options).to(device)
+
+
+_real_autocast = torch.autocast
+
+
+def _autocast(device_type: str, **options: Any) -> torch.autocast:
+    return _real_autocast(CPU.type, **options)
+
+
+_real_group = clip_grad._group_tensors_by_device_and_dtype
+
+
+def _group_by_device(lists: list[list[Tensor]]) -> dict[Any, Any]:
+    return {
+        (tensors[0].device, dtype): ((tensors, *others), indices)
+        for (_, dtype), ((tensors, *others), indices) in _real_group(lists).items()
+    }
 
 
 @contextmanager
@@ -205,7 +269,10 @@ def simulated_device() -> Iterator[Traffic]:
             ("torch.cuda.is_available", lambda: True),
             ("torch.cuda.device_count", lambda: 1),
             ("torch.cuda.is_bf16_supported", lambda including_emulation=True: True),
+            ("torch.autocast", _autocast),
+            ("torch.nn.utils.clip_grad._group_tensors_by_device_and_dtype", _group_by_device),
             ("torch.Generator", _Generator),
+            ("torch.rand", _rand),
             # random numbers are drawn on the CPU for both devices
             ("torch.random.fork_rng", partial(torch.random.fork_rng, devices=[])),
             ("torch.cuda.get_rng_state", torch.get_rng_state),
@@ -217,10 +284,8 @@ def simulated_device() -> Iterator[Traffic]:
         replace_parameters = torch.__future__.get_overwrite_module_params_on_conversion()
         torch.__future__.set_overwrite_module_params_on_conversion(True)
         stack.callback(torch.__future__.set_overwrite_module_params_on_conversion, replace_parameters)
-        # on this thread: PyTorch has no backward thread for a device that does not exist
-        stack.enter_context(torch.autograd.set_multithreading_enabled(False))
         stack.enter_context(_Dispatch(traffic))
-        stack.enter_context(_Functions())
+        stack.enter_context(_Functions(traffic))
         yield traffic
 
 

@@ -82,7 +82,7 @@ def photo() -> np.ndarray:
 def pixels_of(result: AnyResult) -> np.ndarray:
     """The pixels of a result: its map, or its masks."""
     if isinstance(result, InstanceResult):
-        return np.stack([mask.unpack() for mask in result.masks]) if result.masks else np.zeros(0)
+        return np.stack([mask.unpack() for mask in result.masks]) if result.masks else np.zeros(1)
     return result.segment_map()
 
 
@@ -206,9 +206,8 @@ def crop(seed: int, *category_ids: int) -> Crop:
         mask[:, 20 * place : 20 * place + 20] = True
     labeled = torch.ones(64, 64, dtype=torch.bool)
     labeled[:, 60:] = seed > 0
-    return Crop(
-        f"{seed}.png", pixels, (64, 64), Targets(masks, torch.tensor(category_ids), labeled), seed=seed
-    )
+    ids = torch.tensor(category_ids, dtype=torch.long)
+    return Crop(f"{seed}.png", pixels, (64, 64), Targets(masks, ids, labeled), seed=seed)
 
 
 def trainer_of(
@@ -279,4 +278,4 @@ def test_a_training_step_is_that_of_the_cpu(name: str, bfloat16: bool, recompute
         "training/losses.py",
         "training/trainer.py",
     }
-    assert sum(waits.values()) == 3
+    assert sum(waits.values()) == 3, waits

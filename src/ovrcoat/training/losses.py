@@ -201,7 +201,7 @@ def category_loss(
 def labeled_share(
     mask_logits: Float[Tensor, "query height width"], labeled: Bool[Tensor, "full_height full_width"] | None
 ) -> Float[Tensor, " query"]:
-    """Return the share of each mask on labeled pixels, 0 to 1. If `labeled` is None, all pixels are labeled."""
+    """Return the share of each mask on labeled pixels, 0 to 1. None: all pixels are labeled."""
     if labeled is None:
         return torch.ones(len(mask_logits), device=mask_logits.device)
     height, width = mask_logits.shape[-2:]
