@@ -6,6 +6,7 @@ about devices, dtypes and autocast. Code that depends on values is tested in tes
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from unittest import mock
 
 import pytest
 import torch
@@ -35,7 +36,10 @@ def on_fake_cuda(name: str, *, dtype: torch.dtype = torch.float32) -> Iterator[S
         network = build_network(CONFIGS[name]).eval()
     network.set_image_dtype(dtype)
     weights = network.state_dict()
-    with FakeTensorMode(allow_non_fake_inputs=True):  # the meta tensors that are replaced
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),  # the meta tensors that are replaced
+        mock.patch("torch.cuda.is_available", return_value=True),  # autocast asks
+    ):
         state = {
             key: torch.empty(weight.shape, dtype=weight.dtype, device="cuda")
             for key, weight in weights.items()
@@ -57,8 +61,15 @@ def categories(network: SegmentationNetwork) -> CategoryEmbeddings:
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("nano", torch.float32),
+        ("convnext_large", torch.bfloat16),
+        ("resnet50", torch.bfloat16),
+        ("maft+", torch.float16),
+    ],
+)
 def test_the_image_branch_and_the_classifiers_stay_on_the_device(name: str, dtype: torch.dtype):
     with on_fake_cuda(name, dtype=dtype) as network, torch.no_grad():
         encoding = network(batch(2), keep_clip_features=True)
@@ -73,7 +84,7 @@ def test_the_image_branch_and_the_classifiers_stay_on_the_device(name: str, dtyp
     assert {tensor.device for tensor in outputs if tensor is not None} == {torch.device("cuda:0")}
 
 
-@pytest.mark.parametrize("name", ["nano", "convnext_large", "resnet50"])
+@pytest.mark.parametrize("name", ["nano", "convnext_large"])
 def test_the_forward_pass_of_training_gives_float32_logits_under_autocast(name: str):
     with on_fake_cuda(name) as network:
         network.train()
@@ -93,5 +104,5 @@ def test_a_tensor_of_the_wrong_device_is_found():
             torch.zeros_like(network.mask_decoder.query_features, device="cpu")
         )
         images = batch(1)
-        with pytest.raises(RuntimeError, match="found two different devices"):
+        with pytest.raises(RuntimeError, match="two devices"):
             network(images)

@@ -256,9 +256,10 @@ def train_step(trainer: StageTrainer) -> tuple[dict[str, float], dict[str, Tenso
     return record, {name: on_cpu(value) for name, value in trainer.average.values.items()}
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("bfloat16", [False, True])
-@pytest.mark.parametrize("name", ["nano", "convnext", "resnet"])
+@pytest.mark.parametrize(
+    ("name", "bfloat16", "recompute"),
+    [("nano", False, False), ("convnext", False, True), ("convnext", True, True), ("resnet", True, False)],
+)
 def test_a_training_step_is_that_of_the_cpu(name: str, bfloat16: bool, recompute: bool, tmp_path: Path):
     expected, weights = train_step(
         trainer_of(name, tmp_path, device=torch.device("cpu"), bfloat16=bfloat16, recompute=False)
