@@ -38,7 +38,9 @@ def on_fake_cuda(name: str, *, dtype: torch.dtype = torch.float32) -> Iterator[S
     weights = network.state_dict()
     with (
         FakeTensorMode(allow_non_fake_inputs=True),  # the meta tensors that are replaced
-        mock.patch("torch.cuda.is_available", return_value=True),  # autocast asks
+        # autocast asks
+        mock.patch("torch.cuda.is_available", return_value=True),
+        mock.patch("torch.cuda.is_bf16_supported", return_value=True),
     ):
         state = {
             key: torch.empty(weight.shape, dtype=weight.dtype, device="cuda")

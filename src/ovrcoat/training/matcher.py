@@ -79,7 +79,7 @@ def match(costs: Sequence[MatchingCost]) -> list[Assignment]:
     # scipy raises for NaN. The trainer's check of the loss gives a better message, which names the images.
     totals = torch.cat([cost.total.flatten() for cost in costs])
     totals = totals.nan_to_num(nan=NOT_FINITE_COST, posinf=NOT_FINITE_COST, neginf=NOT_FINITE_COST)
-    on_cpu = totals.cpu().split([cost.total.numel() for cost in costs])
+    on_cpu = totals.cpu().split_with_sizes([cost.total.numel() for cost in costs])
     pairs = [
         torch.from_numpy(np.stack(linear_sum_assignment(total.view_as(cost.total).numpy())).astype(np.int64))
         for total, cost in zip(on_cpu, costs, strict=True)
