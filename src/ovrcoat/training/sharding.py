@@ -129,8 +129,8 @@ def whole_network(network: SegmentationNetwork, config: ModelConfig) -> Segmenta
 
 
 def _is_sharded(value: Tensor) -> bool:
-    if not torch.distributed.is_available():
-        return False
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return False  # without the import, which takes long
     from torch.distributed.tensor import DTensor
 
     return isinstance(value, DTensor)
