@@ -196,6 +196,8 @@ class MaskPredictions:
 class ScoredMasks:
     """The masks of one image with their final probabilities: the input of post-processing.
 
+    `mask_logits` are on the network's device. Everything else is on the CPU.
+
     Attributes:
         mask_logits: as in `MaskProposals`.
         category_probs: sum to one over the categories. Multiplied by `objectness`, they are the class

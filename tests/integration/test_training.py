@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 import tiny_training
 from ovrcoat.training.config_file import read_config
 from ovrcoat.training.run import train
+from ovrcoat.training.trainer import StageTrainer
+from tar_packing import pack
 from tiny_training import VOID
 
 PROGRAM = """
@@ -26,6 +28,7 @@ app.command(train)
 sys.exit(app(sys.argv[1:]))
 """
 STEPS, SAVED = 12, 4  # a state is saved every 4 steps
+SAVED_TINY = 2  # of `tiny_training.settings`
 
 
 def two_stages(folder: Path, output: Path, **more: Any) -> Path:
@@ -87,6 +90,34 @@ def test_a_killed_run_resumes_to_the_same_losses_and_weights(tmp_path: Path):
         torch.rand(5)  # another process has another random state
         train(read_config(two_stages(tmp_path, output, workers=then)), base=tmp_path)
         assert results(output) == whole
+
+
+@pytest.mark.slow
+def test_tar_shards_train_like_the_folder_and_resume_exactly(tmp_path: Path):
+    """The order of samples depends on the seed and the step alone, not on where the files are."""
+    torch.set_num_threads(1)
+    stage = tiny_training.stage("one", steps=4)
+    values = tiny_training.settings(tmp_path, output=tmp_path / "folder", stages=[stage])
+    train(read_config(tiny_training.write(tmp_path / "folder.yaml", values)), base=tmp_path)
+    pack(tmp_path / "full", tmp_path / "packed")
+    stage["data"] = [{"path": "packed", "unlabeled": "void"}]
+    values = values | {"output": str(tmp_path / "shards"), "stages": [stage], "workers": 1}
+    config = read_config(tiny_training.write(tmp_path / "shards.yaml", values))
+
+    def interrupt(trainer: StageTrainer, record: dict[str, float], step: int) -> None:
+        if step == SAVED_TINY:  # one step after the last saved state
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StageTrainer, "_track", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, base=tmp_path)
+    train(config, base=tmp_path)
+    whole, resumed = (tmp_path / name / "one" for name in ("folder", "shards"))
+    assert tiny_training.records(resumed / "log.jsonl") == tiny_training.records(whole / "log.jsonl")
+    weights = load_file(resumed / "model.safetensors")
+    for key, value in load_file(whole / "model.safetensors").items():
+        assert torch.equal(weights[key], value), key
 
 
 LAUNCHED = """

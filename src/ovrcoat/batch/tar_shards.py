@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from ovrcoat.batch.item import Item
 from ovrcoat.batch.storage import MAX_IMAGE_BYTES, describe, open_binary
 from ovrcoat.data.find_images import SUFFIXES
+from ovrcoat.data.tar_members import UNREADABLE, tar_members
 from ovrcoat.system.paths import printable
 
 MAX_MEMBERS = 10_000_000
-_BLOCK = 512
 
 
 class _Member(NamedTuple):
@@ -42,7 +42,7 @@ def list_tar(path: str, *, name: str) -> Iterator[Item]:
     try:
         with open_binary(path) as file:
             problem = _read_members(file, members)
-    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
+    except UNREADABLE as error:
         problem = describe(error)
     repeated = {first.key for first, second in pairwise(members) if first.key == second.key}
     for member in members:
@@ -64,25 +64,16 @@ def list_tar(path: str, *, name: str) -> Iterator[Item]:
 
 
 def _read_members(file: Any, members: list[_Member]) -> str | None:
-    """Collect the images; return what is wrong with the file behind the last member, or None."""
-    with tarfile.open(fileobj=file, mode="r:") as tar:
-        for member in tar:
-            tar.members.clear()  # type: ignore[attr-defined] # tarfile keeps all headers otherwise
-            name = PurePosixPath(member.name).name
-            stem, _, ending = name.partition(".")
-            if not member.isreg() or name.startswith(".") or f".{ending.lower()}" not in SUFFIXES:
-                continue
-            if len(members) >= MAX_MEMBERS:
-                return f"more than {MAX_MEMBERS:,} images"
-            key = member.name[: len(member.name) - len(name)] + stem
-            members.append(
-                _Member(key, f".{ending}", member.offset_data, member.size, _member_problem(member))
-            )
-        end = tar.offset
-    file.seek(end)  # tarfile ends silently at a header that it does not understand
-    block = file.read(_BLOCK)
-    if block != bytes(_BLOCK):
-        return "the end marker is missing" if not block else "a header cannot be read"
+    """Collect the images; return why some are left out, or None."""
+    for member in tar_members(file):
+        name = PurePosixPath(member.name).name
+        stem, _, ending = name.partition(".")
+        if name.startswith(".") or f".{ending.lower()}" not in SUFFIXES:
+            continue
+        if len(members) >= MAX_MEMBERS:
+            return f"more than {MAX_MEMBERS:,} images"
+        key = member.name[: len(member.name) - len(name)] + stem
+        members.append(_Member(key, f".{ending}", member.offset_data, member.size, _member_problem(member)))
     return None
 
 

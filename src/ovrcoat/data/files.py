@@ -13,19 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ovrcoat.data.archive import Archive, normalize_path, too_large
+from ovrcoat.data.tar_shards import TarShards
 from ovrcoat.errors import DatasetError
 from ovrcoat.formats.limits import MAX_IMAGE_BYTES, MAX_JSON_BYTES
 from ovrcoat.system.paths import access_problem, is_file, is_folder, leads_outside
 
 DOCUMENT_SUFFIXES = (".json", ".yaml", ".yml", ".txt")
 CHUNK_BYTES = 1 << 20
+SHARDS = "shards"  # folder of tar shards
 
 
 @dataclass(frozen=True, slots=True)
 class FileLocation:
     """Location of a file: a path on disk, or a member of an archive."""
 
-    container: Path | Archive
+    container: Path | Archive | TarShards
     name: str
 
     def __str__(self) -> str:
@@ -38,8 +40,9 @@ class FileLocation:
 class FileTree:
     """The files of one dataset.
 
-    Folders and archives are searched in this order: `root`/`home` and its zip files, then `root` and its zip
-    files. If `root` is a zip file: the zip file, then the folder `home` next to it, where `prepare` writes.
+    Folders and archives are searched in this order: `root`/`home` with its zip files and tar shards, then
+    `root` with its zip files and tar shards. If `root` is a zip file: the zip file, then the folder `home`
+    next to it, where `prepare` writes.
 
     Attributes:
         root: The dataset's own folder, the folder that contains it, or a zip file.
@@ -54,12 +57,12 @@ class FileTree:
     root: Path
     home: str
     zip_folders: tuple[str, ...] = ("",)
-    containers: tuple[Path | Archive, ...] = field(init=False, repr=False)
+    containers: tuple[Path | Archive | TarShards, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "containers", tuple(self._find_containers()))
 
-    def _find_containers(self) -> Iterator[Path | Archive]:
+    def _find_containers(self) -> Iterator[Path | Archive | TarShards]:
         if is_file(self.root):
             if not zipfile.is_zipfile(self.root):
                 advice = (
@@ -84,6 +87,8 @@ class FileTree:
                     yield from (
                         Archive(path, home=self.home) for path in sorted((folder / subfolder).glob("*.zip"))
                     )
+                if shards := sorted((folder / SHARDS).glob("*.tar")):
+                    yield TarShards(shards)
 
     def locate(self, path: str) -> FileLocation | None:
         """Find a file; None if it does not exist, or if the path leads out of the dataset.
@@ -98,7 +103,7 @@ class FileTree:
                     return FileLocation(container, name)
             elif (member := container.find(path)) is not None:
                 return FileLocation(container, member)
-            elif location := _locate_inside(container, path):
+            elif isinstance(container, Archive) and (location := _locate_inside(container, path)):
                 return location
         return None
 
@@ -136,7 +141,7 @@ class FileTree:
         if location is None:
             raise self.missing(path, advice=advice)
         limit = MAX_JSON_BYTES if path.lower().endswith(DOCUMENT_SUFFIXES) else MAX_IMAGE_BYTES
-        if isinstance(location.container, Archive):
+        if isinstance(location.container, Archive | TarShards):
             return location.container.read(location.name, limit=limit)
         return _read_file(location.container / location.name, limit=limit)
 
@@ -145,7 +150,7 @@ class FileTree:
         location = self.locate(path)
         if location is None:
             return None
-        if isinstance(location.container, Archive):
+        if isinstance(location.container, Archive | TarShards):
             return location.container.size(location.name)
         try:
             return (location.container / location.name).stat().st_size
@@ -160,7 +165,7 @@ class FileTree:
         location = self.locate(path)
         if location is None:
             return None
-        if isinstance(location.container, Archive):
+        if isinstance(location.container, Archive | TarShards):
             archive = location.container
             return archive.size(location.name), archive.checksum(location.name)
         return _checksum(location.container / location.name)
@@ -186,6 +191,8 @@ class FileTree:
             raise self.missing(source, advice="")
         if isinstance(location.container, Path):
             return location.container
+        if isinstance(location.container, TarShards):
+            return location.container.folder.parent
         return folder_of_zip(location.container.path, home=self.home)
 
 

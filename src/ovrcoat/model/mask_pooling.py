@@ -1,5 +1,6 @@
 """Mean of a feature map under each mask."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -10,6 +11,8 @@ def mask_pool(
     features: Float[Tensor, "batch channel height width"], masks: Float[Tensor, "batch query height width"]
 ) -> Float[Tensor, "batch query channel"]:
     """Average `features` under each mask (weights 0..1). The result of an empty mask is zero."""
+    if features.dtype == torch.float16:  # the area of a large mask overflows, and the epsilon is zero
+        return mask_pool(features.float(), masks.float()).half()
     flat = masks.flatten(2)
     total = flat @ features.flatten(2).transpose(1, 2)
     return total / (flat.sum(dim=-1, keepdim=True) + EPSILON)

@@ -48,8 +48,12 @@ class PixelAssignment:
 def assign_pixels(
     mask_logits: Float[Tensor, "query height width"], scores: Float[Tensor, " query"], *, sizes: ImageSizes
 ) -> PixelAssignment:
-    """Assign each pixel of a map of `sizes.output` to the mask with the largest score × mask probability."""
-    (height, width), count, device = sizes.output, len(scores), scores.device
+    """Assign each pixel of a map of `sizes.output` to the mask with the largest score × mask probability.
+
+    The computation takes place on the device of the mask logits. `scores` may be on the CPU.
+    """
+    (height, width), count, device = sizes.output, len(scores), mask_logits.device
+    scores = scores.to(device)
     owner = np.full(sizes.output, NO_OWNER, dtype=np.int32)
     if count == 0:
         return PixelAssignment(owner, [], [], [], [])

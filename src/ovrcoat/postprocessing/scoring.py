@@ -38,7 +38,8 @@ def score_masks(
         keep_classifier_probs: also return the category probabilities of each classifier.
 
     Returns:
-        The masks with probabilities in float32; mask logits keep their dtype.
+        The masks with probabilities in float32, on the CPU: all later decisions about masks are made there.
+        Mask logits keep their dtype and device.
     """
     in_vocab_logits = predictions.in_vocab_logits[image].float()
     out_vocab_logits = predictions.out_vocab_logits[image].float()
@@ -48,21 +49,23 @@ def score_masks(
     confidence = clip_confidence(out_vocab_logits)
     mask_logits = predictions.mask_logits[image]
     mask_trust = stability(mask_logits) if trust == "adaptive" else trust
+    category_probs = ensemble(
+        in_vocab_logits,
+        out_vocab_logits,
+        seen=seen,
+        alpha=alpha,
+        beta=beta,
+        valid_mask=predictions.valid_mask[image] if ensemble_on_valid_mask else None,
+    )
+    objectness = 1 - adjust_void(void_probs, confidence, trust=mask_trust)
     return ScoredMasks(
         mask_logits=mask_logits,
-        category_probs=ensemble(
-            in_vocab_logits,
-            out_vocab_logits,
-            seen=seen,
-            alpha=alpha,
-            beta=beta,
-            valid_mask=predictions.valid_mask[image] if ensemble_on_valid_mask else None,
-        ),
-        objectness=1 - adjust_void(void_probs, confidence, trust=mask_trust),
-        objectness_before=1 - void_probs,
-        clip_confidence=confidence,
-        in_vocab_probs=in_vocab_logits.softmax(-1) if keep_classifier_probs else None,
-        out_vocab_probs=out_vocab_logits.softmax(-1) if keep_classifier_probs else None,
+        category_probs=category_probs.cpu(),
+        objectness=objectness.cpu(),
+        objectness_before=(1 - void_probs).cpu(),
+        clip_confidence=confidence.cpu(),
+        in_vocab_probs=in_vocab_logits.softmax(-1).cpu() if keep_classifier_probs else None,
+        out_vocab_probs=out_vocab_logits.softmax(-1).cpu() if keep_classifier_probs else None,
     )
 
 

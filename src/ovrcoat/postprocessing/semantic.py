@@ -27,9 +27,10 @@ def semantic_tiles(
     """
     probs, _ = class_probs(scored)
     masks, categories = scored.mask_logits, probs.shape[1]
+    weights = probs.T.to(masks.device)
 
     def votes(logits: Float[Tensor, "query row column"]) -> Float[Tensor, "category row column"]:
-        return torch.tensordot(probs.T, logits.sigmoid_(), dims=1)
+        return torch.tensordot(weights, logits.sigmoid_(), dims=1)
 
     if at_input_size:
         yield from upsample_tiles(masks, sizes, channels=categories, at_input_size=votes)
@@ -62,16 +63,17 @@ def semantic(
     won = torch.zeros(visible + len(background), dtype=torch.int64)
     for rows, votes in semantic_tiles(scored, sizes, at_input_size=at_input_size):
         best, winner = votes.max(0)
-        values = (winner + 1).where((winner < visible) & (best > 0), 0).cpu()
         share = (best / votes.sum(0)).nan_to_num().cpu().double()
+        best, winner = best.cpu(), winner.cpu()
+        values = (winner + 1).where((winner < visible) & (best > 0), 0)
         areas += torch.bincount(values.flatten(), minlength=visible + 1)
         shares += torch.bincount(values.flatten(), weights=share.flatten(), minlength=visible + 1)
         category_map[rows] = values.numpy()
-        won += torch.bincount(winner[best > 0].cpu(), minlength=len(won))[: len(won)]
+        won += torch.bincount(winner[best > 0], minlength=len(won))[: len(won)]
 
     bbox_of = bboxes(category_map)
     probs, _ = class_probs(scored)
-    mask_sizes = scored.mask_logits.float().sigmoid().sum((1, 2))
+    mask_sizes = scored.mask_logits.float().sigmoid().sum((1, 2)).cpu()
     main_query = (probs * mask_sizes[:, None]).argmax(0)
     segments = tuple(
         make_segment(

@@ -30,7 +30,7 @@ class ImageSizes:
 
 @dataclass(frozen=True, slots=True)
 class _RowTaps:
-    """For each row of a resized image: the two source rows, and the weight of the lower one."""
+    """For each row of a resized image: the two source rows, and the weight of the lower one. On the CPU."""
 
     above: Int[Tensor, " row"]
     below: Int[Tensor, " row"]
@@ -53,13 +53,14 @@ class AxisResize:
     def of(cls, source: int, sizes: ImageSizes, *, axis: int, device: torch.device) -> "AxisResize":
         """Create the matrix from `source` mask positions along `axis` (0 is vertical) to the output."""
         padded, valid, output = sizes.padded[axis], sizes.valid[axis], sizes.output[axis]
-        fine, coarse = _row_taps(source, padded, device=device), _row_taps(valid, output, device=device)
-        first = torch.zeros((padded, source), device=device)
+        fine, coarse = _row_taps(source, padded), _row_taps(valid, output)
+        first = torch.zeros((padded, source))
         first.scatter_add_(1, fine.above[:, None], 1 - fine.weight[:, None])
         first.scatter_add_(1, fine.below[:, None], fine.weight[:, None])
         upper, lower = first[coarse.above], first[coarse.below]
+        matrix = upper.mul_(1 - coarse.weight[:, None]).add_(lower.mul_(coarse.weight[:, None]))
         return cls(
-            matrix=upper.mul_(1 - coarse.weight[:, None]).add_(lower.mul_(coarse.weight[:, None])),
+            matrix=matrix.to(device),
             starts=fine.above[coarse.above].tolist(),
             stops=(fine.below[coarse.below] + 1).tolist(),
         )
@@ -114,8 +115,10 @@ def upsample_tiles(
     shrink = -(-valid_height // output_height)  # image rows per output row
     row_bytes = 4 * max(len(mask_logits), channels, 1) * max(output_width, valid_width * shrink)
     tile_height = max(1, tile_bytes // row_bytes)
-    to_padded = _row_taps(mask_logits.shape[1], sizes.padded[0], device=mask_logits.device)
-    to_output = _row_taps(valid_height, output_height, device=mask_logits.device)
+    to_padded, to_output = (
+        _row_taps(mask_logits.shape[1], sizes.padded[0]),
+        _row_taps(valid_height, output_height),
+    )
     for start in range(0, output_height, tile_height):
         rows = slice(start, min(start + tile_height, output_height))
         needed = slice(int(to_output.above[rows.start]), int(to_output.below[rows.stop - 1]) + 1)
@@ -128,28 +131,29 @@ def _resize(
     maps: Float[Tensor, "query height width"], taps: _RowTaps, *, rows: slice, width: int
 ) -> Float[Tensor, "query row column"]:
     """Resize bilinearly to `width` columns and to the `rows` of the target that `taps` describe."""
-    above, below, weight = taps.above[rows], taps.below[rows], taps.weight[rows, None]
-    first = int(above[0])
-    source = maps[:, first : int(below[-1]) + 1].float()
+    first, last = int(taps.above[rows.start]), int(taps.below[rows.stop - 1])
+    above, below = ((lines[rows] - first).to(maps.device) for lines in (taps.above, taps.below))
+    weight = taps.weight[rows, None].to(maps.device)
+    source = maps[:, first : last + 1].float()
     if source.shape[-1] != width:
         source = F.interpolate(source, size=width, mode="linear", align_corners=False)
     # separate product and sum: a fused operation would round differently at tile borders
-    upper = source.index_select(1, above - first).mul_(1 - weight)
-    return upper.add_(source.index_select(1, below - first).mul_(weight))
+    upper = source.index_select(1, above).mul_(1 - weight)
+    return upper.add_(source.index_select(1, below).mul_(weight))
 
 
-def _row_taps(source: int, target: int, *, device: torch.device) -> _RowTaps:
+def _row_taps(source: int, target: int) -> _RowTaps:
     """Return the source rows of a bilinear resize, with PyTorch's float32 arithmetic.
 
     PyTorch's compiled code rounds `scale * (row + 0.5) - 0.5` once; computing the product exactly in float64
-    gives the same value. Computed on the CPU because MPS does not support float64.
+    gives the same value. MPS does not support float64, so this has to run on the CPU.
     """
     scale = np.float32(source) / np.float32(target)
     exact = np.float64(scale) * (np.arange(target) + 0.5) - 0.5
     position = np.maximum(exact.astype(np.float32), np.float32(0))
     above = np.minimum(position.astype(np.int64), source - 1)
     return _RowTaps(
-        above=torch.from_numpy(above).to(device),
-        below=torch.from_numpy(np.minimum(above + 1, source - 1)).to(device),
-        weight=torch.from_numpy(np.minimum(position - above.astype(np.float32), np.float32(1))).to(device),
+        above=torch.from_numpy(above),
+        below=torch.from_numpy(np.minimum(above + 1, source - 1)),
+        weight=torch.from_numpy(np.minimum(position - above.astype(np.float32), np.float32(1))),
     )

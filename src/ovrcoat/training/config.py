@@ -161,12 +161,23 @@ class TrainConfig(Settings):
     # Precision of the network; losses are in float32. "auto": bfloat16 if the hardware has it, else float32.
     precision: DtypeName = "auto"
     checkpoint_activations: bool = False  # recompute activations in the backward pass to save memory
+    # Divide parameters, gradients and optimizer states among all processes (FSDP2), for encoders that are too
+    # large for one device. Without effect in a single process.
+    fsdp: bool = False
     save_every: Count = 500  # steps
     # Resume a run although images or labels have changed since. The result is then not that of an
     # uninterrupted run.
     accept_changed_data: bool = False
     workers: Annotated[int, Field(ge=0, le=64)] = 2  # data loading processes per training process
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+
+    @model_validator(mode="after")
+    def _check_fsdp(self) -> "TrainConfig":
+        if self.fsdp and any(stage.validation is not None for stage in self.stages):
+            raise ValueError(
+                "fsdp does not allow validation, which runs in one process; evaluate the checkpoints instead"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_stage_names(self) -> "TrainConfig":

@@ -109,26 +109,38 @@ def segmentation_loss(
         point_count: points per mask.
     """
     count = float(sum(len(target.category_ids) for target in targets))
-    category, mask, dice, assignments = [], [], [], []
-    for number, prediction in enumerate(predictions):
-        log_probs = torch.cat((prediction.category_logits, prediction.void_logits[..., None]), dim=-1)
-        log_probs = log_probs.log_softmax(dim=-1)
-        pairs = []
-        for image, target in enumerate(targets):
-            cost = matching_cost(
+    all_log_probs = [
+        torch.cat((prediction.category_logits, prediction.void_logits[..., None]), dim=-1).log_softmax(dim=-1)
+        for prediction in predictions
+    ]
+    matched = match(
+        [
+            matching_cost(
                 target_probabilities(log_probs[image], target.category_ids),
                 prediction.mask_logits[image],
                 target.masks,
                 points=points.for_matching(image, prediction=number, count=point_count),
                 weights=weights,
             )
-            pairs.append(match(cost))
-        assignments.append(tuple(pairs))
-        category.append(
-            category_loss(
-                log_probs, prediction.mask_logits, targets, assignments=pairs, void_weight=weights.void
+            for number, (prediction, log_probs) in enumerate(zip(predictions, all_log_probs, strict=True))
+            for image, target in enumerate(targets)
+        ]
+    )
+    assignments = [
+        tuple(matched[start : start + len(targets)]) for start in range(0, len(matched), len(targets))
+    ]
+    category, mask, dice = [], [], []
+    all_labeled = torch.stack([target.labeled.all() for target in targets]).tolist()
+    for number, (prediction, log_probs) in enumerate(zip(predictions, all_log_probs, strict=True)):
+        pairs = assignments[number]
+        shares = [
+            labeled_share(logits, None if is_all_labeled else target.labeled)
+            for logits, target, is_all_labeled in zip(
+                prediction.mask_logits, targets, all_labeled, strict=True
             )
-        )
+        ]
+        void_weights = weights.void * torch.stack(shares)
+        category.append(category_loss(log_probs, targets, assignments=pairs, void_weights=void_weights))
         cross_entropy, overlap = matched_losses(
             prediction.mask_logits,
             targets,
@@ -159,28 +171,21 @@ def target_probabilities(
 
 def category_loss(
     log_probs: Float[Tensor, "batch query class"],
-    mask_logits: Float[Tensor, "batch query height width"],
     targets: Sequence[Targets],
     *,
     assignments: Sequence[Assignment],
-    void_weight: float,
+    void_weights: Float[Tensor, "batch query"],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return the weighted sum of the cross-entropy of all queries, and the sum of the weights.
 
     Args:
         log_probs: log-probabilities of the categories and, in the last place, of void.
-        mask_logits: of the same queries.
         targets: of each image.
         assignments: of each image.
-        void_weight: weight of an unmatched query whose mask covers labeled pixels only.
+        void_weights: weight of each query if it is not matched.
     """
     loss = -log_probs[..., -1]
-    weight = torch.stack(
-        [
-            void_weight * labeled_share(logits, target.labeled)
-            for logits, target in zip(mask_logits, targets, strict=True)
-        ]
-    )
+    weight = void_weights.clone()
     for index, (target, pairs) in enumerate(zip(targets, assignments, strict=True)):
         category_ids = target.category_ids[pairs.targets]
         chosen = log_probs[index, pairs.queries]
@@ -194,10 +199,10 @@ def category_loss(
 
 @torch.no_grad()
 def labeled_share(
-    mask_logits: Float[Tensor, "query height width"], labeled: Bool[Tensor, "full_height full_width"]
+    mask_logits: Float[Tensor, "query height width"], labeled: Bool[Tensor, "full_height full_width"] | None
 ) -> Float[Tensor, " query"]:
-    """Return the share of each mask on labeled pixels, 0 to 1; exactly 1 if all pixels are labeled."""
-    if bool(labeled.all()):
+    """Return the share of each mask on labeled pixels, 0 to 1. None: all pixels are labeled."""
+    if labeled is None:
         return torch.ones(len(mask_logits), device=mask_logits.device)
     height, width = mask_logits.shape[-2:]
     known = F.adaptive_avg_pool2d(labeled[None].float(), (height, width))[0]

@@ -1,7 +1,9 @@
 """Hungarian matching of queries to targets on sampled points (Mask2Former, section 3.3)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
@@ -66,15 +68,27 @@ def matching_cost(
     return MatchingCost(mask=mask, dice=dice, total=total)
 
 
-def match(cost: MatchingCost) -> Assignment:
-    """Find the assignment with the lowest total cost."""
+def match(costs: Sequence[MatchingCost]) -> list[Assignment]:
+    """Find the assignment with the lowest total cost, for each of `costs`.
+
+    SciPy runs on the CPU. The costs of all images and predictions are copied there together, because each
+    copy waits until the device has computed everything before it.
+    """
+    if not costs:
+        return []
     # scipy raises for NaN. The trainer's check of the loss gives a better message, which names the images.
-    total = cost.total.nan_to_num(nan=NOT_FINITE_COST, posinf=NOT_FINITE_COST, neginf=NOT_FINITE_COST)
-    queries, targets = linear_sum_assignment(total.cpu().numpy())
-    return Assignment(
-        queries=torch.as_tensor(queries, dtype=torch.long, device=total.device),
-        targets=torch.as_tensor(targets, dtype=torch.long, device=total.device),
-    )
+    totals = torch.cat([cost.total.flatten() for cost in costs])
+    totals = totals.nan_to_num(nan=NOT_FINITE_COST, posinf=NOT_FINITE_COST, neginf=NOT_FINITE_COST)
+    on_cpu = totals.cpu().split_with_sizes([cost.total.numel() for cost in costs])
+    pairs = [
+        torch.from_numpy(np.stack(linear_sum_assignment(total.view_as(cost.total).numpy())).astype(np.int64))
+        for total, cost in zip(on_cpu, costs, strict=True)
+    ]
+    on_device = torch.cat(pairs, dim=1).to(totals.device)
+    return [
+        Assignment(queries=queries, targets=targets)
+        for queries, targets in on_device.split_with_sizes([part.shape[1] for part in pairs], dim=1)
+    ]
 
 
 def pairwise_cross_entropy(

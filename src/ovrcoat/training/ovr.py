@@ -42,12 +42,10 @@ def ovr_loss(
     """
     matched_logits, matched_categories = [], []
     for logits, target, pairs in zip(clip_logits, targets, assignments, strict=True):
-        category_ids = target.category_ids[pairs.targets]
-        named = category_ids != UNNAMED
-        matched_logits.append(logits[pairs.queries[named]])
-        matched_categories.append(category_ids[named])
-    chosen = torch.cat(matched_logits).float()
+        matched_logits.append(logits[pairs.queries])
+        matched_categories.append(target.category_ids[pairs.targets])
+    chosen, category_ids = torch.cat(matched_logits).float(), torch.cat(matched_categories)
     if form == "probabilities":
         chosen = chosen.softmax(dim=-1)
-    loss = F.cross_entropy(chosen, torch.cat(matched_categories), reduction="sum")
-    return LossTerm(loss[None], loss.new_full((1,), float(len(chosen))), weight)
+    loss = F.cross_entropy(chosen, category_ids, ignore_index=UNNAMED, reduction="sum")
+    return LossTerm(loss[None], (category_ids != UNNAMED).sum()[None].float(), weight)

@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from ovrcoat.training.config import StageConfig, TrainConfig
 from ovrcoat.training.config_file import read_config
 from ovrcoat.training.initialization import InitialModel, load_initial_model, read_model
 from ovrcoat.training.objective import Objective
+from ovrcoat.training.sharding import whole_network
 from ovrcoat.training.sources import expand_variables, open_data, resolve_path
 from ovrcoat.training.stage_data import DataOpener, StageData
 from ovrcoat.training.stages import stage_of
@@ -266,10 +267,13 @@ class StageRun:
                 progress=progress,
                 on_step=self.validation(network, folder) if accelerator.is_main_process else None,
             ),
+            fsdp=self.config.fsdp,
         )
         if on_status is not None:
             on_status(self._status(trainer, device=accelerator.device))
         trainer.run()
+        if trainer.is_sharded:
+            self.model = replace(self.model, network=whole_network(network, self.model.config))
 
     @property
     def precision(self) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ovrcoat.errors import TrainingError
 from ovrcoat.system.atomic_write import write_atomically
 from ovrcoat.training.config_file import with_current_keys
+from ovrcoat.training.sharding import shard_like, shard_optimizer_state, whole_on_main
 
 FORMAT = 2
 DATASETS = "datasets"  # key of the settings with the content of the datasets, see `StageData.content`
@@ -37,8 +38,7 @@ class ParameterAverage:
     @torch.no_grad()
     def copy_to(self, parameters: Mapping[str, nn.Parameter]) -> None:
         """Replace the parameters by the average."""
-        for name, parameter in parameters.items():
-            parameter.copy_(self.values[name])
+        _copy(self.values, parameters)
 
 
 def save_state(
@@ -49,8 +49,9 @@ def save_state(
     step: int,
     settings: Mapping[str, Any],
     average: ParameterAverage | None,
+    is_main: bool = True,
 ) -> None:
-    """Write the training state.
+    """Write the training state. If it is sharded, all processes have to call this.
 
     Args:
         path: the file; replaced atomically.
@@ -59,17 +60,25 @@ def save_state(
         step: number of completed steps.
         settings: settings that a resumed run must share.
         average: moving average of the parameters, if there is one.
+        is_main: whether this is the main process, the only one that writes.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    state = {
+    state = whole_on_main(
+        {
+            "parameters": dict(parameters),
+            "optimizer": optimizer.state_dict(),
+            "average": None if average is None else average.values,
+        },
+        is_main=is_main,
+    )
+    if not is_main:
+        return
+    state |= {
         "format": FORMAT,
         "step": step,
         "settings": dict(settings),
-        "parameters": {name: parameter.detach() for name, parameter in parameters.items()},
-        "optimizer": optimizer.state_dict(),
-        "average": None if average is None else average.values,
     }
     write_atomically(path, lambda file: torch.save(state, file), durable=True)
 
@@ -115,9 +124,11 @@ def resume(
     if {name: value.shape for name, value in state["parameters"].items()} != shapes:
         raise TrainingError(f"{path} belongs to another network; choose another output folder, or delete it")
     _copy(state["parameters"], parameters)
-    optimizer.load_state_dict(state["optimizer"])
+    optimizer.load_state_dict(shard_optimizer_state(state["optimizer"], optimizer))
     if average is not None:
-        average.values = {name: value.to(parameters[name].device) for name, value in state["average"].items()}
+        average.values = {
+            name: shard_like(value, parameters[name]) for name, value in state["average"].items()
+        }
     step: int = state["step"]
     return step
 
@@ -205,4 +216,4 @@ def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 @torch.no_grad()
 def _copy(values: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> None:
     for name, parameter in parameters.items():
-        parameter.copy_(values[name])
+        parameter.copy_(shard_like(values[name], parameter))

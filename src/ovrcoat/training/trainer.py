@@ -8,6 +8,7 @@ part is divided by its own denominators. If the parts contain different numbers 
 with few of them have a larger weight than in one piece. Stochastic depth is drawn for each process and part.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ovrcoat.errors import ConfigError, OvrcoatError, TrainingError
 from ovrcoat.system.atomic_write import cannot_write
@@ -28,6 +29,7 @@ from ovrcoat.training.objective import Objective
 from ovrcoat.training.progress import StageProgress
 from ovrcoat.training.samples import GuardedSamples, SampleNumbers, Samples, sample_seed
 from ovrcoat.training.schedule import learning_rate_factor
+from ovrcoat.training.sharding import average_gradients, clip_gradients, shard
 from ovrcoat.training.stages import Stage, parameter_groups
 from ovrcoat.training.state import ParameterAverage, resume, save_state
 from ovrcoat.training.step_log import StepLog
@@ -69,6 +71,7 @@ class StageTrainer:
         accelerator: an `accelerate.Accelerator`, which connects the processes.
         seed: of the whole run.
         options: folder, intervals, progress.
+        fsdp: shard the network among the processes, if there are several.
 
     Raises:
         ConfigError: the batch cannot be divided among the processes.
@@ -84,6 +87,7 @@ class StageTrainer:
         accelerator: Any,
         seed: int,
         options: RunOptions,
+        fsdp: bool = False,
     ) -> None:
         self.schedule: ScheduleConfig = objective.settings.schedule
         if self.schedule.batch_size % accelerator.num_processes:
@@ -94,13 +98,18 @@ class StageTrainer:
         self.accelerator, self.samples, self.seed, self.options = accelerator, samples, seed, options
         network = objective.network
         self.trained = stage.prepare(network)
+        self.is_sharded = fsdp and accelerator.num_processes > 1
+        if self.is_sharded:
+            shard(objective, network)
+            self.trained = stage.prepare(network)  # the sharded parameters are new objects
         self.optimizer = torch.optim.AdamW(
             parameter_groups(
                 network,
                 stage,
                 learning_rate=self.schedule.peak_learning_rate,
                 weight_decay=self.schedule.weight_decay,
-            )
+            ),
+            foreach=False if self.is_sharded else None,  # sharded and other tensors cannot share an operation
         )
         self._skip_reasons: set[str] = set()
         self._peak_rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -115,7 +124,7 @@ class StageTrainer:
             accept_changed_data=options.accept_changed_data,
         )
         self.network = network
-        self.objective = accelerator.prepare_model(objective)
+        self.objective = objective if self.is_sharded else accelerator.prepare_model(objective)
 
     @property
     def state_path(self) -> Path:
@@ -210,13 +219,13 @@ class StageTrainer:
         )
         self.optimizer.zero_grad(set_to_none=True)
         terms = self._backward(crops)
-        norm = nn.utils.clip_grad_norm_(list(self.trained.values()), self.schedule.max_grad_norm)
-        totals = self.accelerator.reduce(torch.stack([*terms.values()]), reduction="mean").tolist()
-        record = {name: round(value, 6) for name, value in zip(terms, totals, strict=True)} | {
-            "grad_norm": round(float(norm), 6),
-            "learning_rate": self.schedule.peak_learning_rate * factor,
-        }
-        if not all(torch.isfinite(torch.tensor([*totals, float(norm)]))):
+        norm = clip_gradients(self.trained.values(), self.schedule.max_grad_norm)
+        totals = self.accelerator.reduce(torch.stack([*terms.values()]), reduction="mean")
+        numbers = torch.cat((totals, norm[None])).tolist()  # the only read: it waits for the device
+        names = (*terms, "grad_norm")
+        record = {name: round(value, 6) for name, value in zip(names, numbers, strict=True)}
+        record["learning_rate"] = self.schedule.peak_learning_rate * factor
+        if not all(map(math.isfinite, numbers)):
             raise TrainingError(
                 f"the loss or its gradient is not finite at step {step}: {record}; images: "
                 f"{', '.join(crop.name for crop in crops)}. The weights were not changed by this step; try a "
@@ -240,6 +249,8 @@ class StageTrainer:
                 self.accelerator.backward(torch.stack(list(values.values())).sum())
             for name, value in values.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()
+        if self.is_sharded:
+            average_gradients(self.trained.values())
         return sums
 
     def _share_denominators(self, terms: dict[str, LossTerm]) -> dict[str, LossTerm]:
@@ -258,7 +269,7 @@ class StageTrainer:
 
     def _save(self, step: int) -> None:
         self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
+        if self.accelerator.is_main_process or self.is_sharded:
             save_state(
                 self.state_path,
                 self.trained,
@@ -266,6 +277,7 @@ class StageTrainer:
                 step=step,
                 settings=self.options.fingerprint,
                 average=self.average,
+                is_main=self.accelerator.is_main_process,
             )
         self.accelerator.wait_for_everyone()
 

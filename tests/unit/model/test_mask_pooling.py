@@ -33,6 +33,16 @@ def test_an_empty_mask_gives_zeros():
     torch.testing.assert_close(pooled[0, 1], features[0].mean(dim=(1, 2)))
 
 
+def test_float16_neither_overflows_nor_divides_by_zero():
+    """A mask of 300 × 300 pixels has a larger area than float16 can hold, and its epsilon is zero."""
+    features = torch.full((1, 3, 300, 300), 2.0, dtype=torch.float16)
+    masks = torch.ones(1, 2, 300, 300, dtype=torch.float16)
+    masks[0, 1] = 0
+    pooled = mask_pool(features, masks)
+    assert pooled.dtype == torch.float16
+    assert pooled.tolist() == [[[2.0] * 3, [0.0] * 3]]
+
+
 @pytest.mark.parametrize("pixel", [(0, 0), (2, 3)])
 def test_a_mask_of_one_pixel_gives_that_pixel(pixel: tuple[int, int]):
     features, masks = torch.randn(1, 3, 4, 4), torch.zeros(1, 1, 4, 4)

@@ -150,7 +150,8 @@ def test_the_void_loss_of_a_free_query_is_weighted_by_the_labeled_share_of_its_m
     logits = torch.full((1, QUERIES, 8, 8), 30.0)
     logits[0, 0, :, :2] = -30.0  # only on unknown pixels
     log_probs = torch.zeros(1, QUERIES, CATEGORIES + 1).log_softmax(-1).requires_grad_()
-    loss, weight = category_loss(log_probs, logits, [target], assignments=[pairs([], [])], void_weight=0.1)
+    void_weights = 0.1 * labeled_share(logits[0], target.labeled)[None]
+    loss, weight = category_loss(log_probs, [target], assignments=[pairs([], [])], void_weights=void_weights)
     loss.backward()
     assert log_probs.grad is not None
     torch.testing.assert_close(log_probs.grad[0, :, -1], -0.1 * torch.tensor([0.0, 0.25, 0.25, 0.25]))
@@ -175,7 +176,7 @@ def test_void_counts_by_how_much_of_a_mask_is_labeled():
     share = labeled_share(masks, labeled)
     torch.testing.assert_close(share[:3], torch.tensor([1.0, 0.0, 0.5]))
     assert 0 <= share[3] <= 1
-    assert labeled_share(masks, torch.ones(32, 32, dtype=torch.bool)).tolist() == [1, 1, 1, 1]
+    assert labeled_share(masks, None).tolist() == [1, 1, 1, 1]
 
 
 def test_the_category_term_is_a_weighted_mean():
@@ -183,10 +184,9 @@ def test_the_category_term_is_a_weighted_mean():
     log_probs = log_probs_of(prediction)
     loss, weight = category_loss(
         log_probs,
-        prediction.mask_logits,
         [halves((2, 0))],
         assignments=[pairs([1, 3], [1, 0])],
-        void_weight=0.1,
+        void_weights=torch.full((1, QUERIES), 0.1),
     )
     expected = -(log_probs[0, 1, 0] + log_probs[0, 3, 2])
     void = -(log_probs[0, 0, -1] + log_probs[0, 2, -1])
@@ -199,10 +199,9 @@ def test_a_target_without_a_name_asks_only_for_not_void():
     log_probs = log_probs_of(prediction)
     loss, _ = category_loss(
         log_probs,
-        prediction.mask_logits,
         [halves((UNNAMED, 0))],
         assignments=[pairs([1], [0])],
-        void_weight=0.0,
+        void_weights=torch.zeros(1, QUERIES),
     )
     torch.testing.assert_close(loss, -(1 - log_probs[0, 1, -1].exp()).log())
     loss.backward()
@@ -219,7 +218,8 @@ def test_a_target_without_a_name_goes_to_the_query_that_is_least_void():
     log_probs = log_probs_of(prediction)[0].roll(2, dims=0)  # now queries 2 and 3 are sure of something
     expected = target_probabilities(log_probs, targets.category_ids)
     points = torch.rand(100, 2, generator=torch.Generator().manual_seed(0))
-    found = match(matching_cost(expected, same_masks, targets.masks, points=points, weights=WEIGHTS))
+    cost = matching_cost(expected, same_masks, targets.masks, points=points, weights=WEIGHTS)
+    (found,) = match([cost])
     assert found.queries.tolist() == [2, 3]
     assert found.targets.tolist() == [0, 1]
 

@@ -49,7 +49,7 @@ def test_extreme_logits_cost_a_finite_price():
 def matched(
     probabilities: Tensor, mask_logits: Tensor, target_masks: Tensor, *, points: Tensor
 ) -> Assignment:
-    return match(matching_cost(probabilities, mask_logits, target_masks, points=points, weights=WEIGHTS))
+    return match([matching_cost(probabilities, mask_logits, target_masks, points=points, weights=WEIGHTS)])[0]
 
 
 def total_cost(probabilities: Tensor, logits: Tensor, truths: Tensor, queries: tuple[int, ...]) -> float:
