@@ -7,6 +7,8 @@ from types import TracebackType
 
 from ovrcoat.errors import TrainingError
 from ovrcoat.system.atomic_write import cannot_write, write_atomically
+from ovrcoat.system.documents import parse_json
+from ovrcoat.system.input_files import REPORT, read_input
 
 
 class StepLog:
@@ -66,7 +68,7 @@ def append_line(path: Path, record: Mapping[str, object]) -> None:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return read_input(path, REPORT).decode("utf-8", errors="replace").splitlines()
     except OSError as error:
         raise TrainingError(
             f"{path} cannot be read ({error.strerror or error}); delete it, or choose another output folder"
@@ -76,6 +78,6 @@ def _read_lines(path: Path) -> list[str]:
 def _step(line: str) -> int:
     """The step of a line. A line that was cut off by a kill counts as later than any step."""
     try:
-        return int(json.loads(line)["step"])
+        return int(parse_json(line)["step"])
     except (ValueError, KeyError, TypeError):
         return 2**63
