@@ -31,7 +31,10 @@ PRELOADED = (
     "ovrcoat.evaluation.reports.compare",
     "ovrcoat.segmentation.segmenter",
     "ovrcoat.training.run",
+    "open_clip",
+    "pyarrow.parquet",
     "pycocotools.mask",
+    "torch._dynamo",
     "yaml",
 )
 

@@ -9,6 +9,7 @@ from ovrcoat.errors import TrainingError
 from ovrcoat.system.atomic_write import cannot_write, write_atomically
 from ovrcoat.system.documents import parse_json
 from ovrcoat.system.input_files import REPORT, read_input
+from ovrcoat.system.paths import exists
 
 
 class StepLog:
@@ -23,7 +24,7 @@ class StepLog:
 
     def __init__(self, path: Path, *, first_step: int) -> None:
         self._path = path
-        if path.is_file():
+        if exists(path):
             text = "".join(f"{line}\n" for line in _read_lines(path) if _step(line) < first_step)
             write_atomically(path, lambda file: file.write(text.encode()))
         try:
