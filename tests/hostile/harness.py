@@ -102,11 +102,12 @@ class Zygote:
         return self._process
 
 
-def run_process(*arguments: object, **options: Any) -> Outcome:
+def run_process(*arguments: object, variables: dict[str, str] | None = None, **options: Any) -> Outcome:
     """Run `python -m ovrcoat` as a process of its own, for what depends on its start or its end.
 
     Args:
         *arguments: of the command line.
+        variables: further environment variables.
         **options: of `subprocess.Popen`, for example `stdin`.
     """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -116,7 +117,7 @@ def run_process(*arguments: object, **options: Any) -> Outcome:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=WALL_SECONDS,
-            env=environment(),
+            env=environment() | (variables or {}),
             check=False,
             preexec_fn=_limit_process,
             **options,
