@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-CPU_SECONDS, WALL_SECONDS = 10, 40
+CPU_SECONDS, WALL_SECONDS = 10, 60
 PROCESS_BYTES = 24 << 30  # address space of a whole process with torch, most of it only reserved
 MAX_MESSAGE = 4_000  # characters
 MAX_LINES = 30  # most errors have one; checks of labels and configurations list what is wrong
