@@ -6,6 +6,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from hostile.harness import Zygote
 GIB = 1 << 30
 
 
+@cache
 def packed_zeros(name: str, size: int, *, before: bytes = b"") -> bytes:
     """A zip file whose member unpacks to `size` bytes."""
     with io.BytesIO() as file:
@@ -58,22 +60,26 @@ ZIPS: dict[str, Callable[[], bytes]] = {
     "1 GB of JSON": lambda: packed_zeros("panoptic.json", GIB),
     "1 GB of spaces in JSON": lambda: packed_zeros("panoptic.json", GIB, before=b"{"),
     "3 GiB of JSON": lambda: packed_zeros("panoptic.json", 3 * GIB),
-    "2 GiB of names": lambda: packed_zeros("names.txt", 2 * GIB) ,
+    "2 GiB of names": lambda: packed_zeros("names.txt", 2 * GIB),
     "a member that states 3 bytes": lambda: lying_about_its_size(packed_zeros("panoptic.json", GIB)),
     "50,000 members": lambda: many_members(50_000),
-    "names that lead outside": lambda: with_members(semantic() | {"../../x": "1", "/etc/x": "2", "..\\x": "3"}),
-    "equal names": lambda: with_members(semantic()) ,
+    "names that lead outside": lambda: with_members(
+        semantic() | {"../../x": "1", "/etc/x": "2", "..\\x": "3"}
+    ),
+    "equal names": lambda: with_members(semantic()),
     "a member with a long name": lambda: with_members({"a" * 60_000: b"1"}),
     "a deep member": lambda: with_members({"a/" * 30_000 + "x.json": b"1"}),
     "a name with line breaks": lambda: with_members({"labels/a\n\x1b[31m.png": b"1"}),
-    "a zip in a zip in a zip": lambda: with_members({"a.zip": with_members({"a.zip": with_members({"a": b""})})}),
+    "a zip in a zip in a zip": lambda: with_members(
+        {"a.zip": with_members({"a.zip": with_members({"a": b""})})}
+    ),
     "no members": lambda: with_members({}),
     "only its end": lambda: with_members({})[-22:],
     "an end that lies": lambda: with_members(semantic())[:-12] + b"\xff" * 12,
     "a header that lies": lambda: with_members(semantic()).replace(b"PK\x03\x04", b"PK\x03\x05"),
     "half of it": lambda: with_members(semantic())[:200],
     "a directory that is cut off": lambda: with_members(semantic())[:-60] + with_members({})[-22:],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("command", ["read_dataset", "check-data", "evaluate", "prepare"])
@@ -91,7 +97,7 @@ def test_zip(kind: str, command: str, tmp_path: Path, zygote: Zygote):
     assert {found.name for found in tmp_path.iterdir()} <= {"data.zip", "out", "data", "ADEChallengeData2016"}
 
 
-@pytest.mark.parametrize("size", [0, 1 * GIB, 3 * GIB])
+@pytest.mark.parametrize("size", [0, GIB])
 def test_a_zip_inside_a_zip_is_not_unpacked_without_a_limit(size: int, tmp_path: Path, zygote: Zygote):
     """COCO packs its panoptic maps as a zip file in the zip file of annotations."""
     document = scenes.panoptic_folder()["data/panoptic.json"]
@@ -146,7 +152,7 @@ TARS: dict[str, Callable[[], bytes]] = {
     "a wrong checksum": lambda: tar((member("a.png", size=1), b"a")).replace(b"ustar", b"xstar", 1),
     "cut off": lambda: tar((member("a.png", size=5_000), bytes(5_000)))[:900],
     "another file": lambda: with_members({"a": b"1"}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", TARS)

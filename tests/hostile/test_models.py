@@ -6,6 +6,7 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,10 @@ SETTINGS: dict[str, tuple[tuple[str | int, ...], Any]] = {
     "10⁹ instances": (("config", "inference", "instances"), HUGE),
     "100,000 instances": (("config", "inference", "instances"), 100_000),
     "no configuration": (("config",), None),
-    "a vocabulary of 6,000": (("training_vocabulary", "categories"), [{"name": f"a{n}"} for n in range(6_000)]),
+    "a vocabulary of 6,000": (
+        ("training_vocabulary", "categories"),
+        [{"name": f"a{n}"} for n in range(6_000)],
+    ),
     "a vocabulary that is a number": (("training_vocabulary",), 7),
     "provenance of 10 MB": (("provenance", "source"), "x" * 10_000_000),
     "provenance that is a list": (("provenance",), [1]),
@@ -63,7 +67,7 @@ SETTINGS: dict[str, tuple[tuple[str | int, ...], Any]] = {
     "known names that are text": (("known_names",), "cat"),
     "format version 10⁹": (("format_version",), HUGE),
     "format version null": (("format_version",), None),
-}  # fmt: skip
+}
 
 
 def split(content: bytes) -> tuple[dict[str, Any], bytes]:
@@ -110,15 +114,31 @@ HEADERS: dict[str, Callable[[], bytes]] = {
     "metadata that is a list": lambda: joined({"__metadata__": {"ovrcoat": "[]"}}, b""),
     "metadata that is a number": lambda: joined({"__metadata__": {"ovrcoat": 5}}, b""),
     "metadata that is null": lambda: joined({"__metadata__": {"ovrcoat": "null"}}, b""),
-    "metadata that is a list of 100 MB": lambda: joined({"__metadata__": {"ovrcoat": "[" + "[]," * 30_000_000 + "0]"}}, b""),
-    "a tensor of 2⁶² bytes": lambda: joined({"a": {"dtype": "F32", "shape": [2**60], "data_offsets": [0, 2**62]}}, b""),
-    "a tensor of negative size": lambda: joined({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, bytes(4)),
-    "a tensor of 64 axes": lambda: joined({"a": {"dtype": "F32", "shape": [1] * 64, "data_offsets": [0, 4]}}, bytes(4)),
-    "a tensor of 100,000 axes": lambda: joined({"a": {"dtype": "F32", "shape": [1] * 100_000, "data_offsets": [0, 4]}}, bytes(4)),
-    "a tensor of unknown type": lambda: joined({"a": {"dtype": "X", "shape": [1], "data_offsets": [0, 4]}}, bytes(4)),
-    "tensors that overlap": lambda: joined({n: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for n in "ab"}, bytes(4)),
-    "200,000 tensors": lambda: joined({str(n): {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for n in range(200_000)}, b""),
-}  # fmt: skip
+    "metadata that is a list of 100 MB": lambda: joined(
+        {"__metadata__": {"ovrcoat": "[" + "[]," * 30_000_000 + "0]"}}, b""
+    ),
+    "a tensor of 2⁶² bytes": lambda: joined(
+        {"a": {"dtype": "F32", "shape": [2**60], "data_offsets": [0, 2**62]}}, b""
+    ),
+    "a tensor of negative size": lambda: joined(
+        {"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, bytes(4)
+    ),
+    "a tensor of 64 axes": lambda: joined(
+        {"a": {"dtype": "F32", "shape": [1] * 64, "data_offsets": [0, 4]}}, bytes(4)
+    ),
+    "a tensor of 100,000 axes": lambda: joined(
+        {"a": {"dtype": "F32", "shape": [1] * 100_000, "data_offsets": [0, 4]}}, bytes(4)
+    ),
+    "a tensor of unknown type": lambda: joined(
+        {"a": {"dtype": "X", "shape": [1], "data_offsets": [0, 4]}}, bytes(4)
+    ),
+    "tensors that overlap": lambda: joined(
+        {n: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for n in "ab"}, bytes(4)
+    ),
+    "200,000 tensors": lambda: joined(
+        {str(n): {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for n in range(200_000)}, b""
+    ),
+}
 
 
 @pytest.mark.parametrize("command", ["load_model", "convert"])
@@ -142,6 +162,7 @@ class Evil:
         return (exec, (f"open({str(self.path)!r}, 'w')",))
 
 
+@cache
 def inflating(size: int) -> bytes:
     """A PyTorch file of which one storage unpacks to `size` bytes."""
     import torch

@@ -10,14 +10,12 @@ from hostile.harness import Zygote, run_process
 from hostile.scenes import SCENES
 
 
-@pytest.mark.parametrize(
-    "categories", ["999999", "99999999999999999999", "0", "-1", "1e9", "70000", "5000", "NaN", "٣"]
-)
+@pytest.mark.parametrize("categories", ["999999", "9" * 20, "0", "-1", "1e9", "70000", "5000", "NaN", "٣"])
 def test_categories_of_label_maps(categories: str, tmp_path: Path, zygote: Zygote):
     SCENES["label map"].build(tmp_path)
     zygote.command(
-        "score", "--task", "semantic", "--truth-dir", tmp_path / "truth", "--prediction-dir", tmp_path / "found",
-        "--categories", categories,
+        "score", "--task", "semantic", "--truth-dir", tmp_path / "truth",
+        "--prediction-dir", tmp_path / "found", "--categories", categories,
     ).assert_harmless()  # fmt: skip
 
 
