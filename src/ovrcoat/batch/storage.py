@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from ovrcoat.errors import DatasetError, ImageError
+from ovrcoat.system.input_files import ARCHIVE, open_input
 from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.system.paths import printable
 
@@ -30,7 +30,7 @@ def read_range(path: str, offset: int = 0, nbytes: int | None = None) -> bytes:
     try:
         with open_binary(path) as file:
             file.seek(offset)
-            content = file.read(limit + (nbytes is None))
+            content = file.read(limit + (nbytes is None)) or b""
     except Exception as error:  # each file system has errors of its own
         raise ImageError(f"{printable(path)}: cannot be read ({describe(error)})") from error
     if nbytes is None and len(content) > MAX_IMAGE_BYTES:
@@ -53,7 +53,7 @@ def open_binary(path: str) -> Iterator[Any]:
         with system.open(name, "rb") as file:
             yield file
     else:
-        with Path(path).open("rb") as file:
+        with open_input(path, ARCHIVE) as file:  # readers of images, lists and tar files limit sizes
             yield file
 
 

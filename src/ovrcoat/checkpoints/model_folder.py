@@ -12,6 +12,7 @@ from ovrcoat.checkpoints.hub import DEFAULT_FILE
 from ovrcoat.checkpoints.native import Header, read_header
 from ovrcoat.errors import CheckpointError
 from ovrcoat.system.atomic_write import check_replaceable, make_folder, write_atomically
+from ovrcoat.system.input_files import WEIGHTS, open_input
 
 CARD = "README.md"
 CONFIG = "config.json"  # the Hub counts the downloads of this file
@@ -59,7 +60,7 @@ def write_model_folder(
 
 
 def _copy(source: Path, file: IO[bytes]) -> None:
-    with source.open("rb") as content:
+    with open_input(source, WEIGHTS) as content:
         shutil.copyfileobj(content, file, length=1 << 20)
 
 

@@ -29,7 +29,10 @@ from ovrcoat.config import ModelConfig
 from ovrcoat.errors import CheckpointError, OutputError, VocabularyError
 from ovrcoat.model.network import SegmentationNetwork, build_network
 from ovrcoat.system.atomic_write import part_path, sync
+from ovrcoat.system.documents import parse_json
 from ovrcoat.system.fingerprints import file_sha256
+from ovrcoat.system.input_files import WEIGHTS, check_input
+from ovrcoat.system.paths import is_file, printable
 from ovrcoat.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
@@ -37,6 +40,7 @@ METADATA_KEY = "ovrcoat"
 TEXT_EMBEDDINGS = "text_rows"  # key of their tensor; no weight has this name
 # A single key, so that shards with equal tensors have equal bytes.
 SHARD_METADATA = {"ovrcoat-part": str(FORMAT_VERSION)}
+MAX_INPUT_PIXELS = 1 << 24  # of a test size that a file states; the largest published one has 2.6 million
 # Prefixes of the weights of the network.
 OUR_PARTS = ("encoder.", "pixel_decoder.", "mask_decoder.", "text_classifier.", "text_transfer.")
 
@@ -206,7 +210,7 @@ def read_header(path: str | Path) -> Header:
     if METADATA_KEY not in metadata:
         raise CheckpointError(_without_metadata(path, metadata, keys))
     try:
-        description: dict[str, Any] = json.loads(metadata[METADATA_KEY])
+        description: dict[str, Any] = parse_json(metadata[METADATA_KEY])
         version = description["format_version"]
         if version != FORMAT_VERSION:
             raise CheckpointError(
@@ -220,14 +224,27 @@ def read_header(path: str | Path) -> Header:
             shards={str(key): str(value) for key, value in description.get("parts", {}).items()},
             known_names=tuple(str(name) for name in description.get("known_names", ())),
         )
-    except (ValidationError, VocabularyError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path.name}: its metadata cannot be read ({type(error).__name__}: {error}). "
-            "The file is damaged, or was not written by ovrcoat"
-        ) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise _metadata_error(path, reason) from error
+    except (VocabularyError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _metadata_error(path, f"{type(error).__name__}: {error}") from error
+    inference = header.config.inference
+    sides = min(inference.short_side, inference.max_long_side), inference.max_long_side
+    if sides[0] * sides[1] > MAX_INPUT_PIXELS:
+        reason = f"its test size, up to {sides[0]} × {sides[1]} pixels, would exhaust the memory"
+        raise _metadata_error(path, reason)
     for name in header.shards:
         _check_shard_name(name, path.name)
     return header
+
+
+def _metadata_error(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path.name}: its metadata cannot be read ({reason}). The file is damaged, or was not written by "
+        "ovrcoat"
+    )
 
 
 def _without_metadata(path: Path, metadata: Mapping[str, str], keys: Sequence[str]) -> str:
@@ -269,8 +286,13 @@ class _WithoutInitialValues(TorchFunctionMode):
 
 def _opened(path: Path) -> Any:
     """Open a safetensors file. The library checks header and length."""
-    if not path.is_file():
-        raise CheckpointError(f"there is no file {path}; give the path of a checkpoint (.safetensors)")
+    try:
+        check_input(path, WEIGHTS)
+    except OSError as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror or error
+        raise CheckpointError(
+            f"{printable(path)} cannot be opened ({reason}); give the path of a checkpoint (.safetensors)"
+        ) from error
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
@@ -313,7 +335,7 @@ def _part_of_network(key: str) -> str:
 
 def _shard(path: Path, expected: str, owner: str) -> list[dict[str, Tensor]]:
     """Return the tensors of a shard after checking its hash."""
-    if not path.is_file():
+    if not is_file(path):
         raise CheckpointError(f"{owner} needs {path.name} in the same folder; copy both files")
     found = file_sha256(path)
     if found != expected:

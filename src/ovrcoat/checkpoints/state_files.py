@@ -3,7 +3,6 @@
 Nothing in a file is executed: PyTorch files are read with `weights_only=True`.
 """
 
-import json
 import pickle
 import re
 import warnings
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from ovrcoat.checkpoints.file_kinds import (
     INDEX_ENDING,
+    check_unpacked_size,
     is_pytorch,
     is_safetensors,
     not_a_checkpoint,
@@ -23,6 +23,8 @@ from ovrcoat.checkpoints.file_kinds import (
 )
 from ovrcoat.checkpoints.fitting import listing
 from ovrcoat.errors import CheckpointError
+from ovrcoat.system.documents import parse_json
+from ovrcoat.system.input_files import REPORT, WEIGHTS, check_input, open_input, read_input
 from ovrcoat.system.paths import is_file, is_folder
 
 # Keys under which training code stores a state dict, in the order in which they are searched.
@@ -70,7 +72,7 @@ def without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _indexed_parts(path: Path) -> list[Path]:
     """Return the parts that an index of Hugging Face lists."""
     try:
-        listed = json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
+        listed = parse_json(read_input(path, REPORT))["weight_map"].values()
         names = sorted({str(name) for name in listed})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
@@ -95,6 +97,7 @@ def _read_parts(paths: list[Path], *, owner: Path) -> dict[str, Tensor]:
         if (reason := not_a_checkpoint(path)) is not None:
             raise CheckpointError(f"{path.name} cannot be read: it {reason}")
         try:
+            check_input(path, WEIGHTS)
             state |= load_file(path)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path.name} cannot be read ({error}); download it again") from error
@@ -125,7 +128,8 @@ def _unpickled(path: Path) -> object:
     """Read a PyTorch file without executing any code in it."""
     try:
         # PyTorch warns about pickles that it then rejects. Given a path, it would go by the suffix.
-        with warnings.catch_warnings(action="ignore"), path.open("rb") as file:
+        check_unpacked_size(path)
+        with warnings.catch_warnings(action="ignore"), open_input(path, WEIGHTS) as file:
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not is_pytorch(path):
@@ -136,7 +140,9 @@ def _unpickled(path: Path) -> object:
             f"{path.name} was rejected and nothing in it was executed: it contains more than plain weights, "
             f"which could execute code ({_reason(str(error))}). Request a plain state dict from its author"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # the unpickler has all kinds of errors for damaged files
         raise CheckpointError(
             f"{path.name} cannot be read ({_reason(str(error))}). It is truncated, or not a file of PyTorch "
             "weights; download it again"

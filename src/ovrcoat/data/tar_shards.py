@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ovrcoat.data.archive import normalize_path, too_large
 from ovrcoat.data.tar_members import UNREADABLE, tar_members
 from ovrcoat.errors import DatasetError
+from ovrcoat.system.input_files import ARCHIVE, open_input
 
 MAX_MEMBERS = 20_000_000
 LABELS_ENDING = ".panoptic.png"
@@ -68,7 +69,7 @@ class TarShards:
         if member.nbytes > limit:
             raise too_large(location, size=member.nbytes, limit=limit)
         try:
-            with self.paths[member.shard].open("rb") as file:
+            with open_input(self.paths[member.shard], ARCHIVE) as file:
                 file.seek(member.offset)
                 content = file.read(member.nbytes)
         except OSError as error:
@@ -99,7 +100,7 @@ class TarShards:
         return members
 
     def _list(self, number: int, members: dict[str, _Member]) -> None:
-        with self.paths[number].open("rb") as file:
+        with open_input(self.paths[number], ARCHIVE) as file:
             for member in tar_members(file):
                 path = _path_in_dataset(member.name)
                 if (

@@ -15,7 +15,8 @@ import torch
 from ovrcoat._version import __version__
 from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.training_record import add_stage
-from ovrcoat.errors import ConfigError, DatasetError
+from ovrcoat.errors import ConfigError, DatasetError, TrainingError
+from ovrcoat.formats.json_files import read_json_object
 from ovrcoat.issues import Issue
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.text_classifier import embed_categories
@@ -337,7 +338,7 @@ class StageRun:
         if path.is_file():
             check_settings(
                 path,
-                json.loads(path.read_text(encoding="utf-8")),
+                read_json_object(path, error_class=TrainingError),
                 self.fingerprint(),
                 accept_changed_data=self.config.accept_changed_data,
             )

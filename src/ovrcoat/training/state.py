@@ -3,14 +3,15 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ovrcoat.errors import TrainingError
+from ovrcoat.checkpoints.file_kinds import check_unpacked_size
+from ovrcoat.errors import OvrcoatError, TrainingError
 from ovrcoat.system.atomic_write import write_atomically
+from ovrcoat.system.input_files import WEIGHTS, check_input
 from ovrcoat.training.config_file import with_current_keys
 from ovrcoat.training.sharding import shard_like, shard_optimizer_state, whole_on_main
 
@@ -111,10 +112,14 @@ def resume(
     if not path.is_file():
         return 0
     try:
+        check_input(path, WEIGHTS)
+        check_unpacked_size(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != FORMAT:
             raise TrainingError(f"{path} has format {state['format']!r}, this version reads {FORMAT}")
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
+    except OvrcoatError:
+        raise
+    except Exception as error:  # the unpickler has all kinds of errors for damaged files
         # torch's own message would advise to load the file with weights_only=False, which runs its code
         raise TrainingError(
             f"{path} cannot be read ({type(error).__name__}); delete it to restart this stage"

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from ovrcoat.data import decode
 from ovrcoat.data.images import LoadedImage, read_image
 from ovrcoat.errors import ImageError
+from ovrcoat.formats import limits
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 # 2 rows, 3 columns
@@ -221,9 +221,7 @@ class TestBroken:
             read_image(tmp_path)
 
     def test_a_name_that_cannot_be(self) -> None:
-        with pytest.raises(
-            ImageError, match=r"cannot be opened \(.*null.*\); check its name and permissions"
-        ):
+        with pytest.raises(ImageError, match=r"no file can have this name"):
             read_image("a\0b.jpg")
 
     def test_empty(self, tmp_path: Path) -> None:
@@ -257,7 +255,7 @@ class TestBroken:
     def test_a_bomb_is_rejected_before_decoding(
         self, tmp_path: Path, side: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(decode, "MAX_PIXELS", 99_000_000)
+        monkeypatch.setattr(limits, "MAX_PIXELS", 99_000_000)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             with pytest.raises(
@@ -316,7 +314,7 @@ class TestPathsThatAreNoFiles:
 
     def test_a_pipe_is_refused_before_it_is_opened(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "a.jpg")
-        with pytest.raises(ImageError, match=r"a\.jpg: this is a pipe, not a file; save the image to a file"):
+        with pytest.raises(ImageError, match=r"a\.jpg: this is a pipe, not a file; save its data to a file"):
             read_image(tmp_path / "a.jpg")
 
     def test_a_device(self) -> None:
