@@ -10,6 +10,7 @@ denominators. Their gradients then equal those of one process with all images.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -109,29 +110,16 @@ def segmentation_loss(
         point_count: points per mask.
     """
     count = float(sum(len(target.category_ids) for target in targets))
-    all_log_probs = [
+    log_probs_of = [
         torch.cat((prediction.category_logits, prediction.void_logits[..., None]), dim=-1).log_softmax(dim=-1)
         for prediction in predictions
     ]
-    matched = match(
-        [
-            matching_cost(
-                target_probabilities(log_probs[image], target.category_ids),
-                prediction.mask_logits[image],
-                target.masks,
-                points=points.for_matching(image, prediction=number, count=point_count),
-                weights=weights,
-            )
-            for number, (prediction, log_probs) in enumerate(zip(predictions, all_log_probs, strict=True))
-            for image, target in enumerate(targets)
-        ]
+    assignments = _match_all(
+        predictions, log_probs_of, targets, weights=weights, points=points, point_count=point_count
     )
-    assignments = [
-        tuple(matched[start : start + len(targets)]) for start in range(0, len(matched), len(targets))
-    ]
-    category, mask, dice = [], [], []
     all_labeled = torch.stack([target.labeled.all() for target in targets]).tolist()
-    for number, (prediction, log_probs) in enumerate(zip(predictions, all_log_probs, strict=True)):
+    category, mask, dice = [], [], []
+    for number, (prediction, log_probs) in enumerate(zip(predictions, log_probs_of, strict=True)):
         pairs = assignments[number]
         shares = [
             labeled_share(logits, None if is_all_labeled else target.labeled)
@@ -139,8 +127,11 @@ def segmentation_loss(
                 prediction.mask_logits, targets, all_labeled, strict=True
             )
         ]
-        void_weights = weights.void * torch.stack(shares)
-        category.append(category_loss(log_probs, targets, assignments=pairs, void_weights=void_weights))
+        category.append(
+            category_loss(
+                log_probs, targets, assignments=pairs, void_weights=weights.void * torch.stack(shares)
+            )
+        )
         cross_entropy, overlap = matched_losses(
             prediction.mask_logits,
             targets,
@@ -156,7 +147,32 @@ def segmentation_loss(
         "mask": LossTerm(torch.stack(mask), counts, weights.mask),
         "dice": LossTerm(torch.stack(dice), counts, weights.dice),
     }
-    return SegmentationLoss(terms, tuple(assignments))
+    return SegmentationLoss(terms, assignments)
+
+
+def _match_all(
+    predictions: Sequence[LayerPrediction],
+    log_probs_of: Sequence[Float[Tensor, "batch query class"]],
+    targets: Sequence[Targets],
+    *,
+    weights: LossWeights,
+    points: PointSource,
+    point_count: int,
+) -> tuple[tuple[Assignment, ...], ...]:
+    """Return the assignments of each prediction and image; the CPU waits for the device once."""
+    costs = [
+        matching_cost(
+            target_probabilities(log_probs[image], target.category_ids),
+            prediction.mask_logits[image],
+            target.masks,
+            points=points.for_matching(image, prediction=number, count=point_count),
+            weights=weights,
+        )
+        for number, (prediction, log_probs) in enumerate(zip(predictions, log_probs_of, strict=True))
+        for image, target in enumerate(targets)
+    ]
+    matched = iter(match(costs))
+    return tuple(tuple(islice(matched, len(targets))) for _ in predictions)
 
 
 @torch.no_grad()
