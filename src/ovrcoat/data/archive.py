@@ -89,9 +89,7 @@ class Archive:
         try:
             opened, lock = self._open()
             with lock, opened.open(info) as file:
-                return file.read(
-                    info.file_size
-                )  # `opened.read` unpacks everything, whatever the size says
+                return file.read(info.file_size)  # `opened.read` unpacks everything, whatever the size says
         except UNREADABLE as error:
             raise DatasetError(
                 f"{self} → {member}: cannot be read ({error}); download the zip file again"
