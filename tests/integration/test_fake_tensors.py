@@ -20,6 +20,7 @@ from ovrcoat.postprocessing.coat import adjust_void, clip_confidence
 from ovrcoat.structures import CategoryEmbeddings, ImageBatch
 from ovrcoat.training.forward import predict
 
+pytestmark = pytest.mark.slow
 CATEGORIES, NAMES = 133, 254
 CONFIGS = {
     "nano": ModelConfig(encoder=NanoConfig()),

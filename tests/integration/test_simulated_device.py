@@ -36,9 +36,12 @@ from ovrcoat.training.trainer import RunOptions, StageTrainer
 from ovrcoat.vocabulary import Vocabulary
 from simulated_device import DEVICE, DeviceTensor, on_cpu, simulated_device
 
-pytestmark = pytest.mark.skipif(
-    torch.cuda.is_available(), reason="this machine has a CUDA device, which test_gpu.py uses"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        torch.cuda.is_available(), reason="this machine has a CUDA device, which test_gpu.py uses"
+    ),
+]
 MODELS = ("nano", "convnext", "resnet", "maft+ panoptic", "maft+ semantic")
 VOCABULARY = "person; rocket; flag; sky#stuff"
 # where the CPU may wait for the device once the image is encoded: scores are copied once, maps in blocks
