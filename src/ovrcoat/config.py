@@ -1,7 +1,7 @@
 """Settings of a model and of inference, as immutable, strictly validated data.
 
-The published values are the defaults, and no setting has a second default elsewhere. Only the builder
-(`model/network.py`) takes these classes; the parts of the network take plain numbers.
+The published values are the defaults, and no setting has a second default elsewhere. Only the builders
+(`model/network.py`, `model/mask2former.py`) take these classes; the parts of a network take plain numbers.
 """
 
 from collections.abc import Callable, Mapping
@@ -273,6 +273,46 @@ class ModelConfig(Settings):
             divisible("embedding_dim", self.encoder.embedding_dim, by=self.text_transfer.heads)
             divisible("embedding_dim", self.encoder.embedding_dim, by=4)  # sine and cosine of two axes
         return self
+
+
+class SwinConfig(Settings):
+    """Swin transformer of a Mask2Former."""
+
+    family: Literal["swin"] = "swin"
+    width: Count
+    depths: tuple[Depth, Depth, Depth, Depth]
+    heads: tuple[Count, Count, Count, Count]
+    window: Annotated[int, Field(ge=1, le=64)]
+    mlp_ratio: Annotated[float, Field(gt=0, le=64)] = 4.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> "SwinConfig":
+        for stage, heads in enumerate(self.heads):
+            divisible(f"width of stage {stage + 1} of the Swin transformer", self.width * 2**stage, by=heads)
+        return self
+
+
+class ResNetBackboneConfig(Settings):
+    """ResNet of a Mask2Former, with bottleneck blocks."""
+
+    family: Literal["resnet"] = "resnet"
+    depths: tuple[Depth, Depth, Depth, Depth]
+
+
+class Mask2FormerConfig(Settings):
+    """A closed-vocabulary Mask2Former, used as a source of masks.
+
+    Attributes:
+        classes: number of its classes, void not counted.
+        backbone: the backbone; its `family` decides which one.
+        pixel_decoder: the pixel decoder.
+        mask_decoder: the mask decoder.
+    """
+
+    classes: Count
+    backbone: Annotated[SwinConfig | ResNetBackboneConfig, Field(discriminator="family")]
+    pixel_decoder: PixelDecoderConfig = PixelDecoderConfig()
+    mask_decoder: MaskDecoderConfig = MaskDecoderConfig(queries=100)
 
 
 def with_inference_settings(config: ModelConfig, settings: Mapping[str, object]) -> ModelConfig:

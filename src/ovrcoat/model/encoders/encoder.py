@@ -122,14 +122,8 @@ class Encoder(nn.Module, ABC):
         Padding takes part in attention, with zeros as in the released code. The computation takes place in
         the dtype of the images (float32); the result has the dtype of the trunk's weights.
         """
-        like = images.pixels
-        mean = like.new_tensor(self.mean).view(1, 3, 1, 1)
-        deviation = like.new_tensor(self.deviation).view(1, 3, 1, 1)
-        normalized = (like - mean) / deviation
-        for index, (height, width) in enumerate(images.valid_sizes):
-            normalized[index, :, height:] = 0
-            normalized[index, :, :, width:] = 0
-        return normalized.to(next(self.visual_trunk.parameters()).dtype)
+        pixels = normalized(images, mean=self.mean, deviation=self.deviation)
+        return pixels.to(next(self.visual_trunk.parameters()).dtype)
 
     def train(self, mode: bool = True) -> "Encoder":
         """Set training mode for everything except BatchNorm, which always stays in eval mode.
@@ -151,3 +145,21 @@ class Encoder(nn.Module, ABC):
     def device(self) -> torch.device:
         """Device of the weights."""
         return self.logit_scale.device
+
+
+def normalized(
+    images: ImageBatch, *, mean: tuple[float, float, float], deviation: tuple[float, float, float]
+) -> Float[Tensor, "batch 3 height width"]:
+    """Subtract the mean, divide by the deviation, then set the padding to zero.
+
+    Args:
+        images: a batch.
+        mean: of RGB values in 0..255.
+        deviation: of RGB values in 0..255.
+    """
+    like = images.pixels
+    pixels = (like - like.new_tensor(mean).view(1, 3, 1, 1)) / like.new_tensor(deviation).view(1, 3, 1, 1)
+    for index, (height, width) in enumerate(images.valid_sizes):
+        pixels[index, :, height:] = 0
+        pixels[index, :, :, width:] = 0
+    return pixels
