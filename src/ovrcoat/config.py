@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
-from ovrcoat.choices import Arrangement
+from ovrcoat.choices import Arrangement, ClassifyBy
 from ovrcoat.errors import ConfigError
 
 # The prompt templates of the published protocol, unchanged (FC-CLIP's list, Apache-2.0). Some have no full
@@ -214,12 +214,15 @@ class InferenceConfig(Settings):
             Ours (`postprocessing/specks.py`). 0: all parts are kept.
         semantic_at_input_size: whether semantic output sums the masks at the size of the network's input and
             resizes the sums (released code without panoptic output), instead of resizing the masks.
+        classify_by: what CLIP embeds of each mask: "pooling" its features under the mask (FC-CLIP), "crops"
+            the bbox of the mask as an image of its own, "masked-crops" the same without its background. Crops
+            need one pass of the encoder per mask.
         instances: number of (query, category) pairs in instance output (Mask2Former).
         short_side: test resolution in pixels; the default is the published one of COCO and ADE20K.
         max_long_side: in pixels; takes precedence over `short_side`.
     """
 
-    added_later = frozenset({"semantic_at_input_size"})
+    added_later = frozenset({"semantic_at_input_size", "classify_by"})
 
     alpha: Fraction = 0.4
     beta: Fraction = 0.8
@@ -230,6 +233,7 @@ class InferenceConfig(Settings):
     duplicate_iou: Annotated[float, Field(gt=0, le=1)] | None = None
     min_component_share: Fraction = 0.0
     semantic_at_input_size: bool = False
+    classify_by: ClassifyBy = "pooling"
     instances: Count = 100
     short_side: Count = 800
     max_long_side: Count = 1333

@@ -118,6 +118,20 @@ def find_model(model: str | PathLike[str]) -> Path:
     )
 
 
+def find_mask_source(source: str | PathLike[str]) -> Path:
+    """Return the file or folder that masks come from.
+
+    Args:
+        source: a name or file of a model, or any other file or folder that exists.
+
+    Raises:
+        ConfigError: there is no such model, file or folder.
+    """
+    path = expand_user(source)
+    is_name = str(source) in {entry.name for entry in list_models()}
+    return path if not is_name and (is_file(path) or is_folder(path)) else find_model(source)
+
+
 def _installed() -> dict[str, Path]:
     """Models in the folders by name. If a name occurs in several folders, the first folder wins."""
     found: dict[str, Path] = {}

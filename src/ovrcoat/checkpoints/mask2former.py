@@ -186,8 +186,8 @@ def _renamed(
             renamed[ours] = value
     if unknown:
         raise CheckpointError(
-            f"{source}: {len(unknown)} unknown weights: {listing(unknown)}. Masks can be taken from "
-            "checkpoints of ovrcoat, and from those of Mask2Former in the layouts of Hugging Face and Detectron2"
+            f"{source}: {len(unknown)} unknown weights: {listing(unknown)}. Masks can come from "
+            "checkpoints of ovrcoat, and from Mask2Former in the layout of Hugging Face or Detectron2"
         )
     for whole, numbered in parts.items():
         try:

@@ -33,6 +33,7 @@ class Encoder(nn.Module, ABC):
         logit_scale: logarithm of the scale of the cosine similarity (CLIP's inverse temperature).
         max_logit_scale: upper limit of exp(logit_scale).
         stride: of the coarsest feature map. The sides of an image batch are multiples of it.
+        crop_side: side of a square image that suits the encoder, in pixels (`segmentation/mask_crops.py`).
         fits_published_sizes: whether the encoder suits the test resolutions of the published evaluation
             protocol. False for an encoder that was trained on small images.
         mean: subtracted from RGB values in 0..255.
@@ -46,6 +47,7 @@ class Encoder(nn.Module, ABC):
     logit_scale: nn.Parameter
     max_logit_scale: float = 100.0  # CLIP's
     stride: int = 32
+    crop_side: int = 224  # CLIP's usual training size
     fits_published_sizes: bool = True
     mean: tuple[float, float, float] = CLIP_MEAN
     deviation: tuple[float, float, float] = CLIP_DEVIATION
