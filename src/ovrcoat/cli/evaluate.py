@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from ovrcoat.cli.evaluate_options import DataOptions, ModelOptions, OutputOptions, ProtocolOptions
+from ovrcoat.cli.options import SourceOptions
 from ovrcoat.cli.signals import exit_status
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_line, print_note
@@ -35,6 +36,7 @@ def evaluate(
     data: DataOptions,
     protocol: ProtocolOptions = ProtocolOptions(),  # noqa: B008 - frozen
     model: ModelOptions = ModelOptions(),  # noqa: B008
+    parts: SourceOptions = SourceOptions(),  # noqa: B008
     output: OutputOptions = OutputOptions(),  # noqa: B008
 ) -> int:
     """Measure a model on labeled images: PQ, mIoU, mask AP, and an error analysis.
@@ -59,12 +61,12 @@ def evaluate(
             f"γ: {protocol.trust}"
         )
     with heavy_imports():
+        from ovrcoat.cli.segmenters import load_segmenter
         from ovrcoat.evaluation import evaluator
-        from ovrcoat.segmentation.segmenter import Segmenter
 
-    segmenter = Segmenter.load(model.model, device=model.device, dtype=model.dtype, compile=model.compile)
+    segmenter = load_segmenter(model, parts)
     journal = folder / "journal.jsonl"
-    settings = _settings(data, protocol, trusts=trusts, model=model.model, shard=shard)
+    settings = _settings(data, protocol, trusts=trusts, model=_model_name(model.model, parts), shard=shard)
     options = _Options(journal=journal, overwrite=output.overwrite, progress=not output.quiet)
     try:
         if data.shard is not None:
@@ -103,9 +105,15 @@ def _settings(
         protocol=protocol.protocol,
         short_side=protocol.short_side,
         max_long_side=protocol.max_long_side,
-        model_name=Path(model).name,
+        model_name=model,
         shard=shard,
     )
+
+
+def _model_name(model: str, parts: SourceOptions) -> str:
+    """Return the name of the model in the report."""
+    names, masks = parts.resolve(model)
+    return Path(names).name if masks is None else f"masks of {Path(masks).name}, names of {Path(names).name}"
 
 
 def _parse_trust(text: str) -> "Trust":

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ovrcoat._version import __version__
-from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions
+from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions, SourceOptions
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_json, print_note
 from ovrcoat.cli.usage import possible_class_names
@@ -20,6 +20,7 @@ def segment(
     *,
     prompt: PromptOptions = PromptOptions(),  # noqa: B008 - frozen
     model: ModelOptions = ModelOptions(),  # noqa: B008
+    parts: SourceOptions = SourceOptions(),  # noqa: B008
     output: OutputOptions = OutputOptions(),  # noqa: B008
 ) -> int:
     """Segment images into the classes of your vocabulary.
@@ -41,7 +42,8 @@ def segment(
         print_error("\n".join(errors))
         return 1
     with heavy_imports():
-        from ovrcoat.cli.run import Run, encode_prompt, load_segmenter, run_settings
+        from ovrcoat.cli.run import Run, encode_prompt, run_settings
+        from ovrcoat.cli.segmenters import load_segmenter, source_settings
         from ovrcoat.results.exports.table import choose_formats
 
     choose_formats(output.format, task=prompt.task, categories=complete.categories)  # fail before the work
@@ -49,12 +51,18 @@ def segment(
     if not output.quiet:
         name = f" of {vocabulary.name}" if vocabulary.name else ""
         print_note(f"images: {len(run.images)}, categories: {len(vocabulary)}{name}, model: {model.model}")
-    segmenter = load_segmenter(model)
+    segmenter = load_segmenter(model, parts)
     encoded = encode_prompt(segmenter, complete, prompt)
     for issue in encoded.issues:
         if issue.severity != "note" or not output.quiet:
             print_note(f"{issue.severity}: {issue}")
-    settings = run_settings(complete, prompt=prompt, model=model, output=output)
+    settings = run_settings(
+        complete,
+        prompt=prompt,
+        model=model,
+        output=output,
+        sources=source_settings(model.model, parts, segmenter),
+    )
     document_path = run.execute(segmenter, encoded, settings=settings, batch_size=model.batch_size)
     if output.json:
         print_json(

@@ -12,6 +12,8 @@ For an image `photo.jpg` in a folder of masks:
 Instead of a folder, one COCO file with "images" and "annotations" can hold the masks of all images.
 """
 
+import hashlib
+import json
 import zipfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -135,14 +137,15 @@ class MaskFiles:
             found[stems[image_id]].append(annotation)
         return dict(found)
 
-    def state(self) -> list[tuple[str, int, int]]:
-        """Return what identifies the files: path in the folder, size and time of change of each."""
+    def fingerprint(self) -> str:
+        """Return a fingerprint of the names, sizes and times of change of all files."""
         paths = sorted(self.path.rglob("*")) if is_folder(self.path) else [self.path]
-        return [
+        state = [
             (path.relative_to(self.path.parent).as_posix(), facts.st_size, facts.st_mtime_ns)
             for path in paths
             if path.is_file() and (facts := path.stat())
         ]
+        return hashlib.sha256(json.dumps(state).encode()).hexdigest()
 
 
 def _is_list(data: Mapping[str, Any], key: str) -> bool:

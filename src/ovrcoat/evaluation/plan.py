@@ -248,7 +248,7 @@ def model_hash(segmenter: Segmenter) -> str:
     """
     config = segmenter.config.model_dump(mode="json", exclude={"inference"})
     training = segmenter.training_vocabulary.to_dict()
-    files = [] if segmenter.mask_files is None else [segmenter.mask_files.state()]
+    files = [] if segmenter.mask_files is None else [segmenter.mask_files.fingerprint()]
     return module_fingerprint(segmenter.network, [config, training, *files])
 
 
