@@ -54,7 +54,6 @@ class UserMasks:
     objectness: Float[np.ndarray, " mask"]
 
 
-@dataclass(frozen=True, slots=True)
 class MaskFiles:
     """The masks of many images.
 
@@ -65,9 +64,8 @@ class MaskFiles:
         ConfigError: there is no such folder or file.
     """
 
-    path: Path
-
-    def __post_init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self.path = path
         if not is_folder(self.path) and not (is_file(self.path) and self.path.suffix == ".json"):
             raise ConfigError(
                 f"{printable(self.path)} holds no masks; give a folder with NAME.json, NAME.npz, NAME.png or "
