@@ -9,16 +9,10 @@ import pytest
 import torch
 
 from ovrcoat.checkpoints.mask2former import load_mask2former
-from ovrcoat.config import (
-    Mask2FormerConfig,
-    MaskDecoderConfig,
-    PixelDecoderConfig,
-    ResNetBackboneConfig,
-    SwinConfig,
-)
 from ovrcoat.data.transforms import batch_images
 from ovrcoat.errors import CheckpointError
 from ovrcoat.model.mask2former import build_mask2former
+from tiny_mask2former import make_config
 
 transformers = pytest.importorskip("transformers")
 LABELS = ("cat", "dog", "wall-other-merged", "sky", "sea", "sand", "road")
@@ -52,19 +46,6 @@ def make_reference(backbone: str) -> "transformers.Mask2FormerForUniversalSegmen
         if name.startswith(("class_predictor", "model")) and weight.is_floating_point():
             _randomize(weight, name)
     return network
-
-
-def make_config(backbone: str) -> Mask2FormerConfig:
-    """Return the configuration of a small network of ours."""
-    swin = SwinConfig(width=16, depths=(1, 2, 1, 1), heads=(1, 2, 2, 4), window=7, mlp_ratio=2.0)
-    return Mask2FormerConfig(
-        classes=19,
-        backbone=swin if backbone == "swin" else ResNetBackboneConfig(depths=(1, 1, 2, 1)),
-        pixel_decoder=PixelDecoderConfig(
-            channels=32, mask_channels=32, layers=2, heads=8, points=4, feed_forward=24
-        ),
-        mask_decoder=MaskDecoderConfig(channels=32, queries=5, layers=3, heads=8, feed_forward=40),
-    )
 
 
 def _randomize(weight: torch.Tensor, name: str) -> None:

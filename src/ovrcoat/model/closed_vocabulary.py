@@ -6,13 +6,11 @@ the indicator vector of the classes with this name.
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ovrcoat.model.similarity import max_over_names
 from ovrcoat.structures import CategoryEmbeddings
 
 LEAST = 20.0  # a category without any class has at most e^-20 of the probability of the least likely class
@@ -49,12 +47,12 @@ class ClosedClassifier(nn.Module):
             embeddings: the logits of all classes, then that of void.
             categories: their `in_vocab` is from `indicator_embeddings`.
         """
-        class_logits, void_logits = embeddings[..., :-1], embeddings[..., -1]
-        name_ids, class_ids = categories.in_vocab.nonzero(as_tuple=True)
-        claims = replace(
-            categories, category_of_embedding=categories.category_of_embedding[name_ids]
-        )  # one entry per name and class with this name
-        logits = max_over_names(class_logits[..., class_ids], claims)
+        logits_of_all = embeddings.float()  # classification needs precision
+        class_logits, void_logits = logits_of_all[..., :-1], logits_of_all[..., -1]
+        name_ids, class_ids = categories.in_vocab.nonzero(as_tuple=True)  # each name and class with this name
+        owners = categories.category_of_embedding[name_ids].expand(*class_logits.shape[:-1], -1)
+        logits = class_logits.new_full((*class_logits.shape[:-1], categories.category_count), -math.inf)
+        logits = logits.scatter_reduce(-1, owners, class_logits[..., class_ids], reduce="amax")
         is_unknown = logits.isinf()
         is_claimed = categories.in_vocab.any(0)
         unclaimed = class_logits.masked_fill(is_claimed, -math.inf).logsumexp(-1, keepdim=True)
