@@ -1,6 +1,6 @@
 """Mask2Former checkpoints in their published layouts: Hugging Face's folder, Detectron2's file.
 
-They are used without conversion. Nothing in a file is executed: safetensors files hold no code, and `.pth`
+They are used without conversion. Nothing in a file is executed: safetensors files hold no code, and PyTorch
 files are read with `weights_only=True`.
 """
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from ovrcoat.checkpoints.architecture import DECODER_HEADS, detect_mask2former
+from ovrcoat.checkpoints.catalog import CONFIG_FILE
 from ovrcoat.checkpoints.file_kinds import INDEX_ENDING
 from ovrcoat.checkpoints.fitting import assign, listing
 from ovrcoat.checkpoints.mask2former_names import DETECTRON2_NAMES, DROPPED, HUGGING_FACE_NAMES, Table
@@ -28,8 +29,7 @@ from ovrcoat.model.mask2former import Mask2Former, build_mask2former
 from ovrcoat.system.paths import is_file, is_folder
 from ovrcoat.vocabulary import Vocabulary
 
-CONFIG_FILE = "config.json"
-WEIGHT_FILES = ("model.safetensors", f"model.safetensors{INDEX_ENDING}")
+WEIGHT_FILES = ("model.safetensors", f"model.safetensors{INDEX_ENDING}", "pytorch_model.bin")
 # Number of classes → preset, for files that do not name their classes.
 CLASSES = {133: "coco", 150: "ade20k", 19: "cityscapes", 65: "mapillary"}
 # A seen category is named by both classifiers, with FC-CLIP's weights. The closed vocabulary says nothing
@@ -79,16 +79,12 @@ class LoadedMask2Former:
     dropped: dict[str, str]
 
 
-def is_mask2former_folder(path: Path) -> bool:
-    """Return whether a folder has the layout of Hugging Face."""
-    return is_folder(path) and is_file(path / CONFIG_FILE)
-
-
 def load_mask2former(path: Path) -> LoadedMask2Former:
     """Load a Mask2Former.
 
     Args:
-        path: a folder of Hugging Face (`config.json` and `model.safetensors`), or a `.pth` of Detectron2.
+        path: a folder of Hugging Face (`config.json`, and `model.safetensors` or `pytorch_model.bin`), or a
+            `.pth` of Detectron2.
 
     Raises:
         CheckpointError: a file is missing, damaged, could execute code, or is not a supported Mask2Former.

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from ovrcoat.checkpoints import native
-from ovrcoat.checkpoints.catalog import SUFFIX, find_mask_source, find_model
-from ovrcoat.checkpoints.mask2former import INFERENCE, is_mask2former_folder, load_mask2former
+from ovrcoat.checkpoints.catalog import SUFFIX, find_mask_source, find_model, is_mask2former_folder
+from ovrcoat.checkpoints.mask2former import INFERENCE, load_mask2former
 from ovrcoat.checkpoints.native import LoadedModel
 from ovrcoat.config import InferenceConfig, ModelConfig
 from ovrcoat.data.mask_files import MaskFiles
