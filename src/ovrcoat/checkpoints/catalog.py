@@ -51,6 +51,7 @@ PUBLISHED_MASKS = {
     for size in ("tiny", "small", "base", "large")
 }
 CONFIG_FILE = "config.json"  # marks a folder of Hugging Face
+_USE_AS_MASKS = "a Mask2Former can be used as a source of masks: --masks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +119,14 @@ def find_model(model: str | PathLike[str]) -> Path:
     text = str(model)
     entry = models.get(text)
     if entry is not None and entry.masks_only:
-        raise ConfigError(
-            f"{text!r} proposes masks and cannot name them; use it as a source of masks: --masks"
-        )
+        raise ConfigError(f"{text!r} proposes masks and cannot name them; {_USE_AS_MASKS}")
     if entry is not None:
         return _installed_path(entry)
     path = expand_user(model)
     if is_file(path):
         return path
+    if is_mask2former_folder(path):
+        raise ConfigError(f"{text} is a folder of another library; {_USE_AS_MASKS}")
     if is_folder(path):
         raise ConfigError(f"{text} is a folder; give the {SUFFIX} file in it")
     if problem := access_problem(path):

@@ -136,9 +136,9 @@ def test_folders_of_mask2former_are_sources_of_masks(nano: Path, cache: Path, tm
     assert find_mask_source("mask2former-swin-tiny-coco") == cache / "mask2former-swin-tiny-coco"
     assert find_mask_source("nano") == nano
     assert find_mask_source(tmp_path) == tmp_path
-    with pytest.raises(ConfigError, match="'my-masks' proposes masks and cannot name them; .*--masks"):
+    with pytest.raises(ConfigError, match=r"'my-masks' proposes masks and cannot name them; .*--masks"):
         find_model("my-masks")
     with pytest.raises(ConfigError, match="not installed; run: hf download facebook/mask2former-swin-base"):
         find_mask_source("mask2former-swin-base-coco")
-    with pytest.raises(ConfigError, match="unknown model 'my-mask'.*did you mean 'my-masks'"):
+    with pytest.raises(ConfigError, match=r"unknown model 'my-mask'.*did you mean 'my-masks'"):
         find_mask_source("my-mask")
