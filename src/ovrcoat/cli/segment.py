@@ -51,7 +51,9 @@ def segment(
     if not output.quiet:
         name = f" of {vocabulary.name}" if vocabulary.name else ""
         print_note(f"images: {len(run.images)}, categories: {len(vocabulary)}{name}, model: {model.model}")
-    segmenter = load_segmenter(model, parts)
+    segmenter = load_segmenter(
+        model.model, parts, device=model.device, dtype=model.dtype, compile=model.compile
+    )
     encoded = encode_prompt(segmenter, complete, prompt)
     for issue in encoded.issues:
         if issue.severity != "note" or not output.quiet:

@@ -1,6 +1,6 @@
 """Load the segmenter that options describe: one model, or masks of one source and names of another."""
 
-from typing import Any, Protocol
+from typing import Any
 
 from ovrcoat.checkpoints.catalog import find_mask_source, find_model
 from ovrcoat.choices import DtypeName
@@ -9,29 +9,16 @@ from ovrcoat.results.writers import source_facts
 from ovrcoat.segmentation.segmenter import Segmenter
 
 
-class _Hardware(Protocol):
-    """The model options of every command that segments."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def device(self) -> str | None: ...
-    @property
-    def dtype(self) -> DtypeName: ...
-    @property
-    def compile(self) -> bool: ...
-
-
-def load_segmenter(model: _Hardware, sources: SourceOptions) -> Segmenter:
+def load_segmenter(
+    model: str, sources: SourceOptions, *, device: str | None, dtype: DtypeName, compile: bool
+) -> Segmenter:
     """Load the model and the source of masks that the options name.
 
     Raises:
         OvrcoatError: a model, a source of masks or a setting cannot be used.
     """
-    names, masks = sources.resolve(model.model)
-    segmenter = Segmenter.load(
-        names, masks=masks, device=model.device, dtype=model.dtype, compile=model.compile
-    )
+    names, masks = sources.resolve(model)
+    segmenter = Segmenter.load(names, masks=masks, device=device, dtype=dtype, compile=compile)
     return segmenter.with_settings(classify_by=sources.classify_by)
 
 
