@@ -64,9 +64,7 @@ def evaluate(
         from ovrcoat.cli.segmenters import load_segmenter
         from ovrcoat.evaluation import evaluator
 
-    segmenter = load_segmenter(
-        model.model, parts, device=model.device, dtype=model.dtype, compile=model.compile
-    )
+    segmenter = load_segmenter(model, parts)
     journal = folder / "journal.jsonl"
     settings = _settings(data, protocol, trusts=trusts, model=_model_name(model.model, parts), shard=shard)
     options = _Options(journal=journal, overwrite=output.overwrite, progress=not output.quiet)

@@ -77,9 +77,7 @@ def explain(
         from ovrcoat.cli.segmenters import load_segmenter
         from ovrcoat.results.writers import write_drawing
 
-    segmenter = load_segmenter(
-        model.model, parts, device=model.device, dtype=model.dtype, compile=model.compile
-    )
+    segmenter = load_segmenter(model, parts)
     encoded = encode_prompt(segmenter, complete, prompt)
     for issue in encoded.issues:
         print_note(f"{issue.severity}: {issue}")

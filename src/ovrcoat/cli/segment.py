@@ -51,20 +51,13 @@ def segment(
     if not output.quiet:
         name = f" of {vocabulary.name}" if vocabulary.name else ""
         print_note(f"images: {len(run.images)}, categories: {len(vocabulary)}{name}, model: {model.model}")
-    segmenter = load_segmenter(
-        model.model, parts, device=model.device, dtype=model.dtype, compile=model.compile
-    )
+    segmenter = load_segmenter(model, parts)
     encoded = encode_prompt(segmenter, complete, prompt)
     for issue in encoded.issues:
         if issue.severity != "note" or not output.quiet:
             print_note(f"{issue.severity}: {issue}")
-    settings = run_settings(
-        complete,
-        prompt=prompt,
-        model=model,
-        output=output,
-        sources=source_settings(model.model, parts, segmenter),
-    )
+    used = source_settings(model.model, parts, segmenter)
+    settings = run_settings(complete, prompt=prompt, model=model, output=output, sources=used)
     document_path = run.execute(segmenter, encoded, settings=settings, batch_size=model.batch_size)
     if output.json:
         print_json(
