@@ -86,7 +86,7 @@ def explain(
         print_note(f"note: {note}")
     pixel = None if point is None else explanation.at(*point)
     if output.json:
-        document = {"ovrcoat": __version__, "model": model.model, **explanation.to_dict()}
+        document = {"ovrcoat": __version__, "model": parts.describe(model.model), **explanation.to_dict()}
         print_json(document if pixel is None else document | {"point": pixel.to_dict()})
     elif pixel is not None:
         _print_pixel(pixel)

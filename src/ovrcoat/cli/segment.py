@@ -50,7 +50,8 @@ def segment(
     run = Run(search, output)
     if not output.quiet:
         name = f" of {vocabulary.name}" if vocabulary.name else ""
-        print_note(f"images: {len(run.images)}, categories: {len(vocabulary)}{name}, model: {model.model}")
+        source = parts.describe(model.model)
+        print_note(f"images: {len(run.images)}, categories: {len(vocabulary)}{name}, model: {source}")
     segmenter = load_segmenter(model, parts)
     encoded = encode_prompt(segmenter, complete, prompt)
     for issue in encoded.issues:
@@ -63,7 +64,7 @@ def segment(
         print_json(
             {
                 "ovrcoat": __version__,
-                "model": model.model,
+                "model": parts.describe(model.model),
                 "task": prompt.task,
                 "output": str(output.output),
                 "vocabulary": complete.to_dict(),
