@@ -12,6 +12,7 @@ from ovrcoat.system.paths import exists
 
 if TYPE_CHECKING:
     from ovrcoat.data.find_images import ImageSearch
+    from ovrcoat.vocabulary import Vocabulary
 
 
 def segment(
@@ -49,9 +50,7 @@ def segment(
     choose_formats(output.format, task=prompt.task, categories=complete.categories)  # fail before the work
     run = Run(search, output)
     if not output.quiet:
-        name = f" of {vocabulary.name}" if vocabulary.name else ""
-        source = parts.describe(model.model)
-        print_note(f"images: {len(run.images)}, categories: {len(vocabulary)}{name}, model: {source}")
+        print_note(_summary(len(run.images), vocabulary, source=parts.describe(model.model)))
     segmenter = load_segmenter(model, parts)
     encoded = encode_prompt(segmenter, complete, prompt)
     for issue in encoded.issues:
@@ -75,6 +74,12 @@ def segment(
     run.report_interruption(document_path)
     run.open()
     return run.status
+
+
+def _summary(image_count: int, vocabulary: "Vocabulary", *, source: str) -> str:
+    """Return what is segmented, on one line."""
+    name = f" of {vocabulary.name}" if vocabulary.name else ""
+    return f"images: {image_count}, categories: {len(vocabulary)}{name}, model: {source}"
 
 
 def _find_images(sources: list[str], *, quiet: bool) -> "ImageSearch":
