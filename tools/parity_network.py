@@ -236,7 +236,7 @@ class Run:
         return Encoding(
             proposals=self.proposals[-1],
             clip=self.clip,
-            transfer_features=self.subject.network.transfer_features(self.features),
+            transfer_features=self.subject.network.transfer_features(self.features.clip_features),
         )
 
     @cached_property

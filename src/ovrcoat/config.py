@@ -1,7 +1,7 @@
 """Settings of a model and of inference, as immutable, strictly validated data.
 
-The published values are the defaults, and no setting has a second default elsewhere. Only the builder
-(`model/network.py`) takes these classes; the parts of the network take plain numbers.
+The published values are the defaults, and no setting has a second default elsewhere. Only the builders
+(`model/network.py`, `model/mask2former.py`) take these classes; the parts of a network take plain numbers.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from ovrcoat.choices import Arrangement
+from ovrcoat.choices import Arrangement, ClassifyBy
 from ovrcoat.errors import ConfigError
 
 # The prompt templates of the published protocol, unchanged (FC-CLIP's list, Apache-2.0). Some have no full
@@ -230,12 +230,15 @@ class InferenceConfig(Settings):
             Ours (`postprocessing/specks.py`). 0: all parts are kept.
         semantic_at_input_size: whether semantic output sums the masks at the size of the network's input and
             resizes the sums (released code without panoptic output), instead of resizing the masks.
+        classify_by: what CLIP embeds of each mask: "pooling" its features under the mask (FC-CLIP), "crops"
+            the bbox of the mask as an image of its own, "masked-crops" the same without its background. Crops
+            need one pass of the encoder per mask.
         instances: number of (query, category) pairs in instance output (Mask2Former).
         short_side: test resolution in pixels; the default is the published one of COCO and ADE20K.
         max_long_side: in pixels; takes precedence over `short_side`.
     """
 
-    added_later = frozenset({"semantic_at_input_size"})
+    added_later = frozenset({"semantic_at_input_size", "classify_by"})
 
     alpha: Fraction = 0.4
     beta: Fraction = 0.8
@@ -246,6 +249,7 @@ class InferenceConfig(Settings):
     duplicate_iou: Annotated[float, Field(gt=0, le=1)] | None = None
     min_component_share: Fraction = 0.0
     semantic_at_input_size: bool = False
+    classify_by: ClassifyBy = "pooling"
     instances: Count = 100
     short_side: Count = 800
     max_long_side: Count = 1333
@@ -289,6 +293,46 @@ class ModelConfig(Settings):
             divisible("embedding_dim", self.encoder.embedding_dim, by=self.text_transfer.heads)
             divisible("embedding_dim", self.encoder.embedding_dim, by=4)  # sine and cosine of two axes
         return self
+
+
+class SwinConfig(Settings):
+    """Swin transformer of a Mask2Former."""
+
+    family: Literal["swin"] = "swin"
+    width: Count
+    depths: tuple[Depth, Depth, Depth, Depth]
+    heads: tuple[Count, Count, Count, Count]
+    window: Annotated[int, Field(ge=1, le=64)]
+    mlp_ratio: Annotated[float, Field(gt=0, le=64)] = 4.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> "SwinConfig":
+        for stage, heads in enumerate(self.heads):
+            divisible(f"width of stage {stage + 1} of the Swin transformer", self.width * 2**stage, by=heads)
+        return self
+
+
+class ResNetBackboneConfig(Settings):
+    """ResNet of a Mask2Former, with bottleneck blocks."""
+
+    family: Literal["resnet"] = "resnet"
+    depths: tuple[Depth, Depth, Depth, Depth]
+
+
+class Mask2FormerConfig(Settings):
+    """A closed-vocabulary Mask2Former, used as a source of masks.
+
+    Attributes:
+        classes: number of its classes, void not counted.
+        backbone: the backbone; its `family` decides which one.
+        pixel_decoder: the pixel decoder.
+        mask_decoder: the mask decoder.
+    """
+
+    classes: Count
+    backbone: Annotated[SwinConfig | ResNetBackboneConfig, Field(discriminator="family")]
+    pixel_decoder: PixelDecoderConfig = PixelDecoderConfig()
+    mask_decoder: MaskDecoderConfig = MaskDecoderConfig(queries=100)
 
 
 def with_inference_settings(config: ModelConfig, settings: Mapping[str, object]) -> ModelConfig:

@@ -111,12 +111,14 @@ class Encoding:
         clip_features: CLIP's feature map, only if `keep_clip_features` was set. With it, further masks
             can be embedded without another pass of the encoder.
         transfer_features: what MAFT+'s transfer reads from the image; None for other families.
+        objectness: of masks that no network proposed, 0..1. None: the in-vocabulary classifier decides it.
     """
 
     proposals: MaskProposals
     clip: MaskEmbeddings
     clip_features: Float[Tensor, "batch _ _ _"] | None = None
     transfer_features: Float[Tensor, "batch embedding _ _"] | None = None
+    objectness: Float[Tensor, "batch query"] | None = None
 
     def select(self, index: int) -> "Encoding":
         """Return one image of the batch as a batch of one.
@@ -135,6 +137,7 @@ class Encoding:
             clip=MaskEmbeddings(clip.embeddings[one].clone(), clip.valid_mask[one].clone()),
             clip_features=None if self.clip_features is None else self.clip_features[one].clone(),
             transfer_features=None if self.transfer_features is None else self.transfer_features[one].clone(),
+            objectness=None if self.objectness is None else self.objectness[one].clone(),
         )
 
 
@@ -152,7 +155,7 @@ class CategoryEmbeddings:
         category_count: number of categories.
     """
 
-    in_vocab: Float[Tensor, "name embedding"]
+    in_vocab: Float[Tensor, "name in_vocab_embedding"]
     out_vocab: Float[Tensor, "*batch name embedding"]
     category_of_embedding: Int[Tensor, " name"]
     category_count: int

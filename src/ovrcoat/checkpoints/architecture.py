@@ -12,10 +12,13 @@ from ovrcoat.choices import Arrangement
 from ovrcoat.config import (
     ClipTextConfig,
     ConvNextConfig,
+    Mask2FormerConfig,
     MaskDecoderConfig,
     ModelConfig,
     PixelDecoderConfig,
+    ResNetBackboneConfig,
     ResNetConfig,
+    SwinConfig,
     TextTransferConfig,
 )
 from ovrcoat.errors import CheckpointError
@@ -47,7 +50,8 @@ class WeightShapes:
             found = "is missing" if shape is None else f"has shape {shape}"
             raise CheckpointError(
                 f"{self.source}: the weight that corresponds to {key} {found}, so that the "
-                "architecture cannot be detected. Use a complete FC-CLIP, OVRCOAT or MAFT+ checkpoint"
+                "architecture cannot be detected. Use a complete checkpoint of FC-CLIP, OVRCOAT, MAFT+ or "
+                "Mask2Former"
             )
         return shape[axis]
 
@@ -74,30 +78,81 @@ def detect(
         CheckpointError: a weight that is needed for the detection is missing.
     """
     weights = WeightShapes(shapes, source=source)
-    pixel_layer = r"pixel_decoder\.layers\.(\d+)\..+"
-    first_layer = "pixel_decoder.layers.0."
-    weights_per_token = weights.size(f"{first_layer}attention.attention_weights.bias")
+    pixel_decoder, mask_decoder = _detect_decoders(weights, heads=DECODER_HEADS)
     return ModelConfig(
         encoder=detect_encoder(weights),
-        pixel_decoder=PixelDecoderConfig(
-            channels=weights.size("pixel_decoder.level_embedding", 1),
-            mask_channels=weights.size("pixel_decoder.mask_projection.weight"),
-            layers=weights.count(pixel_layer),
-            heads=DECODER_HEADS,
-            points=weights_per_token // (DECODER_HEADS * LEVELS),
-            feed_forward=weights.size(f"{first_layer}feed_forward.linear1.weight"),
-        ),
-        mask_decoder=MaskDecoderConfig(
-            channels=weights.size("mask_decoder.query_features", 1),
-            queries=weights.size("mask_decoder.query_features"),
-            layers=weights.count(r"mask_decoder\.self_attention\.(\d+)\..+"),
-            heads=DECODER_HEADS,
-            feed_forward=weights.size("mask_decoder.feed_forward.0.linear1.weight"),
-        ),
+        pixel_decoder=pixel_decoder,
+        mask_decoder=mask_decoder,
         text_transfer=None
         if arrangement is None
         else TextTransferConfig(heads=DECODER_HEADS, arrangement=arrangement),
     )
+
+
+def detect_mask2former(
+    shapes: Mapping[str, Shape], *, source: str, heads: int = DECODER_HEADS
+) -> Mask2FormerConfig:
+    """Return the configuration of the Mask2Former with these weights.
+
+    Args:
+        shapes: of the weights, by key.
+        source: name of their file, for messages.
+        heads: attention heads of both decoders.
+
+    Raises:
+        CheckpointError: a weight that is needed for the detection is missing.
+    """
+    weights = WeightShapes(shapes, source=source)
+    pixel_decoder, mask_decoder = _detect_decoders(weights, heads=heads)
+    is_swin = "backbone.features.0.0.weight" in weights
+    return Mask2FormerConfig(
+        classes=weights.size("mask_decoder.embedding_head.weight") - 1,
+        backbone=_swin(weights) if is_swin else _resnet_backbone(weights),
+        pixel_decoder=pixel_decoder,
+        mask_decoder=mask_decoder,
+    )
+
+
+def _detect_decoders(weights: WeightShapes, *, heads: int) -> tuple[PixelDecoderConfig, MaskDecoderConfig]:
+    pixel_layer = r"pixel_decoder\.layers\.(\d+)\..+"
+    first_layer = "pixel_decoder.layers.0."
+    weights_per_token = weights.size(f"{first_layer}attention.attention_weights.bias")
+    pixel_decoder = PixelDecoderConfig(
+        channels=weights.size("pixel_decoder.level_embedding", 1),
+        mask_channels=weights.size("pixel_decoder.mask_projection.weight"),
+        layers=weights.count(pixel_layer),
+        heads=heads,
+        points=weights_per_token // (heads * LEVELS),
+        feed_forward=weights.size(f"{first_layer}feed_forward.linear1.weight"),
+    )
+    mask_decoder = MaskDecoderConfig(
+        channels=weights.size("mask_decoder.query_features", 1),
+        queries=weights.size("mask_decoder.query_features"),
+        layers=weights.count(r"mask_decoder\.self_attention\.(\d+)\..+"),
+        heads=heads,
+        feed_forward=weights.size("mask_decoder.feed_forward.0.linear1.weight"),
+    )
+    return pixel_decoder, mask_decoder
+
+
+def _swin(weights: WeightShapes) -> SwinConfig:
+    blocks = [f"backbone.features.{2 * stage + 1}." for stage in range(4)]
+    table = "0.attn.relative_position_bias_table"  # (2 × window - 1)² positions, one column per head
+    width = weights.size("backbone.features.0.0.weight")
+    return SwinConfig.model_validate(
+        {
+            "width": width,
+            "depths": tuple(weights.count(rf"{re.escape(block)}(\d+)\..+") for block in blocks),
+            "heads": tuple(weights.size(f"{block}{table}", 1) for block in blocks),
+            "window": (math.isqrt(weights.size(f"{blocks[0]}{table}")) + 1) // 2,
+            "mlp_ratio": weights.size(f"{blocks[0]}0.mlp.0.weight") / width,
+        }
+    )
+
+
+def _resnet_backbone(weights: WeightShapes) -> ResNetBackboneConfig:
+    depths = tuple(weights.count(rf"backbone\.stages\.{stage}\.(\d+)\..+") for stage in range(4))
+    return ResNetBackboneConfig.model_validate({"depths": depths})
 
 
 def detect_encoder(weights: WeightShapes) -> ClipConfig:

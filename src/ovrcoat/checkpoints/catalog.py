@@ -44,6 +44,17 @@ PUBLISHED = {
     ),
 }
 
+# Name of a published source of masks -> its description, and its repository on the Hugging Face Hub.
+PUBLISHED_MASKS = {
+    f"mask2former-swin-{size}-coco": (
+        f"Mask2Former with Swin-{size[0].upper()}, trained on COCO; proposes masks only (--masks)",
+        f"facebook/mask2former-swin-{size}-coco-panoptic",
+    )
+    for size in ("tiny", "small", "base", "large")
+}
+CONFIG_FILE = "config.json"  # marks a folder of Hugging Face
+_USE_AS_MASKS = "a Mask2Former can be used as a source of masks: --masks"
+
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
@@ -52,14 +63,16 @@ class ModelEntry:
     Attributes:
         name: accepted by `find_model` and `Segmenter.load`.
         description: one line.
-        path: its file; None if it is not installed.
+        path: its file or folder; None if it is not installed.
         remedy: how to install it, if it is not installed.
+        masks_only: whether it proposes masks and cannot name them (`find_mask_source`).
     """
 
     name: str
     description: str
     path: Path | None
     remedy: str = ""
+    masks_only: bool = False
 
 
 def embedded_path() -> Path:
@@ -82,8 +95,17 @@ def list_models() -> tuple[ModelEntry, ...]:
     for name, (description, file, page) in PUBLISHED.items():
         path = installed.pop(name, None)
         entries.append(ModelEntry(name, description, path, "" if path else _how_to_get(name, file, page)))
-    others = sorted(installed.items())
-    return (*entries, *(ModelEntry(name, "your own", path) for name, path in others if name != EMBEDDED))
+    folders = _installed_folders()
+    for name, (description, repository) in PUBLISHED_MASKS.items():
+        path = folders.pop(name, None)
+        remedy = "" if path else _how_to_get_masks(name, repository)
+        entries.append(ModelEntry(name, description, path, remedy, masks_only=True))
+    own = "your own; proposes masks only (--masks)"
+    return (
+        *entries,
+        *(ModelEntry(name, "your own", path) for name, path in sorted(installed.items()) if name != EMBEDDED),
+        *(ModelEntry(name, own, path, masks_only=True) for name, path in sorted(folders.items())),
+    )
 
 
 def find_model(model: str | PathLike[str], *, download: bool = False) -> Path:
@@ -104,13 +126,15 @@ def find_model(model: str | PathLike[str], *, download: bool = False) -> Path:
     models = {entry.name: entry for entry in list_models()}
     text = str(model)
     entry = models.get(text)
+    if entry is not None and entry.masks_only:
+        raise ConfigError(f"{text!r} proposes masks and cannot name them; {_USE_AS_MASKS}")
     if entry is not None:
-        if entry.path is None:
-            raise ConfigError(f"the model {text!r} is not installed; {entry.remedy}")
-        return entry.path
+        return _installed_path(entry)
     path = expand_user(model)
     if is_file(path):
         return path
+    if is_mask2former_folder(path):
+        raise ConfigError(f"{text} is a folder of another library; {_USE_AS_MASKS}")
     if is_folder(path):
         raise ConfigError(f"{text} is a folder; give the {SUFFIX} file in it")
     if problem := access_problem(path):
@@ -126,6 +150,33 @@ def find_model(model: str | PathLike[str], *, download: bool = False) -> Path:
     )
 
 
+def find_mask_source(source: str | PathLike[str]) -> Path:
+    """Return the file or folder that masks come from.
+
+    Args:
+        source: a name or file of a model, or any other file or folder that exists.
+
+    Raises:
+        ConfigError: there is no such model, file or folder.
+    """
+    entry = next((entry for entry in list_models() if entry.name == str(source)), None)
+    if entry is not None:
+        return _installed_path(entry)
+    path = expand_user(source)
+    return path if is_file(path) or is_folder(path) else find_model(source)
+
+
+def is_mask2former_folder(path: Path) -> bool:
+    """Return whether a path is a folder in the layout of Hugging Face."""
+    return is_folder(path) and is_file(path / CONFIG_FILE)
+
+
+def _installed_path(entry: ModelEntry) -> Path:
+    if entry.path is None:
+        raise ConfigError(f"the model {entry.name!r} is not installed; {entry.remedy}")
+    return entry.path
+
+
 def _installed() -> dict[str, Path]:
     """Models in the folders by name. If a name occurs in several folders, the first folder wins."""
     found: dict[str, Path] = {}
@@ -137,6 +188,25 @@ def _installed() -> dict[str, Path]:
         for path in paths:
             found.setdefault(path.stem, path)
     return found
+
+
+def _installed_folders() -> dict[str, Path]:
+    """Mask2Former folders in the model folders by name, as for `_installed`."""
+    found: dict[str, Path] = {}
+    for folder in model_folders():
+        try:
+            paths = sorted(folder.iterdir())
+        except OSError:  # it does not exist, or this user may not read it
+            continue
+        for path in paths:
+            if is_mask2former_folder(path):
+                found.setdefault(path.name, path)
+    return found
+
+
+def _how_to_get_masks(name: str, repository: str) -> str:
+    folder = next(iter(model_folders()), Path())
+    return f"run: hf download {repository} --local-dir {folder / name}"
 
 
 def _how_to_get(name: str, file: str, page: str) -> str:

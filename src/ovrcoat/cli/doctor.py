@@ -142,6 +142,7 @@ def _models() -> Iterator[Check]:
     """Load every installed model completely: hashes of its files, names and shapes, no NaN."""
     from ovrcoat.checkpoints import native
     from ovrcoat.checkpoints.catalog import EMBEDDED, list_models
+    from ovrcoat.checkpoints.mask2former import load_mask2former
 
     for model in list_models():
         subject, needed = f"model {model.name}", model.name == EMBEDDED
@@ -149,7 +150,7 @@ def _models() -> Iterator[Check]:
             yield Check(subject, "missing", "not installed", needed, model.remedy)
             continue
         try:
-            native.load(model.path)
+            load_mask2former(model.path) if model.masks_only else native.load(model.path)
         except OvrcoatError as error:
             yield Check(subject, "broken", str(error), needed, model.remedy or f"Replace {model.path}")
         else:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from ovrcoat.cli.evaluate_options import DataOptions, ModelOptions, OutputOptions, ProtocolOptions
+from ovrcoat.cli.options import SourceOptions
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_line, print_note
 from ovrcoat.errors import ConfigError
@@ -35,6 +36,7 @@ def evaluate(
     data: DataOptions,
     protocol: ProtocolOptions = ProtocolOptions(),  # noqa: B008 - frozen
     model: ModelOptions = ModelOptions(),  # noqa: B008
+    parts: SourceOptions = SourceOptions(),  # noqa: B008
     output: OutputOptions = OutputOptions(),  # noqa: B008
 ) -> int:
     """Measure a model on labeled images: PQ, mIoU, mask AP, and an error analysis.
@@ -55,16 +57,17 @@ def evaluate(
         split = f" ({dataset.split})" if dataset.split else ""
         some = "" if data.limit is None and data.held_out is None else "some of "
         print_note(
-            f"data: {dataset.name}{split}, {some}{len(dataset)} images, model: {model.model}, "
+            f"data: {dataset.name}{split}, {some}{len(dataset)} images, "
+            f"model: {parts.describe(model.model)}, "
             f"γ: {protocol.trust}"
         )
     with heavy_imports():
+        from ovrcoat.cli.segmenters import load_segmenter
         from ovrcoat.evaluation import evaluator
-        from ovrcoat.segmentation.segmenter import Segmenter
 
-    segmenter = Segmenter.load(model.model, device=model.device, dtype=model.dtype, compile=model.compile)
+    segmenter = load_segmenter(model, parts)
     journal = folder / "journal.jsonl"
-    settings = _settings(data, protocol, trusts=trusts, model=model.model, shard=shard)
+    settings = _settings(data, protocol, trusts=trusts, model=parts.describe(model.model), shard=shard)
     options = _Options(journal=journal, overwrite=output.overwrite, progress=not output.quiet)
     try:
         if data.shard is not None:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from ovrcoat._version import __version__
-from ovrcoat.cli.options import ModelOptions, PromptOptions
+from ovrcoat.cli.options import ModelOptions, PromptOptions, SourceOptions
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_json, print_line, print_note, print_table
 from ovrcoat.cli.viewer import show_file
@@ -54,6 +54,7 @@ def explain(
     *,
     prompt: PromptOptions = PromptOptions(),  # noqa: B008 - frozen
     model: ModelOptions = ModelOptions(),  # noqa: B008
+    parts: SourceOptions = SourceOptions(),  # noqa: B008
     output: ExplanationOptions = ExplanationOptions(),
 ) -> int:
     """Explain for one image why each mask of the model is a segment or was rejected.
@@ -72,10 +73,11 @@ def explain(
     complete.check()  # before torch and a model are loaded
 
     with heavy_imports():
-        from ovrcoat.cli.run import encode_prompt, load_segmenter
+        from ovrcoat.cli.run import encode_prompt
+        from ovrcoat.cli.segmenters import load_segmenter
         from ovrcoat.results.writers import write_drawing
 
-    segmenter = load_segmenter(model)
+    segmenter = load_segmenter(model, parts)
     encoded = encode_prompt(segmenter, complete, prompt)
     for issue in encoded.issues:
         print_note(f"{issue.severity}: {issue}")
@@ -84,7 +86,7 @@ def explain(
         print_note(f"note: {note}")
     pixel = None if point is None else explanation.at(*point)
     if output.json:
-        document = {"ovrcoat": __version__, "model": model.model, **explanation.to_dict()}
+        document = {"ovrcoat": __version__, "model": parts.describe(model.model), **explanation.to_dict()}
         print_json(document if pixel is None else document | {"point": pixel.to_dict()})
     elif pixel is not None:
         _print_pixel(pixel)

@@ -8,7 +8,7 @@ from ovrcoat.cli.terminal import print_json, print_line, print_table
 
 
 def models(*, download: str | None = None, json: Annotated[bool, Parameter(negative="")] = False) -> int:
-    """List the models that `segment --model` accepts by name, and how to install those that are missing.
+    """List the models that --model and --masks accept by name, and how to install those that are missing.
 
     Parameters
     ----------
@@ -36,6 +36,7 @@ def models(*, download: str | None = None, json: Annotated[bool, Parameter(negat
                     "description": entry.description,
                     "path": None if entry.path is None else str(entry.path),
                     "remedy": entry.remedy,
+                    "masks_only": entry.masks_only,
                 }
                 for entry in entries
             ]

@@ -1,4 +1,4 @@
-"""The options of `ovrcoat segment`, in three groups. The strings below the fields are the help texts."""
+"""The options of `ovrcoat segment`, in four groups. The strings below the fields are the help texts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,34 @@ class ModelOptions:
 
     compile: Annotated[bool, Parameter(negative="")] = False
     """Compile the network with torch.compile: takes minutes; for many images on a GPU."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions:
+    """Masks and names from different sources."""
+
+    masks: str | None = None
+    """Where masks come from: a model as in --model; a Mask2Former (folder of Hugging Face or .pth of
+    Detectron2); or your own masks, a folder with NAME.json, .npz or .png per image, or one COCO file.
+    [default: --model]"""
+
+    names: str | None = None
+    """Model whose CLIP encoder names the masks. [default: --model]"""
+
+    classify_by: Literal["pooling", "crops", "masked-crops"] = "pooling"
+    """What CLIP embeds of a mask: its features under the mask; or a crop of the image around it, with or
+    without background. Crops are slow: one pass of the encoder per mask."""
+
+    def resolve(self, model: str) -> tuple[str, str | None]:
+        """Return the model that names masks, and the source of masks if it is another one."""
+        names, masks = self.names or model, self.masks or model
+        return names, None if masks == names else masks
+
+    def describe(self, model: str) -> str:
+        """Return the name of the model, or the names of both sources."""
+        names, masks = self.resolve(model)
+        return names if masks is None else f"masks of {Path(masks).name}, names of {Path(names).name}"
 
 
 @Parameter(name="*")

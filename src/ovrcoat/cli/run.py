@@ -12,7 +12,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ovrcoat.checkpoints.catalog import find_model
 from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions
 from ovrcoat.cli.output_names import output_names
 from ovrcoat.cli.rejected_overlay import predict_with_rejected
@@ -28,15 +27,6 @@ from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.system.paths import printable
 from ovrcoat.system.signals import exit_status
 from ovrcoat.vocabulary import Vocabulary
-
-
-def load_segmenter(model: ModelOptions) -> Segmenter:
-    """Load the model that the options name.
-
-    Raises:
-        OvrcoatError: the model or a setting cannot be used.
-    """
-    return Segmenter.load(model.model, device=model.device, dtype=model.dtype, compile=model.compile)
 
 
 def encode_prompt(segmenter: Segmenter, vocabulary: Vocabulary, options: PromptOptions) -> SegmentationPrompt:
@@ -260,11 +250,24 @@ def _next_prediction(predictions: Generator[tuple[Any, AnyResult | ImageError], 
 
 
 def run_settings(
-    vocabulary: Vocabulary, *, prompt: PromptOptions, model: ModelOptions, output: OutputOptions
+    vocabulary: Vocabulary,
+    *,
+    prompt: PromptOptions,
+    model: ModelOptions,
+    output: OutputOptions,
+    sources: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return everything besides the images that the results of a run depend on."""
+    """Return everything besides the images that the results of a run depend on.
+
+    Args:
+        vocabulary: with its background classes.
+        prompt: options.
+        model: options.
+        output: options.
+        sources: output of `source_settings`.
+    """
     return {
-        "model": source_facts(find_model(model.model)),
+        **sources,
         "device": model.device,
         "dtype": model.dtype,
         "vocabulary": vocabulary.to_dict(),

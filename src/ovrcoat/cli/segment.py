@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ovrcoat._version import __version__
-from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions
+from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions, SourceOptions
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_json, print_note
 from ovrcoat.cli.usage import possible_class_names
@@ -11,6 +11,7 @@ from ovrcoat.errors import ConfigError, ImageError
 
 if TYPE_CHECKING:
     from ovrcoat.data.find_images import ImageSearch
+    from ovrcoat.vocabulary import Vocabulary
 
 
 def segment(
@@ -19,6 +20,7 @@ def segment(
     *,
     prompt: PromptOptions = PromptOptions(),  # noqa: B008 - frozen
     model: ModelOptions = ModelOptions(),  # noqa: B008
+    parts: SourceOptions = SourceOptions(),  # noqa: B008
     output: OutputOptions = OutputOptions(),  # noqa: B008
 ) -> int:
     """Segment images into the classes of your vocabulary.
@@ -40,26 +42,27 @@ def segment(
         print_error("\n".join(errors))
         return 1
     with heavy_imports():
-        from ovrcoat.cli.run import Run, encode_prompt, load_segmenter, run_settings
+        from ovrcoat.cli.run import Run, encode_prompt, run_settings
+        from ovrcoat.cli.segmenters import load_segmenter, source_settings
         from ovrcoat.results.exports.table import choose_formats
 
     choose_formats(output.format, task=prompt.task, categories=complete.categories)  # fail before the work
     run = Run(search, output)
     if not output.quiet:
-        name = f" of {vocabulary.name}" if vocabulary.name else ""
-        print_note(f"images: {len(run.images)}, categories: {len(vocabulary)}{name}, model: {model.model}")
-    segmenter = load_segmenter(model)
+        print_note(_summary(len(run.images), vocabulary, source=parts.describe(model.model)))
+    segmenter = load_segmenter(model, parts)
     encoded = encode_prompt(segmenter, complete, prompt)
     for issue in encoded.issues:
         if issue.severity != "note" or not output.quiet:
             print_note(f"{issue.severity}: {issue}")
-    settings = run_settings(complete, prompt=prompt, model=model, output=output)
+    used = source_settings(model.model, parts, segmenter)
+    settings = run_settings(complete, prompt=prompt, model=model, output=output, sources=used)
     document_path = run.execute(segmenter, encoded, settings=settings, batch_size=model.batch_size)
     if output.json:
         print_json(
             {
                 "ovrcoat": __version__,
-                "model": model.model,
+                "model": parts.describe(model.model),
                 "task": prompt.task,
                 "output": str(output.output),
                 "vocabulary": complete.to_dict(),
@@ -70,6 +73,12 @@ def segment(
     run.report_interruption(document_path)
     run.open()
     return run.status
+
+
+def _summary(image_count: int, vocabulary: "Vocabulary", *, source: str) -> str:
+    """Return what is segmented, on one line."""
+    name = f" of {vocabulary.name}" if vocabulary.name else ""
+    return f"images: {image_count}, categories: {len(vocabulary)}{name}, model: {source}"
 
 
 def _find_images(sources: list[str], *, quiet: bool) -> "ImageSearch":

@@ -153,7 +153,7 @@ def _encode_first(
         return
     slots, images, encoded_count = [], [], 0
     for slot in window:
-        if slot.image is not None and slot.image.padded_size == first.padded_size:
+        if slot.image is not None and slot.image.batch_key == first.batch_key:
             slots.append(slot)
             images.append(slot.image)
         encoded_count += slot.image is None and not isinstance(slot.outcome, ImageError)

@@ -14,6 +14,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from ovrcoat.data.images import LoadedImage
+from ovrcoat.data.mask_files import UserMasks
 from ovrcoat.structures import ImageBatch, Size
 
 
@@ -25,11 +26,15 @@ class PreparedImage:
         image: the original image.
         resized: RGB at test resolution.
         stride: of the encoder.
+        for_names: the same image for the network that names the masks, if that is another one.
+        user_masks: the masks to name, if they come from a file.
     """
 
     image: LoadedImage
     resized: UInt8[np.ndarray, "_ _ 3"]
     stride: int
+    for_names: "PreparedImage | None" = None
+    user_masks: UserMasks | None = None
 
     @property
     def padded_size(self) -> Size:
@@ -37,10 +42,19 @@ class PreparedImage:
         return padded_size(self.resized.shape[:2], stride=self.stride)
 
     @property
+    def batch_key(self) -> tuple[Size, Size]:
+        """Images with the same key may share a batch: their padded sizes are equal."""
+        return self.padded_size, (self.for_names or self).padded_size
+
+    @property
     def nbytes(self) -> int:
-        """Memory of the pixels, in bytes."""
-        pixels = self.image.pixels
-        return pixels.nbytes + (0 if self.resized is pixels else self.resized.nbytes)
+        """Memory of pixels and masks, in bytes."""
+        arrays = {id(array): array.nbytes for array in (self.image.pixels, self.resized)}
+        if self.for_names is not None:
+            arrays[id(self.for_names.resized)] = self.for_names.resized.nbytes
+        if self.user_masks is not None:
+            arrays[id(self.user_masks.masks)] = self.user_masks.masks.nbytes
+        return sum(arrays.values())
 
 
 def prepare(image: LoadedImage, *, short_side: int, max_long_side: int, stride: int) -> PreparedImage:

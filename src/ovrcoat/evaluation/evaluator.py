@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from ovrcoat.data.dataset import Dataset
-from ovrcoat.errors import ConfigError, DatasetError
+from ovrcoat.errors import ConfigError, DatasetError, ImageError
 from ovrcoat.evaluation.image_scores import ImagePredictions, ImageScorer
 from ovrcoat.evaluation.journal import Journal
 from ovrcoat.evaluation.journal_entry import JournalEntry
@@ -266,7 +266,11 @@ def _predict(
 ) -> Iterator[tuple[Record, ImagePredictions | ReadError]]:
     """Run the network on one image after the other; errors are passed on."""
     for record, sample in samples:
-        yield record, scorer.predict(record, sample) if isinstance(sample, Sample) else sample
+        try:
+            predicted = scorer.predict(record, sample) if isinstance(sample, Sample) else sample
+        except ImageError as error:  # its masks, if they come from files
+            predicted = error
+        yield record, predicted
 
 
 def _score(

@@ -14,6 +14,7 @@ from ovrcoat.errors import ConfigError, DatasetError, VocabularyError
 from ovrcoat.evaluation.protocols import Protocol, ProtocolChoice, choose_protocol
 from ovrcoat.evaluation.reports.report import trust_key
 from ovrcoat.formats.annotations import Record
+from ovrcoat.model.mixed_network import mask_network
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.system.fingerprints import module_fingerprint
 from ovrcoat.system.shard import Shard
@@ -155,7 +156,7 @@ def make_plan(segmenter: Segmenter, dataset: Dataset, *, settings: EvaluationSet
     protocol = choose_protocol(
         settings.protocol,
         dataset=dataset.name,
-        fits_published_sizes=segmenter.network.encoder.fits_published_sizes,
+        fits_published_sizes=mask_network(segmenter.network).fits_published_sizes,
         model_size=(inference.short_side, inference.max_long_side),
         short_side=settings.short_side,
         max_long_side=settings.max_long_side,
@@ -240,14 +241,15 @@ def category_indices(categories: Sequence[Category]) -> dict[int, int]:
 
 
 def model_hash(segmenter: Segmenter) -> str:
-    """Return a fingerprint of the weights, the network's configuration and the training vocabulary.
+    """Return a fingerprint of weights, configuration, training vocabulary, and masks from files.
 
     Inference settings are excluded, because the report lists them. The hash does not depend on the file
     layout.
     """
     config = segmenter.config.model_dump(mode="json", exclude={"inference"})
     training = segmenter.training_vocabulary.to_dict()
-    return module_fingerprint(segmenter.network, [config, training])
+    files = [] if segmenter.mask_files is None else [segmenter.mask_files.fingerprint()]
+    return module_fingerprint(segmenter.network, [config, training, *files])
 
 
 def _checked_trusts(trusts: Sequence[Trust]) -> tuple[Trust, ...]:

@@ -1,7 +1,8 @@
 """Reads images and their ground truth in a background thread while the network runs."""
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 import numpy as np
 from jaxtyping import Int32
@@ -56,7 +57,8 @@ def load_sample(record: Record, *, dataset: Dataset, panoptic: bool, semantic: b
     """
     content = dataset.record_fingerprint(record)  # before reading: a later change is then noticed on resuming
     try:
-        image = read_image(dataset.image(record))
+        name = PurePosixPath(record.image).name  # by which its masks are found, if they come from files
+        image = replace(read_image(dataset.image(record)), name=name)
         truth = dataset.panoptic(record) if panoptic else None
         category_map = dataset.semantic(record) if semantic else None
     except (DatasetError, ImageError) as error:

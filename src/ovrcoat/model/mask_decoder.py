@@ -54,10 +54,10 @@ class MaskDecoder(nn.Module):
         )
         self.norm = nn.LayerNorm(channels, eps=NORM_EPSILON)
         self.mask_head = MultiLayerPerceptron(channels, channels, mask_channels)
-        self.pooled_projection = nn.Sequential(
+        self.pooled_projection: nn.Module = nn.Sequential(
             nn.LayerNorm(mask_channels, eps=NORM_EPSILON), nn.Linear(mask_channels, channels)
         )
-        self.embedding_head = MultiLayerPerceptron(channels, channels, embedding_dim)
+        self.embedding_head: nn.Module = MultiLayerPerceptron(channels, channels, embedding_dim)
 
     def forward(self, pixels: PixelFeatures, *, every_layer: bool = False) -> tuple[MaskProposals, ...]:
         """Predict masks.

@@ -17,10 +17,10 @@ from ovrcoat.model.text_classifier import TextClassifier
 from ovrcoat.model.text_transfer import TextTransfer, transfer_tokens
 from ovrcoat.structures import (
     CategoryEmbeddings,
-    EncoderFeatures,
     Encoding,
     ImageBatch,
     MaskPredictions,
+    MaskProposals,
 )
 
 
@@ -55,6 +55,16 @@ class SegmentationNetwork(nn.Module):
         self.text_transfer = text_transfer
 
     @property
+    def stride(self) -> int:
+        """The sides of an image batch are multiples of it."""
+        return self.encoder.stride
+
+    @property
+    def fits_published_sizes(self) -> bool:
+        """Whether the network suits the published test resolutions; see `Encoder`."""
+        return self.encoder.fits_published_sizes
+
+    @property
     def image_dtype(self) -> torch.dtype:
         """Dtype of masks and features."""
         return next(self.pixel_decoder.parameters()).dtype
@@ -74,19 +84,43 @@ class SegmentationNetwork(nn.Module):
         """
         features = self.encoder(images)
         (proposals,) = self.mask_decoder(self.pixel_decoder(features))
+        encoding = self.embed(proposals, features.clip_features, mask_logits=proposals.mask_logits)
+        return encoding if keep_clip_features else replace(encoding, clip_features=None)
+
+    def embed(
+        self,
+        proposals: MaskProposals,
+        clip_features: Float[Tensor, "batch _ _ _"],
+        *,
+        mask_logits: Float[Tensor, "batch query _ _"],
+    ) -> Encoding:
+        """Embed masks by CLIP.
+
+        Args:
+            proposals: masks, of this network or another one.
+            clip_features: CLIP's feature map; it is kept in the result.
+            mask_logits: the masks as seen by this network: at stride 4 of its input.
+        """
         return Encoding(
             proposals=proposals,
-            clip=self.encoder.embed_masks(features.clip_features, proposals.mask_logits),
-            clip_features=features.clip_features if keep_clip_features else None,
-            transfer_features=self.transfer_features(features),
+            clip=self.encoder.embed_masks(clip_features, mask_logits),
+            clip_features=clip_features,
+            transfer_features=self.transfer_features(clip_features),
         )
 
-    def transfer_features(self, features: EncoderFeatures) -> Float[Tensor, "batch embedding _ _"] | None:
+    def propose(self, images: ImageBatch) -> MaskProposals:
+        """Propose masks, without CLIP's embeddings of them: for names from another network."""
+        (proposals,) = self.mask_decoder(self.pixel_decoder(self.encoder(images)))
+        return proposals
+
+    def transfer_features(
+        self, clip_features: Float[Tensor, "batch _ _ _"]
+    ) -> Float[Tensor, "batch embedding _ _"] | None:
         """Return what the text transfer reads from each image; None without a transfer."""
         if self.text_transfer is None:
             return None
-        tokens = self.encoder.embed_features(transfer_tokens(features.clip_features))
-        return torch.unflatten(tokens.mT, 2, features.clip_features.shape[-2:])
+        tokens = self.encoder.embed_features(transfer_tokens(clip_features))
+        return torch.unflatten(tokens.mT, 2, clip_features.shape[-2:])
 
     def adapt(self, encoding: Encoding, categories: CategoryEmbeddings) -> CategoryEmbeddings:
         """Return the text embeddings with which CLIP classifies the masks of these images.
@@ -101,16 +135,33 @@ class SegmentationNetwork(nn.Module):
             categories, out_vocab=self.text_transfer(categories.out_vocab, encoding.transfer_features)
         )
 
-    def classify(self, encoding: Encoding, categories: CategoryEmbeddings) -> MaskPredictions:
-        """Compute the logits of every mask for every category, by both classifiers."""
-        in_vocab_logits, void_logits = self.text_classifier(encoding.proposals.embeddings, categories)
+    def classify(
+        self,
+        encoding: Encoding,
+        categories: CategoryEmbeddings,
+        *,
+        in_vocab_classifier: nn.Module | None = None,
+    ) -> MaskPredictions:
+        """Compute the logits of every mask for every category, by both classifiers.
+
+        Args:
+            encoding: of images.
+            categories: text embeddings.
+            in_vocab_classifier: that of the network that proposed the masks. None: the own one.
+        """
+        out_vocab_logits = self.encoder.classify(encoding.clip.embeddings, self.adapt(encoding, categories))
+        if encoding.objectness is None:
+            classifier = self.text_classifier if in_vocab_classifier is None else in_vocab_classifier
+            in_vocab_logits, void_logits = classifier(encoding.proposals.embeddings, categories)
+        else:
+            # No classifier knows these masks. With CLIP in its place, the ensemble is CLIP alone.
+            in_vocab_logits = out_vocab_logits
+            void_logits = out_vocab_logits.logsumexp(-1) - encoding.objectness.logit()
         return MaskPredictions(
             mask_logits=encoding.proposals.mask_logits,
             in_vocab_logits=in_vocab_logits,
             void_logits=void_logits,
-            out_vocab_logits=self.encoder.classify(
-                encoding.clip.embeddings, self.adapt(encoding, categories)
-            ),
+            out_vocab_logits=out_vocab_logits,
             valid_mask=encoding.clip.valid_mask,
         )
 

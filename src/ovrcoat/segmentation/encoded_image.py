@@ -1,7 +1,7 @@
 """EncodedImage: an image after the network, ready for any number of vocabularies."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Unpack, overload
 
 import numpy as np
@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float32, Int32, UInt8
 
-from ovrcoat.choices import Task
+from ovrcoat.choices import ClassifyBy, Task
 from ovrcoat.data.images import LoadedImage
+from ovrcoat.data.mask_files import UserMasks
 from ovrcoat.errors import ConfigError, ImageError
-from ovrcoat.model.network import SegmentationNetwork
+from ovrcoat.model.mixed_network import AnyNetwork, names_network
 from ovrcoat.postprocessing.mask_overlaps import Overlaps, mask_overlaps
 from ovrcoat.postprocessing.mask_status import MaskOutcome
 from ovrcoat.postprocessing.upsampling import ImageSizes
@@ -21,6 +22,7 @@ from ovrcoat.results.segment import Segment
 from ovrcoat.segmentation.explanation import Explanation
 from ovrcoat.segmentation.postprocess import AnyResult, explain, panoptic_with_outcomes, postprocess
 from ovrcoat.segmentation.prompt import PromptEncoder, SegmentationPrompt, SegmentOptions
+from ovrcoat.segmentation.user_masks import check_masks, check_objectness, encode_user_masks
 from ovrcoat.structures import Encoding
 from ovrcoat.system.devices import device_lock
 from ovrcoat.system.fingerprints import module_fingerprint
@@ -41,17 +43,21 @@ class EncodedImage:
         prompt_encoder: encodes the vocabularies that `segment` and `explain` receive; None after unpickling.
         encoding: masks and embeddings, a batch of one.
         sizes: sizes of the padded input, of the image inside it, and of the image.
+        clip_sizes: the same of the input of the encoder that names the masks.
         image: the upright image and its name.
         test_size: short side and maximum long side, in pixels, that the image was resized to.
+        classify_by: what CLIP embeds of a mask; see `InferenceConfig`.
         model_key: fingerprint of the network, of an unpickled image.
     """
 
-    network: SegmentationNetwork | None
+    network: AnyNetwork | None
     prompt_encoder: PromptEncoder | None
     encoding: Encoding
     sizes: ImageSizes
+    clip_sizes: ImageSizes
     image: LoadedImage
     test_size: tuple[int, int]
+    classify_by: ClassifyBy
     model_key: str | None = None
 
     def __repr__(self) -> str:
@@ -66,8 +72,10 @@ class EncodedImage:
         return {
             "encoding": self.encoding,
             "sizes": self.sizes,
+            "clip_sizes": self.clip_sizes,
             "image": self.image,
             "test_size": self.test_size,
+            "classify_by": self.classify_by,
             "model_key": key,
         }
 
@@ -119,6 +127,37 @@ class EncodedImage:
         prompt = self._bound()[1].encode(vocabulary, **options)
         prompt.warn()
         return self.predict_explained(prompt)
+
+    @torch.inference_mode()
+    def with_masks(self, masks: object, objectness: object = None) -> "EncodedImage":
+        """Return this image with your masks in place of those of the network. CLIP alone names them.
+
+        Results, COAT and explanations then work as for masks of the network. The encoder does not run again.
+
+        Args:
+            masks: array or tensor of shape (N, height, width) at the size of the upright image, bool or
+                integer; every nonzero pixel belongs to the mask. Masks may overlap.
+            objectness: probability that each mask is an object, 0 to 1, such as the predicted IoU of Segment
+                Anything. None: 1.
+
+        Raises:
+            ImageError: masks or objectness have the wrong shape, dtype or range, or a mask is empty.
+            ConfigError: this image was unpickled; pass it to a segmenter first.
+        """
+        network, _ = self._bound()
+        inside = check_masks(masks, self.sizes.output)
+        user_masks = UserMasks(inside, check_objectness(objectness, len(inside)))
+        assert self.encoding.clip_features is not None  # `ImageEncoder` keeps them
+        with device_lock(network.encoder.device):
+            encoding, sizes = encode_user_masks(
+                names_network(network),
+                self.encoding.clip_features,
+                user_masks,
+                image=self.image,
+                clip_sizes=self.clip_sizes,
+                classify_by=self.classify_by,
+            )
+        return replace(self, encoding=encoding, sizes=sizes)
 
     @torch.inference_mode()
     def predict(self, prompt: SegmentationPrompt) -> AnyResult:
@@ -190,12 +229,12 @@ class EncodedImage:
         embeddings = F.normalize(clip.embeddings[0, queries].float(), dim=-1)
         return (embeddings * clip.valid_mask[0, queries, None]).cpu().numpy()
 
-    def _network_for_panoptic(self, prompt: SegmentationPrompt) -> SegmentationNetwork:
+    def _network_for_panoptic(self, prompt: SegmentationPrompt) -> AnyNetwork:
         if prompt.task != "panoptic":
             raise ConfigError(f"explanations exist for task 'panoptic', not for {prompt.task!r}")
         return self._bound()[0]
 
-    def _bound(self) -> tuple[SegmentationNetwork, PromptEncoder]:
+    def _bound(self) -> tuple[AnyNetwork, PromptEncoder]:
         if self.network is None or self.prompt_encoder is None:
             raise ConfigError(
                 "this encoded image was unpickled and has no network: pass it to a segmenter of the same "

@@ -19,6 +19,7 @@ from ovrcoat.errors import ConfigError
 from ovrcoat.issues import Issue
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.text_classifier import embed_categories
+from ovrcoat.segmentation.mixed_embedder import Embedder
 from ovrcoat.segmentation.text_cache import TextCache, fingerprint
 from ovrcoat.structures import CategoryEmbeddings
 from ovrcoat.system.process_lock import ProcessLock
@@ -196,9 +197,7 @@ class TextEmbedder:
 class PromptEncoder:
     """Turns a vocabulary and options into a `SegmentationPrompt`; may be used from several threads."""
 
-    def __init__(
-        self, embedder: TextEmbedder, *, config: ModelConfig, training_vocabulary: Vocabulary
-    ) -> None:
+    def __init__(self, embedder: Embedder, *, config: ModelConfig, training_vocabulary: Vocabulary) -> None:
         self._embedder = embedder
         self._settings = config.inference
         self._training_vocabulary = training_vocabulary

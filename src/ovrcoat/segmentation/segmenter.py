@@ -10,26 +10,26 @@ from os import PathLike
 from typing import Literal, Unpack, overload
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.catalog import find_model
 from ovrcoat.choices import DtypeName, Number, Task, Trust
 from ovrcoat.config import ModelConfig, with_inference_settings
 from ovrcoat.data.images import ImageInput, OnError
-from ovrcoat.errors import ImageError
+from ovrcoat.data.mask_files import MaskFiles
+from ovrcoat.errors import ConfigError, ImageError
 from ovrcoat.model.compiling import compile_image_branch
-from ovrcoat.model.network import SegmentationNetwork
+from ovrcoat.model.mixed_network import AnyNetwork, names_network
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
 from ovrcoat.segmentation.encoded_image import EncodedImage
 from ovrcoat.segmentation.explanation import Explanation
 from ovrcoat.segmentation.image_encoder import ImageEncoder
+from ovrcoat.segmentation.loading import TextSettings, load_parts
 from ovrcoat.segmentation.many_images import ResultIterator, predict_each, with_image_warnings
-from ovrcoat.segmentation.mask_classification import MaskLabel, check_masks, label_masks
+from ovrcoat.segmentation.mask_classification import MaskLabel, label_masks
+from ovrcoat.segmentation.mixed_embedder import Embedder
 from ovrcoat.segmentation.postprocess import AnyResult
 from ovrcoat.segmentation.prompt import PromptEncoder, SegmentationPrompt, SegmentOptions, TextEmbedder
-from ovrcoat.segmentation.text_cache import TextCache, open_text_cache
+from ovrcoat.segmentation.text_cache import open_text_cache
 from ovrcoat.system.devices import choose_device, choose_dtype
 from ovrcoat.vocabulary import Vocabulary, VocabularyInput
 
@@ -45,31 +45,29 @@ class Segmenter:
         training_vocabulary: decides which categories are seen.
         provenance: where the weights come from.
         device: "cpu", "cuda", "cuda:1", 1 or "mps". None: the fastest available device.
-        text_embeddings: precomputed text embeddings, on the device of the network.
-        text_cache: cache on disk; only for a network whose text weights no longer change.
-        text_dtype: dtype in which class names are embedded.
+        embedder: embeds class names. None: by the network, without a cache on disk.
+        mask_files: masks to name instead of those of the network.
     """
 
     def __init__(
         self,
-        network: SegmentationNetwork,
+        network: AnyNetwork,
         *,
         config: ModelConfig,
         training_vocabulary: Vocabulary,
         provenance: Mapping[str, str],
         device: str | int | torch.device | None = None,
-        text_embeddings: Mapping[str, Float[Tensor, " embedding"]] | None = None,
-        text_cache: TextCache | None = None,
-        text_dtype: torch.dtype = torch.float32,
+        embedder: Embedder | None = None,
+        mask_files: MaskFiles | None = None,
     ) -> None:
         self.device = choose_device(device)
         # channels last: reduces the time of a convolutional trunk on a CPU by a third
         self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
         self.training_vocabulary = training_vocabulary
         self.provenance = dict(provenance)
-        embedder = TextEmbedder(
-            network, config=config, known=text_embeddings, cache=text_cache, dtype=text_dtype
-        )
+        self.mask_files = mask_files
+        if embedder is None:
+            embedder = TextEmbedder(names_network(network), config=config)
         self._set_config(
             config, PromptEncoder(embedder, config=config, training_vocabulary=training_vocabulary)
         )
@@ -79,6 +77,7 @@ class Segmenter:
         cls,
         model: str | PathLike[str] = "nano",
         *,
+        masks: str | PathLike[str] | None = None,
         device: str | int | torch.device | None = None,
         dtype: DtypeName = "float32",
         text_dtype: DtypeName = "float32",
@@ -86,46 +85,51 @@ class Segmenter:
         compile: bool = False,
         download: bool = False,
     ) -> "Segmenter":
-        """Load a model by name (`ovrcoat models` lists them), from a file, or from the Hugging Face Hub.
+        """Load a model.
 
         Args:
-            model: name, path, or address such as "hf://owner/repo", "hf://owner/repo/file.safetensors@v1".
+            model: name (`ovrcoat models` lists them), path, or address such as "hf://owner/repo".
+            masks: another source of masks: a model, a Mask2Former (folder of Hugging Face, `.pth` of
+                Detectron2), or your own masks (`MaskFiles`). `model` then only names them.
             device: "cpu", "cuda", "cuda:1", 1 or "mps". None: the fastest available device.
-            dtype: dtype of masks and features: "float32", "bfloat16" (faster where the hardware supports it,
-                slightly different results), or "auto" (bfloat16 where the hardware supports it).
+            dtype: dtype of masks and features: "float32", "bfloat16" (slightly different results, often
+                faster), or "auto" (bfloat16 where the hardware supports it).
             text_dtype: dtype in which class names are embedded; the same choices.
-            text_cache: folder for text embeddings, "auto" (the user's cache folder, see `ovrcoat doctor`), or
-                None for no cache.
+            text_cache: folder for text embeddings, "auto" (the user's cache folder), or None for no cache.
             compile: compile the image branch with `torch.compile`.
-            download: allow the download of a model on the Hub.
+            download: allow the download of a model.
 
         Raises:
-            ConfigError: there is no such model, device or dtype, or no compiler. A missing compiler may be
-                reported only when the first image is processed.
-            CheckpointError: the file is damaged, is not an ovrcoat checkpoint, or does not fit the network.
+            ConfigError: there is no such model, device or dtype, or no compiler (perhaps at the first image).
+            CheckpointError: the file is damaged, is not a checkpoint of ovrcoat, or does not fit the network.
         """
         chosen = choose_device(device)
-        image_dtype = choose_dtype(dtype, chosen)
-        loaded = native.load(find_model(model, download=download), device=chosen, image_dtype=image_dtype)
-        segmenter = cls(
-            loaded.network,
-            config=loaded.config,
-            training_vocabulary=loaded.training_vocabulary,
-            provenance=loaded.provenance,
+        if compile and masks is not None:
+            raise ConfigError("a model with masks from elsewhere cannot be compiled; omit compile")
+        parts = load_parts(
+            find_model(model, download=download),
+            masks,
             device=chosen,
-            text_embeddings=loaded.text_embeddings,
-            text_cache=open_text_cache(text_cache),
-            text_dtype=choose_dtype(text_dtype, chosen),
+            image_dtype=choose_dtype(dtype, chosen),
+            text=TextSettings(open_text_cache(text_cache), choose_dtype(text_dtype, chosen)),
         )
         if compile:
-            compile_image_branch(segmenter.network)
-        return segmenter
+            compile_image_branch(names_network(parts.network))
+        return cls(
+            parts.network,
+            config=parts.config,
+            training_vocabulary=parts.training_vocabulary,
+            provenance=parts.provenance,
+            device=chosen,
+            embedder=parts.embedder,
+            mask_files=parts.mask_files,
+        )
 
     def with_settings(self, **settings: object) -> "Segmenter":
         """Return a segmenter of the same network (not copied) with other inference settings.
 
-        Encoded images may be passed between segmenters of one network, as long as both segmenters have the
-        same test resolution (`short_side` and `max_long_side`).
+        Encoded images may be passed between segmenters of one network with equal test resolution
+        (`short_side` and `max_long_side`) and `classify_by`.
 
         Args:
             **settings: fields of `InferenceConfig`, such as `short_side=1024, max_long_side=2560`.
@@ -376,20 +380,18 @@ class Segmenter:
         """
         prompt = self._prompt_encoder.encode(vocabulary, background=background)
         prompt.warn()
-        encoded = self._encoded(image)
-        user_masks = check_masks(masks, encoded.sizes.output)
-        if len(user_masks) == 0:
-            return ()
-        return label_masks(
-            self.network, encoded.encoding, masks=user_masks, sizes=encoded.sizes, prompt=prompt
-        )
+        encoded = self._encoded(image).with_masks(masks)
+        return label_masks(self.network, encoded.encoding, prompt=prompt)
 
     def _set_config(self, config: ModelConfig, prompt_encoder: PromptEncoder) -> None:
         self.config = config
         self._prompt_encoder = prompt_encoder
         # the image encoder passes the prompt encoder on to each `EncodedImage`, for `EncodedImage.segment`
         self._image_encoder = ImageEncoder(
-            self.network, settings=config.inference, prompt_encoder=prompt_encoder
+            self.network,
+            settings=config.inference,
+            prompt_encoder=prompt_encoder,
+            mask_files=self.mask_files,
         )
 
     def _encoded(self, image: object) -> EncodedImage:

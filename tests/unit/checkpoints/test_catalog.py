@@ -3,7 +3,14 @@ from pathlib import Path
 import pytest
 
 from ovrcoat.checkpoints import catalog
-from ovrcoat.checkpoints.catalog import PUBLISHED, embedded_path, find_model, list_models
+from ovrcoat.checkpoints.catalog import (
+    PUBLISHED,
+    PUBLISHED_MASKS,
+    embedded_path,
+    find_mask_source,
+    find_model,
+    list_models,
+)
 from ovrcoat.errors import ConfigError
 from ovrcoat.system.user_folders import model_folders
 
@@ -38,7 +45,7 @@ def test_installed_models_have_a_path_and_others_a_remedy(nano: Path, cache: Pat
     (cache / "fcclip-rn50.safetensors").touch()
     (cache / "mine.safetensors").touch()
     models = {entry.name: entry for entry in list_models()}
-    assert list(models) == ["nano", *PUBLISHED, "mine"]
+    assert list(models) == ["nano", *PUBLISHED, *PUBLISHED_MASKS, "mine"]
     assert models["nano"].path == nano
     assert models["fcclip-rn50"].path == cache / "fcclip-rn50.safetensors"
     assert models["fcclip-rn50"].remedy == ""
@@ -116,3 +123,22 @@ def test_missing_models(nano: Path, model: str, message: str) -> None:
     assert nano.is_file()
     with pytest.raises(ConfigError, match=message):
         find_model(model)
+
+
+def test_folders_of_mask2former_are_sources_of_masks(nano: Path, cache: Path, tmp_path: Path) -> None:
+    for name in ("mask2former-swin-tiny-coco", "my-masks"):
+        (cache / name).mkdir()
+        (cache / name / "config.json").touch()
+    (cache / "something-else").mkdir()
+    models = {entry.name: entry for entry in list_models()}
+    assert models["my-masks"].masks_only
+    assert "something-else" not in models
+    assert find_mask_source("mask2former-swin-tiny-coco") == cache / "mask2former-swin-tiny-coco"
+    assert find_mask_source("nano") == nano
+    assert find_mask_source(tmp_path) == tmp_path
+    with pytest.raises(ConfigError, match=r"'my-masks' proposes masks and cannot name them; .*--masks"):
+        find_model("my-masks")
+    with pytest.raises(ConfigError, match="not installed; run: hf download facebook/mask2former-swin-base"):
+        find_mask_source("mask2former-swin-base-coco")
+    with pytest.raises(ConfigError, match=r"unknown model 'my-mask'.*did you mean 'my-masks'"):
+        find_mask_source("my-mask")

@@ -18,7 +18,7 @@ from ovrcoat.checkpoints.native import LoadedModel
 from ovrcoat.data.images import read_image
 from ovrcoat.errors import ConfigError, ImageError, VocabularyError
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
-from ovrcoat.segmentation import segmenter as segmenter_module
+from ovrcoat.segmentation import loading
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.structures import Encoding
 from ovrcoat.vocabulary import Vocabulary
@@ -381,7 +381,7 @@ class TestLoad:
                 },
             )
 
-        monkeypatch.setattr(segmenter_module.native, "load", load)
+        monkeypatch.setattr(loading.native, "load", load)
         loaded = Segmenter.load(path, device="cpu", dtype="float32")
         assert asked == [(path, torch.device("cpu"), torch.float32)]
         assert loaded.provenance == {"source": "here"}

@@ -13,6 +13,7 @@ from ovrcoat.checkpoints.foreign import maft_plus_inference
 from ovrcoat.config import ModelConfig, TextTransferConfig
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.text_transfer import TextTransfer
+from ovrcoat.segmentation.prompt import TextEmbedder
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.segmentation.text_cache import TextCache
 from ovrcoat.vocabulary import Vocabulary
@@ -47,7 +48,7 @@ def make_segmenter(
         training_vocabulary=Vocabulary.parse("cat; sky#stuff"),
         provenance={},
         device="cpu",
-        text_cache=cache,
+        embedder=TextEmbedder(network, config=config, cache=cache),
     )
 
 

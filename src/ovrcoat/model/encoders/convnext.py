@@ -24,6 +24,8 @@ Stages = tuple[int, int, int, int]  # one number per stage
 class ConvNextEncoder(Encoder):
     """timm's ConvNeXt trunk, OpenCLIP's head applied to pooled masks, and CLIP's text tower."""
 
+    crop_side = 320  # training size of the published `convnext_large_d_320`
+
     def __init__(
         self,
         *,

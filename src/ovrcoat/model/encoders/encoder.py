@@ -33,6 +33,7 @@ class Encoder(nn.Module, ABC):
         logit_scale: logarithm of the scale of the cosine similarity (CLIP's inverse temperature).
         max_logit_scale: upper limit of exp(logit_scale).
         stride: of the coarsest feature map. The sides of an image batch are multiples of it.
+        crop_side: side of a square image that suits the encoder, in pixels (`segmentation/mask_crops.py`).
         fits_published_sizes: whether the encoder suits the test resolutions of the published evaluation
             protocol. False for an encoder that was trained on small images.
         mean: subtracted from RGB values in 0..255.
@@ -46,6 +47,7 @@ class Encoder(nn.Module, ABC):
     logit_scale: nn.Parameter
     max_logit_scale: float = 100.0  # CLIP's
     stride: int = 32
+    crop_side: int = 224  # CLIP's usual training size
     fits_published_sizes: bool = True
     mean: tuple[float, float, float] = CLIP_MEAN
     deviation: tuple[float, float, float] = CLIP_DEVIATION
@@ -122,14 +124,8 @@ class Encoder(nn.Module, ABC):
         Padding takes part in attention, with zeros as in the released code. The computation takes place in
         the dtype of the images (float32); the result has the dtype of the trunk's weights.
         """
-        like = images.pixels
-        mean = like.new_tensor(self.mean).view(1, 3, 1, 1)
-        deviation = like.new_tensor(self.deviation).view(1, 3, 1, 1)
-        normalized = (like - mean) / deviation
-        for index, (height, width) in enumerate(images.valid_sizes):
-            normalized[index, :, height:] = 0
-            normalized[index, :, :, width:] = 0
-        return normalized.to(next(self.visual_trunk.parameters()).dtype)
+        pixels = normalized(images, mean=self.mean, deviation=self.deviation)
+        return pixels.to(next(self.visual_trunk.parameters()).dtype)
 
     def train(self, mode: bool = True) -> "Encoder":
         """Set training mode for everything except BatchNorm, which always stays in eval mode.
@@ -151,3 +147,21 @@ class Encoder(nn.Module, ABC):
     def device(self) -> torch.device:
         """Device of the weights."""
         return self.logit_scale.device
+
+
+def normalized(
+    images: ImageBatch, *, mean: tuple[float, float, float], deviation: tuple[float, float, float]
+) -> Float[Tensor, "batch 3 height width"]:
+    """Subtract the mean, divide by the deviation, then set the padding to zero.
+
+    Args:
+        images: a batch.
+        mean: of RGB values in 0..255.
+        deviation: of RGB values in 0..255.
+    """
+    like = images.pixels
+    pixels = (like - like.new_tensor(mean).view(1, 3, 1, 1)) / like.new_tensor(deviation).view(1, 3, 1, 1)
+    for index, (height, width) in enumerate(images.valid_sizes):
+        pixels[index, :, height:] = 0
+        pixels[index, :, :, width:] = 0
+    return pixels

@@ -35,6 +35,7 @@ class ResNetEncoder(Encoder):
         first = width * EXPANSION
         self.channels = (first, first * 2, first * 4, first * 8)
         self.embedding_dim = embedding_dim
+        self.crop_side = pooling_grid * 32  # the training size
         self.visual_trunk = ModifiedResNet(
             blocks, embedding_dim, heads=heads, image_size=pooling_grid * 32, width=width
         )

@@ -1,0 +1,34 @@
+"""Load the segmenter that options describe: one model, or masks of one source and names of another."""
+
+from typing import Any
+
+from ovrcoat.checkpoints.catalog import find_mask_source, find_model
+from ovrcoat.cli.evaluate_options import ModelOptions as EvaluatedModelOptions
+from ovrcoat.cli.options import ModelOptions, SourceOptions
+from ovrcoat.results.writers import source_facts
+from ovrcoat.segmentation.segmenter import Segmenter
+
+
+def load_segmenter(model: ModelOptions | EvaluatedModelOptions, sources: SourceOptions) -> Segmenter:
+    """Load the model and the source of masks that the options name.
+
+    Raises:
+        OvrcoatError: a model, a source of masks or a setting cannot be used.
+    """
+    names, masks = sources.resolve(model.model)
+    segmenter = Segmenter.load(
+        names, masks=masks, device=model.device, dtype=model.dtype, compile=model.compile
+    )
+    return segmenter.with_settings(classify_by=sources.classify_by)
+
+
+def source_settings(model: str, sources: SourceOptions, segmenter: Segmenter) -> dict[str, Any]:
+    """Return what identifies the models and masks that the results of a run depend on."""
+    names, masks = sources.resolve(model)
+    files = segmenter.mask_files
+    return {
+        "model": source_facts(find_model(names)),
+        "masks": None if masks is None else source_facts(find_mask_source(masks)),
+        "mask_files": None if files is None else files.fingerprint(),
+        "classify_by": sources.classify_by,
+    }
