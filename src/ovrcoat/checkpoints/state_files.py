@@ -29,7 +29,7 @@ from ovrcoat.system.paths import is_file, is_folder
 
 # Keys under which training code stores a state dict, in the order in which they are searched.
 WRAPPERS = ("model", "state_dict", "model_state_dict", "module", "network", "net", "params", "weights")
-MAX_TENSORS = 20_000  # the largest published file has about 2,000
+MAX_TENSORS = 20_000  # many times as many as the networks that can be converted have
 MAX_DEPTH = 3  # of wrappers inside each other
 # Parts of a key that wrappers of modules add: torch.compile, FSDP, activation checkpointing.
 WRAPPER_PARTS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
