@@ -29,6 +29,7 @@ from ovrcoat.system.paths import is_file, is_folder
 
 # Keys under which training code stores a state dict, in the order in which they are searched.
 WRAPPERS = ("model", "state_dict", "model_state_dict", "module", "network", "net", "params", "weights")
+MAX_TENSORS = 20_000  # many times as many as the networks that can be converted have
 MAX_DEPTH = 3  # of wrappers inside each other
 # Parts of a key that wrappers of modules add: torch.compile, FSDP, activation checkpointing.
 WRAPPER_PARTS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -60,7 +61,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Remove the parts of keys that wrappers of modules have added."""
+    """Remove the parts of keys that wrappers of modules have added.
+
+    Raises:
+        CheckpointError: there are more than `MAX_TENSORS`.
+    """
+    if len(state) > MAX_TENSORS:
+        raise CheckpointError(
+            f"the file holds {len(state):,} tensors, expected at most {MAX_TENSORS:,}; it is another model"
+        )
     state = {WRAPPER_PARTS.sub("", key): value for key, value in state.items()}
     while prefix := next((p for p in PREFIXES if all(key.startswith(p) for key in state)), None):
         state = {key.removeprefix(prefix): value for key, value in state.items()}

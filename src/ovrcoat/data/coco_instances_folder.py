@@ -26,6 +26,7 @@ ROBOFLOW = "_annotations.coco.json"
 MAX_CANDIDATES = 20  # JSON files that are opened to find the one with labels
 KEYS = ("images", "annotations", "categories")
 ADVICE = "A COCO instances folder consists of the JSON and its images (docs/datasets.md)."
+MAX_POLYGONS = 10_000  # of one object; with more, its mask counts as invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,7 @@ class _Reader:
             mask = decode_runs(segmentation)
             if mask is not None:
                 return Shape(category_id, mask=(0, 0, mask), is_crowd=is_crowd)
-        elif isinstance(segmentation, list) and segmentation:
+        elif isinstance(segmentation, list) and 0 < len(segmentation) <= MAX_POLYGONS:
             polygons = tuple(polygon for item in segmentation if (polygon := read_polygon(item)) is not None)
             if polygons:
                 return Shape(category_id, polygons, is_crowd=is_crowd)
