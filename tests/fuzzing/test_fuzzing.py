@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fuzzing import mutations
-from fuzzing.targets import CORPUS, TARGETS
+from fuzzing.targets import CORPUS, FINDINGS, TARGETS
 
 EXAMPLES = 25  # for each target
 quick = settings(
@@ -53,6 +53,15 @@ def test_the_corpus_is_small_and_used():
     assert max(sizes) < 8_000
     assert sum(sizes) < 64_000
     assert {path.name for path in CORPUS.iterdir() if path.is_dir()} == {t.corpus for t in TARGETS.values()}
+
+
+@pytest.mark.parametrize(
+    "path", sorted(FINDINGS.glob("*/*")), ids=lambda path: f"{path.parent.name}-{path.name}"
+)
+def test_inputs_that_once_failed(path: Path, tmp_path: Path):
+    target = TARGETS[path.parent.name]
+    target.prepare(tmp_path)
+    assert target.run(path.read_bytes(), tmp_path) in (True, False)
 
 
 @names

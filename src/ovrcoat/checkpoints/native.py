@@ -8,7 +8,6 @@ the other parts.
 
 import contextlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -28,7 +27,7 @@ from ovrcoat.checkpoints.fitting import assign_parts, check_finite
 from ovrcoat.config import ModelConfig
 from ovrcoat.errors import CheckpointError, OutputError, VocabularyError
 from ovrcoat.model.network import SegmentationNetwork, build_network
-from ovrcoat.system.atomic_write import sync
+from ovrcoat.system.atomic_write import new_part_path, sync
 from ovrcoat.system.fingerprints import file_sha256
 from ovrcoat.vocabulary import Vocabulary
 
@@ -336,7 +335,7 @@ def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> str:
     """Write a temporary file and rename it, unless an equal file exists. Return the SHA-256."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = new_part_path(path, is_named=True)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(dict(tensors), temporary, metadata=metadata)

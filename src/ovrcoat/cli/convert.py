@@ -10,6 +10,8 @@ from cyclopts import Parameter
 
 from ovrcoat.choices import Arrangement
 from ovrcoat.cli.terminal import print_json, print_line, print_note
+from ovrcoat.system.atomic_write import make_folder, remove_leftovers
+from ovrcoat.system.folder_lock import FolderLock
 
 NAMES_SHOWN = 3  # of a long list; --json prints all of them
 
@@ -43,7 +45,9 @@ def convert(
     from ovrcoat.checkpoints import foreign
 
     print_note(f"Reading {source}; this takes a while ...")
-    report = foreign.convert(source, target, clip=clip, arrangement=arrangement)
+    with FolderLock(make_folder(target.parent), prefix=f".{target.name}"):
+        remove_leftovers(target.parent, name=target.name)
+        report = foreign.convert(source, target, clip=clip, arrangement=arrangement)
     if json:
         print_json(asdict(report) | {"target": str(target)})
         return 0

@@ -108,6 +108,10 @@ def decode_pillow(image: Image.Image, *, label: str, raw_mode: str = "") -> RgbI
         raise _DamagedError(
             f"{label}: the image is truncated or damaged ({reason}); copy or download it again"
         ) from error
+    if image.mode in ("P", "PA") and image.palette is None:  # which Pillow only asserts
+        raise _DamagedError(
+            f"{label}: the image is damaged (its palette is missing); copy or download it again"
+        )
     bits = _tiff_tag(image, _BITS)
     orientation, exif_notes = exif_orientation(image)
     image, band_notes = _without_other_bands(image)

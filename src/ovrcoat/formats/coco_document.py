@@ -1,14 +1,14 @@
 """Streaming writer of COCO documents: annotations go to disk immediately, and the file appears complete."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from ovrcoat.formats.json_files import encode_json
-from ovrcoat.system.atomic_write import ADVICE, cannot_write
+from ovrcoat.system.atomic_write import ADVICE, cannot_write, new_part_path, sync
 
 
 class CocoDocumentWriter:
@@ -29,7 +29,7 @@ class CocoDocumentWriter:
     def __init__(self, path: Path, *, head: dict[str, Any], advice: str = ADVICE) -> None:
         self.path = path
         self._advice = advice
-        self._temporary_path = path.with_name(f".{uuid4().hex}.part")
+        self._temporary_path = new_part_path(path)
         self._separator = "\n"
         with self._output_errors():
             self._file = self._temporary_path.open("xb")
@@ -59,8 +59,11 @@ class CocoDocumentWriter:
         try:
             with self._output_errors():
                 self._write(f'\n], "images": {json.dumps(images, ensure_ascii=False)}}}\n')
+                self._file.flush()
+                os.fsync(self._file.fileno())  # a power failure must not leave an empty document
                 self._file.close()
                 self._temporary_path.replace(self.path)
+                sync(self.path.parent)
         finally:
             self.discard()
 

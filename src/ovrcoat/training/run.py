@@ -15,15 +15,16 @@ import torch
 from ovrcoat._version import __version__
 from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.training_record import add_stage
-from ovrcoat.errors import ConfigError, DatasetError
+from ovrcoat.errors import ConfigError, DatasetError, TrainingError
+from ovrcoat.formats.json_files import read_json_object
 from ovrcoat.issues import Issue
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.text_classifier import embed_categories
 from ovrcoat.structures import CategoryEmbeddings
-from ovrcoat.system.atomic_write import cannot_write, write_atomically
+from ovrcoat.system.atomic_write import cannot_write, make_folder, remove_leftovers, write_atomically
 from ovrcoat.system.devices import choose_dtype
 from ovrcoat.system.folder_lock import FolderLock
-from ovrcoat.training.accelerator import make_accelerator, make_folder, precision_issues
+from ovrcoat.training.accelerator import make_accelerator, precision_issues
 from ovrcoat.training.activations import recompute_activations
 from ovrcoat.training.config import StageConfig, TrainConfig
 from ovrcoat.training.config_file import read_config
@@ -33,8 +34,9 @@ from ovrcoat.training.sources import expand_variables, open_data, resolve_path
 from ovrcoat.training.stage_data import DataOpener, StageData
 from ovrcoat.training.stages import stage_of
 from ovrcoat.training.state import DATASETS, check_settings
+from ovrcoat.training.step_log import keep_lines
 from ovrcoat.training.trainer import RunOptions, StageTrainer
-from ovrcoat.training.validation import Validation
+from ovrcoat.training.validation import VALIDATION_FILE, Validation
 from ovrcoat.vocabulary import Vocabulary
 from ovrcoat.vocabulary.catalog import is_preset
 
@@ -141,6 +143,8 @@ def _train(config: TrainConfig, base: Path, *, progress: bool, on_status: OnStat
     with ExitStack() as stack:
         if accelerator.is_main_process:
             stack.enter_context(FolderLock(make_folder(output)))
+            for stage in config.stages:
+                remove_leftovers(output / stage.name)
         torch.manual_seed(config.seed)
         names = config.vocabulary
         vocabulary = Vocabulary.read(names if is_preset(names) else resolve_path(names, base))
@@ -267,6 +271,8 @@ class StageRun:
                 on_step=self.validation(network, folder) if accelerator.is_main_process else None,
             ),
         )
+        if accelerator.is_main_process:  # the steps after the saved state are repeated
+            keep_lines(folder / VALIDATION_FILE, key="steps", below=trainer.first_step + 1)
         if on_status is not None:
             on_status(self._status(trainer, device=accelerator.device))
         trainer.run()
@@ -333,7 +339,7 @@ class StageRun:
         if path.is_file():
             check_settings(
                 path,
-                json.loads(path.read_text(encoding="utf-8")),
+                read_json_object(path, error_class=TrainingError),
                 self.fingerprint(),
                 accept_changed_data=self.config.accept_changed_data,
             )
@@ -348,6 +354,9 @@ class StageRun:
             "steps": self.settings.schedule.steps,
             "precision": settings["precision"],
         }
+        # before the checkpoint, whose presence means that the stage is complete
+        text = json.dumps(settings, indent=1)
+        write_atomically(path.with_name(SETTINGS_FILE), lambda file: file.write(text.encode()), durable=True)
         provenance = add_stage(self.model.provenance, self.settings.name, facts, data=self.data.record())
         native.save(
             path,
@@ -356,8 +365,6 @@ class StageRun:
             training_vocabulary=self.vocabulary,
             provenance=provenance,
         )
-        text = json.dumps(settings, indent=1)
-        write_atomically(path.with_name(SETTINGS_FILE), lambda file: file.write(text.encode()))
 
 
 def embed_vocabulary(

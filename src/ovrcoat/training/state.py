@@ -18,6 +18,17 @@ DATASETS = "datasets"  # key of the settings with the content of the datasets, s
 # Settings that may differ: where the datasets are, if their content is known, and what happens on an error.
 PLACES = re.compile(r"data\.\d+\.(path|root)")
 WITHOUT_EFFECT = re.compile(r"data\.\d+\.on_error")
+# What reading a damaged state, or one with missing or other contents, can raise
+_UNREADABLE: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    UnpicklingError,
+)
 MAX_SHOWN = 4  # differences between settings that a message lists
 
 
@@ -105,21 +116,25 @@ def resume(
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != FORMAT:
             raise TrainingError(f"{path} has format {state['format']!r}, this version reads {FORMAT}")
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
+        check_settings(path, state["settings"], settings, accept_changed_data=accept_changed_data)
+        shapes = {name: parameter.shape for name, parameter in parameters.items()}
+        if {name: value.shape for name, value in state["parameters"].items()} != shapes:
+            raise TrainingError(
+                f"{path} belongs to another network; choose another output folder, or delete it"
+            )
+        _copy(state["parameters"], parameters)
+        optimizer.load_state_dict(state["optimizer"])
+        if average is not None:
+            saved = state["average"].items()
+            average.values = {name: value.to(parameters[name].device) for name, value in saved}
+        return int(state["step"])
+    except torch.OutOfMemoryError:
+        raise  # says nothing about the file
+    except _UNREADABLE as error:
         # torch's own message would advise to load the file with weights_only=False, which runs its code
         raise TrainingError(
             f"{path} cannot be read ({type(error).__name__}); delete it to restart this stage"
         ) from error
-    check_settings(path, state["settings"], settings, accept_changed_data=accept_changed_data)
-    shapes = {name: parameter.shape for name, parameter in parameters.items()}
-    if {name: value.shape for name, value in state["parameters"].items()} != shapes:
-        raise TrainingError(f"{path} belongs to another network; choose another output folder, or delete it")
-    _copy(state["parameters"], parameters)
-    optimizer.load_state_dict(state["optimizer"])
-    if average is not None:
-        average.values = {name: value.to(parameters[name].device) for name, value in state["average"].items()}
-    step: int = state["step"]
-    return step
 
 
 def check_settings(
