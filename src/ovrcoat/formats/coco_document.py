@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,8 @@ class CocoDocumentWriter:
             with self._output_errors():
                 self._file.close()
         finally:
-            self._temporary_path.unlink(missing_ok=True)
+            with suppress(OSError):  # the next run removes it
+                self._temporary_path.unlink(missing_ok=True)
 
     def _write(self, text: str) -> None:
         self._file.write(encode_json(text))
