@@ -15,9 +15,21 @@ All of them, with their attributes, can be pickled and copied: they pass between
 
 from typing import Any
 
+MAX_MESSAGE = 4_000
+
 
 class OvrcoatError(Exception):
-    """Base class of all errors that users can cause."""
+    """Base class of all errors that users can cause.
+
+    A message of more than `MAX_MESSAGE` characters is shown without its middle: it may quote a name from a file,
+    which can have any length.
+    """
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        if len(message) <= MAX_MESSAGE:
+            return message
+        return f"{message[: MAX_MESSAGE - 500]} … {message[-490:]}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle message and attributes; a subclass may have a constructor with other arguments."""

@@ -9,6 +9,7 @@ from ovrcoat.errors import DatasetError
 
 Severity = Literal["error", "warning", "note"]
 IssueCatalog = Mapping[str, tuple[Severity, str]]  # code → severity and message
+MAX_LENGTH = 400  # characters of an example
 MAX_EXAMPLES = 5
 NO_CATALOG: IssueCatalog = MappingProxyType({})
 
@@ -78,7 +79,7 @@ class IssueList:
         issue = self._by_code.setdefault(code, Issue(severity, code, message, count=0))
         issue.count += 1
         if len(issue.examples) < MAX_EXAMPLES:
-            issue.examples.append(example)
+            issue.examples.append(_shorten(example))
 
     def include(self, issue: Issue) -> None:
         """Add an issue that was found elsewhere, with its count; examples of equal codes are merged."""
@@ -116,3 +117,8 @@ class IssueList:
             lines = [f"- {issue}" for issue in errors]
             lines += [f"- warning: {issue}" for issue in self.with_severity("warning")]
             raise DatasetError("\n".join([f"{subject} {outcome}:", *lines]))
+
+
+def _shorten(example: str) -> str:
+    """Cut the middle out of a long example: names in documents can have any length."""
+    return example if len(example) <= MAX_LENGTH else f"{example[: MAX_LENGTH - 60]}…{example[-59:]}"

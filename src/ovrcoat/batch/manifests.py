@@ -1,6 +1,5 @@
 """Lists of images: text files, JSON-lines files and Parquet files with one image per line or row."""
 
-import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from ovrcoat.batch.item import Item
 from ovrcoat.batch.storage import describe, is_remote, open_binary
 from ovrcoat.errors import DatasetError, OvrcoatError
+from ovrcoat.system.documents import DocumentError, parse_json
 from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.system.paths import printable
 
@@ -72,8 +72,8 @@ def _line_entries(path: str, *, as_json: bool) -> Iterator[tuple[str, Any, Any]]
                 yield place, text, None
                 continue
             try:
-                entry = json.loads(text)
-            except (ValueError, RecursionError) as error:
+                entry = parse_json(text)
+            except DocumentError as error:
                 raise DatasetError(f"{printable(path)}: {place}: not valid JSON ({error})") from error
             if not isinstance(entry, dict):
                 raise DatasetError(f'{printable(path)}: {place}: expected an object such as {{"path": …}}')

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from ovrcoat.errors import DatasetError, ImageError
+from ovrcoat.system.input_files import ARCHIVE, open_input
 from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.system.paths import printable
 
@@ -53,7 +53,7 @@ def open_binary(path: str) -> Iterator[Any]:
         with system.open(name, "rb") as file:
             yield file
     else:
-        with Path(path).open("rb") as file:
+        with open_input(path, ARCHIVE) as file:  # readers of images, lists and tar files limit sizes
             yield file
 
 

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from ovrcoat.system.input_files import WEIGHTS, open_input
+
 HEAD_BYTES = 512
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
 SHARD_NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
@@ -68,7 +70,7 @@ def shard_paths(path: Path) -> list[Path] | None:
 
 def _head(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_input(path, WEIGHTS) as file:
             return file.read(HEAD_BYTES)
     except OSError:
         return b"?"  # opening it for its content reports the error

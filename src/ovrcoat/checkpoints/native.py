@@ -28,7 +28,10 @@ from ovrcoat.config import ModelConfig
 from ovrcoat.errors import CheckpointError, OutputError, VocabularyError
 from ovrcoat.model.network import SegmentationNetwork, build_network
 from ovrcoat.system.atomic_write import new_part_path, sync
+from ovrcoat.system.documents import parse_json
 from ovrcoat.system.fingerprints import file_sha256
+from ovrcoat.system.input_files import WEIGHTS, check_input
+from ovrcoat.system.paths import is_file, printable
 from ovrcoat.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
@@ -201,7 +204,7 @@ def read_header(path: str | Path) -> Header:
     if METADATA_KEY not in metadata:
         raise CheckpointError(_without_metadata(path, metadata, keys))
     try:
-        description: dict[str, Any] = json.loads(metadata[METADATA_KEY])
+        description: dict[str, Any] = parse_json(metadata[METADATA_KEY])
         version = description["format_version"]
         if version != FORMAT_VERSION:
             raise CheckpointError(
@@ -264,8 +267,13 @@ class _WithoutInitialValues(TorchFunctionMode):
 
 def _opened(path: Path) -> Any:
     """Open a safetensors file. The library checks header and length."""
-    if not path.is_file():
-        raise CheckpointError(f"there is no file {path}; give the path of a checkpoint (.safetensors)")
+    try:
+        check_input(path, WEIGHTS)
+    except OSError as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror or error
+        raise CheckpointError(
+            f"{printable(path)} cannot be opened ({reason}); give the path of a checkpoint (.safetensors)"
+        ) from error
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
@@ -308,7 +316,7 @@ def _part_of_network(key: str) -> str:
 
 def _shard(path: Path, expected: str, owner: str) -> list[dict[str, Tensor]]:
     """Return the tensors of a shard after checking its hash."""
-    if not path.is_file():
+    if not is_file(path):
         raise CheckpointError(f"{owner} needs {path.name} in the same folder; copy both files")
     found = file_sha256(path)
     if found != expected:

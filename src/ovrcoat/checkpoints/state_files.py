@@ -3,7 +3,6 @@
 Nothing in a file is executed: PyTorch files are read with `weights_only=True`.
 """
 
-import json
 import pickle
 import re
 import warnings
@@ -23,6 +22,8 @@ from ovrcoat.checkpoints.file_kinds import (
 )
 from ovrcoat.checkpoints.fitting import listing
 from ovrcoat.errors import CheckpointError
+from ovrcoat.system.documents import parse_json
+from ovrcoat.system.input_files import REPORT, WEIGHTS, check_input, open_input, read_input
 from ovrcoat.system.paths import is_file, is_folder
 
 # Keys under which training code stores a state dict, in the order in which they are searched.
@@ -70,7 +71,7 @@ def without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _indexed_parts(path: Path) -> list[Path]:
     """Return the parts that an index of Hugging Face lists."""
     try:
-        listed = json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
+        listed = parse_json(read_input(path, REPORT))["weight_map"].values()
         names = sorted({str(name) for name in listed})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
@@ -95,6 +96,7 @@ def _read_parts(paths: list[Path], *, owner: Path) -> dict[str, Tensor]:
         if (reason := not_a_checkpoint(path)) is not None:
             raise CheckpointError(f"{path.name} cannot be read: it {reason}")
         try:
+            check_input(path, WEIGHTS)
             state |= load_file(path)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path.name} cannot be read ({error}); download it again") from error
@@ -125,7 +127,7 @@ def _unpickled(path: Path) -> object:
     """Read a PyTorch file without executing any code in it."""
     try:
         # PyTorch warns about pickles that it then rejects. Given a path, it would go by the suffix.
-        with warnings.catch_warnings(action="ignore"), path.open("rb") as file:
+        with warnings.catch_warnings(action="ignore"), open_input(path, WEIGHTS) as file:
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not is_pytorch(path):

@@ -12,6 +12,7 @@ from typing import Any
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.held_out import is_held_out
 from ovrcoat.formats.annotations import Record
+from ovrcoat.system.documents import parse_json
 
 STAGE_PREFIX = "stage_"
 
@@ -78,7 +79,7 @@ def _entries(text: str) -> list[TrainingData]:
     try:
         return [
             TrainingData(item) if isinstance(item, str) else TrainingData(**item)
-            for item in json.loads(text)["data"]
+            for item in parse_json(text)["data"]
         ]
     except (ValueError, KeyError, TypeError):
         return []

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from ovrcoat.errors import DatasetError
+from ovrcoat.system.input_files import ARCHIVE, check_input
 
 # Exceptions that zipfile raises for damaged and encrypted files.
 UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError)
@@ -130,6 +131,7 @@ class Archive:
     def _opened(self) -> zipfile.ZipFile:
         try:
             if self._inner is None:
+                check_input(self.path, ARCHIVE)
                 return zipfile.ZipFile(self.path)
             return _open_copy(self._copy_of(self._inner))
         except UNREADABLE as error:

@@ -15,6 +15,7 @@ from ovrcoat.data.splits import SPLIT_FOLDERS, choose_split
 from ovrcoat.errors import DatasetError
 from ovrcoat.formats.annotations import ImageId
 from ovrcoat.formats.json_files import parse_json_object
+from ovrcoat.formats.limits import MAX_PIXELS
 from ovrcoat.formats.panoptic_json import is_image_id, is_integer, read_categories, report_unlabeled
 from ovrcoat.formats.run_lengths import decode_runs
 from ovrcoat.issues import IssueList
@@ -180,7 +181,7 @@ class _Reader:
                 PurePosixPath(folder) / PurePosixPath(name).name
             )
             height, width = as_integer(item.get("height")), as_integer(item.get("width"))
-            if is_integer(height) and is_integer(width) and height > 0 and width > 0:
+            if is_integer(height) and is_integer(width) and height > 0 < width and height * width <= MAX_PIXELS:
                 self.sizes[id] = (height, width)
         return paths
 

@@ -15,8 +15,9 @@ from ovrcoat.data.pillow_warnings import pillow_warnings_ignored
 from ovrcoat.data.pixels import MAX_16_BITS, RgbImage, array_pixels, composite_on_white, dark_notes
 from ovrcoat.data.repair import with_end_marker, without_metadata
 from ovrcoat.errors import ImageError
-from ovrcoat.formats.limits import MAX_IMAGE_BYTES, MAX_PIXELS
+from ovrcoat.formats.limits import MAX_PIXELS
 
+MAX_REPAIRED_BYTES = 200 << 20
 _TOO_LARGE = f"more than {MAX_PIXELS:,} pixels, the limit for decoding; shrink or split the image"
 
 _ROTATIONS = {
@@ -63,7 +64,7 @@ def decode_file(file: io.BytesIO | io.BufferedReader, *, label: str) -> RgbImage
             return _open_and_decode(file, label=label)
         except _DamagedError as error:
             file.seek(0)
-            recovered = _recover(file.read(MAX_IMAGE_BYTES + 1), label=label)
+            recovered = _recover(file.read(MAX_REPAIRED_BYTES + 1), label=label)
             if recovered is None:
                 raise ImageError(str(error)) from error.__cause__
             return recovered
@@ -158,7 +159,7 @@ def _open_and_decode(file: io.BytesIO | io.BufferedReader, *, label: str) -> Rgb
 
 def _recover(content: bytes, *, label: str) -> RgbImage | None:
     """Decode a damaged file whose pixels are complete; None if they are not."""
-    if len(content) > MAX_IMAGE_BYTES:
+    if len(content) > MAX_REPAIRED_BYTES:
         return None
     candidates: list[tuple[bytes, tuple[str, ...]]] = [(content, ())]
     if (bare := without_metadata(content)) is not None:

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from ovrcoat.data.archive import Archive, normalize_path, too_large
+from ovrcoat.data.archive import Archive, normalize_path
 from ovrcoat.errors import DatasetError
-from ovrcoat.formats.limits import MAX_IMAGE_BYTES, MAX_JSON_BYTES
-from ovrcoat.system.paths import access_problem, is_file, is_folder, leads_outside
+from ovrcoat.system.input_files import ARCHIVE, JSON, LABELS, SizeLimit, open_input, read_input
+from ovrcoat.system.paths import access_problem, is_file, is_folder, leads_outside, printable
 
 DOCUMENT_SUFFIXES = (".json", ".yaml", ".yml", ".txt")
 CHUNK_BYTES = 1 << 20
@@ -135,9 +135,9 @@ class FileTree:
         location = self.locate(path)
         if location is None:
             raise self.missing(path, advice=advice)
-        limit = MAX_JSON_BYTES if path.lower().endswith(DOCUMENT_SUFFIXES) else MAX_IMAGE_BYTES
+        limit = JSON if path.lower().endswith(DOCUMENT_SUFFIXES) else LABELS
         if isinstance(location.container, Archive):
-            return location.container.read(location.name, limit=limit)
+            return location.container.read(location.name, limit=limit.bytes)
         return _read_file(location.container / location.name, limit=limit)
 
     def file_size(self, path: str) -> int | None:
@@ -199,7 +199,7 @@ def _find_on_disk(folder: Path, path: str) -> str | None:
 def _checksum(path: Path) -> tuple[int, int] | None:
     size = crc = 0
     try:
-        with path.open("rb") as file:
+        with open_input(path, ARCHIVE) as file:
             while chunk := file.read(CHUNK_BYTES):
                 size, crc = size + len(chunk), zlib.crc32(chunk, crc)
     except OSError:
@@ -212,15 +212,12 @@ def folder_of_zip(path: Path, *, home: str) -> Path:
     return path.parent if path.parent.name == home else path.parent / home
 
 
-def _read_file(path: Path, *, limit: int) -> bytes:
+def _read_file(path: Path, *, limit: SizeLimit) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > limit:
-            raise too_large(str(path), size=size, limit=limit)
-        return path.read_bytes()
+        return read_input(path, limit)
     except OSError as error:
         raise DatasetError(
-            f"{path}: cannot be read ({error.strerror or error}); check its permissions"
+            f"{printable(path)}: cannot be read ({error.strerror or error}); check its permissions"
         ) from error
 
 

@@ -4,8 +4,6 @@ This is the first step of inference. It is independent of the network and does n
 """
 
 import io
-import os
-import stat
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,19 +18,13 @@ from PIL import Image
 from ovrcoat.data.decode import decode_file, decode_pillow
 from ovrcoat.data.pixels import RgbImage, array_pixels, tensor_array
 from ovrcoat.errors import ImageError
-from ovrcoat.system.paths import expand_user, printable
+from ovrcoat.system.input_files import IMAGE, InputFileError, open_input
+from ovrcoat.system.paths import expand_user, is_folder, printable
 
 if TYPE_CHECKING:
     import torch
 
 OnError = Literal["raise", "skip", "yield"]  # how to handle an unreadable image among many
-
-_SPECIAL_FILES = (
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 
 
 @runtime_checkable
@@ -171,34 +163,20 @@ def _read_path(source: str | PathLike[str]) -> LoadedImage:
         raise ImageError(f"{label}: data URIs are not supported; decode it and give the bytes of the file")
     path = expand_user(source)
     try:
-        _check_type(path, label=label)
-        with path.open("rb") as file:
+        with open_input(path, IMAGE) as file:
             return _loaded(decode_file(file, label=label), path.name)
     except FileNotFoundError as error:
         reason = (
             "the link leads to a file that does not exist" if path.is_symlink() else "there is no such file"
         )
         raise ImageError(f"{label}: {reason}; check the path") from error
-    except (OSError, ValueError) as error:  # no permission, links in a circle, or an invalid name
-        reason = getattr(error, "strerror", None) or str(error)
+    except InputFileError as error:
+        advice = "; give the images in it, for example with find_images" if is_folder(path) else ""
+        raise ImageError(f"{label}: {error}{advice}") from error
+    except OSError as error:  # no permission, links in a circle, a name that is too long
         raise ImageError(
-            f"{label}: the file cannot be opened ({reason}); check its name and permissions"
+            f"{label}: the file cannot be opened ({error.strerror or error}); check its name and permissions"
         ) from error
-
-
-def _check_type(path: Path, *, label: str) -> None:
-    """Check that a path is a file, without opening it: opening a pipe waits for its writer.
-
-    Raises:
-        ImageError: It is something else.
-        OSError: It does not exist, or its folder cannot be read.
-    """
-    mode = os.stat(path).st_mode  # noqa: PTH116 - the path may be a device
-    if stat.S_ISDIR(mode):
-        raise ImageError(f"{label}: this is a folder; give the images in it, for example with find_images")
-    for is_kind, kind in _SPECIAL_FILES:
-        if is_kind(mode):
-            raise ImageError(f"{label}: this is {kind}, not a file; save the image to a file first")
 
 
 def _read_bytes(source: Any) -> LoadedImage:

@@ -1,13 +1,11 @@
 """A user's own semantic dataset: a folder or zip file with images/, labels/ (ids per pixel) and names."""
 
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import yaml
 from jaxtyping import Int32
 
 from ovrcoat.data.files import FileTree
@@ -20,6 +18,7 @@ from ovrcoat.errors import DatasetError, VocabularyError
 from ovrcoat.formats.annotations import Record
 from ovrcoat.formats.panoptic_json import check_unique_ids, report_unlabeled
 from ovrcoat.issues import IssueList
+from ovrcoat.system.documents import parse_json, parse_yaml
 from ovrcoat.vocabulary import Vocabulary
 from ovrcoat.vocabulary.hints import check_changes
 
@@ -144,7 +143,7 @@ def _read_ignored(content: bytes, *, suffix: str, location: str) -> tuple[int, .
     if suffix == ".txt":
         return DEFAULT_IGNORED
     text = content.decode("utf-8-sig")
-    data = json.loads(text) if suffix == ".json" else yaml.safe_load(text)
+    data = parse_json(text) if suffix == ".json" else parse_yaml(text)
     values = data.get("ignore") if isinstance(data, dict) else None
     if values is None:
         return DEFAULT_IGNORED

@@ -11,7 +11,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-import yaml
 
 from ovrcoat.data.files import FileTree
 from ovrcoat.data.image_index import ImageIndex, without_suffix
@@ -22,6 +21,7 @@ from ovrcoat.errors import DatasetError
 from ovrcoat.formats.annotations import ImageId, Record
 from ovrcoat.formats.panoptic_json import read_categories, report_unlabeled
 from ovrcoat.issues import IssueList
+from ovrcoat.system.documents import DocumentError, parse_yaml
 from ovrcoat.vocabulary import Category
 from ovrcoat.vocabulary.foreign import standard_form
 
@@ -189,8 +189,8 @@ def _read_names(tree: FileTree, issues: IssueList) -> tuple[Category, ...]:
 def _parse_yaml(tree: FileTree, path: str) -> dict[str, Any]:
     location = tree.describe(path)
     try:
-        data = yaml.safe_load(tree.read(path).decode("utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        data = parse_yaml(tree.read(path).decode("utf-8-sig"))
+    except (DocumentError, UnicodeDecodeError) as error:
         raise DatasetError(f"{location} is not valid YAML: {error}") from error
     converted = standard_form(data)
     if not isinstance(converted, dict) or "categories" not in converted:

@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ovrcoat.errors import OutputError
 from ovrcoat.formats.json_models import decode_model, encode_model
 from ovrcoat.system.atomic_write import cannot_write, write_atomically
+from ovrcoat.system.documents import DocumentError, parse_json
 from ovrcoat.system.folder_lock import FolderLock
+from ovrcoat.system.input_files import JSON, open_input
 
 FORMAT = "ovrcoat evaluation journal 3"
 MAX_DIFFERENCES = 10  # that a message lists
@@ -97,7 +99,7 @@ class Journal(Generic[Entry]):
 
     def entries(self) -> Iterator[Entry]:
         """Yield the entries that the file contained when it was opened."""
-        with self.path.open("rb") as file:
+        with open_input(self.path, JSON) as file:
             file.readline()
             while file.tell() < self._end_of_entries:
                 yield decode_model(self._entry_type, file.readline())
@@ -132,7 +134,7 @@ class Journal(Generic[Entry]):
 
     def _check_header(self) -> None:
         """Compare the header of the file with that of this run."""
-        with self.path.open("rb") as file:
+        with open_input(self.path, JSON) as file:
             found = _parse_json(file.readline())
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             found_format = found.get("format") if isinstance(found, dict) else None
@@ -152,7 +154,7 @@ class Journal(Generic[Entry]):
         Raises:
             OutputError: A line is damaged. Only an incomplete last line is accepted.
         """
-        with self.path.open("rb") as file:
+        with open_input(self.path, JSON) as file:
             end = len(file.readline())
             for number, line in enumerate(file, start=2):
                 is_complete = line.endswith(b"\n") and _parse_json(line) is not None
@@ -174,8 +176,8 @@ class Journal(Generic[Entry]):
 def _parse_json(line: bytes) -> Any:
     """Return the value of a line, or None if it is not valid JSON."""
     try:
-        return json.loads(line)
-    except ValueError:
+        return parse_json(line)
+    except DocumentError:
         return None
 
 

@@ -15,7 +15,6 @@ from ovrcoat.config import TrustSetting
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.journal_entry import JournalEntry
 from ovrcoat.evaluation.reports.report import (
-    MAX_BYTES,
     DatasetInfo,
     EvaluationReport,
     ModelInfo,
@@ -25,6 +24,8 @@ from ovrcoat.formats.annotations import ImageId
 from ovrcoat.formats.json_models import decode_model, encode_model
 from ovrcoat.issues import Issue
 from ovrcoat.system.atomic_write import write_atomically
+from ovrcoat.system.input_files import REPORT, read_input
+from ovrcoat.system.paths import is_folder, printable
 from ovrcoat.vocabulary import Vocabulary
 
 NAME = "partial.jsonl"
@@ -167,14 +168,13 @@ def read_partial(path: Path) -> Partial:
     Raises:
         DatasetError: it cannot be read, or is not a complete partial file.
     """
-    path = path / NAME if path.is_dir() else path
+    path = path / NAME if is_folder(path) else path
     try:
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise DatasetError(f"{path} has {size:,} bytes, expected at most {MAX_BYTES:,}; check the path")
-        content = path.read_bytes()
+        content = read_input(path, REPORT)
     except OSError as error:
         raise DatasetError(
-            f"cannot read {path} ({error.strerror or error}): pass the output folders of evaluate --shard"
+            f"cannot read {printable(path)} ({error.strerror or error}): pass the output folders of "
+            "evaluate --shard"
         ) from error
     lines = io.BytesIO(content)
     try:

@@ -1,12 +1,14 @@
-"""The one reader and writer of JSON files: size limit, UTF-8, expected type, atomic writes."""
+"""The one reader and writer of JSON files: limits, UTF-8, expected type, atomic writes."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from ovrcoat.errors import DatasetError, OvrcoatError
-from ovrcoat.formats.limits import MAX_JSON_BYTES
 from ovrcoat.system.atomic_write import write_output
+from ovrcoat.system.documents import DocumentError, parse_json
+from ovrcoat.system.input_files import JSON, SizeLimit, read_input
+from ovrcoat.system.paths import printable
 
 OBJECT = "a JSON object"
 LIST = "a JSON list"
@@ -17,7 +19,7 @@ def read_json(
     *,
     expected: str = "",
     error_class: type[OvrcoatError] = DatasetError,
-    max_bytes: int | None = None,
+    limit: SizeLimit | None = None,
 ) -> Any:
     """Read a JSON file; a UTF-8 byte order mark is accepted.
 
@@ -25,23 +27,19 @@ def read_json(
         path: The file.
         expected: Description of the content for error messages, for example "COCO's panoptic format".
         error_class: Exception class to raise.
-        max_bytes: Larger files are rejected without being read. Default: `limits.MAX_JSON_BYTES`.
+        limit: Larger files are rejected without being read. Default: `input_files.JSON`.
 
     Raises:
         OvrcoatError: The file cannot be read, is too large, is not valid JSON or, for the functions that
             require it, holds no object or list. The exception has the class `error_class`.
     """
-    limit = MAX_JSON_BYTES if max_bytes is None else max_bytes
+    location = printable(path)
     try:
-        if (size := path.stat().st_size) > limit:
-            raise error_class(
-                f"{path} has {size:,} bytes, but at most {limit:,} are read{_comma(expected)}; check the path"
-            )
-        content = path.read_bytes()
+        content = read_input(path, limit or JSON)
     except OSError as error:
         reason = error.strerror or error
-        raise error_class(f"cannot read {path} ({reason}){_comma(expected)}; check the path") from error
-    return _parse(content, location=str(path), expected=expected, error_class=error_class)
+        raise error_class(f"cannot read {location} ({reason}){_comma(expected)}; check the path") from error
+    return _parse(content, location=location, expected=expected, error_class=error_class)
 
 
 def read_json_object(
@@ -49,12 +47,12 @@ def read_json_object(
     *,
     expected: str = OBJECT,
     error_class: type[OvrcoatError] = DatasetError,
-    max_bytes: int | None = None,
+    limit: SizeLimit | None = None,
 ) -> dict[str, Any]:
     """Read a JSON file that holds an object; arguments and errors as for `read_json`."""
-    data = read_json(path, expected=expected, error_class=error_class, max_bytes=max_bytes)
+    data = read_json(path, expected=expected, error_class=error_class, limit=limit)
     if not isinstance(data, dict):
-        raise _wrong_type(data, location=str(path), expected=expected, error_class=error_class)
+        raise _wrong_type(data, location=printable(path), expected=expected, error_class=error_class)
     return data
 
 
@@ -63,12 +61,12 @@ def read_json_list(
     *,
     expected: str = LIST,
     error_class: type[OvrcoatError] = DatasetError,
-    max_bytes: int | None = None,
+    limit: SizeLimit | None = None,
 ) -> list[Any]:
     """Read a JSON file that holds a list; arguments and errors as for `read_json`."""
-    data = read_json(path, expected=expected, error_class=error_class, max_bytes=max_bytes)
+    data = read_json(path, expected=expected, error_class=error_class, limit=limit)
     if not isinstance(data, list):
-        raise _wrong_type(data, location=str(path), expected=expected, error_class=error_class)
+        raise _wrong_type(data, location=printable(path), expected=expected, error_class=error_class)
     return data
 
 
@@ -130,8 +128,8 @@ def write_json(path: Path, document: object, *, overwrite: bool = False) -> None
 
 def _parse(content: bytes, *, location: str, expected: str, error_class: type[OvrcoatError]) -> Any:
     try:
-        return json.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        return parse_json(content)
+    except DocumentError as error:
         raise error_class(
             f"{location} is not valid JSON ({error}){_comma(expected)}; it may be truncated: copy or "
             "download it again"

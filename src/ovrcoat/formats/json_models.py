@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from ovrcoat.formats.json_files import encode_json
+from ovrcoat.system.documents import DocumentError, parse_json
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -37,8 +38,8 @@ def decode_model(model_type: type[Model], content: bytes) -> Model:
         if b"\\ud" not in content:
             raise
         try:
-            values = json.loads(content)
-        except ValueError:
+            values = parse_json(content)
+        except DocumentError:
             values = None
         if values is None:
             raise

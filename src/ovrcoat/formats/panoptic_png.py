@@ -6,7 +6,6 @@ png decoder) needs a quarter of Pillow's time, so it is used where installed. Ne
 """
 
 import io
-import os
 import struct
 from collections.abc import Callable
 from functools import cache, partial
@@ -19,8 +18,9 @@ from jaxtyping import Int32
 from PIL import Image, PngImagePlugin
 
 from ovrcoat.errors import DatasetError, MissingExtraError
-from ovrcoat.formats.limits import MAX_IMAGE_BYTES, MAX_PIXELS
+from ovrcoat.formats.limits import MAX_PIXELS
 from ovrcoat.system.atomic_write import PNG_SIGNATURE
+from ovrcoat.system.input_files import LABELS, read_input
 from ovrcoat.system.optional_imports import import_optional
 
 VOID = 0
@@ -106,15 +106,12 @@ def read_id_map(path: Path) -> DecodedPng:
         PanopticPngError: The file is missing, damaged, too large or not 8-bit RGB.
     """
     try:
-        with path.open("rb") as file:
-            header = file.read(_HEADER.size)
-            has_alpha = _check_header(header, size=os.fstat(file.fileno()).st_size)
-            content = header + file.read()
+        content = read_input(path, LABELS)
     except FileNotFoundError as error:
         raise PanopticPngError("png-missing", "not found") from error
     except OSError as error:
         raise PanopticPngError("png-damaged", error.strerror or str(error)) from error
-    return DecodedPng(_decode(content), has_alpha)
+    return decode_id_map(content)
 
 
 def decode_id_map(content: bytes) -> DecodedPng:
@@ -136,11 +133,11 @@ def _check_header(header: bytes, *, size: int) -> bool:
         raise PanopticPngError("png-damaged", "the file is not a PNG")
     if depth != 8 or color not in (_RGB, _RGBA):  # Pillow would silently reduce 16 bits to 8
         raise PanopticPngError("png-not-rgb", f"{depth}-bit {_COLOR_TYPES.get(color, color)}")
-    if width * height > MAX_PIXELS or size > MAX_IMAGE_BYTES:
+    if width * height > MAX_PIXELS or size > LABELS.bytes:
         raise PanopticPngError(
             "png-too-large",
             f"{width:,} × {height:,} pixels in {size:,} bytes, expected at most {MAX_PIXELS:,} pixels and "
-            f"{MAX_IMAGE_BYTES:,} bytes",
+            f"{LABELS.bytes:,} bytes",
         )
     return bool(color == _RGBA)
 

@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, 
 
 from ovrcoat.errors import OutputError
 from ovrcoat.formats.json_files import encode_json
-from ovrcoat.formats.limits import MAX_JSON_BYTES
 from ovrcoat.system.atomic_write import LOSS_ADVICE, cannot_write, sync, write_atomically
+from ovrcoat.system.documents import parse_json
+from ovrcoat.system.input_files import JSON, read_input
 from ovrcoat.system.paths import is_plain_name, leads_outside
 
 FORMAT = "ovrcoat run journal 1"
@@ -239,9 +240,7 @@ def read_run_document(path: Path) -> dict[str, Any]:
         OutputError: it cannot be read, or is not such a document.
     """
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError(f"it has more than {MAX_JSON_BYTES >> 20} MiB")
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(read_input(path, JSON))
         checked = _Document.model_validate(document)
         json.dumps(document)  # raises for values nested so deeply that they cannot be written again
         ids = {image.id for image in checked.images}
@@ -272,12 +271,12 @@ def _read_journal(path: Path) -> tuple[list[Entry], int]:
     images: list[Entry] = []
     end = 0
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = read_input(path, JSON).split(b"\n")
     except FileNotFoundError:
         return [], 0
     for number, line in enumerate(lines):
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             if number == 0:
                 if entry != {"format": FORMAT}:
                     break

@@ -16,6 +16,7 @@ from typing import IO
 from uuid import uuid4
 
 from ovrcoat.errors import OutputError
+from ovrcoat.system.input_files import ARCHIVE, open_input
 
 ADVICE = "Choose another output folder."
 LOSS_ADVICE = "Choose another place, or allow overwriting (--overwrite, in Python overwrite=True)."
@@ -158,7 +159,7 @@ def check_replaceable(
     if overwrite or not path.exists():
         return
     try:
-        with path.open("rb") as file:
+        with open_input(path, ARCHIVE) as file:
             head = file.read(_HEAD_BYTES)
             is_equal = content is not None and head + file.read() == content
     except OSError as error:

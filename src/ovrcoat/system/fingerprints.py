@@ -9,13 +9,15 @@ import torch
 from jaxtyping import UInt8
 from torch import nn
 
+from ovrcoat.system.input_files import WEIGHTS, open_input
+
 # Block of weights that is summed at once: 1 MB, so that the second sum reads it from the CPU cache.
 SUM_WIDTH, SUM_ROWS = 2048, 64
 
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
+    with open_input(path, WEIGHTS) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from ovrcoat.config import Settings
 from ovrcoat.errors import ConfigError
+from ovrcoat.system.documents import DocumentError, parse_yaml
+from ovrcoat.system.input_files import SETTINGS, read_input_text
+from ovrcoat.system.paths import printable
 from ovrcoat.training.config import TrainConfig
 
 SettingsType = TypeVar("SettingsType", bound=Settings)
@@ -56,9 +58,12 @@ def read_settings(
     path = Path(path)
     expected = " and ".join(list(settings_type.model_fields)[:2])
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {path}: {error}; expected a YAML file as in configs/") from error
+        data = parse_yaml(read_input_text(path, SETTINGS))
+    except (OSError, UnicodeDecodeError, DocumentError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"cannot read {printable(path)}: {reason}; expected a YAML file as in configs/"
+        ) from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path} contains a {type(data).__name__}, expected keys such as {expected}")
     for override in overrides:
@@ -86,8 +91,8 @@ def _apply_override(data: Any, override: str) -> None:
     try:
         for key in parents:
             data = data[int(key)] if isinstance(data, list) else data.setdefault(key, {})
-        data[int(last) if isinstance(data, list) else last] = yaml.safe_load(value)
-    except (TypeError, ValueError, IndexError, AttributeError, yaml.YAMLError) as error:
+        data[int(last) if isinstance(data, list) else last] = parse_yaml(value)
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
         raise ConfigError(f"--set {override!r}: the configuration has no setting {path!r}") from error
 
 

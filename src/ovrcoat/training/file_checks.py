@@ -13,6 +13,7 @@ from ovrcoat.data.panoptic_dataset import FileDataset
 from ovrcoat.errors import DatasetError
 from ovrcoat.formats.annotations import Record
 from ovrcoat.issues import MAX_EXAMPLES, Issue
+from ovrcoat.system.input_files import LABELS, open_input
 from ovrcoat.training.sources import ImageSource
 
 THREADS = 8  # opening files is limited by latency, above all on network drives
@@ -68,7 +69,7 @@ def _seems_complete(tree: FileTree, path: str) -> bool:
     if not isinstance(location.container, Path):
         return True  # zip files have checksums
     try:
-        with (location.container / location.name).open("rb") as file:
+        with open_input(location.container / location.name, LABELS) as file:
             head = file.read(TAIL)
             size = file.seek(0, 2)
             file.seek(max(0, size - TAIL))

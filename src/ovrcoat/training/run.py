@@ -143,8 +143,8 @@ def _train(config: TrainConfig, base: Path, *, progress: bool, on_status: OnStat
     with ExitStack() as stack:
         if accelerator.is_main_process:
             stack.enter_context(FolderLock(make_folder(output)))
-            for stage in config.stages:
-                remove_leftovers(output / stage.name)
+            for folder in (output, *(output / stage.name for stage in config.stages)):
+                remove_leftovers(folder)
         torch.manual_seed(config.seed)
         names = config.vocabulary
         vocabulary = Vocabulary.read(names if is_preset(names) else resolve_path(names, base))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ovrcoat.errors import TrainingError
 from ovrcoat.system.atomic_write import write_atomically
+from ovrcoat.system.input_files import WEIGHTS, check_input
 from ovrcoat.training.config_file import with_current_keys
 
 FORMAT = 2
@@ -113,6 +114,7 @@ def resume(
     if not path.is_file():
         return 0
     try:
+        check_input(path, WEIGHTS)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != FORMAT:
             raise TrainingError(f"{path} has format {state['format']!r}, this version reads {FORMAT}")

@@ -7,6 +7,9 @@ from types import TracebackType
 
 from ovrcoat.errors import TrainingError
 from ovrcoat.system.atomic_write import cannot_write, write_atomically
+from ovrcoat.system.documents import parse_json
+from ovrcoat.system.input_files import REPORT, read_input
+from ovrcoat.system.paths import exists
 
 
 class StepLog:
@@ -61,7 +64,7 @@ def keep_lines(path: Path, *, key: str, below: int) -> None:
         TrainingError: the file cannot be read.
         OutputError: it cannot be written.
     """
-    if path.is_file():
+    if exists(path):
         text = "".join(f"{line}\n" for line in _read_lines(path) if _number(line, key) < below)
         write_atomically(path, lambda file: file.write(text.encode()))
 
@@ -81,7 +84,7 @@ def append_line(path: Path, record: Mapping[str, object]) -> None:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return read_input(path, REPORT).decode("utf-8", errors="replace").splitlines()
     except OSError as error:
         raise TrainingError(
             f"{path} cannot be read ({error.strerror or error}); delete it, or choose another output folder"
@@ -91,6 +94,6 @@ def _read_lines(path: Path) -> list[str]:
 def _number(line: str, key: str) -> int:
     """The number of a step in a line. A line that was cut off by a kill counts as later than any step."""
     try:
-        return int(json.loads(line)[key])
+        return int(parse_json(line)[key])
     except (ValueError, KeyError, TypeError):
         return 2**63

@@ -1,6 +1,5 @@
 """Reader of vocabulary files: text, CSV, JSON and YAML, in our form and in those of other tools."""
 
-import json
 import os.path
 import re
 from collections.abc import Sequence
@@ -8,15 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ovrcoat.errors import VocabularyError
+from ovrcoat.system.documents import DocumentError, parse_json, parse_yaml
+from ovrcoat.system.input_files import VOCABULARY, VOCABULARY_JSON, SizeLimit, read_input
+from ovrcoat.system.paths import printable
 from ovrcoat.vocabulary.entries import Entry, parse_entries, parse_entry
 from ovrcoat.vocabulary.foreign import root_categories, standard_form
 from ovrcoat.vocabulary.records import read_entries
 from ovrcoat.vocabulary.tables import parse_table
 
-# Bytes. Vocabularies take kilobytes, but a .json may be a COCO panoptic file with thousands of annotations.
+# Vocabularies take kilobytes, but a .json may be a COCO panoptic file with thousands of annotations.
 SIZE_LIMITS = {
-    **dict.fromkeys((".txt", ".names", ".csv", ".tsv", ".yaml", ".yml"), 1 << 20),
-    ".json": 32 << 20,
+    **dict.fromkeys((".txt", ".names", ".csv", ".tsv", ".yaml", ".yml"), VOCABULARY),
+    ".json": VOCABULARY_JSON,
 }
 TABLE_SUFFIXES = (".csv", ".tsv")
 PLACEHOLDER = "invalid_class_id"  # marks unused ids in the files of the published protocol
@@ -66,8 +68,6 @@ def read_file(path: Path) -> VocabularyFile:
             f"{path}: this is a folder, expected a vocabulary file or class names; give a file in it. "
             f"To use the name of an existing file or folder as a class name, end it with ';': '{path};'"
         )
-    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
-        raise VocabularyError(f"{path}: this is a pipe or a device, expected a vocabulary file")
     if suffix and suffix not in SIZE_LIMITS:
         raise VocabularyError(
             f"{path}: this vocabulary file ends in {suffix!r}, expected one of {', '.join(SIZE_LIMITS)}; "
@@ -85,25 +85,11 @@ def read_file(path: Path) -> VocabularyFile:
     except VocabularyError as error:
         raise VocabularyError(f"{path}: {error}") from error
     try:
-        data = json.loads(text) if suffix == ".json" else _parse_yaml(text)
-    except (ValueError, RecursionError) as error:
+        data = parse_json(text) if suffix == ".json" else parse_yaml(text)
+    except DocumentError as error:
         raise VocabularyError(f"{path}: this file is not valid {suffix[1:].upper()}: {error}") from error
     categories, background = read_entries(standard_form(data), origin=str(path))
     return _without_no_class(categories, background, also=root_categories(data))
-
-
-def _parse_yaml(text: str) -> object:
-    """Parse YAML.
-
-    Raises:
-        ValueError: the text is not valid YAML.
-    """
-    import yaml  # few vocabularies need it, and its import takes longer than reading any other vocabulary
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
 
 
 def _without_no_class(
@@ -116,20 +102,14 @@ def _without_no_class(
     )
 
 
-def _read_text(path: Path, *, limit: int) -> str:
+def _read_text(path: Path, *, limit: SizeLimit) -> str:
     try:
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
-    except (OSError, ValueError) as error:  # ValueError: a path with a null character
-        reason = getattr(error, "strerror", None) or error
+        content = read_input(path, limit)
+    except OSError as error:
         raise VocabularyError(
-            f"{path}: this vocabulary file cannot be read ({reason}). "
+            f"{printable(path)}: this vocabulary file cannot be read ({error.strerror or error}). "
             f"A vocabulary that ends in {', '.join(SIZE_LIMITS)} is treated as the path of a file"
         ) from error
-    if len(content) > limit:
-        raise VocabularyError(
-            f"{path}: this file is larger than {limit >> 20} MiB; keep only the list of categories"
-        )
     try:
         # Windows editors prepend a byte order mark, and some save UTF-16
         return content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")

@@ -284,9 +284,9 @@ def test_another_safetensors_file_is_recognized(tmp_path):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(CheckpointError, match="there is no file"):
+    with pytest.raises(CheckpointError, match="there is no such file"):
         native.load(tmp_path / "none.safetensors")
-    with pytest.raises(CheckpointError, match="there is no file"):
+    with pytest.raises(CheckpointError, match="this is a folder"):
         native.load(tmp_path)
 
 

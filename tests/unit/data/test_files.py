@@ -14,6 +14,7 @@ from ovrcoat.data import files
 from ovrcoat.data.archive import Archive
 from ovrcoat.data.files import FileTree
 from ovrcoat.errors import DatasetError
+from ovrcoat.system.input_files import SizeLimit
 
 FILES = {"labels/a.png": b"A", "labels/deep/b.png": b"B", "names.txt": b"cat"}
 
@@ -130,21 +131,21 @@ def test_a_damaged_member_is_reported(tmp_path: Path):
 def test_a_file_that_unpacks_to_too_much_is_not_read(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(files, "MAX_JSON_BYTES", 10)
+    monkeypatch.setattr(files, "JSON", SizeLimit(10, "NO_VARIABLE", unit=1))
     root = put(tmp_path / "a", FILES) if form == "folder" else put_zip(tmp_path / "a.zip", FILES)
     assert FileTree(root, home="home").read("names.txt") == b"cat"
-    monkeypatch.setattr(files, "MAX_JSON_BYTES", 2)
-    with pytest.raises(DatasetError, match=r"names\.txt: 3 bytes unpacked, expected at most 2"):
+    monkeypatch.setattr(files, "JSON", SizeLimit(2, "NO_VARIABLE", unit=1))
+    with pytest.raises(DatasetError, match=r"names\.txt: .*3 bytes.*, expected at most 2"):
         FileTree(root, home="home").read("names.txt")
     assert FileTree(root, home="home").read("labels/a.png") == b"A"  # pictures have their own limit
 
 
 def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, limit: SizeLimit) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
     put(tmp_path, FILES)
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(files, "read_input", refuse)
     with pytest.raises(DatasetError, match=r"names\.txt: cannot be read \(Permission denied\)"):
         FileTree(tmp_path, home="home").read("names.txt")
 

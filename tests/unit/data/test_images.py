@@ -221,9 +221,7 @@ class TestBroken:
             read_image(tmp_path)
 
     def test_a_name_that_cannot_be(self) -> None:
-        with pytest.raises(
-            ImageError, match=r"cannot be opened \(.*null.*\); check its name and permissions"
-        ):
+        with pytest.raises(ImageError, match=r"no file can have this name"):
             read_image("a\0b.jpg")
 
     def test_empty(self, tmp_path: Path) -> None:
@@ -316,7 +314,7 @@ class TestPathsThatAreNoFiles:
 
     def test_a_pipe_is_refused_before_it_is_opened(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "a.jpg")
-        with pytest.raises(ImageError, match=r"a\.jpg: this is a pipe, not a file; save the image to a file"):
+        with pytest.raises(ImageError, match=r"a\.jpg: this is a pipe, not a file; save its data to a file"):
             read_image(tmp_path / "a.jpg")
 
     def test_a_device(self) -> None:

@@ -12,6 +12,7 @@ from ovrcoat.formats.json_files import (
     read_json_object,
     write_json,
 )
+from ovrcoat.system.input_files import SizeLimit
 
 
 def test_a_written_document_is_read_back(tmp_path: Path):
@@ -64,12 +65,12 @@ def test_unreadable_files_are_reported(tmp_path: Path, monkeypatch: pytest.Monke
         DatasetError, match=r"x\.json holds a JSON dict, expected a JSON list; check the path"
     ):
         read_json_list(path)
-    monkeypatch.setattr(json_files, "MAX_JSON_BYTES", 1)
+    monkeypatch.setattr(json_files, "JSON", SizeLimit(1, "NO_VARIABLE", unit=1))
     with pytest.raises(
-        DatasetError, match="2 bytes, but at most 1 are read, expected a JSON object; check the path"
+        DatasetError, match=r"2 bytes, expected at most 1; .*, expected a JSON object; check the path"
     ):
         read_json_object(path)
-    assert read_json_object(path, max_bytes=2) == {}
+    assert read_json_object(path, limit=SizeLimit(2, "NO_VARIABLE", unit=1)) == {}
 
 
 @pytest.mark.parametrize("content", [b'{"a": ', b"\xff\xfe", b"[" * 100_000])

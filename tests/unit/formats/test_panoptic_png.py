@@ -121,6 +121,6 @@ def test_a_missing_file_has_its_own_code(tmp_path: Path):
     with pytest.raises(PanopticPngError, match="not found; copy the file to its folder") as caught:
         read_id_map(tmp_path / "ids.png")
     assert caught.value.code == "png-missing"
-    with pytest.raises(PanopticPngError, match="Is a directory") as caught:
+    with pytest.raises(PanopticPngError, match="this is a folder") as caught:
         read_id_map(tmp_path)
     assert caught.value.code == "png-damaged"

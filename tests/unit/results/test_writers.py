@@ -503,7 +503,7 @@ def test_a_document_with_deep_nesting_is_refused(tmp_path: Path, depth: int, pla
     before, after = ('"images": [{', '"images": [{"x": ') if place == "image" else ('"annotations"', '"x": ')
     extra = f"{after}{nested}, " + ('"annotations"' if place == "document" else "")
     path.write_text(path.read_text().replace(before, extra, 1))
-    with pytest.raises(OutputError, match="nested too deeply"):
+    with pytest.raises(OutputError, match="nested more than 200 levels"):
         panoptic_result("other.jpg").save(tmp_path)
     panoptic_result("other.jpg").save(tmp_path, overwrite=True)
     assert [image["file_name"] for image in json.loads(path.read_text())["images"]] == ["other.jpg"]

@@ -75,7 +75,7 @@ def test_json_and_yaml(tmp_path: Path, name: str, content: str):
         ("names.yaml", "- no", r"categories\.0\.object"),
         ("names.txt", b"caf\xe9", "this file is not UTF-8 text"),
         ("names.txt", "cat#stuf", "expected #thing or #stuff"),
-        ("names.txt", "x" * (SIZE_LIMITS[".txt"] + 1), "larger than 1 MiB"),
+        ("names.txt", "x" * (SIZE_LIMITS[".txt"].bytes + 1), "expected at most 1,048,576"),
     ],
 )
 def test_bad_files_are_rejected_by_name(tmp_path: Path, name: str, content: str | bytes, message: str):
@@ -96,7 +96,7 @@ def test_a_folder_is_not_a_file(tmp_path: Path):
 
 def test_a_pipe_is_refused_before_it_is_opened(tmp_path: Path):
     os.mkfifo(tmp_path / "names.txt")
-    with pytest.raises(VocabularyError, match=r"names\.txt: this is a pipe or a device"):
+    with pytest.raises(VocabularyError, match=r"names\.txt: .*this is a pipe"):
         read_file(tmp_path / "names.txt")
 
 

@@ -13,6 +13,7 @@ from ovrcoat.evaluation.checks.rle import MAX_MASK_PIXELS, InvalidMask, MaskArea
 from ovrcoat.issues import IssueList
 from ovrcoat.system.json_values import as_integer
 
+MAX_MALFORMED = 1_000
 MAX_DETECTIONS = 100  # per image and category: the last of COCO's maxDets 1, 10, 100
 
 
@@ -69,10 +70,14 @@ class _InstanceChecker:
             self.issues.report("results-empty", "results: 0")
         per_class: Counter[tuple[Any, Any]] = Counter()
         seen: set[int] = set()  # hashes, because a copy of all masks could exhaust memory
+        malformed = 0
         for index, result in enumerate(results):
             entry = f"result no. {index + 1}"
             if not isinstance(result, dict):
                 self.issues.report("results-malformed", f"{entry}: {type(result).__name__}")
+                malformed += 1
+                if malformed == MAX_MALFORMED:  # this is another kind of file
+                    break
                 continue
             image_id, category_id = _id(result.get("image_id")), _id(result.get("category_id"))
             self._check_result(result, image_id, category_id, entry=entry)
@@ -122,6 +127,8 @@ class _InstanceChecker:
         category_id = as_integer(category.get("id"))
         if type(category_id) is not int:
             self.issues.report("category-invalid", f"{category.get('name')!r}: id {category_id!r}")
+        elif not isinstance(category.get("name"), str | None):
+            self.issues.report("category-invalid", f"{category_id}: name {category['name']!r}")
         elif category_id in self._categories:
             self.issues.report("category-listed-twice", f"{category_id}: {category.get('name')!r}")
         else:

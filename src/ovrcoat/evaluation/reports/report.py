@@ -18,10 +18,11 @@ from ovrcoat.formats.annotations import ImageId
 from ovrcoat.formats.json_files import encode_json
 from ovrcoat.formats.json_models import decode_model, encode_model
 from ovrcoat.issues import Issue
+from ovrcoat.system.input_files import REPORT, read_input
+from ovrcoat.system.paths import printable
 from ovrcoat.vocabulary import Category, Vocabulary
 
 FORMAT: Final = "ovrcoat evaluation 2"
-MAX_BYTES = 512 * 2**20  # COCO's 118,287 training images with two γ take about 200 MB
 MAX_SHOWN = 3  # errors of an invalid file that the message lists
 
 Count = Annotated[int, Field(ge=0, le=2**53)]  # pixels or segments; the upper end keeps sums exact
@@ -277,15 +278,10 @@ class EvaluationReport(ReportModel):
                 `from_json`).
         """
         try:
-            if (size := path.stat().st_size) > MAX_BYTES:
-                raise DatasetError(
-                    f"{path} has {size:,} bytes, expected at most {MAX_BYTES:,}: it is probably not a report "
-                    "of ovrcoat evaluate; check the path"
-                )
-            content = path.read_bytes()
+            content = read_input(path, REPORT)
         except OSError as error:
             raise DatasetError(
-                f"cannot read the report {path} ({error.strerror or error}): "
+                f"cannot read the report {printable(path)} ({error.strerror or error}): "
                 "pass the report.json of ovrcoat evaluate"
             ) from error
         return cls.from_json(content, origin=str(path))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from ovrcoat.errors import DatasetError
 from ovrcoat.formats.json_files import read_json_object
+from ovrcoat.system.input_files import REPORT
 from ovrcoat.vocabulary import Category
 
-MAX_BYTES = 64 * 2**20  # of a JSON file of counts; a few thousand names take less than 1 MB
 BINS = (("0", 0), ("1-10", 10), ("11-100", 100), ("101-1000", 1000))  # name, maximum number of segments
 LAST_BIN = ">1000"
 BIN_NAMES = (*(name for name, _ in BINS), LAST_BIN)
@@ -53,7 +53,7 @@ def training_counts(
 
 
 def _read_file(path: Path) -> Mapping[frozenset[str], int]:
-    content = read_json_object(path, expected=_EXPECTED_FILE, max_bytes=MAX_BYTES)
+    content = read_json_object(path, expected=_EXPECTED_FILE, limit=REPORT)
     for name, count in content.items():
         if type(count) is not int or count < 0:
             raise DatasetError(

@@ -7,9 +7,9 @@ from typing import Any
 from ovrcoat.evaluation.checks.instances import check_instances
 from ovrcoat.evaluation.metrics.average_precision import average_precision
 from ovrcoat.formats.json_files import read_json_list, read_json_object
+from ovrcoat.system.input_files import RESULTS
 from ovrcoat.system.optional_imports import import_optional
 
-MAX_BYTES = 2 * 2**30  # the results of COCO's 5,000 images with 100 masks each take about 200 MB
 _TRUTH = "an object with images, annotations and categories (the ground truth in COCO's instances format)"
 _RESULTS = "a list of results (the predictions in COCO's results format)"
 Json = dict[str, Any]
@@ -25,8 +25,8 @@ def score_instances(truth_json: Path, prediction_json: Path) -> Json:
         DatasetError: A file cannot be read, or the data have errors; the message lists all of them.
         MissingExtraError: pycocotools is not installed.
     """
-    truth = read_json_object(truth_json, expected=_TRUTH, max_bytes=MAX_BYTES)
-    results = read_json_list(prediction_json, expected=_RESULTS, max_bytes=MAX_BYTES)
+    truth = read_json_object(truth_json, expected=_TRUTH, limit=RESULTS)
+    results = read_json_list(prediction_json, expected=_RESULTS, limit=RESULTS)
     return score_detections(truth, results)
 
 

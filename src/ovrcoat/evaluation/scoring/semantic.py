@@ -13,6 +13,7 @@ from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.checks.semantic_issues import SEMANTIC_ISSUES
 from ovrcoat.evaluation.metrics.mean_iou import MeanIou
 from ovrcoat.issues import IssueList
+from ovrcoat.system.input_files import LABELS, read_input
 
 
 def score_semantic(
@@ -91,7 +92,7 @@ def _find_maps(folder: Path, issues: IssueList) -> dict[str, Path]:
 def _read_map(path: Path, issues: IssueList) -> Int64[np.ndarray, "height width"] | None:
     """Return the values of a label map; report an issue and return None if it cannot be read."""
     try:
-        return decode_values(path.read_bytes(), location=path.name).astype(np.int64)
+        return decode_values(read_input(path, LABELS), location=path.name).astype(np.int64)
     except (OSError, DatasetError) as error:
         issues.report("map-unreadable", str(error))
         return None

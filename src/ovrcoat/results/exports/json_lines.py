@@ -12,6 +12,8 @@ from ovrcoat.results.coco import encode_mask
 from ovrcoat.results.exports.exporter import ExportedImage, Exporter, OutputFile
 from ovrcoat.results.run_document import write_all
 from ovrcoat.system.atomic_write import cannot_write, check_replaceable, write_atomically
+from ovrcoat.system.documents import parse_json
+from ovrcoat.system.input_files import JSON, read_input
 from ovrcoat.vocabulary import Category
 
 
@@ -104,7 +106,7 @@ class JsonLines(Exporter):
         for path in (self.path, self._part_path):
             if not path.exists():
                 continue
-            for line in path.read_bytes().splitlines(keepends=True):
+            for line in read_input(path, JSON).splitlines(keepends=True):
                 stem = _stem(line)
                 if stem in self.kept:
                     lines[stem] = line
@@ -114,7 +116,7 @@ class JsonLines(Exporter):
 def _stem(line: bytes) -> str:
     """Return the stem of an image's output files; "" for a line that is damaged or cut off."""
     try:
-        stem = json.loads(line)["output"] if line.endswith(b"\n") else ""
+        stem = parse_json(line)["output"] if line.endswith(b"\n") else ""
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return stem if isinstance(stem, str) else ""

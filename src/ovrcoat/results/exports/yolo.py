@@ -11,6 +11,7 @@ from ovrcoat.errors import OutputError
 from ovrcoat.formats.outlines import connect_rings, trace_rings
 from ovrcoat.results.exports.category_maps import category_positions
 from ovrcoat.results.exports.exporter import ExportedImage, Exporter, OutputFile
+from ovrcoat.system.input_files import IMAGE, read_input
 
 DIGITS = 6  # of a coordinate: exact to a hundredth of a pixel for images of up to 10,000 pixels
 
@@ -56,7 +57,7 @@ def _copy(image: ExportedImage) -> OutputFile | None:
     """Return a copy of the image file, or of the pixels as PNG; Ultralytics finds labels by image paths."""
     if image.source is not None:
         try:
-            content = image.source.read_bytes()
+            content = read_input(image.source, IMAGE)
         except OSError as error:
             raise OutputError(
                 f"cannot read {image.source} again: {error.strerror or error}. The format yolo copies it."

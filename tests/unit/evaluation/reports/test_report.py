@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.reports.report import FORMAT, EvaluationReport, ImageTallies, trust_key
 from ovrcoat.issues import Issue
+from ovrcoat.system.input_files import SizeLimit
 from sample_reports import random_report
 
 
@@ -106,6 +107,6 @@ def test_reading_a_file(tmp_path, monkeypatch):
     assert EvaluationReport.read(path) == random_report(3).model_copy(
         update={"created": EvaluationReport.read(path).created}
     )
-    monkeypatch.setattr("ovrcoat.evaluation.reports.report.MAX_BYTES", 10)
+    monkeypatch.setattr("ovrcoat.evaluation.reports.report.REPORT", SizeLimit(10, "NO_VARIABLE", unit=1))
     with pytest.raises(DatasetError, match="expected at most 10"):
         EvaluationReport.read(path)

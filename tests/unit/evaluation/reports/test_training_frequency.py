@@ -6,6 +6,7 @@ import pytest
 
 from ovrcoat.errors import DatasetError
 from ovrcoat.evaluation.reports.training_frequency import frequency_bin, training_counts
+from ovrcoat.system.input_files import SizeLimit
 from ovrcoat.vocabulary import Category
 from sample_reports import CATEGORIES
 
@@ -49,8 +50,10 @@ def test_missing_and_large_files_are_rejected(tmp_path, monkeypatch):
     with pytest.raises(DatasetError, match=r"cannot read .*No such file"):
         training_counts(str(path), CATEGORIES)
     path.write_text('{"cat": 1}')
-    monkeypatch.setattr("ovrcoat.evaluation.reports.training_frequency.MAX_BYTES", 3)
-    with pytest.raises(DatasetError, match="but at most 3 are read"):
+    monkeypatch.setattr(
+        "ovrcoat.evaluation.reports.training_frequency.REPORT", SizeLimit(3, "NO_VARIABLE", unit=1)
+    )
+    with pytest.raises(DatasetError, match="expected at most 3;"):
         training_counts(str(path), CATEGORIES)
 
 

@@ -8,6 +8,7 @@ import pytest
 from ovrcoat.errors import DatasetError, MissingExtraError
 from ovrcoat.evaluation.metrics.average_precision import STATISTICS
 from ovrcoat.evaluation.scoring.instances import score_detections, score_instances
+from ovrcoat.system.input_files import SizeLimit
 
 pytest.importorskip("pycocotools")
 SIZE = (20, 30)
@@ -155,10 +156,10 @@ def test_files(tmp_path, monkeypatch):
     ):
         score_instances(results, labels)
     results.write_text("[" * 100_000)
-    with pytest.raises(DatasetError, match=r"is not valid JSON .*may be truncated"):
+    with pytest.raises(DatasetError, match=r"is not valid JSON .nested more than 200 levels"):
         score_instances(labels, results)
-    monkeypatch.setattr("ovrcoat.evaluation.scoring.instances.MAX_BYTES", 3)
-    with pytest.raises(DatasetError, match="but at most 3 are read"):
+    monkeypatch.setattr("ovrcoat.evaluation.scoring.instances.RESULTS", SizeLimit(3, "NO_VARIABLE", unit=1))
+    with pytest.raises(DatasetError, match="expected at most 3;"):
         score_instances(labels, results)
 
 

@@ -12,6 +12,7 @@ from ovrcoat.errors import DatasetError, MissingExtraError
 from ovrcoat.evaluation.scoring.panoptic import check_panoptic, score_panoptic
 from ovrcoat.formats import json_files, panoptic_png
 from ovrcoat.formats.panoptic_json import PanopticSource
+from ovrcoat.system.input_files import SizeLimit
 from ovrcoat.vocabulary import Vocabulary
 from panoptic_pairs import (
     PREDICTED_IDS,
@@ -204,8 +205,8 @@ def test_invalid_json_is_reported(content: str, reason: str, tmp_path: Path):
 
 def test_a_json_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pair = sources(tmp_path)
-    monkeypatch.setattr(json_files, "MAX_JSON_BYTES", 10)
-    with pytest.raises(DatasetError, match="but at most 10 are read"):
+    monkeypatch.setattr(json_files, "JSON", SizeLimit(10, "NO_VARIABLE", unit=1))
+    with pytest.raises(DatasetError, match="expected at most 10;"):
         score_panoptic(*pair)
 
 
