@@ -1,6 +1,7 @@
 """Disturb a process before one of its steps of writing: opening, writing, moving or deleting a file."""
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -8,10 +9,9 @@ from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from ovrcoat.evaluation.journal import Journal
-from ovrcoat.system.atomic_write import _PartFile
+from ovrcoat.system import atomic_write
 from ovrcoat.training.step_log import StepLog
 
 
@@ -31,7 +31,6 @@ PATCHED: tuple[tuple[Any, str, Kind], ...] = (
     (os, "write", Kind.NEEDS_SPACE),
     (os, "fsync", Kind.NEEDS_NONE),
     (os, "ftruncate", Kind.NEEDS_NONE),
-    (_PartFile, "write", Kind.NEEDS_SPACE),
     (Journal, "append", Kind.APPEND),
     (StepLog, "add", Kind.APPEND),
 )
@@ -48,10 +47,10 @@ class Disturbance:
     def __init__(self, folder: Path, act: Act) -> None:
         self._root, self._act = os.fspath(folder), act
         self._step = 0
-        self._writes: WeakKeyDictionary[_PartFile, int] = WeakKeyDictionary()
         sys.addaudithook(self._hook)
         for owner, name, kind in PATCHED:
             setattr(owner, name, self._counted(getattr(owner, name), kind))
+        atomic_write._PartFile = self._counted_part()  # type: ignore[misc]
 
     def _count(self, kind: Kind) -> None:
         self._step += 1
@@ -68,14 +67,25 @@ class Disturbance:
 
     def _counted(self, original: Callable[..., Any], kind: Kind) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            file = arguments[0]
-            if isinstance(file, _PartFile):
-                self._writes[file] = self._writes.get(file, 0) + 1
-            if not isinstance(file, _PartFile) or self._writes[file] <= MAX_WRITES:
-                self._count(kind)
+            self._count(kind)
             return original(*arguments, **options)
 
         return call
+
+    def _counted_part(self) -> type:
+        """Return a class of temporary files whose writes count, below the code that handles errors."""
+        count = self._count
+
+        class CountedFile(io.FileIO):
+            writes = 0
+
+            def write(self, data: Any, /) -> int:
+                self.writes += 1
+                if self.writes <= MAX_WRITES:
+                    count(Kind.NEEDS_SPACE)
+                return super().write(data)
+
+        return type("CountedPart", (atomic_write._PartFile, CountedFile), {})
 
 
 def kill_at(wanted: int) -> Act:

@@ -181,7 +181,12 @@ class _Reader:
                 PurePosixPath(folder) / PurePosixPath(name).name
             )
             height, width = as_integer(item.get("height")), as_integer(item.get("width"))
-            if is_integer(height) and is_integer(width) and height > 0 < width and height * width <= MAX_PIXELS:
+            if (
+                is_integer(height)
+                and is_integer(width)
+                and height > 0 < width
+                and height * width <= MAX_PIXELS
+            ):
                 self.sizes[id] = (height, width)
         return paths
 
