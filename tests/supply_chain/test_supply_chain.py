@@ -21,7 +21,7 @@ TOOLS = ROOT / "tools"
 dependencies = load_tool("dependencies")
 NOT_AUDITED = 3  # exit status of tools/audit.py
 
-# SPDX identifiers, and below how packages without one name the same license. No copyleft besides MPL-2.0, whose
+# SPDX identifiers, and below how other packages name the same license. No copyleft besides MPL-2.0, whose
 # terms end at the files of the package itself.
 ALLOWED = {
     "Apache-2.0",
