@@ -7,7 +7,15 @@ The published values are the defaults, and no setting has a second default elsew
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from ovrcoat.choices import Arrangement
 from ovrcoat.errors import ConfigError
@@ -31,10 +39,18 @@ PUBLISHED_TEMPLATES: tuple[str, ...] = (
     "There is a large {} in the scene.",
 )
 
+
+def _with_one_name(template: str) -> str:
+    if template.count("{}") != 1:
+        raise ValueError(f"the template {template[:60]!r} must contain '{{}}' once, in place of the name")
+    return template
+
+
 # The upper limits prevent a malicious file from requesting terabytes of memory or endless layers.
 Count = Annotated[int, Field(ge=1, le=100_000)]
 Depth = Annotated[int, Field(ge=1, le=256)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Template = Annotated[str, Field(max_length=500), AfterValidator(_with_one_name)]
 
 TrustSetting = Fraction | Literal["adaptive"]  # `Trust` as a field of a pydantic model, checked to be 0..1
 
@@ -170,7 +186,7 @@ class MaskDecoderConfig(Settings):
     """Masked transformer decoder (FC-CLIP's values)."""
 
     channels: Count = 256
-    queries: Count = 250
+    queries: Annotated[int, Field(ge=1, le=2_000)] = 250
     layers: Depth = 9
     heads: Count = 8
     feed_forward: Count = 2048
@@ -254,7 +270,7 @@ class ModelConfig(Settings):
     mask_decoder: MaskDecoderConfig = MaskDecoderConfig()
     text_transfer: TextTransferConfig | None = None
     inference: InferenceConfig = InferenceConfig()
-    templates: tuple[str, ...] = PUBLISHED_TEMPLATES
+    templates: Annotated[tuple[Template, ...], Field(min_length=1, max_length=200)] = PUBLISHED_TEMPLATES
 
     @model_validator(mode="after")
     def _fits(self) -> "ModelConfig":

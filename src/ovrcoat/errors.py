@@ -21,8 +21,8 @@ MAX_MESSAGE = 4_000
 class OvrcoatError(Exception):
     """Base class of all errors that users can cause.
 
-    A message of more than `MAX_MESSAGE` characters is shown without its middle: it may quote a name from a file,
-    which can have any length.
+    A message of more than `MAX_MESSAGE` characters is shown without its middle: it may quote a name from a
+    file, which can have any length.
     """
 
     def __str__(self) -> str:

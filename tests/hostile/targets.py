@@ -29,6 +29,15 @@ def read_vocabulary(path: str) -> int:
     return len(vocabulary)
 
 
+def read_background(path: str) -> int:
+    """Use a vocabulary file as background classes of another vocabulary; returns their number."""
+    from ovrcoat.vocabulary import Vocabulary
+
+    vocabulary = Vocabulary.read("cat; dog house").with_background(path)
+    vocabulary.lint()
+    return len(vocabulary.background)
+
+
 def load_model(path: str) -> bool:
     """Load a checkpoint."""
     from ovrcoat.segmentation.segmenter import Segmenter

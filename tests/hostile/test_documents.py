@@ -73,13 +73,12 @@ def as_text(document: Any, name: str) -> str:
 
 
 def cases() -> Iterator[Any]:
-    """One input per reader and key; the wrong values take turns, so that every key meets some of them."""
+    """One input per reader and key; the wrong values take turns."""
     kinds = list(WRONG)
     for name, make in DOCUMENTS.items():
         for number, path in enumerate(places(make())):
-            for offset in (0, 4):
-                kind = kinds[(number + offset) % len(kinds)]
-                yield pytest.param(name, path, kind, id=f"{name}-{'.'.join(map(str, path))}-{kind}")
+            kind = kinds[number % len(kinds)]
+            yield pytest.param(name, path, kind, id=f"{name}-{'.'.join(map(str, path))}-{kind}")
 
 
 @pytest.mark.parametrize(("name", "path", "kind"), list(cases()))
@@ -118,7 +117,7 @@ def test_json_bombs(name: str, bomb: str, tmp_path: Path, zygote: Zygote):
     SCENES[name].run(zygote, victim).assert_harmless()
 
 
-@pytest.mark.parametrize("name", ["truth json", "results json", "panoptic folder", "instances folder"])
+@pytest.mark.parametrize("name", ["truth json", "results json"])
 @pytest.mark.parametrize("unit", ["[],", "{},", '[{"":[]}],', "0,", "1.5e3,", '"a",'])
 def test_a_hundred_megabytes_of_small_values(unit: str, name: str, tmp_path: Path, zygote: Zygote):
     scene = SCENES[name]

@@ -30,7 +30,7 @@ def read_range(path: str, offset: int = 0, nbytes: int | None = None) -> bytes:
     try:
         with open_binary(path) as file:
             file.seek(offset)
-            content = file.read(limit + (nbytes is None))
+            content = file.read(limit + (nbytes is None)) or b""
     except Exception as error:  # each file system has errors of its own
         raise ImageError(f"{printable(path)}: cannot be read ({describe(error)})") from error
     if nbytes is None and len(content) > MAX_IMAGE_BYTES:

@@ -39,6 +39,7 @@ METADATA_KEY = "ovrcoat"
 TEXT_EMBEDDINGS = "text_rows"  # key of their tensor; no weight has this name
 # A single key, so that shards with equal tensors have equal bytes.
 SHARD_METADATA = {"ovrcoat-part": str(FORMAT_VERSION)}
+MAX_INPUT_PIXELS = 1 << 24  # of a test size that a file states; the largest published one has 2.6 million
 # Prefixes of the weights of the network.
 OUR_PARTS = ("encoder.", "pixel_decoder.", "mask_decoder.", "text_classifier.", "text_transfer.")
 
@@ -218,14 +219,27 @@ def read_header(path: str | Path) -> Header:
             shards={str(key): str(value) for key, value in description.get("parts", {}).items()},
             known_names=tuple(str(name) for name in description.get("known_names", ())),
         )
-    except (ValidationError, VocabularyError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path.name}: its metadata cannot be read ({type(error).__name__}: {error}). "
-            "The file is damaged, or was not written by ovrcoat"
-        ) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise _metadata_error(path, reason) from error
+    except (VocabularyError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _metadata_error(path, f"{type(error).__name__}: {error}") from error
+    inference = header.config.inference
+    sides = min(inference.short_side, inference.max_long_side), inference.max_long_side
+    if sides[0] * sides[1] > MAX_INPUT_PIXELS:
+        reason = f"its test size, up to {sides[0]} × {sides[1]} pixels, would exhaust the memory"
+        raise _metadata_error(path, reason)
     for name in header.shards:
         _check_shard_name(name, path.name)
     return header
+
+
+def _metadata_error(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path.name}: its metadata cannot be read ({reason}). The file is damaged, or was not written by "
+        "ovrcoat"
+    )
 
 
 def _without_metadata(path: Path, metadata: Mapping[str, str], keys: Sequence[str]) -> str:

@@ -181,12 +181,9 @@ class _Reader:
                 PurePosixPath(folder) / PurePosixPath(name).name
             )
             height, width = as_integer(item.get("height")), as_integer(item.get("width"))
-            if (
-                is_integer(height)
-                and is_integer(width)
-                and height > 0 < width
-                and height * width <= MAX_PIXELS
-            ):
+            if not (is_integer(height) and is_integer(width) and height > 0 and width > 0):
+                continue
+            if height * width <= MAX_PIXELS:  # else the size of the image itself is used
                 self.sizes[id] = (height, width)
         return paths
 

@@ -15,10 +15,21 @@ from ovrcoat.data.pillow_warnings import pillow_warnings_ignored
 from ovrcoat.data.pixels import MAX_16_BITS, RgbImage, array_pixels, composite_on_white, dark_notes
 from ovrcoat.data.repair import with_end_marker, without_metadata
 from ovrcoat.errors import ImageError
-from ovrcoat.formats.limits import MAX_PIXELS
+from ovrcoat.formats.limits import MAX_PIXELS, decoding_problem
 
 MAX_REPAIRED_BYTES = 200 << 20
 _TOO_LARGE = f"more than {MAX_PIXELS:,} pixels, the limit for decoding; shrink or split the image"
+
+# Bytes per pixel at the peak: what Pillow stores, the conversion to RGB, a rotated copy and the array.
+_PIXEL_BYTES = {"1": 8, "L": 8, "P": 8, "RGB": 11, "I;16": 12, "I": 16, "F": 20}
+_TRANSPARENT_BYTES = 20  # converted to RGBA and composited onto white
+_DECODER_BYTES = {"JPEG2000": 16, "WEBP": 8, "AVIF": 8}  # what decoders of whole images take in addition
+_ANIMATION_BYTES = 24  # Pillow creates the canvas of a WebP animation when it opens the file
+_WEBP_HEAD = 30
+_START_OF_SCAN = b"\xff\xda"
+# A progressive JPEG has about 10 scans. Each scan passes over all pixels, so thousands would take minutes.
+_MAX_SCANS = 100
+_FEW_SCANS, _MAX_SCANNED_PIXELS = 12, 1_000_000_000
 
 _ROTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -98,8 +109,11 @@ def decode_pillow(image: Image.Image, *, label: str, raw_mode: str = "") -> RgbI
     Raises:
         ImageError: The image is damaged, has no pixels or too many, or a mode that cannot become RGB.
     """
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(f"{label}: {_TOO_LARGE} ({image.width:,} × {image.height:,})")
+    pixel_bytes = _PIXEL_BYTES.get(image.mode, 12) + _DECODER_BYTES.get(image.format or "", 0)
+    if image.has_transparency_data:
+        pixel_bytes = max(pixel_bytes, _TRANSPARENT_BYTES)
+    if problem := decoding_problem(image.width, image.height, pixel_bytes=pixel_bytes):
+        raise ImageError(f"{label}: {problem}")
     if image.width * image.height == 0:
         raise ImageError(f"{label}: the image has no pixels ({image.width} × {image.height})")
     try:
@@ -135,6 +149,7 @@ def exif_orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
 
 
 def _open_and_decode(file: io.BytesIO | io.BufferedReader, *, label: str) -> RgbImage:
+    _check_animation(file, label=label)
     try:
         image = Image.open(file, formats=OPENED_FORMATS)
     except Image.DecompressionBombError as error:
@@ -153,8 +168,39 @@ def _open_and_decode(file: io.BytesIO | io.BufferedReader, *, label: str) -> Rgb
             f"{label}: a raw image of a camera (DNG), of which only a small preview could be read; convert "
             "it to JPEG or PNG"
         )
+    if image.format in ("JPEG", "MPO") and image.info.get("progressive"):
+        _check_scans(file, image.width * image.height, label=label)
     raw_mode = str(image.tile[0][3]) if image.tile else ""
     return decode_pillow(image, label=label, raw_mode=raw_mode)
+
+
+def _check_animation(file: io.BytesIO | io.BufferedReader, *, label: str) -> None:
+    """Check the canvas of a WebP animation, for which Pillow allocates memory when it opens the file."""
+    head = file.read(_WEBP_HEAD)
+    file.seek(0)
+    is_animation = (
+        head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) == _WEBP_HEAD and head[20] & 2
+    )
+    if is_animation:
+        width, height = (int.from_bytes(head[start : start + 3], "little") + 1 for start in (24, 27))
+        if problem := decoding_problem(width, height, pixel_bytes=_ANIMATION_BYTES):
+            raise ImageError(f"{label}: {problem}")
+
+
+def _check_scans(file: io.BytesIO | io.BufferedReader, pixels: int, *, label: str) -> None:
+    """Check the number of scans of a progressive JPEG; the position in the file stays the same."""
+    position = file.tell()
+    file.seek(0)
+    scans, last = 0, b""
+    while block := file.read(1 << 20):
+        scans += (last + block).count(_START_OF_SCAN)
+        last = block[-1:]
+    file.seek(position)
+    if scans > _MAX_SCANS or (scans > _FEW_SCANS and scans * pixels > _MAX_SCANNED_PIXELS):
+        raise ImageError(
+            f"{label}: this progressive JPEG has {scans:,} scans, which would take very long; save it "
+            "again as a baseline JPEG"
+        )
 
 
 def _recover(content: bytes, *, label: str) -> RgbImage | None:

@@ -230,9 +230,9 @@ def _locate_inside(archive: Archive, path: str) -> FileLocation | None:
 
 
 def _files_below(root: Path, folder: str) -> Iterator[str]:
-    for path in (root / folder).rglob("*"):
-        if is_file(path):
-            yield path.relative_to(root).as_posix()
+    for place, _, names in os.walk(root / folder):  # unlike rglob, it skips folders that cannot be read
+        below = Path(place).relative_to(root)
+        yield from ((below / name).as_posix() for name in names if is_file(os.path.join(place, name)))  # noqa: PTH118
 
 
 def _is_hidden(path: str) -> bool:

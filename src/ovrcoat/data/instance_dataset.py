@@ -20,7 +20,6 @@ from ovrcoat.data.panoptic_dataset import FileDataset
 from ovrcoat.data.truth import PanopticTruth
 from ovrcoat.errors import DatasetError
 from ovrcoat.formats.annotations import AREA_NOT_GIVEN, ImageId, Record, SegmentAnnotation
-from ovrcoat.formats.limits import MAX_PIXELS
 from ovrcoat.formats.panoptic_png import VOID
 from ovrcoat.formats.polygons import fill_polygon
 from ovrcoat.issues import Issue
@@ -123,18 +122,10 @@ class InstanceDataset(FileDataset):
         """Return the size that the labels state, or else that of the upright image.
 
         Raises:
-            DatasetError: The labels state a size that no image can have, or they state none, and the image is
-                missing or damaged.
+            DatasetError: The labels state no size, and the image is missing or damaged.
         """
-        height, width = self._sizes.get(record.image_id) or upright_size(
-            self.image(record), location=self.tree.describe(record.image)
-        )
-        if height * width > MAX_PIXELS:
-            raise DatasetError(
-                f"{self.tree.describe(record.labels)}: the labels state {width} × {height} pixels for "
-                f"{record.image}, expected at most {MAX_PIXELS:,} in total; correct width and height"
-            )
-        return height, width
+        known = self._sizes.get(record.image_id)
+        return known or upright_size(self.image(record), location=self.tree.describe(record.image))
 
     def shapes(self, record: Record, size: Size) -> Sequence[Shape]:
         """Return the shapes of an image; polygons are in pixels of an image of this size."""

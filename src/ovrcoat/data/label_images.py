@@ -8,7 +8,7 @@ from PIL import Image
 
 from ovrcoat.data.pillow_warnings import pillow_warnings_ignored
 from ovrcoat.errors import DatasetError
-from ovrcoat.formats.limits import MAX_PIXELS
+from ovrcoat.formats.limits import LABEL_BYTES, decoding_problem
 from ovrcoat.formats.panoptic_png import PanopticPngError, decode_id_map, split_channels
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff")
@@ -77,10 +77,8 @@ def _decode(content: bytes, *, location: str) -> Image.Image:
     with pillow_warnings_ignored():  # about large images; the limit is checked below
         try:
             image = Image.open(io.BytesIO(content), formats=("PNG", "TIFF"))
-            if image.width * image.height > MAX_PIXELS:
-                raise DatasetError(
-                    f"{location}: {image.width:,} × {image.height:,} pixels, expected at most {MAX_PIXELS:,}"
-                )
+            if problem := decoding_problem(image.width, image.height, pixel_bytes=LABEL_BYTES):
+                raise DatasetError(f"{location}: {problem}")
             raw_mode = str(image.tile[0].args) if image.tile else ""
             image.load()
             image.info["raw mode"] = raw_mode

@@ -21,7 +21,7 @@ from ovrcoat.data.splits import SPLIT_FOLDERS, choose_split
 from ovrcoat.errors import DatasetError
 from ovrcoat.formats.annotations import ImageId
 from ovrcoat.formats.json_files import parse_json_object
-from ovrcoat.formats.limits import MAX_PIXELS
+from ovrcoat.formats.limits import LABEL_BYTES, MAX_PIXELS, decoding_problem
 from ovrcoat.formats.panoptic_json import is_integer, read_categories, report_unlabeled
 from ovrcoat.issues import IssueList
 from ovrcoat.system.json_values import as_integer
@@ -220,7 +220,7 @@ def _decode_mask(text: object) -> np.ndarray | None:
         return None
     try:
         image = Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=("PNG",))
-        if image.width * image.height > MAX_PIXELS:
+        if decoding_problem(image.width, image.height, pixel_bytes=LABEL_BYTES):
             return None
         return np.asarray(image.convert("L")) > 0
     except (OSError, ValueError, SyntaxError, binascii.Error, Image.DecompressionBombError):

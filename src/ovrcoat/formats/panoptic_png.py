@@ -18,7 +18,7 @@ from jaxtyping import Int32
 from PIL import Image, PngImagePlugin
 
 from ovrcoat.errors import DatasetError, MissingExtraError
-from ovrcoat.formats.limits import MAX_PIXELS
+from ovrcoat.formats.limits import LABEL_BYTES, decoding_problem
 from ovrcoat.system.atomic_write import PNG_SIGNATURE
 from ovrcoat.system.input_files import LABELS, read_input
 from ovrcoat.system.optional_imports import import_optional
@@ -133,12 +133,9 @@ def _check_header(header: bytes, *, size: int) -> bool:
         raise PanopticPngError("png-damaged", "the file is not a PNG")
     if depth != 8 or color not in (_RGB, _RGBA):  # Pillow would silently reduce 16 bits to 8
         raise PanopticPngError("png-not-rgb", f"{depth}-bit {_COLOR_TYPES.get(color, color)}")
-    if width * height > MAX_PIXELS or size > LABELS.bytes:
-        raise PanopticPngError(
-            "png-too-large",
-            f"{width:,} × {height:,} pixels in {size:,} bytes, expected at most {MAX_PIXELS:,} pixels and "
-            f"{LABELS.bytes:,} bytes",
-        )
+    problem = decoding_problem(width, height, pixel_bytes=LABEL_BYTES) or LABELS.problem(size)
+    if problem is not None:
+        raise PanopticPngError("png-too-large", problem)
     return bool(color == _RGBA)
 
 

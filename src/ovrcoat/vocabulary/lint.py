@@ -1,14 +1,14 @@
 """Checks of a vocabulary. Errors make it unusable; `hints.py` finds probable mistakes."""
 
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from ovrcoat.issues import MAX_EXAMPLES, Issue
 from ovrcoat.vocabulary.catalog import is_published
 from ovrcoat.vocabulary.category import Category
+from ovrcoat.vocabulary.entries import MAX_CATEGORIES
 from ovrcoat.vocabulary.hints import find_hints, make_issue, shorten
-from ovrcoat.vocabulary.records import MAX_CATEGORIES
 
 TextLength = Callable[[str], tuple[int, int]]  # text -> its number of tokens, the largest number allowed
 
@@ -113,9 +113,8 @@ def _check_shared(categories: Sequence[Category], background: Sequence[Category]
 
 
 def _check_ids(categories: Sequence[Category]) -> Iterator[Issue]:
-    ids = [category.id for category in categories]
-    if len(set(ids)) < len(ids):
-        repeated = sorted({id for id in ids if ids.count(id) > 1})
+    counts = Counter(category.id for category in categories)
+    if repeated := sorted(id for id, count in counts.items() if count > 1):
         yield make_issue(
             "category-id-repeated",
             "categories have the same id; give each category its own id",

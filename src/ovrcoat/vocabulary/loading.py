@@ -10,7 +10,7 @@ from ovrcoat.errors import VocabularyError
 from ovrcoat.system.documents import DocumentError, parse_json, parse_yaml
 from ovrcoat.system.input_files import VOCABULARY, VOCABULARY_JSON, SizeLimit, read_input
 from ovrcoat.system.paths import printable
-from ovrcoat.vocabulary.entries import Entry, parse_entries, parse_entry
+from ovrcoat.vocabulary.entries import Entry, check_count, parse_entries, parse_entry
 from ovrcoat.vocabulary.foreign import root_categories, standard_form
 from ovrcoat.vocabulary.records import read_entries
 from ovrcoat.vocabulary.tables import parse_table
@@ -123,6 +123,7 @@ def _parse_lines(text: str) -> tuple[Entry, ...]:
     A line may start with an id and a colon. The ids are used only if every line has one.
     """
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    check_count(len(lines))
     if lines and all(map(LABELMAP_LINE.fullmatch, lines)):
         return _parse_labelmap(lines)
     for pattern in (NUMBERED_LINE, SPACED_LINE):

@@ -22,12 +22,14 @@ from pydantic import (
 
 from ovrcoat.errors import VocabularyError
 from ovrcoat.vocabulary.category import Category, ThingSource
-from ovrcoat.vocabulary.entries import Entry, parse_entry, split_names
-
-# Four times LVIS, the longest vocabulary in use. The text tower encodes each name 14 times.
-MAX_CATEGORIES = 5_000
-MAX_NAMES = 1_000  # of one category; the longest published list of synonyms has 74
-MAX_NAME_LENGTH = 1_000  # characters; more than any text tower accepts
+from ovrcoat.vocabulary.entries import (
+    MAX_CATEGORIES,
+    MAX_NAME_LENGTH,
+    MAX_NAMES,
+    Entry,
+    parse_entry,
+    split_names,
+)
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 Byte = Annotated[int, Field(ge=0, le=255)]

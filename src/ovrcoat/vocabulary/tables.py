@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ovrcoat.errors import VocabularyError
-from ovrcoat.vocabulary.entries import Entry, split_names
+from ovrcoat.vocabulary.entries import Entry, check_count, split_names
 
 NAME_COLUMNS = (
     "name",
@@ -49,11 +49,15 @@ def parse_table(text: str) -> tuple[Entry, ...]:
     lines = [line for line in text.splitlines() if line.strip(" \t,;") and not line.startswith("#")]
     if not lines:
         return ()
+    check_count(len(lines) - 1)  # of which one may be the header
     delimiter = max(",;\t", key=lines[0].count)
-    rows = [
-        [cell.strip() for cell in row]
-        for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
-    ]
+    try:
+        rows = [
+            [cell.strip() for cell in row]
+            for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+        ]
+    except csv.Error as error:
+        raise VocabularyError(f"this is not a valid table ({error}); check its quotation marks") from error
     columns = _named_columns([re.sub(r"[\s-]+", "_", cell.casefold()) for cell in rows[0]])
     if columns is not None:
         return tuple(_entry(row, number, columns) for number, row in enumerate(rows[1:], start=2))

@@ -11,7 +11,7 @@ from ovrcoat.issues import Issue
 from ovrcoat.vocabulary.background import SHORT_VOCABULARY, default_pool, select_background
 from ovrcoat.vocabulary.catalog import complete, is_preset, is_published, preset_categories, preset_form
 from ovrcoat.vocabulary.category import Category
-from ovrcoat.vocabulary.entries import Entry, parse_entries, parse_entry
+from ovrcoat.vocabulary.entries import Entry, check_sizes, parse_entries, parse_entry
 from ovrcoat.vocabulary.lint import TextLength, find_errors, find_issues
 from ovrcoat.vocabulary.loading import is_vocabulary_path, read_file
 from ovrcoat.vocabulary.names import is_code, normal_name, recognize
@@ -294,6 +294,8 @@ def _assemble(
     entries: Sequence[Entry], *, background: Sequence[Entry] = (), name: str | None = None
 ) -> Vocabulary:
     """Create a vocabulary. Dataset spellings are replaced (`names.py`), repeated names dropped."""
+    check_sizes(entries)
+    check_sizes(background)
     repeats = tuple(repeat for entry in (*entries, *background) for repeat in _repeats(entry.names))
     found, negative = recognize(_unique(entries)), recognize(_unique(background))
     return Vocabulary(

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from ovrcoat.data import decode
 from ovrcoat.data.images import LoadedImage, read_image
 from ovrcoat.errors import ImageError
+from ovrcoat.formats import limits
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 # 2 rows, 3 columns
@@ -255,7 +255,7 @@ class TestBroken:
     def test_a_bomb_is_rejected_before_decoding(
         self, tmp_path: Path, side: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(decode, "MAX_PIXELS", 99_000_000)
+        monkeypatch.setattr(limits, "MAX_PIXELS", 99_000_000)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             with pytest.raises(

@@ -102,7 +102,7 @@ WHOLE = encoded(id_map_to_image(IDS))
         (
             WHOLE[:16] + b"\x00\x01\x00\x00\x00\x01\x00\x00" + WHOLE[24:],
             "png-too-large",
-            "65,536 × 65,536 pixels in .* expected at most 178,956,970 pixels and",
+            r"more than 178,956,970 pixels, .* \(65,536 × 65,536\)",
         ),
     ],
 )

@@ -38,8 +38,8 @@ INSTANCE_ISSUES: IssueCatalog = {
     ),
     "category-invalid": (
         "error",
-        "a category lacks an integer id, so nothing can be counted for it, or its name is not text; give each "
-        "category an integer id and a name",
+        "a category lacks an integer id, so nothing can be counted for it, or its name is not text; give "
+        "each category an integer id and a name",
     ),
     "category-listed-twice": (
         "error",
