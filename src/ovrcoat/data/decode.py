@@ -109,6 +109,10 @@ def decode_pillow(image: Image.Image, *, label: str, raw_mode: str = "") -> RgbI
     Raises:
         ImageError: The image is damaged, has no pixels or too many, or a mode that cannot become RGB.
     """
+    if image.mode in ("P", "PA") and image.palette is None:  # which Pillow only asserts
+        raise _DamagedError(
+            f"{label}: the image is damaged (its palette is missing); copy or download it again"
+        )
     pixel_bytes = _PIXEL_BYTES.get(image.mode, 12) + _DECODER_BYTES.get(image.format or "", 0)
     if image.has_transparency_data:
         pixel_bytes = max(pixel_bytes, _TRANSPARENT_BYTES)
@@ -123,10 +127,6 @@ def decode_pillow(image: Image.Image, *, label: str, raw_mode: str = "") -> RgbI
         raise _DamagedError(
             f"{label}: the image is truncated or damaged ({reason}); copy or download it again"
         ) from error
-    if image.mode in ("P", "PA") and image.palette is None:  # which Pillow only asserts
-        raise _DamagedError(
-            f"{label}: the image is damaged (its palette is missing); copy or download it again"
-        )
     bits = _tiff_tag(image, _BITS)
     orientation, exif_notes = exif_orientation(image)
     image, band_notes = _without_other_bands(image)
