@@ -1,6 +1,6 @@
 """Fuzz the readers of untrusted input: ./tools/fuzz.py MINUTES [--target NAME]
 
-Usage: pip install atheris && python tools/fuzz.py 15 --target image --findings fuzz-findings
+Usage: pip install atheris && python tools/fuzz.py 15 --target image --output fuzz-output
 
 Each target of tests/fuzzing/targets.py runs for MINUTES in a process of its own. A crash, ten seconds
 without a result, 2 GB of memory above the libraries and any exception that is not an OvrcoatError are
@@ -34,15 +34,13 @@ def main() -> int:
     )
     parser.add_argument("minutes", type=float, help="for each target")
     parser.add_argument("--target", action="append", help="name of a target; repeatable. Default: all")
-    parser.add_argument(
-        "--findings", type=Path, default=Path("fuzz-findings"), help="folder of failing inputs"
-    )
+    parser.add_argument("--output", type=Path, default=Path("fuzz-output"), help="folder of failing inputs")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        fuzz(options.target[0], seconds=options.minutes * 60, findings=options.findings)
+        fuzz(options.target[0], seconds=options.minutes * 60, output=options.output)
     names = options.target or target_names()
-    rows = [run_target(name, options.minutes * 60, options.findings) for name in names]
+    rows = [run_target(name, options.minutes * 60, options.output) for name in names]
     print(f"{'target':<18}{'minutes':>8}{'inputs':>12}{'accepted':>12}{'findings':>10}")
     for name, seconds, counts, found in rows:
         print(f"{name:<18}{seconds / 60:>8.1f}{counts['inputs']:>12,}{counts['accepted']:>12,}{found:>10}")
@@ -57,9 +55,9 @@ def target_names() -> list[str]:
     return list(TARGETS)
 
 
-def run_target(name: str, seconds: float, findings: Path) -> tuple[str, float, dict[str, int], int]:
+def run_target(name: str, seconds: float, output: Path) -> tuple[str, float, dict[str, int], int]:
     """Fuzz one target in child processes: a hang or a crash ends a child, and the next one goes on."""
-    folder = findings / name
+    folder = output / name
     folder.mkdir(parents=True, exist_ok=True)
     stored = set(folder.iterdir())
     started, totals = time.monotonic(), {"inputs": 0, "accepted": 0}
@@ -67,7 +65,7 @@ def run_target(name: str, seconds: float, findings: Path) -> tuple[str, float, d
         command = [sys.executable, __file__, str(left / 60), "--child", "--target", name]
         with (folder / "log.txt").open("ab") as log:
             child = subprocess.run(
-                [*command, "--findings", str(findings)], stdout=log, stderr=log, check=False, cwd=findings
+                [*command, "--output", str(output)], stdout=log, stderr=log, check=False, cwd=output
             )
         counts_path = folder / "counts.json"
         if not counts_path.exists():
@@ -81,7 +79,7 @@ def run_target(name: str, seconds: float, findings: Path) -> tuple[str, float, d
     return name, time.monotonic() - started, totals, len(new)
 
 
-def fuzz(name: str, *, seconds: float, findings: Path) -> None:
+def fuzz(name: str, *, seconds: float, output: Path) -> None:
     """Fuzz one target in this process; does not return."""
     try:
         import atheris
@@ -91,7 +89,7 @@ def fuzz(name: str, *, seconds: float, findings: Path) -> None:
     with atheris.instrument_imports(include=["ovrcoat"]):
         from fuzzing.targets import TARGETS
 
-    target, folder = TARGETS[name], findings / name
+    target, folder = TARGETS[name], output / name
     recorder = Recorder(folder)
     with tempfile.TemporaryDirectory() as scratch:
         target.prepare(Path(scratch))
