@@ -36,7 +36,7 @@ from ovrcoat.vocabulary import Vocabulary
 from panoptic_pairs import write_pair
 
 CORPUS = Path(__file__).parent / "corpus"
-FINDINGS = CORPUS.with_name("findings")  # inputs that once failed, in a folder for each target
+REGRESSIONS = CORPUS.with_name("regressions")  # inputs that once failed, in a folder for each target
 VOCABULARY_SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".yaml")
 
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fuzzing import mutations
-from fuzzing.targets import CORPUS, FINDINGS, TARGETS
+from fuzzing.targets import CORPUS, REGRESSIONS, TARGETS
 
 EXAMPLES = 25  # for each target
 quick = settings(
@@ -56,7 +56,7 @@ def test_the_corpus_is_small_and_used():
 
 
 @pytest.mark.parametrize(
-    "path", sorted(FINDINGS.glob("*/*")), ids=lambda path: f"{path.parent.name}-{path.name}"
+    "path", sorted(REGRESSIONS.glob("*/*")), ids=lambda path: f"{path.parent.name}-{path.name}"
 )
 def test_inputs_that_once_failed(path: Path, tmp_path: Path):
     target = TARGETS[path.parent.name]
