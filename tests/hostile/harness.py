@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-CPU_SECONDS, WALL_SECONDS = 10, 40
+CPU_SECONDS, WALL_SECONDS = 10, 60
 PROCESS_BYTES = 24 << 30  # address space of a whole process with torch, most of it only reserved
 MAX_MESSAGE = 4_000  # characters
 MAX_LINES = 30  # most errors have one; checks of labels and configurations list what is wrong
@@ -102,11 +102,12 @@ class Zygote:
         return self._process
 
 
-def run_process(*arguments: object, **options: Any) -> Outcome:
+def run_process(*arguments: object, variables: dict[str, str] | None = None, **options: Any) -> Outcome:
     """Run `python -m ovrcoat` as a process of its own, for what depends on its start or its end.
 
     Args:
         *arguments: of the command line.
+        variables: further environment variables.
         **options: of `subprocess.Popen`, for example `stdin`.
     """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -116,7 +117,7 @@ def run_process(*arguments: object, **options: Any) -> Outcome:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=WALL_SECONDS,
-            env=environment(),
+            env=environment() | (variables or {}),
             check=False,
             preexec_fn=_limit_process,
             **options,

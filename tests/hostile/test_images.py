@@ -5,6 +5,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ def png(
     )  # fmt: skip
 
 
+@cache
 def full_png(width: int, height: int, *, depth: int = 8, color: int = 0) -> bytes:
     """A complete PNG of zeros."""
     packer = zlib.compressobj(1)

@@ -1,11 +1,15 @@
 """Recognize checkpoint files by their content: the one place that decides why a file is not a checkpoint."""
 
 import re
+import zipfile
 from pathlib import Path
 
-from ovrcoat.system.input_files import WEIGHTS, open_input
+from ovrcoat.errors import CheckpointError
+from ovrcoat.system.input_files import WEIGHTS, check_input, open_input
 
 HEAD_BYTES = 512
+MAX_UNPACKED_RATIO = 4
+FREE_BYTES = 64 << 20  # small files may have any ratio
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
 SHARD_NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
 INDEX_ENDING = ".index.json"
@@ -56,6 +60,25 @@ def is_safetensors(path: Path) -> bool:
 def is_pytorch(path: Path) -> bool:
     """Return whether a file begins like one that `torch.save` or `pickle` has written."""
     return _head(path).startswith((_ZIP, _PICKLE))
+
+
+def check_unpacked_size(path: Path) -> None:
+    """Check that a zip file of PyTorch, whose members are not compressed, does not unpack to much more.
+
+    Raises:
+        CheckpointError: it does.
+    """
+    try:
+        size = check_input(path, WEIGHTS)
+        with zipfile.ZipFile(path) as packed:
+            unpacked = sum(info.file_size for info in packed.infolist())
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile):
+        return  # a plain pickle, or damaged: PyTorch tells
+    if unpacked > MAX_UNPACKED_RATIO * size + FREE_BYTES:
+        raise CheckpointError(
+            f"{path.name} is not read: it unpacks to {unpacked:,} bytes, several times its own size, as no "
+            "file of weights does"
+        )
 
 
 def shard_paths(path: Path) -> list[Path] | None:

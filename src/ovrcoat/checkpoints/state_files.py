@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ovrcoat.checkpoints.file_kinds import (
     INDEX_ENDING,
+    check_unpacked_size,
     is_pytorch,
     is_safetensors,
     not_a_checkpoint,
@@ -127,6 +128,7 @@ def _unpickled(path: Path) -> object:
     """Read a PyTorch file without executing any code in it."""
     try:
         # PyTorch warns about pickles that it then rejects. Given a path, it would go by the suffix.
+        check_unpacked_size(path)
         with warnings.catch_warnings(action="ignore"), open_input(path, WEIGHTS) as file:
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -138,7 +140,9 @@ def _unpickled(path: Path) -> object:
             f"{path.name} was rejected and nothing in it was executed: it contains more than plain weights, "
             f"which could execute code ({_reason(str(error))}). Request a plain state dict from its author"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # the unpickler has all kinds of errors for damaged files
         raise CheckpointError(
             f"{path.name} cannot be read ({_reason(str(error))}). It is truncated, or not a file of PyTorch "
             "weights; download it again"

@@ -18,6 +18,8 @@ from ovrcoat.system.input_files import ARCHIVE, check_input
 
 # Exceptions that zipfile raises for damaged and encrypted files.
 UNREADABLE = (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError)
+MAX_RATIO = 100  # of unpacked and packed size; JSON has 5 to 20, and deflate allows 1,000
+FREE_BYTES = 64 << 20  # small members may have any ratio
 UTF8_FLAG = 0x800  # in the flags of a member: its name is UTF-8
 ENCRYPTED_FLAG = 0x1
 SUPPORTED_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
@@ -86,8 +88,8 @@ class Archive:
             raise too_large(f"{self} → {member}", size=info.file_size, limit=limit)
         try:
             opened, lock = self._open()
-            with lock:
-                return opened.read(info)
+            with lock, opened.open(info) as file:
+                return file.read(info.file_size)  # `opened.read` unpacks everything, whatever the size says
         except UNREADABLE as error:
             raise DatasetError(
                 f"{self} → {member}: cannot be read ({error}); download the zip file again"
@@ -193,7 +195,12 @@ def member_name(info: zipfile.ZipInfo) -> str:
 
 
 def _unsupported(info: zipfile.ZipInfo) -> str | None:
-    """Return why Python cannot read a member, and what to do; None if it can."""
+    """Return why a member is not read, and what to do; None if it is."""
+    if info.file_size > FREE_BYTES and info.file_size > MAX_RATIO * info.compress_size:
+        return (
+            f"not read: it unpacks to {info.file_size:,} bytes, more than {MAX_RATIO} times its packed "
+            "size, as no file of a dataset does"
+        )
     if info.flag_bits & ENCRYPTED_FLAG:
         return "cannot be read: it is encrypted; unpack the zip file with its password and give the folder"
     if info.compress_type not in SUPPORTED_METHODS:

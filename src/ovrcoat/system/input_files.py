@@ -120,7 +120,7 @@ def read_input(path: str | PathLike[str], limit: SizeLimit) -> bytes:
     size = check_input(path, limit)
     with open(path, "rb", opener=_open_without_waiting) as file:
         content = file.read(size + 1)
-        if content is None:  # type: ignore[redundant-expr] # of /proc/kmsg, which waits for messages
+        if content is None:  # of /proc/kmsg, which waits for messages
             raise InputFileError("it has no content yet")
         if len(content) > size:  # it grows, or its size is not known, as in /proc
             content += file.read(max(limit.bytes - size, 0))

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ovrcoat.errors import TrainingError
+from ovrcoat.checkpoints.file_kinds import check_unpacked_size
+from ovrcoat.errors import OvrcoatError, TrainingError
 from ovrcoat.system.atomic_write import write_atomically
 from ovrcoat.system.input_files import WEIGHTS, check_input
 from ovrcoat.training.config_file import with_current_keys
@@ -19,17 +19,6 @@ DATASETS = "datasets"  # key of the settings with the content of the datasets, s
 # Settings that may differ: where the datasets are, if their content is known, and what happens on an error.
 PLACES = re.compile(r"data\.\d+\.(path|root)")
 WITHOUT_EFFECT = re.compile(r"data\.\d+\.on_error")
-# What reading a damaged state, or one with missing or other contents, can raise
-_UNREADABLE: tuple[type[Exception], ...] = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    UnpicklingError,
-)
 MAX_SHOWN = 4  # differences between settings that a message lists
 
 
@@ -115,6 +104,7 @@ def resume(
         return 0
     try:
         check_input(path, WEIGHTS)
+        check_unpacked_size(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != FORMAT:
             raise TrainingError(f"{path} has format {state['format']!r}, this version reads {FORMAT}")
@@ -130,9 +120,9 @@ def resume(
             saved = state["average"].items()
             average.values = {name: value.to(parameters[name].device) for name, value in saved}
         return int(state["step"])
-    except torch.OutOfMemoryError:
-        raise  # says nothing about the file
-    except _UNREADABLE as error:
+    except (OvrcoatError, torch.OutOfMemoryError):  # the latter says nothing about the file
+        raise
+    except Exception as error:  # damaged files, and other contents, raise all kinds of errors
         # torch's own message would advise to load the file with weights_only=False, which runs its code
         raise TrainingError(
             f"{path} cannot be read ({type(error).__name__}); delete it to restart this stage"

@@ -13,6 +13,7 @@ from jaxtyping import Int64, Integer
 
 from ovrcoat.errors import DatasetError
 
+MAX_CATEGORIES = 5_000  # as many as a vocabulary can have; the matrix then takes 200 MB
 Cell = tuple[int, int, int]  # index of the ground-truth category, index of the predicted category, pixels
 
 
@@ -30,6 +31,11 @@ class MeanIou:
     def __init__(self, category_names: Sequence[str]) -> None:
         self._names = tuple(category_names)
         count = len(self._names)
+        if count > MAX_CATEGORIES:
+            raise DatasetError(
+                f"{count:,} categories are too many for a confusion matrix, at most {MAX_CATEGORIES:,} are "
+                "supported; give the number of values that the label maps have"
+            )
         self.matrix: Int64[np.ndarray, "row column"] = np.zeros((count + 1, count), dtype=np.int64)
 
     def add(
