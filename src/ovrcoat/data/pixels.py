@@ -84,7 +84,7 @@ def _to_bytes(array: np.ndarray, *, label: str) -> UInt8[np.ndarray, "..."]:
     if array.dtype == np.uint8:
         return array
     if array.dtype == np.uint16:
-        return ((array - (array >> 8) + 128) >> 8).astype(np.uint8)  # array / 257, rounded, in 16 bits
+        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if array.dtype.kind != "f":
         raise ImageError(
             f"{label} has type {array.dtype}, expected uint8, uint16 or floating point from 0 to 1"
