@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 ImageId = int | str
+MAX_SEGMENTS = 100_000  # of one image, far more than any labels have
 AREA_NOT_GIVEN = -1  # the area is counted from the pixels
 
 

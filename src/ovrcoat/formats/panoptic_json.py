@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from ovrcoat.errors import DatasetError, VocabularyError
-from ovrcoat.formats.annotations import AREA_NOT_GIVEN, ImageId, Record, SegmentAnnotation
+from ovrcoat.formats.annotations import AREA_NOT_GIVEN, MAX_SEGMENTS, ImageId, Record, SegmentAnnotation
 from ovrcoat.formats.json_files import parse_json_object
 from ovrcoat.formats.panoptic_png import MAX_SEGMENT_ID, png_name
 from ovrcoat.issues import Issue, IssueList
@@ -214,6 +214,9 @@ def read_document(
             issues.add("image-twice", "images have several annotations", example=subject)
         else:
             segments = _objects(annotation, "segments_info", issues, subject=subject)
+            if len(segments) > MAX_SEGMENTS:
+                issues.add("segments", f"images have more than {MAX_SEGMENTS:,} segments", example=subject)
+                continue
             records[image_id] = Record(
                 image_id,
                 image=image_path(image_id, images[image_id]["file_name"]),

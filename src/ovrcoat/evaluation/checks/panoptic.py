@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ovrcoat.evaluation.metrics.panoptic_quality import Overlap
-from ovrcoat.formats.annotations import AREA_NOT_GIVEN, ImageId, SegmentAnnotation
+from ovrcoat.formats.annotations import AREA_NOT_GIVEN, MAX_SEGMENTS, ImageId, SegmentAnnotation
 from ovrcoat.formats.panoptic_json import is_image_id, is_integer
 from ovrcoat.formats.panoptic_png import MAX_SEGMENT_ID, VOID, png_name
 from ovrcoat.issues import IssueList
@@ -111,6 +111,9 @@ def check_annotations(
         if file_name in files:
             issues.report("file-twice", f"{subject}: {file_name}")
         files.add(file_name)
+        if len(entry["segments_info"]) > MAX_SEGMENTS:
+            issues.report("segments-too-many", f"{subject}: {len(entry['segments_info']):,} segments")
+            continue
         segments = _check_segments(entry["segments_info"], known, side=side, subject=subject, issues=issues)
         annotations[image_id] = PanopticAnnotation(image_id, file_name, segments)
     return annotations

@@ -57,6 +57,10 @@ PANOPTIC_ISSUES: IssueCatalog = {
         "error",
         "a segment is not an object, or its id is missing or not an integer; write ids as integers",
     ),
+    "segments-too-many": (
+        "error",
+        "an image has more than 100,000 segments, as no labels of images have; correct the list",
+    ),
     "segment-id-zero": ("error", "a segment has the id 0, which means void; number segments from 1"),
     "segment-id-too-large": (
         "error",

@@ -80,6 +80,11 @@ BREAKS: list[tuple[str, str, Break]] = [
     ("segment-invalid", "'id': '9'", lambda t, p: segment(p).update(id="9")),
     ("segment-invalid", "prediction, image 1: 4", lambda t, p: first(p)["segments_info"].append(4)),
     ("segment-id-zero", "'id': 0", lambda t, p: segment(p).update(id=0)),
+    (
+        "segments-too-many",
+        "100,001 segments",
+        lambda t, p: t["annotations"][0].update(segments_info=[{}] * 100_001),
+    ),
     ("segment-id-too-large", "16777216", lambda t, p: segment(p).update(id=1 << 24)),
     ("segment-id-too-large", "-1", lambda t, p: segment(t).update(id=-1)),
     ("segment-id-twice", "prediction, image 1, segment 2", lambda t, p: segment(p).update(id=2)),
