@@ -213,7 +213,7 @@ def read_document(
         elif image_id in records:
             issues.add("image-twice", "images have several annotations", example=subject)
         else:
-            segments = _objects(annotation, "segments_info", issues, subject=subject)
+            segments = list(_objects(annotation, "segments_info", issues, subject=subject))
             if len(segments) > MAX_SEGMENTS:
                 issues.add("segments", f"images have more than {MAX_SEGMENTS:,} segments", example=subject)
                 continue
