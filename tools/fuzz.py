@@ -4,12 +4,13 @@ Usage: pip install atheris && python tools/fuzz.py 15 --target image --output fu
 
 Each target of tests/fuzzing/targets.py runs for MINUTES in a process of its own. A crash, ten seconds
 without a result, 2 GB of memory above the libraries and any exception that is not an OvrcoatError are
-findings: the input is stored in the folder of findings, and the target goes on. The exit status is 1 if there
+findings: the input is stored in the output folder, and the target goes on. The exit status is 1 if there
 is any. Atheris measures which lines of the package an input reaches, and keeps inputs that reach new ones.
 """
 
 import argparse
 import json
+import os
 import random
 import resource
 import subprocess
@@ -63,9 +64,14 @@ def run_target(name: str, seconds: float, output: Path) -> tuple[str, float, dic
     started, totals = time.monotonic(), {"inputs": 0, "accepted": 0}
     while (left := seconds - (time.monotonic() - started)) > 1:
         command = [sys.executable, __file__, str(left / 60), "--child", "--target", name]
-        with (folder / "log.txt").open("ab") as log:
+        # libFuzzer ends a child without cleaning up, so the parent owns its temporary folder
+        with (folder / "log.txt").open("ab") as log, tempfile.TemporaryDirectory() as scratch:
             child = subprocess.run(
-                [*command, "--output", str(output)], stdout=log, stderr=log, check=False, cwd=output
+                [*command, "--output", str(output)],
+                stdout=log,
+                stderr=log,
+                check=False,
+                env={**os.environ, "TMPDIR": scratch},
             )
         counts_path = folder / "counts.json"
         if not counts_path.exists():
@@ -91,35 +97,29 @@ def fuzz(name: str, *, seconds: float, output: Path) -> None:
 
     target, folder = TARGETS[name], output / name
     recorder = Recorder(folder)
-    with tempfile.TemporaryDirectory() as scratch:
-        target.prepare(Path(scratch))
+    scratch, reached = Path(tempfile.mkdtemp()), tempfile.mkdtemp()
+    target.prepare(scratch)
 
-        def run_one(data: bytes) -> None:
-            try:
-                accepted = target.run(data, Path(scratch))
-            except Exception as error:  # of any kind: that is what is searched for
-                recorder.store(data, error)
-                accepted = False
-            recorder.count(accepted=accepted)
+    def run_one(data: bytes) -> None:
+        try:
+            accepted = target.run(data, scratch)
+        except Exception as error:  # of any kind: that is what is searched for
+            recorder.store(data, error)
+            accepted = False
+        recorder.count(accepted=accepted)
 
-        def mutate(data: bytes, max_size: int, seed: int) -> bytes:
-            return target.next_input(data, random.Random(seed))[:max_size]
+    def mutate(data: bytes, max_size: int, seed: int) -> bytes:
+        return target.next_input(data, random.Random(seed))[:max_size]
 
-        for seed in target.seeds():  # also loads what is imported late, before memory is measured
-            run_one(seed)
-        limit = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 + MEMORY
-        options = [f"-timeout={TIMEOUT}", f"-rss_limit_mb={limit}", f"-max_total_time={max(1, int(seconds))}"]
-        options += [f"-max_len={MAX_INPUT}", f"-artifact_prefix={folder}/", "-print_final_stats=1"]
-        corpus = ROOT / "tests" / "fuzzing" / "corpus" / target.corpus
-        atheris.Setup(
-            [sys.argv[0], *options, scratch_corpus(scratch), str(corpus)], run_one, custom_mutator=mutate
-        )
-        atheris.Fuzz()
-
-
-def scratch_corpus(scratch: str) -> str:
-    """Return an empty folder: libFuzzer stores inputs that reach new lines in the first corpus."""
-    return tempfile.mkdtemp(prefix="corpus-", dir=Path(scratch).parent)
+    for seed in target.seeds():  # also loads what is imported late, before memory is measured
+        run_one(seed)
+    limit = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 + MEMORY
+    options = [f"-timeout={TIMEOUT}", f"-rss_limit_mb={limit}", f"-max_total_time={max(1, int(seconds))}"]
+    options += [f"-max_len={MAX_INPUT}", f"-artifact_prefix={folder}/", "-print_final_stats=1"]
+    # libFuzzer stores inputs that reach new lines in the first folder, and only reads the second one
+    folders = [reached, str(ROOT / "tests" / "fuzzing" / "corpus" / target.corpus)]
+    atheris.Setup([sys.argv[0], *options, *folders], run_one, custom_mutator=mutate)
+    atheris.Fuzz()
 
 
 class Recorder:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fuzzing import mutations
 from fuzzing.targets import CORPUS, REGRESSIONS, TARGETS
+from tool_modules import load_tool
 
 EXAMPLES = 25  # for each target
 quick = settings(
@@ -102,3 +103,14 @@ def test_checksums_are_corrected():
     assert mutations.with_checksums(png) == png
     damaged = png[:29] + b"\0\0\0\0" + png[33:]
     assert mutations.with_checksums(damaged) == png
+
+
+def test_failing_inputs_are_stored_once_for_each_place(tmp_path: Path):
+    tool = load_tool("fuzz")
+    recorder = tool.Recorder(tmp_path)
+    for number in range(tool.MAX_PER_PLACE + 2):
+        recorder.store(bytes([number]), ValueError("the same"))
+        recorder.count(accepted=False)
+    stored = [path for path in tmp_path.iterdir() if path.suffix not in (".txt", ".json")]
+    assert sorted(path.read_bytes() for path in stored) == [bytes([n]) for n in range(tool.MAX_PER_PLACE)]
+    assert all("ValueError: the same" in path.with_name(f"{path.name}.txt").read_text() for path in stored)
