@@ -95,4 +95,6 @@ def test_the_name_of_a_training_stage(kind: str, tmp_path: Path, zygote: Zygote)
     name = json.dumps(NAMES[kind].format(secret="/secret"))
     path.write_text(scenes.CONFIG.replace("name: segmentation", f"name: {name}"))
     outcome = zygote.run("read_training_config", path=str(path)).assert_harmless()
-    assert outcome.kind == "refused" or kind in ("a user", "a variable", "a line break")
+    # plain names for the file system; backslashes and drives only have a meaning on Windows
+    plain = ("a user", "a variable", "a line break", "backslashes", "a drive")
+    assert outcome.kind == "refused" or kind in plain

@@ -213,10 +213,11 @@ def read_document(
         elif image_id in records:
             issues.add("image-twice", "images have several annotations", example=subject)
         else:
-            segments = list(_objects(annotation, "segments_info", issues, subject=subject))
-            if len(segments) > MAX_SEGMENTS:
+            listed = annotation.get("segments_info")
+            if isinstance(listed, list) and len(listed) > MAX_SEGMENTS:
                 issues.add("segments", f"images have more than {MAX_SEGMENTS:,} segments", example=subject)
                 continue
+            segments = _objects(annotation, "segments_info", issues, subject=subject)
             records[image_id] = Record(
                 image_id,
                 image=image_path(image_id, images[image_id]["file_name"]),
