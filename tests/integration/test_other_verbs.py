@@ -13,6 +13,7 @@ from ovrcoat.checkpoints import foreign, native
 from ovrcoat.checkpoints.catalog import ModelEntry
 from ovrcoat.cli.doctor import MODULES
 from ovrcoat.errors import CheckpointError
+from ovrcoat.system.folder_lock import FolderLock
 from ovrcoat.vocabulary import Vocabulary, list_presets
 
 
@@ -88,6 +89,16 @@ def test_convert_tells_what_was_dropped_and_filled(ovrcoat, monkeypatch: pytest.
     document = ovrcoat("convert", "in.pth", "out.safetensors", "--json").document
     assert document["dropped"] == dropped
     assert document["filled"] == ["encoder.text"]
+
+
+def test_convert_refuses_what_another_process_writes(
+    ovrcoat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(foreign, "convert", lambda *arguments, **options: pytest.fail("it was started"))
+    with FolderLock(tmp_path, prefix=".out.safetensors"):
+        refused = ovrcoat("convert", "in.pth", str(tmp_path / "out.safetensors"))
+    assert refused.status == 2
+    assert f"is in use by process {os.getpid()} on " in refused.err
 
 
 def test_convert_tells_which_form_of_maft_plus_was_chosen(ovrcoat, monkeypatch: pytest.MonkeyPatch):

@@ -28,7 +28,7 @@ from ovrcoat.checkpoints.fitting import assign_parts, check_finite
 from ovrcoat.config import ModelConfig
 from ovrcoat.errors import CheckpointError, OutputError, VocabularyError
 from ovrcoat.model.network import SegmentationNetwork, build_network
-from ovrcoat.system.atomic_write import part_path, sync
+from ovrcoat.system.atomic_write import new_part_path, sync
 from ovrcoat.system.documents import parse_json
 from ovrcoat.system.fingerprints import file_sha256
 from ovrcoat.system.input_files import WEIGHTS, check_input
@@ -362,7 +362,7 @@ def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> str:
     """Write a temporary file and rename it, unless an equal file exists. Return the SHA-256."""
-    temporary = part_path(path)
+    temporary = new_part_path(path, is_named=True)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(dict(tensors), temporary, metadata=metadata)

@@ -9,7 +9,14 @@ from ovrcoat.cli.options import SourceOptions
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_line, print_note
 from ovrcoat.errors import ConfigError
-from ovrcoat.system.atomic_write import MARKDOWN_SIGNATURE, check_replaceable, write_atomically
+from ovrcoat.system.atomic_write import (
+    MARKDOWN_SIGNATURE,
+    check_replaceable,
+    make_folder,
+    remove_leftovers,
+    write_atomically,
+)
+from ovrcoat.system.folder_lock import FolderLock
 from ovrcoat.system.shard import Shard
 from ovrcoat.system.signals import exit_status
 
@@ -69,22 +76,24 @@ def evaluate(
     journal = folder / "journal.jsonl"
     settings = _settings(data, protocol, trusts=trusts, model=parts.describe(model.model), shard=shard)
     options = _Options(journal=journal, overwrite=output.overwrite, progress=not output.quiet)
-    try:
-        if data.shard is not None:
-            return _report_shard(
-                evaluator.evaluate_shard(segmenter, dataset, settings=settings, **options),
-                folder,
-                quiet=output.quiet,
+    with FolderLock(make_folder(folder)):
+        remove_leftovers(folder)
+        try:
+            if data.shard is not None:
+                return _report_shard(
+                    evaluator.evaluate_shard(segmenter, dataset, settings=settings, **options),
+                    folder,
+                    quiet=output.quiet,
+                )
+            report = evaluator.evaluate(
+                segmenter, dataset, settings=settings, predictions=output.save_predictions, **options
             )
-        report = evaluator.evaluate(
-            segmenter, dataset, settings=settings, predictions=output.save_predictions, **options
-        )
-    except KeyboardInterrupt as error:
-        print_error(
-            f"interrupted; finished images are kept in {journal}: run the same command again to resume"
-        )
-        return exit_status(error)
-    _write_files(report, folder)
+        except KeyboardInterrupt as error:
+            print_error(
+                f"interrupted; finished images are kept in {journal}: run the same command again to resume"
+            )
+            return exit_status(error)
+        _write_files(report, folder)
     return _print_report(report, folder, output=output)
 
 

@@ -4,6 +4,7 @@ Stuff comes from the semantic labels, things from the instance labels, which are
 pixels are void. Segment ids are reproducible: category id + 1 in red, the instance's number in green.
 """
 
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,7 +21,7 @@ from ovrcoat.data.preparation import (
     Preparation,
     Track,
     category_entries,
-    exclusive_documents,
+    exclusive,
     segment_entry,
     write_id_map,
 )
@@ -62,16 +63,40 @@ def prepare_ade20k(
         raise tree.missing(f"annotations/{FOLDERS[split]}/", advice=ADVICE)
     folder = tree.output_folder(sources[0])
     panoptic, instance = folder / f"ade20k_panoptic_{split}.json", folder / f"ade20k_instance_{split}.json"
-    todo = [path for path in (panoptic, instance) if overwrite or not path.exists()]
-    if not todo:
-        return Preparation((panoptic, instance), image_count=0)
+    with exclusive((panoptic, instance)):
+        todo = [path for path in (panoptic, instance) if overwrite or not path.exists()]
+        if not todo:
+            return Preparation((panoptic, instance), image_count=0)
+        _create(
+            todo,
+            tree,
+            track(sources),
+            panoptic=panoptic,
+            instance=instance,
+            overwrite=overwrite,
+            published_areas=published_areas,
+        )
+    return Preparation((panoptic, instance), image_count=len(sources))
+
+
+def _create(
+    todo: Sequence[Path],
+    tree: FileTree,
+    sources: Iterable[str],
+    *,
+    panoptic: Path,
+    instance: Path,
+    overwrite: bool,
+    published_areas: bool,
+) -> None:
+    """Create the documents in `todo`, and the PNGs of the panoptic one."""
     categories = {panoptic: category_entries("ade20k"), instance: thing_entries()}
     next_id = 1
-    with exclusive_documents(todo), ExitStack() as stack:
+    with ExitStack() as stack:
         writers = {
             path: stack.enter_context(DocumentWriter(path, categories=categories[path])) for path in todo
         }
-        for source in track(sources):
+        for source in sources:
             stem = PurePosixPath(source).stem
             labels = _read_instances(tree, source)
             height, width, _ = labels.shape
@@ -89,7 +114,6 @@ def prepare_ade20k(
                 found = instance_annotations(labels, image_id=stem, first_id=next_id, location=source)
                 writers[instance].add(image, found)
                 next_id += len(found)
-    return Preparation((panoptic, instance), image_count=len(sources))
 
 
 def panoptic_from_labels(

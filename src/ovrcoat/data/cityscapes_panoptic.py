@@ -4,6 +4,7 @@ Each value is one segment, and its id. Labels that are not evaluated become void
 ids without an instance: for a thing this is a group that the annotators did not separate, so a crowd.
 """
 
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,7 +19,7 @@ from ovrcoat.data.preparation import (
     Preparation,
     Track,
     category_entries,
-    exclusive_documents,
+    exclusive,
     segment_entry,
     write_id_map,
 )
@@ -50,11 +51,17 @@ def prepare_cityscapes(
     if not sources:
         raise tree.missing(f"gtFine/{split}/*/*{SUFFIX}", advice=ADVICE)
     document = tree.output_folder(sources[0]) / f"gtFine/cityscapes_panoptic_{split}.json"
-    if document.exists() and not overwrite:
-        return Preparation((document,), image_count=0)
-    categories = category_entries("cityscapes")
-    with exclusive_documents([document]), DocumentWriter(document, categories=categories) as writer:
-        for source in track(sources):
+    with exclusive([document]):
+        if document.exists() and not overwrite:
+            return Preparation((document,), image_count=0)
+        _create(document, tree, track(sources), overwrite=overwrite)
+    return Preparation((document,), image_count=len(sources))
+
+
+def _create(document: Path, tree: FileTree, sources: Iterable[str], *, overwrite: bool) -> None:
+    """Create the PNGs, then the document."""
+    with DocumentWriter(document, categories=category_entries("cityscapes")) as writer:
+        for source in sources:
             image_id = PurePosixPath(source).name.removesuffix(SUFFIX)
             values = decode_values(tree.read(source), location=tree.describe(source))
             id_map, segments = panoptic_from_instance_ids(values)
@@ -69,7 +76,6 @@ def prepare_cityscapes(
             }
             annotation = {"image_id": image_id, "file_name": file_name, "segments_info": segments}
             writer.add(image, [annotation])
-    return Preparation((document,), image_count=len(sources))
 
 
 def panoptic_from_instance_ids(

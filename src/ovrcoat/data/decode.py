@@ -113,6 +113,10 @@ def decode_pillow(image: Image.Image, *, label: str, raw_mode: str = "") -> RgbI
     Raises:
         ImageError: The image is damaged, has no pixels or too many, or a mode that cannot become RGB.
     """
+    if image.mode in ("P", "PA") and image.palette is None:  # which Pillow only asserts
+        raise _DamagedError(
+            f"{label}: the image is damaged (its palette is missing); copy or download it again"
+        )
     pixel_bytes = _PIXEL_BYTES.get(image.mode, 12) + _DECODER_BYTES.get(image.format or "", 0)
     if image.has_transparency_data:
         pixel_bytes = max(pixel_bytes, _TRANSPARENT_BYTES)

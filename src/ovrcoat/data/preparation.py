@@ -6,7 +6,7 @@ the images.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +19,8 @@ from ovrcoat.data.instances import bbox_of
 from ovrcoat.errors import OutputError
 from ovrcoat.formats.coco_document import CocoDocumentWriter
 from ovrcoat.formats.panoptic_png import PanopticPngError, id_map_to_image, read_id_map
-from ovrcoat.system.atomic_write import cannot_write, write_atomically
-from ovrcoat.system.exclusive_output import exclusive_output
+from ovrcoat.system.atomic_write import cannot_write, remove_leftovers, write_atomically
+from ovrcoat.system.folder_lock import FolderLock
 from ovrcoat.vocabulary import Vocabulary
 
 ADVICE = (
@@ -43,13 +43,33 @@ class Preparation:
     image_count: int
 
 
+@contextmanager
+def exclusive(documents: Sequence[Path]) -> Iterator[None]:
+    """Keep other processes from creating the same documents, and remove what a killed process left.
+
+    Args:
+        documents: JSON files in one folder. The PNGs of a document are in the folder with its name.
+
+    Raises:
+        OutputError: Another process creates them; the message names it.
+    """
+    folder = documents[0].parent
+    with _output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with FolderLock(folder):
+        remove_leftovers(folder)
+        for document in documents:
+            remove_leftovers(document.with_suffix(""))
+        yield
+
+
 class DocumentWriter:
     """Writes a JSON file in COCO's format, image by image. Use it as a context manager.
 
     The file appears when the `with` block ends without an exception.
 
     Args:
-        path: The file to write; its folder is created.
+        path: The file to write; its folder is created, and an existing file is deleted.
         categories: Content of `categories`.
 
     Raises:
@@ -60,6 +80,7 @@ class DocumentWriter:
         self._images: list[dict[str, Any]] = []
         with _output_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)  # it would not match PNGs that are replaced before a kill
         self._document = CocoDocumentWriter(path, head={"categories": categories}, advice=ADVICE)
 
     def add(self, image: dict[str, Any], annotations: Iterable[dict[str, Any]]) -> None:
@@ -127,21 +148,6 @@ def segment_entry(
         "bbox": bbox_of(mask),
         "iscrowd": int(is_crowd),
     }
-
-
-@contextmanager
-def exclusive_documents(documents: Sequence[Path]) -> Iterator[None]:
-    """Let no other process prepare the same files, and remove what a killed one left.
-
-    Raises:
-        OutputError: Another process prepares them, or their folder cannot be written.
-    """
-    with ExitStack() as stack:
-        for path in documents:
-            with _output_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(exclusive_output(path, folder=path.with_suffix("")))
-        yield
 
 
 @contextmanager

@@ -17,12 +17,12 @@ def read_polygon(values: object) -> Polygon | None:
     if not isinstance(values, list) or len(values) < 2 * MIN_POINTS or len(values) % 2:
         return None
     try:
-        points = np.array(values, dtype=np.float64).reshape(-1, 2)
+        numbers = np.array(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         return None
-    return (
-        points if bool(np.isfinite(points).all()) and bool((np.abs(points) < MAX_COORDINATE).all()) else None
-    )
+    if numbers.ndim != 1 or not bool((np.abs(numbers) < MAX_COORDINATE).all()):  # NaN is not less
+        return None
+    return numbers.reshape(-1, 2)
 
 
 def report_box(issues: IssueList, example: str) -> None:

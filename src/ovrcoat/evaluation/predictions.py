@@ -25,7 +25,7 @@ from ovrcoat.formats.coco_document import CocoDocumentWriter
 from ovrcoat.formats.panoptic_png import write_id_png
 from ovrcoat.results.coco import document_head
 from ovrcoat.results.segment import BBox, Segment
-from ovrcoat.system.atomic_write import write_output
+from ovrcoat.system.atomic_write import remove_leftovers, write_output
 
 
 class _CocoEntry(BaseModel):
@@ -108,6 +108,8 @@ class PredictionFolder:
                 f"for example {missing[0]!r}: pass the folder of the earlier run, pass none, or start over "
                 "with --overwrite (overwrite=True)"
             )
+        for path in (self.folder, self._png_folder):
+            remove_leftovers(path)
         try:
             self._png_folder.mkdir(exist_ok=True)
             self.document_path.unlink(missing_ok=True)  # the document is either complete or missing
@@ -163,18 +165,19 @@ class PredictionFolder:
             OutputError: The document cannot be written, or a PNG is missing.
         """
         self.close()
-        document = CocoDocumentWriter(self.document_path, head=self._document_head)
-        images: list[dict[str, Any]] = []
-        try:
-            for entry in self._saved(frozenset(image_ids)):
-                png = self._png_folder / entry.annotation.file_name
-                if not png.is_file():
-                    raise OutputError(f"{png} is missing; start over with --overwrite (overwrite=True)")
-                document.append(entry.annotation.model_dump(mode="json"))
-                images.append(entry.image.model_dump(mode="json"))
-            document.finish(images)
-        finally:
-            document.discard()
+        with self._open_journal() as journal:
+            document = CocoDocumentWriter(self.document_path, head=self._document_head)
+            images: list[dict[str, Any]] = []
+            try:
+                for entry in _last_entries(journal, frozenset(image_ids)):
+                    png = self._png_folder / entry.annotation.file_name
+                    if not png.is_file():
+                        raise OutputError(f"{png} is missing; start over with --overwrite (overwrite=True)")
+                    document.append(entry.annotation.model_dump(mode="json"))
+                    images.append(entry.image.model_dump(mode="json"))
+                document.finish(images)
+            finally:
+                document.discard()
 
     def _open_journal(self, *, overwrite: bool = False) -> Journal[SavedPrediction]:
         return Journal(
@@ -184,17 +187,19 @@ class PredictionFolder:
             overwrite=overwrite,
         )
 
-    def _saved(self, image_ids: frozenset[ImageId]) -> Iterator[SavedPrediction]:
-        """Yield the saved images in `image_ids` once each.
 
-        An image can have been saved several times, if a run was killed or the image has changed. Its last
-        entry describes the PNG.
-        """
-        with self._open_journal() as journal:
-            last = {entry.image.id: number for number, entry in enumerate(journal.entries())}
-            for number, entry in enumerate(journal.entries()):
-                if entry.image.id in image_ids and number == last[entry.image.id]:
-                    yield entry
+def _last_entries(
+    journal: Journal[SavedPrediction], image_ids: frozenset[ImageId]
+) -> Iterator[SavedPrediction]:
+    """Yield the saved images in `image_ids` once each.
+
+    An image can have been saved several times, if a run was killed or the image has changed. Its last entry
+    describes the PNG.
+    """
+    last = {entry.image.id: number for number, entry in enumerate(journal.entries())}
+    for number, entry in enumerate(journal.entries()):
+        if entry.image.id in image_ids and number == last[entry.image.id]:
+            yield entry
 
 
 def png_names(records: Sequence[Record]) -> dict[ImageId, str]:

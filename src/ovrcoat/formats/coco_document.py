@@ -1,13 +1,14 @@
 """Streaming writer of COCO documents: annotations go to disk immediately, and the file appears complete."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ovrcoat.formats.json_files import encode_json
-from ovrcoat.system.atomic_write import ADVICE, cannot_write, part_path
+from ovrcoat.system.atomic_write import ADVICE, cannot_write, new_part_path, sync
 
 
 class CocoDocumentWriter:
@@ -28,7 +29,7 @@ class CocoDocumentWriter:
     def __init__(self, path: Path, *, head: dict[str, Any], advice: str = ADVICE) -> None:
         self.path = path
         self._advice = advice
-        self._temporary_path = part_path(path)
+        self._temporary_path = new_part_path(path, is_named=True)
         self._separator = "\n"
         with self._output_errors():
             self._file = self._temporary_path.open("xb")
@@ -58,8 +59,11 @@ class CocoDocumentWriter:
         try:
             with self._output_errors():
                 self._write(f'\n], "images": {json.dumps(images, ensure_ascii=False)}}}\n')
+                self._file.flush()
+                os.fsync(self._file.fileno())  # a power failure must not leave an empty document
                 self._file.close()
                 self._temporary_path.replace(self.path)
+                sync(self.path.parent)
         finally:
             self.discard()
 
@@ -69,7 +73,8 @@ class CocoDocumentWriter:
             with self._output_errors():
                 self._file.close()
         finally:
-            self._temporary_path.unlink(missing_ok=True)
+            with suppress(OSError):  # the next run removes it
+                self._temporary_path.unlink(missing_ok=True)
 
     def _write(self, text: str) -> None:
         self._file.write(encode_json(text))

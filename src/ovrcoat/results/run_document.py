@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, 
 
 from ovrcoat.errors import OutputError
 from ovrcoat.formats.json_files import encode_json
-from ovrcoat.system.atomic_write import LOSS_ADVICE, cannot_write, sync
+from ovrcoat.system.atomic_write import LOSS_ADVICE, cannot_write, sync, write_atomically
 from ovrcoat.system.documents import parse_json
 from ovrcoat.system.input_files import JSON, read_input
 from ovrcoat.system.paths import is_plain_name, leads_outside
@@ -123,33 +123,64 @@ class RunDocument:
 def recover(path: Path) -> bool:
     """Complete the document of a run that was killed; returns whether there was one.
 
-    Files that cannot be used are removed.
+    If that run continued an earlier one, the images of the earlier run are kept. Files that cannot be used
+    are removed.
 
     Raises:
         OutputError: the document cannot be written.
     """
     part_path, journal_path = _hidden_paths(path)
-    if not part_path.exists() and not journal_path.exists():
-        return False
     try:
-        is_link = part_path.is_symlink() or journal_path.is_symlink()  # this package makes none
-        images, end = ([], 0) if is_link else _read_journal(journal_path)
-        if images:
-            part = os.open(part_path, os.O_RDWR)
-            try:
-                if os.fstat(part).st_size < end:
-                    images = []
-                else:
-                    _complete(part, end, _tail(images, interrupted=True))
-            finally:
-                os.close(part)
-        if images:
+        has_images = _complete_part(part_path, journal_path)
+        if has_images:
+            _keep_images_of(path, part_path)
             part_path.replace(path)
         part_path.unlink(missing_ok=True)
         journal_path.unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
-    return bool(images)
+    return has_images
+
+
+def _complete_part(part_path: Path, journal_path: Path) -> bool:
+    """Complete the document in the part as the journal says; return whether it has images."""
+    if part_path.is_symlink() or journal_path.is_symlink():  # this package makes none
+        return False
+    images, end = _read_journal(journal_path)
+    if not images or not part_path.exists():  # without a part, the document was completed before the kill
+        return False
+    part = os.open(part_path, os.O_RDWR)
+    try:
+        if os.fstat(part).st_size < end:
+            return False
+        _complete(part, end, _tail(images, interrupted=True))
+    finally:
+        os.close(part)
+    return True
+
+
+def _keep_images_of(path: Path, part_path: Path) -> None:
+    """Add the images of an unfinished earlier run to a completed part that lacks them.
+
+    Raises:
+        OSError: the part cannot be written.
+    """
+    try:
+        earlier, document = read_run_document(path), read_run_document(part_path)
+    except OutputError:
+        return  # there is none, or a damaged one
+    is_continued = earlier.get("interrupted") and all(
+        earlier.get(key) == document.get(key) for key in ("categories", "settings")
+    )
+    outputs = {image["output"] for image in document["images"]}
+    images = [image for image in earlier["images"] if image["output"] not in outputs]
+    if not is_continued or not images:
+        return
+    ids = {image["id"] for image in images}
+    document["images"] += images
+    document["annotations"] += [entry for entry in earlier["annotations"] if entry["image_id"] in ids]
+    content = encode_json(json.dumps(document, ensure_ascii=False))
+    write_atomically(part_path, lambda file: file.write(content), durable=True)
 
 
 # Names with bytes that are not UTF-8 contain surrogates, which pydantic refuses for `str`.

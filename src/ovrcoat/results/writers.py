@@ -27,6 +27,7 @@ from ovrcoat.system.atomic_write import (
     PNG_SIGNATURE,
     check_replaceable,
     make_folder,
+    remove_leftovers,
     write_atomically,
     write_output,
 )
@@ -118,6 +119,7 @@ class RunWriter:
         make_folder(self.folder)
         self._folder_lock = FolderLock(self.folder, timeout=SAVE_TIMEOUT if resume == "always" else 0.0)
         try:
+            remove_leftovers(self.folder)
             recover(self.document_path)
             check_replaceable(self.document_path, overwrite=overwrite)
             self._earlier = self._read_earlier("never" if overwrite else resume)

@@ -10,6 +10,7 @@ import io
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 from uuid import uuid4
@@ -26,6 +27,7 @@ PNG_SIGNATURE = ("Software", "ovrcoat")
 JPEG_SIGNATURE = b"written by ovrcoat"
 MARKDOWN_SIGNATURE = "<!-- written by ovrcoat -->"
 _HEAD_BYTES = 4096
+_PART_NAME = re.compile(r"\.(?:(?P<name>.+)\.)?[0-9a-f]{32}\.part", re.DOTALL)
 _SIGNATURES = re.compile(
     rb"\A\x89PNG.*tEXtSoftware\x00ovrcoat"
     rb"|\A\xff\xd8.*written by ovrcoat"
@@ -65,11 +67,6 @@ class _PartFile(io.FileIO):
         os.fsync(super().fileno())
 
 
-def part_path(path: Path) -> Path:
-    """Return a new temporary name next to an output, from which `exclusive_output` recognizes leftovers."""
-    return path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
-
-
 def write_atomically(
     path: Path, write: Callable[[IO[bytes]], object], *, advice: str = ADVICE, durable: bool = False
 ) -> None:
@@ -84,7 +81,7 @@ def write_atomically(
     Raises:
         OutputError: the file cannot be written; the message gives the reason and ends with `advice`.
     """
-    part = path.with_name(f".{uuid4().hex}.part")
+    part = new_part_path(path)
     try:
         raw = _PartFile(part)
         try:
@@ -104,6 +101,33 @@ def write_atomically(
             sync(path.parent)
     except OSError as error:
         raise cannot_write(path, error, advice=advice) from error
+
+
+def new_part_path(path: Path, *, is_named: bool = False) -> Path:
+    """Return a new temporary path next to `path`, which `remove_leftovers` recognizes.
+
+    Args:
+        path: the final place.
+        is_named: the temporary name contains the final one, so that `remove_leftovers` can select it. A final
+            name near the limit of the file system then becomes too long.
+    """
+    name = f"{path.name}." if is_named else ""
+    return path.with_name(f".{name}{uuid4().hex}.part")
+
+
+def remove_leftovers(folder: Path, *, name: str | None = None) -> None:
+    """Delete temporary files that a killed process left in a folder; a missing folder is no error.
+
+    The caller must hold a lock that keeps other processes from writing these files.
+
+    Args:
+        folder: not searched for subfolders.
+        name: delete only those of a file with this name, see `new_part_path`.
+    """
+    with suppress(OSError):  # what cannot be deleted does no harm
+        for path in list(folder.iterdir()):
+            if (found := _PART_NAME.fullmatch(path.name)) and name in (None, found["name"]):
+                path.unlink(missing_ok=True)
 
 
 def write_output(
@@ -154,8 +178,8 @@ def check_replaceable(
         raise OutputError(f"{path} exists and was not written by ovrcoat. {LOSS_ADVICE}")
 
 
-def make_folder(folder: Path) -> None:
-    """Create a folder for outputs, with its parents, if it does not exist.
+def make_folder(folder: Path) -> Path:
+    """Create a folder for outputs, with its parents, if it does not exist; return its path.
 
     Raises:
         OutputError: it cannot be created.
@@ -166,6 +190,7 @@ def make_folder(folder: Path) -> None:
         raise OutputError(f"cannot write into {folder}: it is a file, not a folder. {ADVICE}") from error
     except OSError as error:
         raise cannot_write(folder, error) from error
+    return folder
 
 
 def cannot_write(path: Path, error: OSError, *, advice: str = ADVICE) -> OutputError:

@@ -54,16 +54,3 @@ def precision_issues(precision: str, device: torch.device) -> tuple[Issue, ...]:
             "times slower than float32; set precision: float32, or auto",
         ),
     )
-
-
-def make_folder(folder: Path) -> Path:
-    """Create a folder and return its path.
-
-    Raises:
-        OutputError: it cannot be created.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    return folder

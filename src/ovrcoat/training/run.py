@@ -21,10 +21,10 @@ from ovrcoat.issues import Issue
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.text_classifier import embed_categories
 from ovrcoat.structures import CategoryEmbeddings
-from ovrcoat.system.atomic_write import cannot_write, write_atomically
+from ovrcoat.system.atomic_write import cannot_write, make_folder, remove_leftovers, write_atomically
 from ovrcoat.system.devices import choose_dtype
 from ovrcoat.system.folder_lock import FolderLock
-from ovrcoat.training.accelerator import make_accelerator, make_folder, precision_issues
+from ovrcoat.training.accelerator import make_accelerator, precision_issues
 from ovrcoat.training.activations import recompute_activations
 from ovrcoat.training.config import StageConfig, TrainConfig
 from ovrcoat.training.config_file import read_config
@@ -35,8 +35,9 @@ from ovrcoat.training.sources import expand_variables, open_data, resolve_path
 from ovrcoat.training.stage_data import DataOpener, StageData
 from ovrcoat.training.stages import stage_of
 from ovrcoat.training.state import DATASETS, check_settings
+from ovrcoat.training.step_log import keep_lines
 from ovrcoat.training.trainer import RunOptions, StageTrainer
-from ovrcoat.training.validation import Validation
+from ovrcoat.training.validation import VALIDATION_FILE, Validation
 from ovrcoat.vocabulary import Vocabulary
 from ovrcoat.vocabulary.catalog import is_preset
 
@@ -143,6 +144,8 @@ def _train(config: TrainConfig, base: Path, *, progress: bool, on_status: OnStat
     with ExitStack() as stack:
         if accelerator.is_main_process:
             stack.enter_context(FolderLock(make_folder(output)))
+            for folder in (output, *(output / stage.name for stage in config.stages)):
+                remove_leftovers(folder)
         torch.manual_seed(config.seed)
         names = config.vocabulary
         vocabulary = Vocabulary.read(names if is_preset(names) else resolve_path(names, base))
@@ -270,6 +273,8 @@ class StageRun:
             ),
             fsdp=self.config.fsdp,
         )
+        if accelerator.is_main_process:  # the steps after the saved state are repeated
+            keep_lines(folder / VALIDATION_FILE, key="steps", below=trainer.first_step + 1)
         if on_status is not None:
             on_status(self._status(trainer, device=accelerator.device))
         trainer.run()
@@ -353,6 +358,9 @@ class StageRun:
             "steps": self.settings.schedule.steps,
             "precision": settings["precision"],
         }
+        # before the checkpoint, whose presence means that the stage is complete
+        text = json.dumps(settings, indent=1)
+        write_atomically(path.with_name(SETTINGS_FILE), lambda file: file.write(text.encode()), durable=True)
         provenance = add_stage(self.model.provenance, self.settings.name, facts, data=self.data.record())
         native.save(
             path,
@@ -361,8 +369,6 @@ class StageRun:
             training_vocabulary=self.vocabulary,
             provenance=provenance,
         )
-        text = json.dumps(settings, indent=1)
-        write_atomically(path.with_name(SETTINGS_FILE), lambda file: file.write(text.encode()))
 
 
 def embed_vocabulary(

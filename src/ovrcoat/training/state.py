@@ -117,25 +117,25 @@ def resume(
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != FORMAT:
             raise TrainingError(f"{path} has format {state['format']!r}, this version reads {FORMAT}")
-    except OvrcoatError:
+        check_settings(path, state["settings"], settings, accept_changed_data=accept_changed_data)
+        shapes = {name: parameter.shape for name, parameter in parameters.items()}
+        if {name: value.shape for name, value in state["parameters"].items()} != shapes:
+            raise TrainingError(
+                f"{path} belongs to another network; choose another output folder, or delete it"
+            )
+        _copy(state["parameters"], parameters)
+        optimizer.load_state_dict(shard_optimizer_state(state["optimizer"], optimizer))
+        if average is not None:
+            saved = state["average"].items()
+            average.values = {name: shard_like(value, parameters[name]) for name, value in saved}
+        return int(state["step"])
+    except (OvrcoatError, torch.OutOfMemoryError):  # the latter says nothing about the file
         raise
-    except Exception as error:  # the unpickler has all kinds of errors for damaged files
+    except Exception as error:  # damaged files, and other contents, raise all kinds of errors
         # torch's own message would advise to load the file with weights_only=False, which runs its code
         raise TrainingError(
             f"{path} cannot be read ({type(error).__name__}); delete it to restart this stage"
         ) from error
-    check_settings(path, state["settings"], settings, accept_changed_data=accept_changed_data)
-    shapes = {name: parameter.shape for name, parameter in parameters.items()}
-    if {name: value.shape for name, value in state["parameters"].items()} != shapes:
-        raise TrainingError(f"{path} belongs to another network; choose another output folder, or delete it")
-    _copy(state["parameters"], parameters)
-    optimizer.load_state_dict(shard_optimizer_state(state["optimizer"], optimizer))
-    if average is not None:
-        average.values = {
-            name: shard_like(value, parameters[name]) for name, value in state["average"].items()
-        }
-    step: int = state["step"]
-    return step
 
 
 def check_settings(

@@ -24,9 +24,7 @@ class StepLog:
 
     def __init__(self, path: Path, *, first_step: int) -> None:
         self._path = path
-        if exists(path):
-            text = "".join(f"{line}\n" for line in _read_lines(path) if _step(line) < first_step)
-            write_atomically(path, lambda file: file.write(text.encode()))
+        keep_lines(path, key="step", below=first_step)
         try:
             self._file = path.open("ab", buffering=0)
         except OSError as error:
@@ -54,6 +52,23 @@ class StepLog:
             raise cannot_write(self._path, error) from error
 
 
+def keep_lines(path: Path, *, key: str, below: int) -> None:
+    """Delete the other lines of a JSON Lines file, if it exists, and a line that was cut off by a kill.
+
+    Args:
+        path: the file.
+        key: of the number that decides.
+        below: lines with a smaller number are kept.
+
+    Raises:
+        TrainingError: the file cannot be read.
+        OutputError: it cannot be written.
+    """
+    if exists(path):
+        text = "".join(f"{line}\n" for line in _read_lines(path) if _number(line, key) < below)
+        write_atomically(path, lambda file: file.write(text.encode()))
+
+
 def append_line(path: Path, record: Mapping[str, object]) -> None:
     """Append one line to a JSON Lines file.
 
@@ -76,9 +91,9 @@ def _read_lines(path: Path) -> list[str]:
         ) from error
 
 
-def _step(line: str) -> int:
-    """The step of a line. A line that was cut off by a kill counts as later than any step."""
+def _number(line: str, key: str) -> int:
+    """The number of a step in a line. A line that was cut off by a kill counts as later than any step."""
     try:
-        return int(parse_json(line)["step"])
+        return int(parse_json(line)[key])
     except (ValueError, KeyError, TypeError):
         return 2**63

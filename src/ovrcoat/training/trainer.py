@@ -159,10 +159,10 @@ class StageTrainer:
                     self._report_skipped(skipped, progress)
                 log.add({"step": step, "seconds": round(time.monotonic() - began, 3)} | record)
                 self._track(record, step)
+                if self.options.on_step is not None:
+                    self.options.on_step(step + 1)  # before the state, after which it would not be repeated
                 if (step + 1) % self.options.save_every == 0 or step + 1 == steps:
                     self._save(step + 1)
-                if self.options.on_step is not None:
-                    self.options.on_step(step + 1)
         if self.average is not None:
             self.average.copy_to(self.trained)
         self.network.eval()

@@ -13,9 +13,11 @@ from ovrcoat.training.config import ValidationConfig
 from ovrcoat.training.step_log import append_line
 from ovrcoat.vocabulary import Vocabulary
 
+VALIDATION_FILE = "validation.jsonl"
+
 
 class Validation:
-    """Evaluates the network every `settings.every` steps and appends the results to validation.jsonl.
+    """Evaluates the network every `settings.every` steps and appends the results to `VALIDATION_FILE`.
 
     Args:
         network: the network that is being trained.
@@ -59,5 +61,5 @@ class Validation:
         quality = {
             str(run.trust): run.panoptic.groups["All"].pq for run in report.runs if run.panoptic is not None
         }
-        append_line(self.folder / "validation.jsonl", {"steps": steps_done, "pq": quality})
+        append_line(self.folder / VALIDATION_FILE, {"steps": steps_done, "pq": quality})
         self.restore_training_mode()

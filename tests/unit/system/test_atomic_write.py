@@ -13,6 +13,8 @@ from ovrcoat.system.atomic_write import (
     JPEG_SIGNATURE,
     MARKDOWN_SIGNATURE,
     check_replaceable,
+    new_part_path,
+    remove_leftovers,
     write_atomically,
     write_output,
 )
@@ -87,3 +89,18 @@ def test_a_table_is_recognized_by_its_columns(tmp_path: Path):
 def test_a_folder_is_never_replaced(tmp_path: Path):
     with pytest.raises(OutputError, match=r"it is a folder"):
         check_replaceable(tmp_path, overwrite=True)
+
+
+def test_leftovers_of_killed_processes_are_deleted(tmp_path: Path):
+    kept = ["a.png", ".a.png.part", "b.part", ".0123.part", f".{'0a' * 16}.part.png"]
+    for name in kept:
+        (tmp_path / name).touch()
+    parts = [new_part_path(tmp_path / "a.png", is_named=is_named) for is_named in (False, True)]
+    other = new_part_path(tmp_path / "other.png", is_named=True)
+    for path in (*parts, other):
+        path.touch()
+    remove_leftovers(tmp_path, name="other.png")
+    assert [path.exists() for path in (*parts, other)] == [True, True, False]
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    remove_leftovers(tmp_path / "missing")

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ovrcoat.errors import OutputError
-from ovrcoat.system.atomic_write import part_path
+from ovrcoat.system.atomic_write import new_part_path
 from ovrcoat.system.exclusive_output import exclusive_output
 
 
@@ -13,8 +13,8 @@ def names(folder: Path) -> set[str]:
 
 def test_leftovers_of_the_output_are_removed_and_nothing_else(tmp_path: Path):
     output, other = tmp_path / "a[1].json", tmp_path / "a1.json"
-    part_path(output).write_text("left over")
-    kept = [part_path(other), tmp_path / ".hidden", tmp_path / "a[1].json.part", output]
+    new_part_path(output, is_named=True).write_text("left over")
+    kept = [new_part_path(other, is_named=True), tmp_path / ".hidden", tmp_path / "a[1].json.part", output]
     for path in kept:
         path.write_text("")
     with exclusive_output(output):
@@ -22,19 +22,10 @@ def test_leftovers_of_the_output_are_removed_and_nothing_else(tmp_path: Path):
     assert names(tmp_path) == {path.name for path in kept}
 
 
-def test_a_folder_of_its_own_is_cleaned_completely(tmp_path: Path):
-    folder = tmp_path / "maps"
-    folder.mkdir()
-    (folder / ".0123.part").write_text("")
-    (folder / "a.png").write_text("")
-    with exclusive_output(tmp_path / "maps.json", folder=folder):
-        assert names(folder) == {"a.png"}
-
-
 def test_another_writer_is_refused_and_its_files_stay(tmp_path: Path):
     output = tmp_path / "a.json"
     with exclusive_output(output):
-        part = part_path(output)
+        part = new_part_path(output, is_named=True)
         part.write_text("being written")
         with pytest.raises(OutputError, match=r"is in use by process \d+"), exclusive_output(output):
             pass

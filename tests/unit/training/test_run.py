@@ -305,7 +305,7 @@ def test_two_trainings_in_one_folder_are_refused(tmp_path: Path):
 def test_an_output_folder_that_is_a_file_is_an_output_error(tmp_path: Path):
     config = configure(tmp_path)
     (tmp_path / "run").write_text("a file")
-    with pytest.raises(OutputError, match=r"cannot write .*run: File exists"):
+    with pytest.raises(OutputError, match=r"cannot write into .*run: it is a file, not a folder"):
         train(config, base=tmp_path)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from ovrcoat.errors import OutputError
-from ovrcoat.training.step_log import StepLog, append_line
+from ovrcoat.training.step_log import StepLog, append_line, keep_lines
 
 
 def steps(path: Path) -> list[int]:
@@ -48,3 +48,12 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path):
 def test_a_folder_that_is_missing_is_an_output_error(tmp_path: Path):
     with pytest.raises(OutputError, match="cannot write"):
         StepLog(tmp_path / "missing" / "log.jsonl", first_step=0)
+
+
+def test_lines_of_another_key_are_kept_below_a_limit(tmp_path: Path):
+    path = tmp_path / "validation.jsonl"
+    keep_lines(path, key="steps", below=3)
+    assert not path.exists()
+    path.write_text('{"steps": 2}\n{"steps": 4}\n{"ste')
+    keep_lines(path, key="steps", below=3)
+    assert path.read_text() == '{"steps": 2}\n'

@@ -9,7 +9,12 @@ from pathlib import Path
 
 from ovrcoat.results.exports.exporter import ExportedImage, Exporter, OutputFile
 from ovrcoat.results.exports.table import load_exporter
-from ovrcoat.system.atomic_write import check_replaceable, make_folder, write_atomically
+from ovrcoat.system.atomic_write import (
+    check_replaceable,
+    make_folder,
+    remove_leftovers,
+    write_atomically,
+)
 from ovrcoat.vocabulary import Category
 
 
@@ -52,6 +57,7 @@ class ExportWriter:
             if (exporter_class := load_exporter(name)) is None:
                 continue
             make_folder(folder / name)
+            remove_leftovers(folder / name)  # the caller has locked the folder of the run
             exporter = exporter_class(folder / name, categories, overwrite=overwrite, kept=kept)
             self._exporters.append(exporter)
             write_files([self._checked(exporter, file) for file in exporter.run_files()])
