@@ -23,7 +23,7 @@ from ovrcoat.checkpoints.state_files import read_state
 from ovrcoat.choices import Arrangement
 from ovrcoat.config import InferenceConfig, ModelConfig, ResNetConfig
 from ovrcoat.errors import CheckpointError, ConfigError, OutputError
-from ovrcoat.model.encoders.presets import PRETRAINED_TAGS
+from ovrcoat.model.encoders.presets import encoder_presets
 from ovrcoat.model.network import SegmentationNetwork, build_network
 from ovrcoat.system.fingerprints import file_sha256
 from ovrcoat.system.paths import is_file
@@ -214,7 +214,8 @@ def download_clip(name: str, *, wanted_by: str) -> dict[str, Tensor]:
         CheckpointError: there are no such weights, or they cannot be downloaded.
     """
     remedy = f"Download an OpenCLIP state dict of {name} and run: ovrcoat convert IN OUT --clip FILE"
-    tag = PRETRAINED_TAGS.get(name)
+    preset = encoder_presets().get(name)
+    tag = None if preset is None else preset.tag
     if tag is None:
         raise CheckpointError(
             f"{wanted_by} lacks CLIP weights, and OpenCLIP publishes no weights of {name}. {remedy}"

@@ -26,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 from ovrcoat.checkpoints.file_kinds import is_pytorch, not_a_checkpoint, shard_paths
 from ovrcoat.checkpoints.fitting import assign_parts, check_finite
 from ovrcoat.config import ModelConfig
-from ovrcoat.errors import CheckpointError, OutputError, VocabularyError
+from ovrcoat.errors import CheckpointError, ConfigError, OutputError, VocabularyError
 from ovrcoat.model.network import SegmentationNetwork, build_network
 from ovrcoat.system.atomic_write import sync
 from ovrcoat.system.fingerprints import file_sha256
@@ -153,8 +153,11 @@ def load(
     for name, expected in header.shards.items():
         parts += _shard(path.with_name(name), expected, path.name)
     text_embeddings = _text_embeddings(parts, header, source=path.name)
-    with torch.device("meta"), _WithoutInitialValues():
-        network = build_network(header.config)
+    try:
+        with torch.device("meta"), _WithoutInitialValues():
+            network = build_network(header.config)
+    except ConfigError as error:
+        raise CheckpointError(f"{path.name}: {error}") from error
     if image_dtype is not None:
         network.set_image_dtype(image_dtype)  # before the weights are assigned, which converts them
     # The largest part first: the additional memory for its conversion is needed while little else is loaded.

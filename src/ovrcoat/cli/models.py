@@ -1,4 +1,4 @@
-"""`ovrcoat models`: list the models that can be used by name."""
+"""`ovrcoat models`: list the models that can be used by name, and the encoders to train with."""
 
 from typing import Annotated
 
@@ -7,14 +7,22 @@ from cyclopts import Parameter
 from ovrcoat.cli.terminal import print_json, print_table
 
 
-def models(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+def models(
+    *,
+    encoders: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
     """List the models that --model and --masks accept by name, and how to install those that are missing.
 
     Parameters
     ----------
+    encoders
+        List the encoders that training can start from (start.clip), with the license of their weights.
     json
         Print one JSON document instead of a table.
     """
+    if encoders:
+        return _list_encoders(json=json)
     from ovrcoat.checkpoints.catalog import list_models
 
     entries = list_models()
@@ -41,6 +49,34 @@ def models(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
                     str(entry.path) if entry.path else f"not installed: {entry.remedy}",
                 )
                 for entry in entries
+            ],
+        )
+    return 0
+
+
+def _list_encoders(*, json: bool) -> int:
+    """List encoders without decoders: they segment nothing before training."""
+    from ovrcoat.model.encoders.presets import encoder_presets
+
+    presets = encoder_presets()
+    if json:
+        print_json(
+            [
+                {
+                    "name": name,
+                    "embedding_dim": preset.config.embedding_dim,
+                    "weights": preset.tag,
+                    "license": preset.license,
+                }
+                for name, preset in presets.items()
+            ]
+        )
+    else:
+        print_table(
+            ("name", "embedding dimension", "OpenCLIP's weights", "license of the weights"),
+            [
+                (name, str(preset.config.embedding_dim), preset.tag or "none", preset.license or "")
+                for name, preset in presets.items()
             ],
         )
     return 0

@@ -8,6 +8,7 @@ import tiny_training
 from ovrcoat.checkpoints import native
 from ovrcoat.config import TextTransferConfig
 from ovrcoat.errors import CheckpointError, ConfigError
+from ovrcoat.model.encoders import presets
 from ovrcoat.training import initialization
 from ovrcoat.training.config import StartConfig
 from ovrcoat.training.initialization import InitialModel, load_initial_model
@@ -53,7 +54,7 @@ def test_a_model_that_is_not_there(tmp_path: Path):
 @pytest.fixture
 def encoder(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
     """Lets "tiny" be a CLIP encoder, whose weights these are."""
-    monkeypatch.setitem(initialization.CLIP_ENCODERS, "tiny", tiny_clip.encoder_config("convnext"))
+    monkeypatch.setitem(presets.CLIP_ENCODERS, "tiny", tiny_clip.encoder_config("convnext"))
     state = {
         key: torch.full_like(value, 0.5)
         for key, value in tiny_clip.make_network("convnext").encoder.state_dict().items()

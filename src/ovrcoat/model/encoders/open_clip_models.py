@@ -1,0 +1,31 @@
+"""Encoders by their OpenCLIP name, as data: a further encoder is a module of this package and one entry.
+
+A checkpoint stores the name of such an encoder, so a name may come from a stranger. It is only looked up in
+this table; it never reaches OpenCLIP or timm, which may download weights for a name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class OpenClipModel:
+    """An entry of the table.
+
+    Attributes:
+        module: the module of this package whose function `build` returns the encoder with random weights.
+            It is imported when the encoder is built.
+        embedding_dim: dimension of the common space, an argument of `build`.
+        settings: further keyword arguments of `build`.
+        tag: OpenCLIP's tag of the weights to download.
+        license: of these weights.
+    """
+
+    module: str
+    embedding_dim: int
+    settings: Mapping[str, object]
+    tag: str
+    license: str
+
+
+OPEN_CLIP_MODELS: dict[str, OpenClipModel] = {}
