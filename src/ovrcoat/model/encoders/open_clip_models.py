@@ -28,4 +28,18 @@ class OpenClipModel:
     license: str
 
 
-OPEN_CLIP_MODELS: dict[str, OpenClipModel] = {}
+OPEN_CLIP_MODELS: dict[str, OpenClipModel] = {
+    name: OpenClipModel(
+        module="mobileclip",
+        embedding_dim=512,
+        settings={"depths": depths, "widths": widths},
+        tag=tag,
+        license="apple-amlr (research only)",
+    )
+    for name, depths, widths, tag in (
+        ("MobileCLIP-S1", (4, 12, 20, 4), (64, 128, 256, 512), "datacompdr"),
+        ("MobileCLIP-S2", (4, 12, 24, 4), (80, 160, 320, 640), "datacompdr"),
+        ("MobileCLIP2-S0", (2, 6, 10, 2), (64, 128, 256, 512), "dfndr2b"),
+        ("MobileCLIP2-S2", (4, 12, 24, 4), (80, 160, 320, 640), "dfndr2b"),
+    )
+}
