@@ -166,6 +166,7 @@ class SegmentationNetwork(nn.Module):
             void_logits=void_logits,
             out_vocab_logits=out_vocab_logits,
             valid_mask=encoding.clip.valid_mask,
+            clip_confidence=self.encoder.confidence(out_vocab_logits),
         )
 
     def embed_names(self, names: Sequence[str], templates: Sequence[str]) -> Float[Tensor, "name embedding"]:

@@ -101,7 +101,8 @@ class Encoder(nn.Module, ABC):
     ) -> Float[Tensor, "*shape category"]:
         """Return the category logits of mask embeddings: the out-of-vocabulary classifier.
 
-        An encoder whose similarity has a bias or another form overrides this method.
+        The ensemble uses their softmax over the categories, so a bias common to all categories has no effect
+        there. An encoder whose similarity has a bias or another form overrides this method.
         """
         name_logits = cosine_logits(
             embeddings,
@@ -110,6 +111,14 @@ class Encoder(nn.Module, ABC):
             max_scale=self.max_logit_scale,
         )
         return max_over_names(name_logits, categories)
+
+    def confidence(self, category_logits: Float[Tensor, "*shape category"]) -> Float[Tensor, "*shape"] | None:
+        """Return the confidence in each mask's best category, 0..1, by which COAT adjusts objectness.
+
+        By default None: the largest softmax probability, as in the paper. An encoder that was not trained
+        with a softmax over texts overrides this method.
+        """
+        return None
 
     def checkpointed_blocks(self) -> Iterable[nn.Module]:
         """Return the blocks whose activations training may recompute in the backward pass to save memory.
