@@ -28,7 +28,7 @@ class OpenClipModel:
     license: str
 
 
-OPEN_CLIP_MODELS: dict[str, OpenClipModel] = {
+_MOBILECLIP = {
     name: OpenClipModel(
         module="mobileclip",
         embedding_dim=512,
@@ -43,3 +43,22 @@ OPEN_CLIP_MODELS: dict[str, OpenClipModel] = {
         ("MobileCLIP2-S2", (4, 12, 24, 4), (80, 160, 320, 640), "dfndr2b"),
     )
 }
+
+_SIGLIP = {
+    name: OpenClipModel(
+        module="siglip",
+        embedding_dim=width,
+        settings={"training_side": side, "layers": layers},
+        tag="webli",
+        license="Apache-2.0",
+    )
+    for name, side, layers, width in (
+        ("ViT-B-16-SigLIP", 224, 12, 768),
+        ("ViT-B-16-SigLIP-256", 256, 12, 768),
+        ("ViT-B-16-SigLIP-384", 384, 12, 768),
+        ("ViT-B-16-SigLIP-512", 512, 12, 768),
+        ("ViT-L-16-SigLIP-256", 256, 24, 1024),
+        ("ViT-L-16-SigLIP-384", 384, 24, 1024),
+    )
+}
+OPEN_CLIP_MODELS: dict[str, OpenClipModel] = {**_MOBILECLIP, **_SIGLIP}
