@@ -27,6 +27,8 @@ class Encoder(nn.Module, ABC):
 
     Attributes:
         visual_trunk: the convolutional module. Its weights alone may have another dtype (`set_trunk_dtype`).
+        mask_embedding_parts: names of modules and parameters of the trunk that embed masks and keep their
+            dtype.
         text_tower: the module that embeds texts; no other weight influences text embeddings.
         channels: of the feature maps at strides 4, 8, 16 and 32.
         embedding_dim: dimension of the common space.
@@ -41,6 +43,7 @@ class Encoder(nn.Module, ABC):
     """
 
     visual_trunk: Any
+    mask_embedding_parts: tuple[str, ...] = ()
     text_tower: Any
     channels: tuple[int, int, int, int]
     embedding_dim: int
@@ -150,7 +153,12 @@ class Encoder(nn.Module, ABC):
 
     def set_trunk_dtype(self, dtype: torch.dtype) -> None:
         """Compute feature maps in `dtype`. Mask embedding and the text tower keep their dtype."""
+        kept = {name: getattr(self.visual_trunk, name) for name in self.mask_embedding_parts}
+        for name in kept:
+            setattr(self.visual_trunk, name, None)
         self.visual_trunk.to(dtype)
+        for name, part in kept.items():
+            setattr(self.visual_trunk, name, part)
 
     @property
     def device(self) -> torch.device:

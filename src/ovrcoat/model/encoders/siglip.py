@@ -23,13 +23,13 @@ from torch.nn import functional as F
 from ovrcoat.errors import ConfigError
 from ovrcoat.model.encoders.clip_masks import resize_logits
 from ovrcoat.model.encoders.encoder import Encoder
+from ovrcoat.model.encoders.feature_pyramid import PATCH, feature_pyramid
 from ovrcoat.model.encoders.padded_text import PaddedTextTower, Tokenizer
 from ovrcoat.structures import CategoryEmbeddings, EncoderFeatures, MaskEmbeddings
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Pieces
 
-PATCH = 16  # side of a patch in pixels: the stride of the only feature map
 TOKENIZER = "timm/ViT-B-16-SigLIP"  # repository on the Hugging Face Hub, for all English SigLIP models
 TOKENIZER_FILE = "tokenizer.json"
 INITIAL_SCALE, INITIAL_BIAS = math.log(10), -10.0  # SigLIP's initial values
@@ -80,6 +80,7 @@ class SiglipEncoder(Encoder):
         training_side: side of the training images, in pixels.
     """
 
+    mask_embedding_parts = ("attn_pool",)
     max_logit_scale = math.inf  # SigLIP limits it neither in training nor later
     mean = (127.5, 127.5, 127.5)
     deviation = (127.5, 127.5, 127.5)
@@ -97,21 +98,11 @@ class SiglipEncoder(Encoder):
         self.logit_bias = nn.Parameter(torch.tensor(INITIAL_BIAS))
 
     def encode(self, pixels: Float[Tensor, "batch 3 height width"]) -> EncoderFeatures:
-        """Compute the only map, and resize it to strides 4, 8 and 32 (ViTDet's simple feature pyramid).
-
-        ViTDet learns deconvolutions for it. Resizing has no weights, so that a published encoder remains
-        what it is; the pixel decoder begins with learned layers of its own.
-        """
+        """Compute the only map, and resize it to the other strides."""
         tokens = self.visual_trunk.forward_features(pixels)
         height, width = (side // PATCH for side in pixels.shape[-2:])
         stride16 = tokens.mT.unflatten(2, (height, width))
-        stride4, stride8 = (
-            F.interpolate(stride16, scale_factor=factor, mode="bilinear", align_corners=False)
-            for factor in (4, 2)
-        )
-        return EncoderFeatures(
-            levels=(stride4, stride8, stride16, F.avg_pool2d(stride16, 2)), clip_features=stride16
-        )
+        return EncoderFeatures(levels=feature_pyramid(stride16), clip_features=stride16)
 
     def embed_masks(
         self,
@@ -165,11 +156,6 @@ class SiglipEncoder(Encoder):
     def confidence(self, category_logits: Float[Tensor, "*shape category"]) -> Float[Tensor, "*shape"]:
         """Return SigLIP's probability that the best category of each mask fits, 0..1."""
         return category_logits.amax(-1).sigmoid()
-
-    def set_trunk_dtype(self, dtype: torch.dtype) -> None:
-        """Compute feature maps in `dtype`. The attention pooling embeds masks, so it keeps its dtype."""
-        super().set_trunk_dtype(dtype)
-        self.visual_trunk.attn_pool.to(self.logit_scale.dtype)
 
     def checkpointed_blocks(self) -> Iterator[nn.Module]:
         """Return the blocks of the transformer."""

@@ -30,6 +30,8 @@ class TimmEncoder(Encoder):
         deviation: by which RGB values are then divided.
     """
 
+    mask_embedding_parts = ("head",)
+
     def __init__(
         self,
         trunk: Any,
@@ -81,13 +83,6 @@ class TimmEncoder(Encoder):
     def text_length(self, text: str) -> tuple[int, int]:
         """Return the number of tokens of `text` and the largest number that the text tower takes."""
         return self.text_tower.text_length(text)
-
-    def set_trunk_dtype(self, dtype: torch.dtype) -> None:
-        """Compute feature maps in `dtype`. The trunk's head embeds masks, so it keeps its dtype."""
-        head = self.visual_trunk.head
-        head_dtype = self.logit_scale.dtype
-        super().set_trunk_dtype(dtype)
-        head.to(head_dtype)
 
     def checkpointed_blocks(self) -> Iterator[nn.Module]:
         """Return the blocks of all stages, without the downsampling between stages."""

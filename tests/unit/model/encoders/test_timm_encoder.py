@@ -49,7 +49,10 @@ def test_an_empty_mask_is_embedded_without_nan(encoder: TimmEncoder):
 
 @torch.inference_mode()
 def test_bfloat16_features_are_embedded_in_float32(encoder: TimmEncoder):
+    before = encoder.visual_trunk.head.fc.weight.clone()
     encoder.set_trunk_dtype(torch.bfloat16)
+    assert torch.equal(encoder.visual_trunk.head.fc.weight, before)  # not even rounded
+    assert encoder.visual_trunk.stem[0].weight.dtype == torch.bfloat16
     try:
         features = encoder.encode(torch.rand(1, 3, 64, 64, dtype=torch.bfloat16))
         assert features.clip_features.dtype == torch.bfloat16
