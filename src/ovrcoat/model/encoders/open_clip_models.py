@@ -61,4 +61,17 @@ _SIGLIP = {
         ("ViT-L-16-SigLIP-384", 384, 24, 1024),
     )
 }
-OPEN_CLIP_MODELS: dict[str, OpenClipModel] = {**_MOBILECLIP, **_SIGLIP}
+_CLIP_VIT = {
+    name: OpenClipModel(
+        module="clip_vit",
+        embedding_dim=512,
+        settings={"width": 768, "layers": 12, "text_width": 512, "activation": activation},
+        tag=tag,
+        license="MIT",
+    )
+    for name, activation, tag in (
+        ("ViT-B-16", "gelu", "laion2b_s34b_b88k"),
+        ("ViT-B-16-quickgelu", "quick_gelu", "openai"),
+    )
+}
+OPEN_CLIP_MODELS: dict[str, OpenClipModel] = {**_MOBILECLIP, **_SIGLIP, **_CLIP_VIT}
