@@ -64,8 +64,9 @@ def _clip_with_new_decoders(settings: StartConfig, *, base: Path, seed: int) -> 
     presets = encoder_presets()
     if name not in presets:
         raise ConfigError(f"unknown CLIP encoder {name!r}; expected one of {', '.join(presets)}")
+    preset = presets[name]
     config = ModelConfig(
-        encoder=presets[name].config,
+        encoder=preset.config,
         pixel_decoder=settings.pixel_decoder,
         mask_decoder=settings.mask_decoder,
         inference=settings.inference,
@@ -81,4 +82,7 @@ def _clip_with_new_decoders(settings: StartConfig, *, base: Path, seed: int) -> 
             f"the weights of {name} do not fit its architecture: {error}. Check start.clip and "
             "start.clip_file"
         ) from error
-    return InitialModel(network, config, {"family": config.encoder.family, "clip": name})
+    provenance = {"family": config.encoder.family, "clip": name}
+    if preset.license is not None:
+        provenance["clip_license"] = preset.license
+    return InitialModel(network, config, provenance)

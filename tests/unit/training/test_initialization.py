@@ -90,7 +90,7 @@ def test_weights_of_a_table_encoder_from_a_file(tmp_path: Path, monkeypatch: pyt
     found = begin(tmp_path, clip="tiny", clip_file="clip.pt", **DECODERS)
     for key, value in found.network.encoder.state_dict().items():
         assert torch.equal(value, encoder.state_dict()[key]), key
-    assert found.provenance == {"family": "open_clip", "clip": "tiny"}
+    assert found.provenance == {"family": "open_clip", "clip": "tiny", "clip_license": "none"}
 
 
 def test_an_unknown_encoder_and_weights_that_do_not_fit(tmp_path: Path, encoder: dict[str, torch.Tensor]):
