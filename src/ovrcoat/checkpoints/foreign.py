@@ -203,17 +203,20 @@ def import_state(
     return ImportedModel(network=network.eval(), config=config, dropped=dropped, filled=filled)
 
 
-def download_clip(name: str, *, wanted_by: str) -> dict[str, Tensor]:
+def download_clip(
+    name: str, *, wanted_by: str, use: str = "run: ovrcoat convert IN OUT --clip FILE"
+) -> dict[str, Tensor]:
     """Download OpenCLIP's weights of a CLIP model from the Hugging Face Hub, or read its local cache.
 
     Args:
         name: of the CLIP model.
-        wanted_by: the file in which these weights are missing, for messages.
+        wanted_by: the file or setting that lacks these weights, for messages.
+        use: how to use a file of these weights instead, for messages.
 
     Raises:
         CheckpointError: there are no such weights, or they cannot be downloaded.
     """
-    remedy = f"Download an OpenCLIP state dict of {name} and run: ovrcoat convert IN OUT --clip FILE"
+    remedy = f"Download an OpenCLIP state dict of {name} and {use}"
     preset = encoder_presets().get(name)
     tag = None if preset is None else preset.tag
     if tag is None:
@@ -242,7 +245,11 @@ def clip_encoder_state(name: str, *, file: Path | None = None) -> dict[str, Tens
     Raises:
         CheckpointError: as for `read_state` and `download_clip`.
     """
-    state = read_state(file) if file is not None else download_clip(name, wanted_by=name)
+    state = (
+        read_state(file)
+        if file is not None
+        else download_clip(name, wanted_by="start.clip", use="set start.clip_file")
+    )
     return {key.removeprefix("encoder."): value for key, value in _clip_renamed(state).items()}
 
 

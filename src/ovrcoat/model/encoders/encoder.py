@@ -26,7 +26,7 @@ class Encoder(nn.Module, ABC):
     A subclass sets the attributes without a default in its constructor.
 
     Attributes:
-        visual_trunk: the convolutional module. Its weights alone may have another dtype (`set_trunk_dtype`).
+        visual_trunk: the image tower. Its weights alone may have another dtype (`set_trunk_dtype`).
         mask_embedding_parts: names of modules and parameters of the trunk that embed masks and keep their
             dtype.
         text_tower: the module that embeds texts; no other weight influences text embeddings.
