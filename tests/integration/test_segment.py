@@ -240,7 +240,7 @@ def test_an_interrupt_before_the_work_is_told(ovrcoat, folder: Path, monkeypatch
     def interrupt(*arguments: object, **options: object):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ovrcoat.cli.run.load_segmenter", interrupt)
+    monkeypatch.setattr("ovrcoat.cli.segmenters.load_segmenter", interrupt)
     outcome = ovrcoat("segment", "photo.jpg")
     assert (outcome.status, outcome.out) == (130, "")
     assert "error: interrupted" in outcome.err

@@ -58,7 +58,7 @@ VERBS = {
     ),
     "serve": "Serve a web page and an API for segmentation, until Ctrl-C.",
     "models": (
-        "List the models that segment --model accepts by name, and how to install those that are missing."
+        "List the models that --model and --masks accept by name, and how to install those that are missing."
     ),
     "vocabularies": "List the vocabularies that come with the package, or show the categories of one.",
     "convert": "Convert a published FC-CLIP, OVRCOAT or MAFT+ file to one that segment --model accepts.",

@@ -57,18 +57,17 @@ def evaluate(
         split = f" ({dataset.split})" if dataset.split else ""
         some = "" if data.limit is None and data.held_out is None else "some of "
         print_note(
-            f"data: {dataset.name}{split}, {some}{len(dataset)} images, model: {model.model}, "
+            f"data: {dataset.name}{split}, {some}{len(dataset)} images, "
+            f"model: {parts.describe(model.model)}, "
             f"γ: {protocol.trust}"
         )
     with heavy_imports():
         from ovrcoat.cli.segmenters import load_segmenter
         from ovrcoat.evaluation import evaluator
 
-    segmenter = load_segmenter(
-        model.model, parts, device=model.device, dtype=model.dtype, compile=model.compile
-    )
+    segmenter = load_segmenter(model, parts)
     journal = folder / "journal.jsonl"
-    settings = _settings(data, protocol, trusts=trusts, model=_model_name(model.model, parts), shard=shard)
+    settings = _settings(data, protocol, trusts=trusts, model=parts.describe(model.model), shard=shard)
     options = _Options(journal=journal, overwrite=output.overwrite, progress=not output.quiet)
     try:
         if data.shard is not None:
@@ -107,15 +106,9 @@ def _settings(
         protocol=protocol.protocol,
         short_side=protocol.short_side,
         max_long_side=protocol.max_long_side,
-        model_name=model,
+        model_name=Path(model).name,
         shard=shard,
     )
-
-
-def _model_name(model: str, parts: SourceOptions) -> str:
-    """Return the name of the model in the report."""
-    names, masks = parts.resolve(model)
-    return Path(names).name if masks is None else f"masks of {Path(masks).name}, names of {Path(names).name}"
 
 
 def _parse_trust(text: str) -> "Trust":

@@ -77,9 +77,7 @@ def explain(
         from ovrcoat.cli.segmenters import load_segmenter
         from ovrcoat.results.writers import write_drawing
 
-    segmenter = load_segmenter(
-        model.model, parts, device=model.device, dtype=model.dtype, compile=model.compile
-    )
+    segmenter = load_segmenter(model, parts)
     encoded = encode_prompt(segmenter, complete, prompt)
     for issue in encoded.issues:
         print_note(f"{issue.severity}: {issue}")
@@ -88,7 +86,7 @@ def explain(
         print_note(f"note: {note}")
     pixel = None if point is None else explanation.at(*point)
     if output.json:
-        document = {"ovrcoat": __version__, "model": model.model, **explanation.to_dict()}
+        document = {"ovrcoat": __version__, "model": parts.describe(model.model), **explanation.to_dict()}
         print_json(document if pixel is None else document | {"point": pixel.to_dict()})
     elif pixel is not None:
         _print_pixel(pixel)

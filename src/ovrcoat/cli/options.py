@@ -80,6 +80,11 @@ class SourceOptions:
         names, masks = self.names or model, self.masks or model
         return names, None if masks == names else masks
 
+    def describe(self, model: str) -> str:
+        """Return the name of the model, or the names of both sources."""
+        names, masks = self.resolve(model)
+        return names if masks is None else f"masks of {Path(masks).name}, names of {Path(names).name}"
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)

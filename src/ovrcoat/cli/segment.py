@@ -12,6 +12,7 @@ from ovrcoat.system.paths import exists
 
 if TYPE_CHECKING:
     from ovrcoat.data.find_images import ImageSearch
+    from ovrcoat.vocabulary import Vocabulary
 
 
 def segment(
@@ -49,28 +50,20 @@ def segment(
     choose_formats(output.format, task=prompt.task, categories=complete.categories)  # fail before the work
     run = Run(search, output)
     if not output.quiet:
-        name = f" of {vocabulary.name}" if vocabulary.name else ""
-        print_note(f"images: {len(run.images)}, categories: {len(vocabulary)}{name}, model: {model.model}")
-    segmenter = load_segmenter(
-        model.model, parts, device=model.device, dtype=model.dtype, compile=model.compile
-    )
+        print_note(_summary(len(run.images), vocabulary, source=parts.describe(model.model)))
+    segmenter = load_segmenter(model, parts)
     encoded = encode_prompt(segmenter, complete, prompt)
     for issue in encoded.issues:
         if issue.severity != "note" or not output.quiet:
             print_note(f"{issue.severity}: {issue}")
-    settings = run_settings(
-        complete,
-        prompt=prompt,
-        model=model,
-        output=output,
-        sources=source_settings(model.model, parts, segmenter),
-    )
+    used = source_settings(model.model, parts, segmenter)
+    settings = run_settings(complete, prompt=prompt, model=model, output=output, sources=used)
     document_path = run.execute(segmenter, encoded, settings=settings, batch_size=model.batch_size)
     if output.json:
         print_json(
             {
                 "ovrcoat": __version__,
-                "model": model.model,
+                "model": parts.describe(model.model),
                 "task": prompt.task,
                 "output": str(output.output),
                 "vocabulary": complete.to_dict(),
@@ -81,6 +74,12 @@ def segment(
     run.report_interruption(document_path)
     run.open()
     return run.status
+
+
+def _summary(image_count: int, vocabulary: "Vocabulary", *, source: str) -> str:
+    """Return what is segmented, on one line."""
+    name = f" of {vocabulary.name}" if vocabulary.name else ""
+    return f"images: {image_count}, categories: {len(vocabulary)}{name}, model: {source}"
 
 
 def _find_images(sources: list[str], *, quiet: bool) -> "ImageSearch":

@@ -3,22 +3,22 @@
 from typing import Any
 
 from ovrcoat.checkpoints.catalog import find_mask_source, find_model
-from ovrcoat.choices import DtypeName
-from ovrcoat.cli.options import SourceOptions
+from ovrcoat.cli.evaluate_options import ModelOptions as EvaluatedModelOptions
+from ovrcoat.cli.options import ModelOptions, SourceOptions
 from ovrcoat.results.writers import source_facts
 from ovrcoat.segmentation.segmenter import Segmenter
 
 
-def load_segmenter(
-    model: str, sources: SourceOptions, *, device: str | None, dtype: DtypeName, compile: bool
-) -> Segmenter:
+def load_segmenter(model: ModelOptions | EvaluatedModelOptions, sources: SourceOptions) -> Segmenter:
     """Load the model and the source of masks that the options name.
 
     Raises:
         OvrcoatError: a model, a source of masks or a setting cannot be used.
     """
-    names, masks = sources.resolve(model)
-    segmenter = Segmenter.load(names, masks=masks, device=device, dtype=dtype, compile=compile)
+    names, masks = sources.resolve(model.model)
+    segmenter = Segmenter.load(
+        names, masks=masks, device=model.device, dtype=model.dtype, compile=model.compile
+    )
     return segmenter.with_settings(classify_by=sources.classify_by)
 
 

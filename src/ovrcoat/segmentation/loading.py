@@ -97,7 +97,7 @@ def load_parts(
         return replace(
             _mixed(parts, model.network, inference=model.config.inference),
             training_vocabulary=model.training_vocabulary,
-            provenance={**model.provenance, "names": str(names)},
+            provenance=model.provenance | _of_names(parts.provenance),
             embedder=MixedEmbedder(_embedder(model, text), parts.embedder),
         )
     return replace(parts, mask_files=MaskFiles(source))
@@ -111,9 +111,14 @@ def _with_mask2former(
     return replace(
         _mixed(parts, loaded.network.to(device), inference=INFERENCE),
         training_vocabulary=loaded.classes,
-        provenance={"source": source.name, "family": "Mask2Former"},
+        provenance={"source": source.name, "family": "Mask2Former"} | _of_names(parts.provenance),
         embedder=MixedEmbedder(loaded.classes, parts.embedder),
     )
+
+
+def _of_names(provenance: Mapping[str, str]) -> dict[str, str]:
+    """Return the provenance of the model that names masks, with keys that tell it from that of the masks."""
+    return {f"{key}_of_names": value for key, value in provenance.items()}
 
 
 def _mixed(parts: LoadedParts, masks: MaskNetwork, *, inference: InferenceConfig) -> LoadedParts:

@@ -1,7 +1,7 @@
 """Classification by crops: each mask is cut out of the image, and CLIP embeds the crop like an image.
 
-MaskCLIP and similar methods name masks this way. It needs one pass of the encoder per mask, where mask
-pooling needs one per image.
+Earlier methods, such as OVSeg (CVPR 2023), name masks this way. It needs one pass of the encoder per mask,
+where mask pooling needs one per image.
 """
 
 from collections.abc import Iterable

@@ -162,7 +162,7 @@ class TestLoad:
         mixed = Segmenter.load(checkpoint, masks=other, device="cpu", text_cache=None)
         plain = Segmenter.load(checkpoint, device="cpu", text_cache=None)
         assert isinstance(mixed.network, MixedNetwork)
-        assert mixed.provenance == {"source": "here", "names": str(checkpoint)}
+        assert mixed.provenance == {"source": "here", "source_of_names": "here"}
         assert_same(mixed.segment(image_pixels, "cat; dog"), plain.segment(image_pixels, "cat; dog"))
 
     @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
