@@ -60,9 +60,6 @@ CLIP_ENCODERS: dict[str, ConvNextConfig | ResNetConfig] = {
     "convnext_base": _convnext(BASE, embedding_dim=512),
     "convnext_base_w": _convnext(BASE, embedding_dim=640),
     "convnext_base_w_320": _convnext(BASE, embedding_dim=640),
-    "convnext_tiny": _convnext(TINY, embedding_dim=1024, text_width=512),
-    "convnext_small": _convnext(SMALL, embedding_dim=512),
-    "convnext_xlarge": _convnext(XLARGE, embedding_dim=1024, text_layers=20),
     # timm gives convnext_xxlarge a larger epsilon than the others
     "convnext_xxlarge": _convnext(XXLARGE, embedding_dim=1024, text_layers=24, norm_epsilon=1e-5),
     "RN50": _resnet((3, 4, 6, 3), width=64, grid=7, embedding_dim=1024, text_width=512),
@@ -70,6 +67,10 @@ CLIP_ENCODERS: dict[str, ConvNextConfig | ResNetConfig] = {
     "RN50x4": _resnet((4, 6, 10, 6), width=80, grid=9, embedding_dim=640, text_width=640),
     "RN50x16": _resnet((6, 8, 18, 8), width=96, grid=12, embedding_dim=768, text_width=768),
     "RN50x64": _resnet((3, 15, 36, 10), width=128, grid=14, embedding_dim=1024, text_width=1024),
+    # last, because OpenCLIP has no weights for them, and the widths of convnext_xlarge are those of RN50
+    "convnext_tiny": _convnext(TINY, embedding_dim=1024, text_width=512),
+    "convnext_small": _convnext(SMALL, embedding_dim=512),
+    "convnext_xlarge": _convnext(XLARGE, embedding_dim=1024, text_layers=20),
 }
 
 # OpenCLIP's tag of the weights to download. OpenCLIP has no weights for the other ConvNeXts.
