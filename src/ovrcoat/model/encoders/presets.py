@@ -14,7 +14,6 @@ TINY: tuple[Stages, Stages] = (3, 3, 9, 3), (96, 192, 384, 768)
 SMALL: tuple[Stages, Stages] = (3, 3, 27, 3), (96, 192, 384, 768)
 BASE: tuple[Stages, Stages] = (3, 3, 27, 3), (128, 256, 512, 1024)  # depths and widths of the stages (timm)
 LARGE: tuple[Stages, Stages] = (3, 3, 27, 3), (192, 384, 768, 1536)
-XLARGE: tuple[Stages, Stages] = (3, 3, 27, 3), (256, 512, 1024, 2048)
 XXLARGE: tuple[Stages, Stages] = (3, 4, 30, 3), (384, 768, 1536, 3072)
 
 
@@ -52,7 +51,8 @@ def _resnet(blocks: Stages, *, width: int, grid: int, embedding_dim: int, text_w
     )
 
 
-# If several match a file of weights, the first one is used: the published model comes first.
+# If several match a file of weights, the first one is used: the published model comes first. OpenCLIP's
+# convnext_xlarge, for which it has no weights, is left out: its widths and its dimension are those of RN50.
 CLIP_ENCODERS: dict[str, ConvNextConfig | ResNetConfig] = {
     "convnext_large_d_320": _convnext(LARGE, embedding_dim=768, text_layers=16, head_hidden=1536),
     "convnext_large_d": _convnext(LARGE, embedding_dim=768, text_layers=16, head_hidden=1536),
@@ -60,6 +60,8 @@ CLIP_ENCODERS: dict[str, ConvNextConfig | ResNetConfig] = {
     "convnext_base": _convnext(BASE, embedding_dim=512),
     "convnext_base_w": _convnext(BASE, embedding_dim=640),
     "convnext_base_w_320": _convnext(BASE, embedding_dim=640),
+    "convnext_tiny": _convnext(TINY, embedding_dim=1024, text_width=512),
+    "convnext_small": _convnext(SMALL, embedding_dim=512),
     # timm gives convnext_xxlarge a larger epsilon than the others
     "convnext_xxlarge": _convnext(XXLARGE, embedding_dim=1024, text_layers=24, norm_epsilon=1e-5),
     "RN50": _resnet((3, 4, 6, 3), width=64, grid=7, embedding_dim=1024, text_width=512),
@@ -67,10 +69,6 @@ CLIP_ENCODERS: dict[str, ConvNextConfig | ResNetConfig] = {
     "RN50x4": _resnet((4, 6, 10, 6), width=80, grid=9, embedding_dim=640, text_width=640),
     "RN50x16": _resnet((6, 8, 18, 8), width=96, grid=12, embedding_dim=768, text_width=768),
     "RN50x64": _resnet((3, 15, 36, 10), width=128, grid=14, embedding_dim=1024, text_width=1024),
-    # last, because OpenCLIP has no weights for them, and the widths of convnext_xlarge are those of RN50
-    "convnext_tiny": _convnext(TINY, embedding_dim=1024, text_width=512),
-    "convnext_small": _convnext(SMALL, embedding_dim=512),
-    "convnext_xlarge": _convnext(XLARGE, embedding_dim=1024, text_layers=20),
 }
 
 # OpenCLIP's tag of the weights to download. OpenCLIP has no weights for the other ConvNeXts.
