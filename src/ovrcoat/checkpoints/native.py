@@ -27,7 +27,7 @@ from ovrcoat.checkpoints.file_kinds import is_pytorch, not_a_checkpoint, shard_p
 from ovrcoat.checkpoints.fitting import assign_parts, check_finite
 from ovrcoat.config import ModelConfig
 from ovrcoat.errors import CheckpointError, ConfigError, OutputError, VocabularyError
-from ovrcoat.model.network import SegmentationNetwork, build_network
+from ovrcoat.model.network import SegmentationNetwork, build_network, check_encoder
 from ovrcoat.system.atomic_write import sync
 from ovrcoat.system.fingerprints import file_sha256
 from ovrcoat.vocabulary import Vocabulary
@@ -153,11 +153,8 @@ def load(
     for name, expected in header.shards.items():
         parts += _shard(path.with_name(name), expected, path.name)
     text_embeddings = _text_embeddings(parts, header, source=path.name)
-    try:
-        with torch.device("meta"), _WithoutInitialValues():
-            network = build_network(header.config)
-    except ConfigError as error:
-        raise CheckpointError(f"{path.name}: {error}") from error
+    with torch.device("meta"), _WithoutInitialValues():
+        network = build_network(header.config)
     if image_dtype is not None:
         network.set_image_dtype(image_dtype)  # before the weights are assigned, which converts them
     # The largest part first: the additional memory for its conversion is needed while little else is loaded.
@@ -224,6 +221,10 @@ def read_header(path: str | Path) -> Header:
             f"{path.name}: its metadata cannot be read ({type(error).__name__}: {error}). "
             "The file is damaged, or was not written by ovrcoat"
         ) from error
+    try:
+        check_encoder(header.config.encoder)
+    except ConfigError as error:
+        raise CheckpointError(f"{path.name}: {error}") from error
     for name in header.shards:
         _check_shard_name(name, path.name)
     return header

@@ -208,8 +208,14 @@ def build_encoder(config: EncoderConfig) -> Encoder:
     return ConvNextEncoder(**image_settings, text_tower=text_tower)
 
 
-def _build_open_clip(config: OpenClipConfig) -> Encoder:
-    """Build an encoder of the table `OPEN_CLIP_MODELS`."""
+def check_encoder(config: EncoderConfig) -> None:
+    """Check that the table `OPEN_CLIP_MODELS` has an encoder that is described by its name.
+
+    Raises:
+        ConfigError: it does not, or its embeddings have another dimension.
+    """
+    if not isinstance(config, OpenClipConfig):
+        return
     model = OPEN_CLIP_MODELS.get(config.name)
     if model is None:
         raise ConfigError(
@@ -220,6 +226,11 @@ def _build_open_clip(config: OpenClipConfig) -> Encoder:
         raise ConfigError(
             f"embedding_dim of {config.name} is {config.embedding_dim}, expected {model.embedding_dim}"
         )
+
+
+def _build_open_clip(config: OpenClipConfig) -> Encoder:
+    check_encoder(config)
+    model = OPEN_CLIP_MODELS[config.name]
     module = import_module(f"ovrcoat.model.encoders.{model.module}")
     return module.build(embedding_dim=model.embedding_dim, **model.settings)
 
