@@ -221,12 +221,12 @@ def read_header(path: str | Path) -> Header:
             f"{path.name}: its metadata cannot be read ({type(error).__name__}: {error}). "
             "The file is damaged, or was not written by ovrcoat"
         ) from error
+    for name in header.shards:
+        _check_shard_name(name, path.name)
     try:
         check_encoder(header.config.encoder)
     except ConfigError as error:
         raise CheckpointError(f"{path.name}: {error}") from error
-    for name in header.shards:
-        _check_shard_name(name, path.name)
     return header
 
 
