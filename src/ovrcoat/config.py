@@ -162,7 +162,17 @@ class NanoConfig(Settings):
         return self
 
 
-EncoderConfig = Annotated[ConvNextConfig | ResNetConfig | NanoConfig, Field(discriminator="family")]
+class OpenClipConfig(Settings):
+    """An encoder of OpenCLIP, described by its name in a table (`model/encoders/open_clip_models.py`)."""
+
+    family: Literal["open_clip"] = "open_clip"
+    name: Annotated[str, Field(max_length=100)]
+    embedding_dim: Count
+
+
+EncoderConfig = Annotated[
+    ConvNextConfig | ResNetConfig | NanoConfig | OpenClipConfig, Field(discriminator="family")
+]
 
 
 class PixelDecoderConfig(Settings):

@@ -186,6 +186,8 @@ class MaskPredictions:
         void_logits: of the learned classifier for "no object". A tensor of its own, not a last column.
         out_vocab_logits: of CLIP's classifier.
         valid_mask: as in `MaskEmbeddings`.
+        clip_confidence: the encoder's confidence in the best category, 0..1. None: the largest softmax
+            probability of `out_vocab_logits`.
     """
 
     mask_logits: Float[Tensor, "batch query height width"]
@@ -193,6 +195,7 @@ class MaskPredictions:
     void_logits: Float[Tensor, "batch query"]
     out_vocab_logits: Float[Tensor, "batch query category"]
     valid_mask: Bool[Tensor, "batch query"]
+    clip_confidence: Float[Tensor, "batch query"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +210,8 @@ class ScoredMasks:
             probabilities of the paper.
         objectness: probability that the mask is an object, after COAT.
         objectness_before: the same without COAT.
-        clip_confidence: CLIP's largest category probability (`p_cer` in the paper).
+        clip_confidence: CLIP's largest category probability (`p_cer` in the paper), or the confidence that
+            the encoder defines instead.
         in_vocab_probs: category probabilities of the learned classifier, only if requested.
         out_vocab_probs: category probabilities of CLIP's classifier, only if requested.
     """

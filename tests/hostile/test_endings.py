@@ -348,8 +348,13 @@ def test_prepare_removes_what_a_killed_run_left(folder: Path):
     home = folder / "cityscapes" / "gtFine"
     maps = home / "cityscapes_panoptic_val"
     maps.mkdir()
-    left = [home / ".cityscapes_panoptic_val.json.0123abcd.part", maps / f".{'0' * 32}.part"]
-    kept = home / ".cityscapes_panoptic_train.json.0123abcd.part"  # perhaps of a run that goes on
+    left = [
+        home / ".cityscapes_panoptic_val.json.0123456789abcdef0123456789abcdef.part",
+        maps / f".{'0' * 32}.part",
+    ]
+    kept = (
+        home / ".cityscapes_panoptic_train.json.0123456789abcdef0123456789abcdef.part"
+    )  # perhaps of a run that goes on
     for path in (*left, kept):
         path.write_bytes(b"x" * 1000)
     assert prepare_cityscapes(folder).image_count == 1
@@ -359,8 +364,8 @@ def test_prepare_removes_what_a_killed_run_left(folder: Path):
 
 
 def test_convert_removes_what_a_killed_run_left(folder: Path):
-    left = folder / ".model.safetensors.0123abcd.part"
-    other = folder / ".other.safetensors.0123abcd.part"
+    left = folder / ".model.safetensors.0123456789abcdef0123456789abcdef.part"
+    other = folder / ".other.safetensors.0123456789abcdef0123456789abcdef.part"
     for path in (left, other):
         path.write_bytes(b"x" * 1000)
     with pytest.raises(CheckpointError, match="there is no file"):

@@ -34,6 +34,19 @@ def test_models_are_listed_with_the_way_to_get_them(ovrcoat, tmp_path: Path, mon
     assert "not installed: download its .pth file" in table
 
 
+def test_encoders_are_listed_with_the_license_of_their_weights(ovrcoat):
+    listed = {entry["name"]: entry for entry in ovrcoat("models", "--encoders", "--json").document}
+    assert listed["convnext_large_d_320"] == {
+        "name": "convnext_large_d_320",
+        "embedding_dim": 768,
+        "weights": "laion2b_s29b_b131k_ft_soup",
+        "license": "MIT",
+    }
+    assert all(entry["license"] for entry in listed.values() if entry["weights"])
+    assert listed["convnext_tiny"]["weights"] is None
+    assert all(name in ovrcoat("models", "--encoders").out for name in listed)
+
+
 def test_presets_are_listed(ovrcoat):
     listed = ovrcoat("vocabularies", "--json").document
     assert [preset["name"] for preset in listed] == list(list_presets())
@@ -91,10 +104,7 @@ def test_convert_tells_what_was_dropped_and_filled(ovrcoat, monkeypatch: pytest.
     assert document["filled"] == ["encoder.text"]
 
 
-def test_convert_refuses_what_another_process_writes(
-    ovrcoat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(foreign, "convert", lambda *arguments, **options: pytest.fail("it was started"))
+def test_convert_refuses_what_another_process_writes(ovrcoat, tmp_path: Path):
     with FolderLock(tmp_path, prefix=".out.safetensors"):
         refused = ovrcoat("convert", "in.pth", str(tmp_path / "out.safetensors"))
     assert refused.status == 2

@@ -23,7 +23,7 @@ from ovrcoat.checkpoints.state_files import read_state
 from ovrcoat.choices import Arrangement
 from ovrcoat.config import InferenceConfig, ModelConfig, ResNetConfig
 from ovrcoat.errors import CheckpointError, ConfigError, OutputError
-from ovrcoat.model.encoders.presets import PRETRAINED_TAGS
+from ovrcoat.model.encoders.presets import encoder_presets
 from ovrcoat.model.network import SegmentationNetwork, build_network
 from ovrcoat.system.exclusive_output import exclusive_output
 from ovrcoat.system.fingerprints import file_sha256
@@ -211,18 +211,22 @@ def import_state(
     return ImportedModel(network=network.eval(), config=config, dropped=dropped, filled=filled)
 
 
-def download_clip(name: str, *, wanted_by: str) -> dict[str, Tensor]:
+def download_clip(
+    name: str, *, wanted_by: str, use: str = "run: ovrcoat convert IN OUT --clip FILE"
+) -> dict[str, Tensor]:
     """Download OpenCLIP's weights of a CLIP model from the Hugging Face Hub, or read its local cache.
 
     Args:
         name: of the CLIP model.
-        wanted_by: the file in which these weights are missing, for messages.
+        wanted_by: the file or setting that lacks these weights, for messages.
+        use: how to use a file of these weights instead, for messages.
 
     Raises:
         CheckpointError: there are no such weights, or they cannot be downloaded.
     """
-    remedy = f"Download an OpenCLIP state dict of {name} and run: ovrcoat convert IN OUT --clip FILE"
-    tag = PRETRAINED_TAGS.get(name)
+    remedy = f"Download an OpenCLIP state dict of {name} and {use}"
+    preset = encoder_presets().get(name)
+    tag = None if preset is None else preset.tag
     if tag is None:
         raise CheckpointError(
             f"{wanted_by} lacks CLIP weights, and OpenCLIP publishes no weights of {name}. {remedy}"
@@ -249,7 +253,11 @@ def clip_encoder_state(name: str, *, file: Path | None = None) -> dict[str, Tens
     Raises:
         CheckpointError: as for `read_state` and `download_clip`.
     """
-    state = read_state(file) if file is not None else download_clip(name, wanted_by=name)
+    state = (
+        read_state(file)
+        if file is not None
+        else download_clip(name, wanted_by="start.clip", use="set start.clip_file")
+    )
     return {key.removeprefix("encoder."): value for key, value in _clip_renamed(state).items()}
 
 

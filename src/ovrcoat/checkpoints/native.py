@@ -26,8 +26,8 @@ from torch.overrides import TorchFunctionMode
 from ovrcoat.checkpoints.file_kinds import is_pytorch, not_a_checkpoint, shard_paths
 from ovrcoat.checkpoints.fitting import assign_parts, check_finite
 from ovrcoat.config import ModelConfig
-from ovrcoat.errors import CheckpointError, OutputError, VocabularyError
-from ovrcoat.model.network import SegmentationNetwork, build_network
+from ovrcoat.errors import CheckpointError, ConfigError, OutputError, VocabularyError
+from ovrcoat.model.network import SegmentationNetwork, build_network, check_encoder
 from ovrcoat.system.atomic_write import new_part_path, sync
 from ovrcoat.system.documents import parse_json
 from ovrcoat.system.fingerprints import file_sha256
@@ -237,6 +237,10 @@ def read_header(path: str | Path) -> Header:
         raise _metadata_error(path, reason)
     for name in header.shards:
         _check_shard_name(name, path.name)
+    try:
+        check_encoder(header.config.encoder)
+    except ConfigError as error:
+        raise CheckpointError(f"{path.name}: {error}") from error
     return header
 
 

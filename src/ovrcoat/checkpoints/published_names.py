@@ -14,7 +14,8 @@ DROPPED = (
 )
 
 CLIP_NAMES = (
-    (r"logit_scale", "encoder.logit_scale"),
+    (r"logit_(scale|bias)", r"encoder.logit_\1"),
+    (r"text\.(.+)", r"encoder.text_tower.model.\1"),  # of OpenCLIP's models with "custom_text"
     (r"visual\.trunk\.head\.norm\.(.+)", r"encoder.head_norm.\1"),
     (r"visual\.head\.mlp\.fc1\.(.+)", r"encoder.head_projection.0.\1"),
     (r"visual\.head\.mlp\.fc2\.(.+)", r"encoder.head_projection.2.\1"),

@@ -1,4 +1,4 @@
-"""`ovrcoat models`: list the models that can be used by name."""
+"""`ovrcoat models`: list the models that can be used by name, and the encoders to train with."""
 
 from typing import Annotated
 
@@ -7,17 +7,26 @@ from cyclopts import Parameter
 from ovrcoat.cli.terminal import print_json, print_line, print_table
 
 
-def models(*, download: str | None = None, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+def models(
+    *,
+    encoders: Annotated[bool, Parameter(negative="")] = False,
+    download: str | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
     """List the models that --model and --masks accept by name, and how to install those that are missing.
 
     Parameters
     ----------
+    encoders
+        List the encoders that training can start from (start.clip), with the license of their weights.
     download
         Download a model from the Hugging Face Hub instead (hf://OWNER/REPO[/FILE][@REVISION]). `--model` then
         accepts this address.
     json
         Print one JSON document instead of a table.
     """
+    if encoders:
+        return _list_encoders(json=json)
     from ovrcoat.checkpoints.catalog import find_model, list_models
 
     if download is not None:
@@ -51,6 +60,34 @@ def models(*, download: str | None = None, json: Annotated[bool, Parameter(negat
                     str(entry.path) if entry.path else f"not installed: {entry.remedy}",
                 )
                 for entry in entries
+            ],
+        )
+    return 0
+
+
+def _list_encoders(*, json: bool) -> int:
+    """List encoders without decoders: they segment nothing before training."""
+    from ovrcoat.model.encoders.presets import encoder_presets
+
+    presets = encoder_presets()
+    if json:
+        print_json(
+            [
+                {
+                    "name": name,
+                    "embedding_dim": preset.config.embedding_dim,
+                    "weights": preset.tag,
+                    "license": preset.license,
+                }
+                for name, preset in presets.items()
+            ]
+        )
+    else:
+        print_table(
+            ("name", "embedding dimension", "OpenCLIP's weights", "license of the weights"),
+            [
+                (name, str(preset.config.embedding_dim), preset.tag or "none", preset.license or "")
+                for name, preset in presets.items()
             ],
         )
     return 0

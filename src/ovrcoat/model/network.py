@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovrcoat.config import EncoderConfig, ModelConfig, NanoConfig, ResNetConfig
+from ovrcoat.config import EncoderConfig, ModelConfig, NanoConfig, OpenClipConfig, ResNetConfig
+from ovrcoat.errors import ConfigError
 from ovrcoat.model.encoders.encoder import Encoder
+from ovrcoat.model.encoders.open_clip_models import OPEN_CLIP_MODELS
 from ovrcoat.model.mask_decoder import MaskDecoder
 from ovrcoat.model.pixel_decoder import PixelDecoder
 from ovrcoat.model.similarity import NORM_FLOOR
@@ -163,6 +166,7 @@ class SegmentationNetwork(nn.Module):
             void_logits=void_logits,
             out_vocab_logits=out_vocab_logits,
             valid_mask=encoding.clip.valid_mask,
+            clip_confidence=self.encoder.confidence(out_vocab_logits),
         )
 
     def embed_names(self, names: Sequence[str], templates: Sequence[str]) -> Float[Tensor, "name embedding"]:
@@ -179,7 +183,13 @@ class SegmentationNetwork(nn.Module):
 
 
 def build_encoder(config: EncoderConfig) -> Encoder:
-    """Build an encoder with random weights. Only the libraries of its family are imported."""
+    """Build an encoder with random weights. Only the libraries of its family are imported.
+
+    Raises:
+        ConfigError: there is no such encoder.
+    """
+    if isinstance(config, OpenClipConfig):
+        return _build_open_clip(config)
     image_settings = config.model_dump(exclude={"family", "text"})
     text_settings = config.text.model_dump()
     if isinstance(config, NanoConfig):
@@ -198,8 +208,39 @@ def build_encoder(config: EncoderConfig) -> Encoder:
     return ConvNextEncoder(**image_settings, text_tower=text_tower)
 
 
+def check_encoder(config: EncoderConfig) -> None:
+    """Check that the table `OPEN_CLIP_MODELS` has an encoder that is described by its name.
+
+    Raises:
+        ConfigError: it does not, or its embeddings have another dimension.
+    """
+    if not isinstance(config, OpenClipConfig):
+        return
+    model = OPEN_CLIP_MODELS.get(config.name)
+    if model is None:
+        raise ConfigError(
+            f"unknown encoder {config.name!r}; expected one of {', '.join(OPEN_CLIP_MODELS)}. "
+            "If it is newer than this version, update with: pip install --upgrade ovrcoat"
+        )
+    if config.embedding_dim != model.embedding_dim:
+        raise ConfigError(
+            f"embedding_dim of {config.name} is {config.embedding_dim}, expected {model.embedding_dim}"
+        )
+
+
+def _build_open_clip(config: OpenClipConfig) -> Encoder:
+    check_encoder(config)
+    model = OPEN_CLIP_MODELS[config.name]
+    module = import_module(f"ovrcoat.model.encoders.{model.module}")
+    return module.build(embedding_dim=model.embedding_dim, **model.settings)
+
+
 def build_network(config: ModelConfig) -> SegmentationNetwork:
-    """Build the network that `config` describes, with random weights."""
+    """Build the network that `config` describes, with random weights.
+
+    Raises:
+        ConfigError: there is no such encoder.
+    """
     encoder = build_encoder(config.encoder)
     pixel, mask, transfer = config.pixel_decoder, config.mask_decoder, config.text_transfer
     return SegmentationNetwork(

@@ -46,7 +46,7 @@ def score_masks(
     void_logits = predictions.void_logits[image].float()
     # the share of void in the softmax over categories and void
     void_probs = torch.sigmoid(void_logits - in_vocab_logits.logsumexp(-1))
-    confidence = clip_confidence(out_vocab_logits)
+    confidence = mask_confidence(predictions, image)
     mask_logits = predictions.mask_logits[image]
     mask_trust = stability(mask_logits) if trust == "adaptive" else trust
     category_probs = ensemble(
@@ -67,6 +67,13 @@ def score_masks(
         in_vocab_probs=in_vocab_logits.softmax(-1).cpu() if keep_classifier_probs else None,
         out_vocab_probs=out_vocab_logits.softmax(-1).cpu() if keep_classifier_probs else None,
     )
+
+
+def mask_confidence(predictions: MaskPredictions, image: int) -> Float[Tensor, " query"]:
+    """Return CLIP's confidence in each mask of one image, 0..1, as the encoder defines it."""
+    if predictions.clip_confidence is None:
+        return clip_confidence(predictions.out_vocab_logits[image].float())
+    return predictions.clip_confidence[image].float()
 
 
 def class_probs(scored: ScoredMasks) -> tuple[Float[Tensor, "query category"], Float[Tensor, " query"]]:

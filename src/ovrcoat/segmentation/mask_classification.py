@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ovrcoat.model.mixed_network import AnyNetwork
+from ovrcoat.postprocessing.scoring import mask_confidence
 from ovrcoat.postprocessing.segments import top_categories
 from ovrcoat.segmentation.prompt import SegmentationPrompt
 from ovrcoat.structures import Encoding
@@ -20,7 +21,8 @@ class MaskLabel:
         category: first name of the best category; None if a background class fits better.
         category_id: its `Category.id`; None likewise.
         score: probability of the best category, 0..1. Categories and background classes sum to one.
-        clip_confidence: the largest probability, background classes included, 0..1 (`p_cer` in the paper).
+        clip_confidence: the largest probability, background classes included, 0..1 (`p_cer` in the paper),
+            or the confidence that the encoder defines instead.
         top: the best categories with their probabilities, five at most.
     """
 
@@ -41,11 +43,16 @@ def label_masks(
         encoding: of one image.
         prompt: the vocabulary.
     """
-    probs = network.classify(encoding, prompt.embeddings).out_vocab_logits[0].softmax(-1)
-    return tuple(_label(mask_probs, prompt.vocabulary) for mask_probs in probs.cpu())
+    predictions = network.classify(encoding, prompt.embeddings)
+    probs = predictions.out_vocab_logits[0].softmax(-1).cpu()
+    confidences = mask_confidence(predictions, 0).tolist()
+    return tuple(
+        _label(mask_probs, confidence, prompt.vocabulary)
+        for mask_probs, confidence in zip(probs, confidences, strict=True)
+    )
 
 
-def _label(probs: Float[Tensor, " category"], vocabulary: Vocabulary) -> MaskLabel:
+def _label(probs: Float[Tensor, " category"], confidence: float, vocabulary: Vocabulary) -> MaskLabel:
     """Return the label of a mask, given its probabilities over `vocabulary.all_categories`."""
     categories = vocabulary.categories
     top = top_categories(probs, categories)
@@ -55,6 +62,6 @@ def _label(probs: Float[Tensor, " category"], vocabulary: Vocabulary) -> MaskLab
         category=categories[winner].name if is_visible else None,
         category_id=categories[winner].id if is_visible else None,
         score=top[0][1],
-        clip_confidence=float(probs.max()),
+        clip_confidence=confidence,
         top=top,
     )

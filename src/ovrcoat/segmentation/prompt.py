@@ -183,10 +183,8 @@ class TextEmbedder:
     @cached_property
     def _cache_key(self) -> str:
         """A fingerprint of everything but the name that an embedding depends on."""
-        encoder = self._config.encoder
         facts = {
-            "family": encoder.family,
-            "text": encoder.text.model_dump(mode="json"),
+            **self._config.encoder.model_dump(mode="json", include={"family", "name", "text"}),
             "templates": self._config.templates,
             "dtype": str(self._dtype),
         }

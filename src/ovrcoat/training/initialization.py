@@ -10,7 +10,7 @@ from ovrcoat.checkpoints.catalog import find_model
 from ovrcoat.checkpoints.foreign import clip_encoder_state
 from ovrcoat.config import ModelConfig
 from ovrcoat.errors import CheckpointError, ConfigError
-from ovrcoat.model.encoders.presets import CLIP_ENCODERS
+from ovrcoat.model.encoders.presets import encoder_presets
 from ovrcoat.model.network import SegmentationNetwork, build_network
 from ovrcoat.training.config import StartConfig
 
@@ -61,10 +61,12 @@ def read_model(path: Path) -> InitialModel:
 def _clip_with_new_decoders(settings: StartConfig, *, base: Path, seed: int) -> InitialModel:
     """OpenCLIP's weights in the encoder, random weights in the decoders."""
     name = settings.clip or ""
-    if name not in CLIP_ENCODERS:
-        raise ConfigError(f"unknown CLIP encoder {name!r}; expected one of {', '.join(CLIP_ENCODERS)}")
+    presets = encoder_presets()
+    if name not in presets:
+        raise ConfigError(f"unknown CLIP encoder {name!r}; expected one of {', '.join(presets)}")
+    preset = presets[name]
     config = ModelConfig(
-        encoder=CLIP_ENCODERS[name],
+        encoder=preset.config,
         pixel_decoder=settings.pixel_decoder,
         mask_decoder=settings.mask_decoder,
         inference=settings.inference,
@@ -80,4 +82,7 @@ def _clip_with_new_decoders(settings: StartConfig, *, base: Path, seed: int) -> 
             f"the weights of {name} do not fit its architecture: {error}. Check start.clip and "
             "start.clip_file"
         ) from error
-    return InitialModel(network, config, {"family": config.encoder.family, "clip": name})
+    provenance = {"family": config.encoder.family, "clip": name}
+    if preset.license is not None:
+        provenance["clip_license"] = preset.license
+    return InitialModel(network, config, provenance)

@@ -259,6 +259,10 @@ def test_offline_is_an_error_with_a_remedy(monkeypatch):
         CheckpointError, match=r"RN50 \(openai\) could not be downloaded: no route.*--clip FILE"
     ):
         foreign.download_clip("RN50", wanted_by="file")
+    with pytest.raises(
+        CheckpointError, match=r"start\.clip lacks .* MobileCLIP-S1 \(datacompdr\).*set start\.clip_file"
+    ):
+        foreign.clip_encoder_state("MobileCLIP-S1")
 
 
 def test_downloaded_weights_are_read(monkeypatch, tmp_path):

@@ -45,6 +45,14 @@ def test_without_trust_objectness_is_the_networks_own(predictions: MaskPredictio
     assert torch.equal(scored.objectness, scored.objectness_before)
 
 
+def test_an_encoder_may_define_its_own_confidence(predictions: MaskPredictions):
+    own = torch.rand(2, 5)
+    scored, default = score(replace(predictions, clip_confidence=own), 1), score(predictions, 1)
+    assert torch.equal(scored.clip_confidence, own[1])
+    torch.testing.assert_close(1 - scored.objectness, (1 - scored.objectness_before) * (1 - 0.5 * own[1]))
+    assert torch.equal(scored.category_probs, default.category_probs)
+
+
 def test_certainty_counts_for_coat_even_where_the_ensemble_ignores_clip(predictions: MaskPredictions):
     everywhere, on_map_only = score(predictions), score(predictions, valid=True)
     assert torch.equal(everywhere.objectness, on_map_only.objectness)

@@ -6,8 +6,11 @@ import torch
 import tiny_clip
 import tiny_training
 from ovrcoat.checkpoints import native
-from ovrcoat.config import TextTransferConfig
+from ovrcoat.config import OpenClipConfig, TextTransferConfig
 from ovrcoat.errors import CheckpointError, ConfigError
+from ovrcoat.model.encoders import presets
+from ovrcoat.model.encoders.open_clip_models import OPEN_CLIP_MODELS, OpenClipModel
+from ovrcoat.model.network import build_encoder
 from ovrcoat.training import initialization
 from ovrcoat.training.config import StartConfig
 from ovrcoat.training.initialization import InitialModel, load_initial_model
@@ -53,7 +56,7 @@ def test_a_model_that_is_not_there(tmp_path: Path):
 @pytest.fixture
 def encoder(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
     """Lets "tiny" be a CLIP encoder, whose weights these are."""
-    monkeypatch.setitem(initialization.CLIP_ENCODERS, "tiny", tiny_clip.encoder_config("convnext"))
+    monkeypatch.setitem(presets.CLIP_ENCODERS, "tiny", tiny_clip.encoder_config("convnext"))
     state = {
         key: torch.full_like(value, 0.5)
         for key, value in tiny_clip.make_network("convnext").encoder.state_dict().items()
@@ -71,6 +74,23 @@ def test_clip_s_weights_with_new_decoders(tmp_path: Path, encoder: dict[str, tor
     assert not torch.equal(first.network.state_dict()[weight], other.network.state_dict()[weight])
     assert first.provenance == {"family": "convnext", "clip": "tiny"}
     assert first.config.mask_decoder.queries == 5
+
+
+def test_weights_of_a_table_encoder_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    trunk = {"depths": (1, 1, 1, 1), "widths": (8, 16, 32, 64)}
+    text = {"text_width": 64, "text_layers": 1}
+    entry = OpenClipModel("mobileclip", embedding_dim=16, settings=trunk | text, tag="none", license="none")
+    monkeypatch.setitem(OPEN_CLIP_MODELS, "tiny", entry)
+    encoder = build_encoder(OpenClipConfig(name="tiny", embedding_dim=16))
+    state = {
+        key.replace("visual_trunk.", "visual.trunk.").replace("text_tower.model.", "text."): value
+        for key, value in encoder.state_dict().items()
+    }
+    torch.save(state, tmp_path / "clip.pt")
+    found = begin(tmp_path, clip="tiny", clip_file="clip.pt", **DECODERS)
+    for key, value in found.network.encoder.state_dict().items():
+        assert torch.equal(value, encoder.state_dict()[key]), key
+    assert found.provenance == {"family": "open_clip", "clip": "tiny", "clip_license": "none"}
 
 
 def test_an_unknown_encoder_and_weights_that_do_not_fit(tmp_path: Path, encoder: dict[str, torch.Tensor]):

@@ -26,7 +26,9 @@ class Encoder(nn.Module, ABC):
     A subclass sets the attributes without a default in its constructor.
 
     Attributes:
-        visual_trunk: the convolutional module. Its weights alone may have another dtype (`set_trunk_dtype`).
+        visual_trunk: the image tower. Its weights alone may have another dtype (`set_trunk_dtype`).
+        mask_embedding_parts: names of modules and parameters of the trunk that embed masks and keep their
+            dtype.
         text_tower: the module that embeds texts; no other weight influences text embeddings.
         channels: of the feature maps at strides 4, 8, 16 and 32.
         embedding_dim: dimension of the common space.
@@ -41,6 +43,7 @@ class Encoder(nn.Module, ABC):
     """
 
     visual_trunk: Any
+    mask_embedding_parts: tuple[str, ...] = ()
     text_tower: Any
     channels: tuple[int, int, int, int]
     embedding_dim: int
@@ -101,7 +104,8 @@ class Encoder(nn.Module, ABC):
     ) -> Float[Tensor, "*shape category"]:
         """Return the category logits of mask embeddings: the out-of-vocabulary classifier.
 
-        An encoder whose similarity has a bias or another form overrides this method.
+        The ensemble uses their softmax over the categories, so a bias common to all categories has no effect
+        there. An encoder whose similarity has a bias or another form overrides this method.
         """
         name_logits = cosine_logits(
             embeddings,
@@ -110,6 +114,14 @@ class Encoder(nn.Module, ABC):
             max_scale=self.max_logit_scale,
         )
         return max_over_names(name_logits, categories)
+
+    def confidence(self, category_logits: Float[Tensor, "*shape category"]) -> Float[Tensor, "*shape"] | None:
+        """Return the confidence in each mask's best category, 0..1, by which COAT adjusts objectness.
+
+        By default None: the largest softmax probability, as in the paper. An encoder that was not trained
+        with a softmax over texts overrides this method.
+        """
+        return None
 
     def checkpointed_blocks(self) -> Iterable[nn.Module]:
         """Return the blocks whose activations training may recompute in the backward pass to save memory.
@@ -141,7 +153,12 @@ class Encoder(nn.Module, ABC):
 
     def set_trunk_dtype(self, dtype: torch.dtype) -> None:
         """Compute feature maps in `dtype`. Mask embedding and the text tower keep their dtype."""
+        kept = {name: getattr(self.visual_trunk, name) for name in self.mask_embedding_parts}
+        for name in kept:
+            setattr(self.visual_trunk, name, None)
         self.visual_trunk.to(dtype)
+        for name, part in kept.items():
+            setattr(self.visual_trunk, name, part)
 
     @property
     def device(self) -> torch.device:

@@ -19,6 +19,8 @@ EXPANSION = 4  # output channels of a bottleneck block per inner channel (ResNet
 class ResNetEncoder(Encoder):
     """OpenCLIP's modified ResNet, its attention pooling applied per mask, and CLIP's text tower."""
 
+    mask_embedding_parts = ("attnpool",)
+
     def __init__(
         self,
         *,
@@ -63,16 +65,6 @@ class ResNetEncoder(Encoder):
             embeddings=self.attend_under_masks(features, inside),
             valid_mask=inside.flatten(2).any(dim=-1),
         )
-
-    def set_trunk_dtype(self, dtype: torch.dtype) -> None:
-        """Compute feature maps in `dtype`.
-
-        The attention pooling is part of OpenCLIP's trunk, but embeds masks, so it keeps its dtype.
-        """
-        pooling = self.visual_trunk.attnpool
-        pooling_dtype = pooling.positional_embedding.dtype
-        super().set_trunk_dtype(dtype)
-        pooling.to(pooling_dtype)
 
     def checkpointed_blocks(self) -> Iterator[nn.Module]:
         """Return the bottleneck blocks of all stages."""

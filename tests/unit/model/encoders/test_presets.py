@@ -12,7 +12,7 @@ RESNETS = [name for name, preset in CLIP_ENCODERS.items() if isinstance(preset, 
 
 
 def test_the_table_is_complete():
-    assert len(CONVNEXTS) == 6
+    assert len(CONVNEXTS) == 9
     assert RESNETS == ["RN50", "RN101", "RN50x4", "RN50x16", "RN50x64"]
 
 

@@ -1,0 +1,90 @@
+"""Any OpenCLIP model whose image tower is a hierarchical trunk of timm with mean pooling, as an encoder."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ovrcoat.model.encoders.clip_masks import resize_logits
+from ovrcoat.model.encoders.clip_text import INITIAL_LOGIT_SCALE
+from ovrcoat.model.encoders.encoder import CLIP_DEVIATION, CLIP_MEAN, Encoder
+from ovrcoat.model.encoders.padded_text import PaddedTextTower
+from ovrcoat.model.mask_pooling import mask_pool
+from ovrcoat.structures import EncoderFeatures, MaskEmbeddings
+
+Color = tuple[float, float, float]
+
+
+class TimmEncoder(Encoder):
+    """A hierarchical trunk whose own head embeds pooled masks, and a padded text tower.
+
+    Args:
+        trunk: timm's model: `stages` with strides 4, 8, 16, 32, and a `head` that pools by the mean and
+            projects into the common space.
+        text_tower: OpenCLIP's text tower.
+        embedding_dim: dimension of the common space.
+        training_side: side of the training images, in pixels.
+        mean: subtracted from RGB values in 0..255.
+        deviation: by which RGB values are then divided.
+    """
+
+    mask_embedding_parts = ("head",)
+
+    def __init__(
+        self,
+        trunk: Any,
+        text_tower: PaddedTextTower,
+        *,
+        embedding_dim: int,
+        training_side: int,
+        mean: Color = CLIP_MEAN,
+        deviation: Color = CLIP_DEVIATION,
+    ) -> None:
+        super().__init__()
+        self.channels = tuple(level["num_chs"] for level in trunk.feature_info)
+        self.embedding_dim = embedding_dim
+        self.crop_side = training_side
+        self.mean = mean
+        self.deviation = deviation
+        self.visual_trunk = trunk
+        self.text_tower = text_tower
+        self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
+
+    def encode(self, pixels: Float[Tensor, "batch 3 height width"]) -> EncoderFeatures:
+        """Compute the four stages, and the map that the trunk's head pools."""
+        pooled, (stride4, stride8, stride16, stride32) = self.visual_trunk.forward_intermediates(pixels)
+        return EncoderFeatures(levels=(stride4, stride8, stride16, stride32), clip_features=pooled)
+
+    def embed_masks(
+        self,
+        clip_features: Float[Tensor, "batch _ _ _"],
+        mask_logits: Float[Tensor, "batch query height width"],
+    ) -> MaskEmbeddings:
+        """Average the features under each mask, then apply the trunk's head."""
+        features = clip_features.to(self.logit_scale.dtype)  # small, and classification needs precision
+        inside = resize_logits(mask_logits, features) > 0
+        pooled = mask_pool(features, inside.to(features.dtype))
+        return MaskEmbeddings(
+            embeddings=self.embed_features(pooled), valid_mask=inside.flatten(2).any(dim=-1)
+        )
+
+    def embed_features(self, features: Float[Tensor, "*shape channel"]) -> Float[Tensor, "*shape embedding"]:
+        """Apply the trunk's head to each feature vector."""
+        one_pixel = features.flatten(0, -2)[..., None, None]  # the head's own pooling does not change it
+        embeddings = self.visual_trunk.forward_head(one_pixel.to(self.logit_scale.dtype))
+        return embeddings.unflatten(0, features.shape[:-1])
+
+    def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
+        """Embed sentences, not normalized."""
+        return self.text_tower.embed(texts)
+
+    def text_length(self, text: str) -> tuple[int, int]:
+        """Return the number of tokens of `text` and the largest number that the text tower takes."""
+        return self.text_tower.text_length(text)
+
+    def checkpointed_blocks(self) -> Iterator[nn.Module]:
+        """Return the blocks of all stages, without the downsampling between stages."""
+        for stage in self.visual_trunk.stages:
+            yield from stage.blocks
