@@ -111,7 +111,8 @@ def average(network: nn.Module, other: nn.Module) -> None:
     """Replace the parameters of a network by the mean of its own and those of another one."""
     others = dict(other.named_parameters())
     for name, parameter in network.named_parameters():
-        parameter.lerp_(others[name], 0.5)
+        if not torch.equal(parameter, others[name]):  # else -0.0 would become 0.0, and the file another one
+            parameter.lerp_(others[name], 0.5)
 
 
 def common_names() -> list[str]:
