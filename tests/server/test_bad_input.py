@@ -172,7 +172,10 @@ def test_a_megabyte_of_class_names(client: httpx.Client, image_id: str, separato
     assert error_of(more, 413)["code"] == "body_too_large"
     some = separator.join(f"name {number}" for number in range(2_001))
     response = client.post(f"/v1/images/{image_id}/segment", json={"vocabulary": some})
-    assert error_of(response, 422)["code"] == "too_many_class_names"
+    # with commas, all are synonyms of one class, of which a vocabulary allows fewer
+    assert error_of(response, 422)["code"] == (
+        "too_many_class_names" if separator == ";" else "invalid_vocabulary"
+    )
     long = client.post(f"/v1/images/{image_id}/segment", json={"vocabulary": "x" * 201})
     assert error_of(long, 422)["code"] == "class_name_too_long"
 

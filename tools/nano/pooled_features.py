@@ -25,7 +25,7 @@ from ovrcoat.data.transforms import batch_images, resize, test_size
 from ovrcoat.errors import CheckpointError, DatasetError
 from ovrcoat.model.encoders.nano import LiteTrunk, NanoEncoder, SentenceTower
 from ovrcoat.postprocessing.upsampling import ImageSizes
-from ovrcoat.segmentation.mask_classification import embed_masks
+from ovrcoat.segmentation.user_masks import embed_masks
 from ovrcoat.system.atomic_write import write_atomically
 from ovrcoat.system.fingerprints import module_fingerprint
 from ovrcoat.training.sources import ImageSource
@@ -131,7 +131,8 @@ class Pooler:
             batch = batch_images([resize(image.pixels, size)], stride=self._encoder.stride)
             sizes = ImageSizes(batch.padded_size, batch.valid_sizes[0], output=image.pixels.shape[:2])
             clip_features = self._encoder(batch).clip_features
-            features.append(embed_masks(self._encoder, clip_features, masks=image.masks, sizes=sizes))
+            embedded = embed_masks(self._encoder, clip_features, masks=image.masks, sizes=sizes)
+            features.append(embedded.embeddings[0])
             segment_names.extend(image.names)
             segment_images.extend([image.file] * len(image.names))
         if not features:

@@ -12,7 +12,7 @@ from ovrcoat.data.transforms import batch_images, resize
 from ovrcoat.errors import CheckpointError, DatasetError
 from ovrcoat.model.encoders.nano import LiteTrunk, NanoEncoder, SentenceTower
 from ovrcoat.postprocessing.upsampling import ImageSizes
-from ovrcoat.segmentation.mask_classification import embed_masks
+from ovrcoat.segmentation.user_masks import embed_masks
 from ovrcoat.training.config import DataConfig
 from ovrcoat.training.sources import ImageSource, open_source
 from pooled_features import Pooler, without_projection
