@@ -66,10 +66,13 @@ class EncodedImage:
         name = f"{self.name}, " if self.name else ""
         return f"<EncodedImage {name}{width} × {height} pixels>"
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: everything but the network, which is represented by a fingerprint."""
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle everything but the network, which is represented by a fingerprint.
+
+        This is not `__getstate__`, which Python before 3.11.4 replaces in frozen dataclasses with slots.
+        """
         key = self.model_key if self.network is None else module_fingerprint(self.network, None)
-        return {
+        state = {
             "encoding": self.encoding,
             "sizes": self.sizes,
             "clip_sizes": self.clip_sizes,
@@ -78,11 +81,7 @@ class EncodedImage:
             "classify_by": self.classify_by,
             "model_key": key,
         }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickled image; it has no network until a segmenter receives it."""
-        for name, value in {"network": None, "prompt_encoder": None, **state}.items():
-            object.__setattr__(self, name, value)
+        return _without_network, (state,)
 
     @property
     def pixels(self) -> UInt8[np.ndarray, "height width 3"]:
@@ -241,3 +240,8 @@ class EncodedImage:
                 "model, for example segmenter.segment(encoded, vocabulary)"
             )
         return self.network, self.prompt_encoder
+
+
+def _without_network(state: dict[str, Any]) -> EncodedImage:
+    """Restore a pickled image; it has no network until a segmenter receives it."""
+    return EncodedImage(network=None, prompt_encoder=None, **state)

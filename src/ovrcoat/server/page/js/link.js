@@ -52,7 +52,10 @@ function writeSettings(parameters, settings, prefix) {
 function readSettings(parameters, settings, prefix) {
   const trust = parameters.get(`${prefix}trust`);
   if (trust === "adaptive") settings.adaptive = true;
-  else if (isFraction(trust)) settings.trust = Number(trust);
+  else if (isFraction(trust)) {
+    settings.trust = Number(trust);
+    settings.adaptive = false;
+  }
   for (const [key, name] of Object.entries(FIELDS)) {
     const value = parameters.get(prefix + name);
     if (value === null) continue;

@@ -40,7 +40,7 @@ async function start() {
     byId("model").textContent = `model ${name}${kind} on ${params.device}`;
     document.title = display_name;
     store.update({ model: { name, version: params.version } });
-    if (typeof params.trust === "number") trust = params.trust;
+    trust = params.trust; // a number, or "adaptive"
   } catch (error) {
     showError(error);
   }

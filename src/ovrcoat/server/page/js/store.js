@@ -5,8 +5,8 @@ export const SIDES = ["A", "B"];
 export function defaultSettings(trust = 0.5) {
   return {
     task: "panoptic",
-    trust, // 0 to 1
-    adaptive: false, // COAT chooses the trust of each mask
+    trust: trust === "adaptive" ? 0.5 : trust, // 0 to 1
+    adaptive: trust === "adaptive", // COAT chooses the trust of each mask
     background: "auto", // auto, on, none, or own
     ownBackground: "",
     objectMaskThreshold: null, // null: the model's own value
