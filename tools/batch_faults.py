@@ -67,6 +67,7 @@ class Run:
     def __init__(self, options: Namespace, photos: Path, model: Path, output: Path) -> None:
         self.engine: str = options.engine
         self.output = output
+        self.log = options.folder / f"run-{options.engine}.log"
         self.random = random.Random(options.seed)
         self.command = [sys.executable, "-m", "ovrcoat", "batch", str(photos), "--output", str(output)]
         self.command += ["--model", str(model), "--vocabulary", "cat; dog; sky#stuff", "--device", "cpu"]
@@ -85,7 +86,7 @@ class Run:
                         os.kill(worker, signal.SIGKILL)
                         workers_killed += 1
             if workers_killed == before and process.returncode in (0, 1):
-                sys.exit(f"the run was complete after {before} kills; use more --images")
+                sys.exit(f"it ended after {before} kills; use more --images, or see {self.log}")
         with self._started() as process:
             starts += 1
             driver_killed = self._wait_for_parts(process, 2)
@@ -104,7 +105,8 @@ class Run:
         }
 
     def _started(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with self.log.open("ab") as log:
+            return subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=log)
 
     def _finished_parts(self) -> int:
         folders = [self.output / "images", self.output / "ray" / "checkpoint", self.output / "ray" / "rows"]
