@@ -5,7 +5,7 @@ that attention, the value of each patch alone passes the rest of the block: the 
 in CLIP's space. Their mean under a mask embeds the mask.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -13,11 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovrcoat.model.encoders.clip_masks import resize_logits
+from ovrcoat.model.encoders.clip_masks import pool_under_masks
 from ovrcoat.model.encoders.clip_text import INITIAL_LOGIT_SCALE, ClipTextTower
 from ovrcoat.model.encoders.encoder import Encoder
 from ovrcoat.model.encoders.feature_pyramid import PATCH, feature_pyramid
-from ovrcoat.model.mask_pooling import mask_pool
 from ovrcoat.structures import EncoderFeatures, MaskEmbeddings
 
 
@@ -71,24 +70,12 @@ class ClipVitEncoder(Encoder):
         mask_logits: Float[Tensor, "batch query height width"],
     ) -> MaskEmbeddings:
         """Average the features under each mask, then apply CLIP's projection."""
-        features = clip_features.to(self.logit_scale.dtype)  # small, and classification needs precision
-        inside = resize_logits(mask_logits, features) > 0
-        pooled = mask_pool(features, inside.to(features.dtype))
-        return MaskEmbeddings(
-            embeddings=self.embed_features(pooled), valid_mask=inside.flatten(2).any(dim=-1)
-        )
+        pooled, valid_mask = pool_under_masks(clip_features, mask_logits, dtype=self.logit_scale.dtype)
+        return MaskEmbeddings(self.embed_features(pooled), valid_mask)
 
     def embed_features(self, features: Float[Tensor, "*shape channel"]) -> Float[Tensor, "*shape embedding"]:
         """Apply CLIP's projection to each feature vector."""
         return features.to(self.logit_scale.dtype) @ self.visual_trunk.proj
-
-    def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
-        """Embed sentences, not normalized."""
-        return self.text_tower.embed(texts)
-
-    def text_length(self, text: str) -> tuple[int, int]:
-        """Return the number of tokens of `text` and the largest number that the text tower takes."""
-        return self.text_tower.text_length(text)
 
     def checkpointed_blocks(self) -> Iterator[nn.Module]:
         """Return the blocks of the transformer, without the last one, of which `encode` uses parts."""

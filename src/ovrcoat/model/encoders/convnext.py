@@ -3,18 +3,17 @@
 The published OVRCOAT models use `convnext_large_d_320` (see `presets.py`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ovrcoat.model.encoders.clip_masks import resize_logits
+from ovrcoat.model.encoders.clip_masks import pool_under_masks
 from ovrcoat.model.encoders.clip_text import INITIAL_LOGIT_SCALE, ClipTextTower
 from ovrcoat.model.encoders.encoder import Encoder
 from ovrcoat.model.linear import prepared
-from ovrcoat.model.mask_pooling import mask_pool
 from ovrcoat.model.tiles import may_tile, tiles
 from ovrcoat.structures import EncoderFeatures, MaskEmbeddings
 
@@ -75,10 +74,8 @@ class ConvNextEncoder(Encoder):
         mask_logits: Float[Tensor, "batch query height width"],
     ) -> MaskEmbeddings:
         """Average CLIP's features under each mask, then apply CLIP's norm and projection."""
-        features = clip_features.to(self.head_norm.weight.dtype)  # small, and classification needs precision
-        inside = resize_logits(mask_logits, features) > 0
-        pooled = mask_pool(features, inside.to(features.dtype))
-        return MaskEmbeddings(embeddings=self._apply_head(pooled), valid_mask=inside.flatten(2).any(dim=-1))
+        pooled, valid_mask = pool_under_masks(clip_features, mask_logits, dtype=self.head_norm.weight.dtype)
+        return MaskEmbeddings(self._apply_head(pooled), valid_mask)
 
     def embed_features(self, features: Float[Tensor, "*shape channel"]) -> Float[Tensor, "*shape embedding"]:
         """Apply CLIP's norm and projection to each feature vector."""
@@ -86,14 +83,6 @@ class ConvNextEncoder(Encoder):
 
     def _apply_head(self, features: Float[Tensor, "*shape channel"]) -> Float[Tensor, "*shape embedding"]:
         return self.head_projection(self.head_norm(features))
-
-    def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
-        """Embed sentences, not normalized."""
-        return self.text_tower.embed(texts)
-
-    def text_length(self, text: str) -> tuple[int, int]:
-        """Return the number of tokens of `text` and the largest number that the text tower takes."""
-        return self.text_tower.text_length(text)
 
     def checkpointed_blocks(self) -> Iterator[nn.Module]:
         """Return the blocks of all stages, without the downsampling between stages."""

@@ -81,16 +81,16 @@ class Encoder(nn.Module, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no head for single feature vectors")
 
-    @abstractmethod
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
-        """Embed sentences, not normalized. Memory stays bounded for any number of texts."""
+        """Embed sentences by the text tower, not normalized. Memory stays bounded for any number of texts."""
+        return self.text_tower.embed(texts)
 
-    @abstractmethod
     def text_length(self, text: str) -> tuple[int, int]:
         """Return the number of tokens of `text` and the largest number that the text tower takes.
 
         Both without the start and end tokens.
         """
+        return self.text_tower.text_length(text)
 
     def unknown_text(self, text: str) -> bool:
         """Return whether the text tower cannot represent a part of `text`, for example another script.

@@ -1,7 +1,7 @@
 """OpenAI's CLIP ResNet as an encoder. CLIP's attention pooling, restricted to a mask, embeds the mask."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Bool, Float
@@ -102,11 +102,3 @@ class ResNetEncoder(Encoder):
         weights = scores[:, None].masked_fill(blocked[:, :, None], -torch.inf).softmax(dim=-1)
         attended = torch.einsum("bqhp,bphc->bqhc", weights, values).flatten(2)
         return pooling.c_proj(attended.masked_fill(empty, 0))
-
-    def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
-        """Embed sentences, not normalized."""
-        return self.text_tower.embed(texts)
-
-    def text_length(self, text: str) -> tuple[int, int]:
-        """Return the number of tokens of `text` and the largest number that the text tower takes."""
-        return self.text_tower.text_length(text)

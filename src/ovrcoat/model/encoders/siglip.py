@@ -11,7 +11,7 @@ belong together: by the sigmoid of scale × cosine + bias. There is no softmax o
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -132,14 +132,6 @@ class SiglipEncoder(Encoder):
         )
         pooled = pooling.proj(attended.transpose(1, 2).flatten(2).masked_fill(empty, 0))
         return pooled + pooling.mlp(pooling.norm(pooled))
-
-    def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
-        """Embed sentences, not normalized."""
-        return self.text_tower.embed(texts)
-
-    def text_length(self, text: str) -> tuple[int, int]:
-        """Return the number of sentence pieces of `text` and the largest number that the text tower takes."""
-        return self.text_tower.text_length(text)
 
     def unknown_text(self, text: str) -> bool:
         """Return whether the sentence pieces do not represent a part of `text`. They know Latin script."""

@@ -1,17 +1,16 @@
 """Any OpenCLIP model whose image tower is a hierarchical trunk of timm with mean pooling, as an encoder."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ovrcoat.model.encoders.clip_masks import resize_logits
+from ovrcoat.model.encoders.clip_masks import pool_under_masks
 from ovrcoat.model.encoders.clip_text import INITIAL_LOGIT_SCALE
 from ovrcoat.model.encoders.encoder import CLIP_DEVIATION, CLIP_MEAN, Encoder
 from ovrcoat.model.encoders.padded_text import PaddedTextTower
-from ovrcoat.model.mask_pooling import mask_pool
 from ovrcoat.structures import EncoderFeatures, MaskEmbeddings
 
 Color = tuple[float, float, float]
@@ -63,26 +62,14 @@ class TimmEncoder(Encoder):
         mask_logits: Float[Tensor, "batch query height width"],
     ) -> MaskEmbeddings:
         """Average the features under each mask, then apply the trunk's head."""
-        features = clip_features.to(self.logit_scale.dtype)  # small, and classification needs precision
-        inside = resize_logits(mask_logits, features) > 0
-        pooled = mask_pool(features, inside.to(features.dtype))
-        return MaskEmbeddings(
-            embeddings=self.embed_features(pooled), valid_mask=inside.flatten(2).any(dim=-1)
-        )
+        pooled, valid_mask = pool_under_masks(clip_features, mask_logits, dtype=self.logit_scale.dtype)
+        return MaskEmbeddings(self.embed_features(pooled), valid_mask)
 
     def embed_features(self, features: Float[Tensor, "*shape channel"]) -> Float[Tensor, "*shape embedding"]:
         """Apply the trunk's head to each feature vector."""
         one_pixel = features.flatten(0, -2)[..., None, None]  # the head's own pooling does not change it
         embeddings = self.visual_trunk.forward_head(one_pixel.to(self.logit_scale.dtype))
         return embeddings.unflatten(0, features.shape[:-1])
-
-    def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
-        """Embed sentences, not normalized."""
-        return self.text_tower.embed(texts)
-
-    def text_length(self, text: str) -> tuple[int, int]:
-        """Return the number of tokens of `text` and the largest number that the text tower takes."""
-        return self.text_tower.text_length(text)
 
     def checkpointed_blocks(self) -> Iterator[nn.Module]:
         """Return the blocks of all stages, without the downsampling between stages."""
