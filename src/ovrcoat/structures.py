@@ -86,6 +86,15 @@ class MaskProposals:
     embeddings: Float[Tensor, "batch query embedding"]
     query_embeddings: Float[Tensor, "batch query channel"]
 
+    def select(self, index: int) -> "MaskProposals":
+        """Return copies of the masks of one image, as a batch of one."""
+        one = slice(index, index + 1)
+        return MaskProposals(
+            mask_logits=self.mask_logits[one].clone(),
+            embeddings=self.embeddings[one].clone(),
+            query_embeddings=self.query_embeddings[one].clone(),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class MaskEmbeddings:
@@ -127,13 +136,9 @@ class Encoding:
         """
         if len(self.clip.embeddings) == 1:
             return self
-        masks, clip, one = self.proposals, self.clip, slice(index, index + 1)
+        clip, one = self.clip, slice(index, index + 1)
         return Encoding(
-            proposals=MaskProposals(
-                mask_logits=masks.mask_logits[one].clone(),
-                embeddings=masks.embeddings[one].clone(),
-                query_embeddings=masks.query_embeddings[one].clone(),
-            ),
+            proposals=self.proposals.select(index),
             clip=MaskEmbeddings(clip.embeddings[one].clone(), clip.valid_mask[one].clone()),
             clip_features=None if self.clip_features is None else self.clip_features[one].clone(),
             transfer_features=None if self.transfer_features is None else self.transfer_features[one].clone(),

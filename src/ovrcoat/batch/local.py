@@ -150,9 +150,7 @@ def _start_worker(
 ) -> None:
     """Load the model in a worker process, which ends when its parent has ended."""
     global _worker  # noqa: PLW0603 - a pool has no other place for the state of a process
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C: the parent ends its workers (Windows cannot block it)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers; Windows cannot block it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = (RowPredictor(replace(settings, device=devices.get())), destination)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -53,15 +54,19 @@ def write_model_folder(
         check_replaceable(path, overwrite=overwrite)
     make_folder(folder)
     for path, source in copies.items():
-        write_atomically(path, lambda file, source=source: _copy(source, file))  # type: ignore[misc]
+        write_atomically(path, partial(_copy, source))
     for path, text in texts.items():
-        write_atomically(path, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+        write_atomically(path, partial(_write, text))
     return (*copies, *texts)
 
 
 def _copy(source: Path, file: IO[bytes]) -> None:
     with open_input(source, WEIGHTS) as content:
         shutil.copyfileobj(content, file, length=1 << 20)
+
+
+def _write(text: str, file: IO[bytes]) -> None:
+    file.write(text.encode())
 
 
 def _config(header: Header) -> dict[str, object]:

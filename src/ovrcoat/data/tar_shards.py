@@ -103,9 +103,7 @@ class TarShards:
         with open_input(self.paths[number], ARCHIVE) as file:
             for member in tar_members(file):
                 path = _path_in_dataset(member.name)
-                if (
-                    path is None or member.issparse()
-                ):  # the bytes of a sparse member are not those of the file
+                if path is None or member.issparse():  # `tar_members` says what is special about these
                     continue
                 if path in members:
                     first = self.paths[members[path].shard]

@@ -23,14 +23,13 @@ from ovrcoat.segmentation.encoded_image import EncodedImage
 from ovrcoat.segmentation.mask_crops import embed_crops
 from ovrcoat.segmentation.prompt import PromptEncoder
 from ovrcoat.segmentation.user_masks import MASK_STRIDE, encode_user_masks
-from ovrcoat.structures import Encoding, ImageBatch, MaskProposals
+from ovrcoat.structures import Encoding, ImageBatch
 from ovrcoat.system.devices import device_lock
 from ovrcoat.system.fingerprints import module_fingerprint
 
 OUTSIDE = -10.0  # mask logit of padding: certainly not in the mask
-_Found = tuple[
-    Encoding, ImageSizes, ImageSizes
-]  # of an image, with the sizes of its masks and of CLIP's input
+# the encoding of an image, the sizes of its masks, and those of CLIP's input
+_Found = tuple[Encoding, ImageSizes, ImageSizes]
 
 
 class ImageEncoder:
@@ -162,15 +161,11 @@ class ImageEncoder:
         all_sizes = zip(_image_sizes(images, batch), _image_sizes(images, names_batch), strict=True)
         found = []
         for index, (sizes, clip_sizes) in enumerate(all_sizes):
-            one = slice(index, index + 1)
+            masks = proposals.select(index)
             encoding = network.names.embed(
-                MaskProposals(
-                    mask_logits=proposals.mask_logits[one].clone(),
-                    embeddings=proposals.embeddings[one].clone(),
-                    query_embeddings=proposals.query_embeddings[one].clone(),
-                ),
-                clip_features[one].clone(),
-                mask_logits=fit_mask_logits(proposals.mask_logits[one], sizes, clip_sizes),
+                masks,
+                clip_features[index : index + 1].clone(),
+                mask_logits=fit_mask_logits(masks.mask_logits, sizes, clip_sizes),
             )
             found.append((encoding, sizes, clip_sizes))
         return found

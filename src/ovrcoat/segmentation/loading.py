@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ovrcoat.checkpoints import native
-from ovrcoat.checkpoints.catalog import SUFFIX, find_mask_source, find_model, is_mask2former_folder
+from ovrcoat.checkpoints.catalog import SUFFIX, find_mask_source, is_mask2former_folder
 from ovrcoat.checkpoints.mask2former import INFERENCE, load_mask2former
 from ovrcoat.checkpoints.native import LoadedModel
 from ovrcoat.config import InferenceConfig, ModelConfig
@@ -58,7 +58,7 @@ class TextSettings:
 
 
 def load_parts(
-    names: str | PathLike[str],
+    names: Path,
     masks: str | PathLike[str] | None,
     *,
     device: torch.device,
@@ -68,7 +68,7 @@ def load_parts(
     """Load the model that names masks, and the source of the masks.
 
     Args:
-        names: name or file of a model.
+        names: file of a model.
         masks: name or file of a model, folder or file of a Mask2Former, or folder or file of masks. None: the
             masks of `names`.
         device: where the networks are placed.
@@ -76,10 +76,10 @@ def load_parts(
         text: how class names are embedded.
 
     Raises:
-        ConfigError: there is no such model, folder or file.
+        ConfigError: there is no such source of masks.
         CheckpointError: a file is damaged, or does not fit its network.
     """
-    named = native.load(find_model(names), device=device, image_dtype=image_dtype)
+    named = native.load(names, device=device, image_dtype=image_dtype)
     parts = LoadedParts(
         named.network,
         config=named.config,
