@@ -16,6 +16,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import numpy as np
+from batch_faults import descendants, save_small_nano
 from PIL import Image
 
 VOCABULARY = "cat; dog; person; car; tree#stuff; sky#stuff"
@@ -78,18 +79,8 @@ def command(photos: Path, output: Path, engine: str, *, workers: int, per_file: 
 
 def tree_memory(process: int) -> int:
     """Return the proportional memory in bytes of a process and of all processes that it has started."""
-    parents, total = {}, 0
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text()
-            except OSError:  # it has ended
-                continue
-            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
-    family = {process}
-    while more := {child for child, parent in parents.items() if parent in family} - family:
-        family |= more
-    for member in family:
+    total = 0
+    for member in (process, *descendants(process)):
         try:
             lines = Path(f"/proc/{member}/smaps_rollup").read_text().splitlines()
         except OSError:
@@ -107,22 +98,6 @@ def make_images(folder: Path, count: int, *, size: tuple[int, int]) -> None:
     for index in range(count):
         coarse = Image.fromarray(numbers.integers(0, 255, (6, 8, 3), dtype=np.uint8))
         coarse.resize(size[::-1], Image.Resampling.BICUBIC).save(folder / f"{index:06d}.jpg", quality=90)
-
-
-def save_small_nano(path: Path) -> None:
-    """Save nano with a test resolution of 64 pixels."""
-    from ovrcoat.checkpoints import native
-    from ovrcoat.checkpoints.catalog import embedded_path
-
-    nano = native.load(embedded_path())
-    inference = nano.config.inference.model_copy(update={"short_side": 64, "max_long_side": 96})
-    native.save(
-        path,
-        nano.network,
-        config=nano.config.model_copy(update={"inference": inference}),
-        training_vocabulary=nano.training_vocabulary,
-        provenance=nano.provenance,
-    )
 
 
 if __name__ == "__main__":

@@ -10,18 +10,14 @@ import torch
 from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.foreign import clip_encoder_state
 from ovrcoat.config import (
-    InferenceConfig,
-    MaskDecoderConfig,
-    ModelConfig,
     OpenClipConfig,
-    PixelDecoderConfig,
 )
 from ovrcoat.errors import CheckpointError
 from ovrcoat.model.encoders.open_clip_models import OPEN_CLIP_MODELS, OpenClipModel
 from ovrcoat.model.network import build_encoder, build_network
-from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.structures import ImageBatch
 from ovrcoat.vocabulary import Vocabulary
+from tiny_open_clip import assert_a_checkpoint_segments_as_before, tiny_model
 
 NAMES = [name for name, model in OPEN_CLIP_MODELS.items() if model.module == "mobileclip"]
 TINY = OpenClipModel(
@@ -31,13 +27,7 @@ TINY = OpenClipModel(
     tag="none",
     license="none",
 )
-MODEL = ModelConfig(
-    encoder=OpenClipConfig(name="tiny", embedding_dim=16),
-    pixel_decoder=PixelDecoderConfig(channels=32, mask_channels=32, layers=1, feed_forward=16),
-    mask_decoder=MaskDecoderConfig(channels=32, queries=5, layers=3, feed_forward=16),
-    inference=InferenceConfig(short_side=64, max_long_side=128),
-    templates=("a photo of a {}.",),
-)
+MODEL = tiny_model(embedding_dim=16)
 
 
 @pytest.fixture
@@ -93,18 +83,7 @@ def clip_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
 
 @pytest.mark.usefixtures("tiny")
 def test_a_checkpoint_segments_as_before(tmp_path: Path, image_pixels: np.ndarray):
-    torch.manual_seed(0)
-    vocabulary = Vocabulary.parse("cat; sky#stuff")
-    network = build_network(MODEL).eval()
-    path = tmp_path / "mobile.safetensors"
-    native.save(path, network, config=MODEL, training_vocabulary=vocabulary, provenance={})
-    expected = Segmenter(
-        network, config=MODEL, training_vocabulary=vocabulary, provenance={}, device="cpu"
-    ).segment(image_pixels, "cat; dog; sky#stuff", background="none")
-    found = Segmenter.load(path, device="cpu").segment(image_pixels, "cat; dog; sky#stuff", background="none")
-    assert found.segments
-    np.testing.assert_array_equal(found.id_map, expected.id_map)
-    assert [segment.score for segment in found.segments] == [segment.score for segment in expected.segments]
+    assert_a_checkpoint_segments_as_before(MODEL, tmp_path / "mobile.safetensors", image_pixels)
 
 
 def test_a_checkpoint_with_an_unknown_encoder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

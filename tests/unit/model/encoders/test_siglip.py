@@ -8,35 +8,23 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.foreign import clip_encoder_state
 from ovrcoat.checkpoints.published_names import CLIP_NAMES, our_name
 from ovrcoat.config import (
-    InferenceConfig,
-    MaskDecoderConfig,
-    ModelConfig,
     OpenClipConfig,
-    PixelDecoderConfig,
 )
 from ovrcoat.errors import ConfigError
 from ovrcoat.model.encoders import siglip
 from ovrcoat.model.encoders.open_clip_models import OPEN_CLIP_MODELS, OpenClipModel
-from ovrcoat.model.network import build_encoder, build_network
+from ovrcoat.model.network import build_encoder
 from ovrcoat.postprocessing.scoring import score_masks
-from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.structures import CategoryEmbeddings, ImageBatch, MaskPredictions, ScoredMasks
-from ovrcoat.vocabulary import Vocabulary
+from tiny_open_clip import assert_a_checkpoint_segments_as_before, tiny_model
 
 NAMES = [name for name, model in OPEN_CLIP_MODELS.items() if model.module == "siglip"]
 PIECES = ("<pad>", "</s>", "<unk>", "▁a", "▁photo", "▁of", "▁cat", "▁dog", "▁sky")
 SIDE = 64
-MODEL = ModelConfig(
-    encoder=OpenClipConfig(name="tiny", embedding_dim=64),
-    pixel_decoder=PixelDecoderConfig(channels=32, mask_channels=32, layers=1, feed_forward=16),
-    mask_decoder=MaskDecoderConfig(channels=32, queries=5, layers=3, feed_forward=16),
-    inference=InferenceConfig(short_side=64, max_long_side=128),
-    templates=("a photo of a {}.",),
-)
+MODEL = tiny_model(embedding_dim=64)
 
 
 @pytest.fixture
@@ -206,14 +194,4 @@ class TestProbabilities:
 
 @pytest.mark.usefixtures("tiny")
 def test_a_checkpoint_segments_as_before(tmp_path: Path, image_pixels: np.ndarray):
-    torch.manual_seed(0)
-    vocabulary = Vocabulary.parse("cat; sky#stuff")
-    network = build_network(MODEL).eval()
-    path = tmp_path / "siglip.safetensors"
-    native.save(path, network, config=MODEL, training_vocabulary=vocabulary, provenance={})
-    segmenter = Segmenter(network, config=MODEL, training_vocabulary=vocabulary, provenance={}, device="cpu")
-    expected = segmenter.segment(image_pixels, "cat; dog; sky#stuff", background="none")
-    found = Segmenter.load(path, device="cpu").segment(image_pixels, "cat; dog; sky#stuff", background="none")
-    assert found.segments
-    np.testing.assert_array_equal(found.id_map, expected.id_map)
-    assert [segment.score for segment in found.segments] == [segment.score for segment in expected.segments]
+    assert_a_checkpoint_segments_as_before(MODEL, tmp_path / "siglip.safetensors", image_pixels)

@@ -1,6 +1,6 @@
 """`ovrcoat batch` on many images under kills and a full disk, and an independent count of the images.
 
-    python tools/batch_faults.py FOLDER --images 2000 --engine local
+    python benchmarks/batch_faults.py FOLDER --images 2000 --engine local
 
 Two workers segment small images, of which every hundredth is damaged, with nano at a low resolution. Five
 times a worker is killed, once the driver, and once the disk is full (a tmpfs: needs root; else left out). The
