@@ -18,6 +18,7 @@ from ovrcoat.cli.rejected_overlay import predict_with_rejected
 from ovrcoat.cli.terminal import print_error, print_line, print_note
 from ovrcoat.cli.viewer import show_file
 from ovrcoat.data.find_images import ImageSearch
+from ovrcoat.data.images import LoadedImage
 from ovrcoat.errors import ImageError
 from ovrcoat.results.writers import RunWriter, source_facts
 from ovrcoat.segmentation.many_images import ResultIterator, predict_each
@@ -53,6 +54,7 @@ class Run:
     Attributes:
         search: the images to segment, what was left out, and sources without images.
         output: what to print.
+        image: the image, if there is only one and it has been read.
         failed: skipped images, with the reason.
         done: number of images that were written.
         records: one per written image, for --json only: a long run has many.
@@ -63,6 +65,7 @@ class Run:
 
     search: ImageSearch
     output: OutputOptions
+    image: LoadedImage | None = None
     failed: dict[Path, str] = field(default_factory=dict)
     done: int = 0
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -121,9 +124,10 @@ class Run:
     def _predict(
         self, segmenter: Segmenter, prompt: SegmentationPrompt, *, batch_size: int
     ) -> ResultIterator:
+        images = self.remaining if self.image is None or not self.remaining else (self.image,)
         if not self.output.show_rejected:
-            return segmenter.predict_many(self.remaining, prompt, batch_size=batch_size, on_error="yield")
-        encoded = segmenter.encode_many(self.remaining, batch_size=batch_size)
+            return segmenter.predict_many(images, prompt, batch_size=batch_size, on_error="yield")
+        encoded = segmenter.encode_many(images, batch_size=batch_size)
         return predict_each(encoded, prompt, on_error="yield", predict=predict_with_rejected)
 
     def to_dict(self) -> dict[str, Any]:

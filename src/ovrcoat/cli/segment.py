@@ -11,6 +11,7 @@ from ovrcoat.errors import ConfigError, ImageError
 
 if TYPE_CHECKING:
     from ovrcoat.data.find_images import ImageSearch
+    from ovrcoat.data.images import LoadedImage
     from ovrcoat.vocabulary import Vocabulary
 
 
@@ -38,16 +39,19 @@ def segment(
     if output.show_rejected and prompt.task != "panoptic":
         raise ConfigError(f"--show-rejected applies to --task panoptic, not to {prompt.task}; leave it out")
     search = _find_images(sources, quiet=output.quiet)
-    if not output.json and (errors := _unreadable_images(search)):
-        print_error("\n".join(errors))
-        return 1
+    image = None
+    if not output.json:  # there, an image that cannot be read is an entry of the document
+        image, errors = _read_first(search)
+        if errors:
+            print_error("\n".join(errors))
+            return 1
     with heavy_imports():
         from ovrcoat.cli.run import Run, encode_prompt, run_settings
         from ovrcoat.cli.segmenters import load_segmenter, source_settings
         from ovrcoat.results.exports.table import choose_formats
 
     choose_formats(output.format, task=prompt.task, categories=complete.categories)  # fail before the work
-    run = Run(search, output)
+    run = Run(search, output, image=image)
     if not output.quiet:
         print_note(_summary(len(run.images), vocabulary, source=parts.describe(model.model)))
     segmenter = load_segmenter(model, parts)
@@ -101,18 +105,22 @@ def _find_images(sources: list[str], *, quiet: bool) -> "ImageSearch":
     return search
 
 
-def _unreadable_images(search: "ImageSearch") -> list[str]:
-    """Return the errors of reading the images if none of them can be read; else an empty list."""
+def _read_first(search: "ImageSearch") -> "tuple[LoadedImage | None, list[str]]":
+    """Read the image if there is only one, and return the errors if no image can be read.
+
+    This comes before torch is loaded, so that damaged files are reported at once.
+    """
     from ovrcoat.data.images import is_image_file, read_image
 
-    if any(map(is_image_file, search.images)):  # one that can be opened is enough to start
-        return []
+    single = len(search.images) == 1
+    if not single and any(map(is_image_file, search.images)):  # one that can be opened is enough to start
+        return None, []
     errors = []
-    for image in search.images:
+    for path in search.images:
         try:
-            read_image(image)
+            image = read_image(path)
         except ImageError as error:
             errors.append(str(error))
-        else:
-            return []  # its head is damaged, but its pixels are complete
-    return errors
+        else:  # perhaps its head is damaged, but its pixels are complete
+            return image if single else None, []
+    return None, errors

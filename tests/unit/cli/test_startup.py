@@ -1,8 +1,13 @@
 """The garbage collector rests while heavy libraries are imported."""
 
 import gc
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.errors import ConfigError
@@ -47,3 +52,19 @@ def test_too_little_memory_for_a_library_is_one_line(error: Exception):
     with pytest.raises(ConfigError, match=message), heavy_imports():
         raise error
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.001], ids=["truncated pixels", "no image"])
+def test_a_single_damaged_image_is_reported_before_torch_is_imported(tmp_path: Path, kept: float) -> None:
+    image = tmp_path / "damaged.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(image)
+    image.write_bytes(image.read_bytes()[: int(kept * image.stat().st_size)])
+    script = (
+        "import sys; from ovrcoat.cli import main; "
+        f"status = main(['segment', {str(image)!r}, '--output', {str(tmp_path / 'out')!r}]); "
+        "print(status, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "False"]
+    assert "damaged.png" in done.stderr
+    assert not (tmp_path / "out").exists()
