@@ -95,10 +95,13 @@ def _segment(
     context.checkpoint_config = checkpoint.CheckpointConfig(
         id_column="id", checkpoint_path=str(folder / "checkpoint"), delete_checkpoint_on_success=False
     )
-    context.target_min_block_size = 1  # one block per file of items: Ray's checkpoint advances by blocks
+    context.target_min_block_size = 1
+    context.use_datasource_v2 = False  # it makes one block of all small files, and starts ten seconds later
     context.enable_progress_bars = options.progress
     try:
         images = data.read_parquet(str(folder / "items"), override_num_blocks=part_count)
+        # one block per part: actors share the work by blocks, and Ray's checkpoint advances by blocks
+        images = images.repartition(target_num_rows_per_block=batch)
         rows = images.map_batches(
             _Actor,
             fn_constructor_args=(settings,),
