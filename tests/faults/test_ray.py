@@ -79,6 +79,7 @@ def test_ray_and_local_rows_are_equal_after_a_worker_and_the_driver_were_killed(
     ray = [*COMMAND, "--output", "ray", "--engine", "ray", "--workers", "2"]
     process = subprocess.Popen(ray, stderr=subprocess.DEVNULL)
     wait_for_a_checkpoint(photos / "ray", process)
+    assert process.poll() is None, "the checkpoint advances before the end"
     killed = actors_of(process.pid)[:1] if sys.platform == "linux" else []
     for actor in killed:
         os.kill(actor, signal.SIGKILL)
@@ -92,6 +93,7 @@ def test_ray_and_local_rows_are_equal_after_a_worker_and_the_driver_were_killed(
     for name in ("images", "quarantine"):
         assert table(photos / "ray", name) == table(photos / "local", name)
     assert len(table(photos / "ray", "images")) == 19
+    assert len(list(photos.glob("ray/images/*.parquet"))) == 10, "one file per part, which actors share"
     assert list(photos.glob("ray/ray/rows/*.parquet")) == []
     schemas = [pq.read_schema(next(photos.glob(f"{name}/images/*.parquet"))) for name in ("ray", "local")]
     assert schemas[0].equals(schemas[1])
