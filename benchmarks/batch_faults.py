@@ -44,7 +44,7 @@ def main() -> int:
     make_images(photos, options.images)
     save_small_nano(model)
     disk = options.folder / f"disk-{options.engine}"
-    disk.mkdir()
+    disk.mkdir(exist_ok=True)
     has_disk = os.geteuid() == 0
     if has_disk:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", disk], check=True)
@@ -77,20 +77,19 @@ class Run:
     def under_faults(self, *, full_disk: bool) -> dict[str, object]:
         """Disturb the command, and repeat it until it is complete."""
         workers_killed = starts = 0
-        while workers_killed < KILLS:
+        driver_killed = False
+        while not driver_killed:
             starts += 1
-            before = workers_killed
             with self._started() as process:
                 while workers_killed < KILLS and self._wait_for_parts(process, self.random.randint(1, 4)):
                     if (worker := self._worker(process.pid)) is not None:
                         os.kill(worker, signal.SIGKILL)
                         workers_killed += 1
-            if workers_killed == before and process.returncode in (0, 1):
-                sys.exit(f"it ended after {before} kills; use more --images, or see {self.log}")
-        with self._started() as process:
-            starts += 1
-            driver_killed = self._wait_for_parts(process, 2)
-            process.send_signal(signal.SIGKILL)
+                if workers_killed == KILLS and self._wait_for_parts(process, 2):
+                    process.send_signal(signal.SIGKILL)
+                    driver_killed = True
+            if not driver_killed and process.returncode in (0, 1):
+                sys.exit(f"it ended after {workers_killed} kills; use more --images, or see {self.log}")
         self._wait_for_orphans()
         disk_error = self._with_full_disk() if full_disk else "not tried: needs root"
         starts += int(full_disk)

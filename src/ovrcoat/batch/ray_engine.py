@@ -5,7 +5,9 @@ DEST/ray/rows, each exactly once. When it has finished, they are divided into DE
 DEST/quarantine. Scheduling, retries and back-pressure are Ray's.
 """
 
+import logging
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,11 +18,13 @@ from ovrcoat.batch.item import Item
 from ovrcoat.batch.local import Parts
 from ovrcoat.batch.schema import image_schema, item_schema, parquet_bytes, quarantine_schema
 from ovrcoat.batch.settings import BatchSettings, RowPredictor
-from ovrcoat.errors import OutputError
+from ovrcoat.errors import ConfigError, OutputError, OvrcoatError
 from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.system.shard import Shard
 
 _FREE_CPUS = 2  # of a local cluster, for reading and writing besides the actors
+_CONNECTION_SECONDS = 10
+_MAX_REASON = 300  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ def run_ray(
 
     Raises:
         OutputError: a file cannot be written, another process uses the folder, or the counts differ.
+        ConfigError: there is no cluster at the address.
         MissingExtraError: Ray is not installed.
     """
     import_optional("ray.data", extra="ray")
@@ -89,6 +94,9 @@ def _segment(
     data = import_optional("ray.data", extra="ray")
     checkpoint = import_optional("ray.data.checkpoint", extra="ray")
     _connect(ray, options)
+    for handler in logging.getLogger("ray.data").handlers:
+        if handler.get_name() == "console":  # it prints hundreds of lines for an error, which the log has too
+            handler.setLevel(logging.CRITICAL)
     gpus = options.gpus if options.gpus is not None else float(ray.cluster_resources().get("GPU", 0) > 0)
     context = data.DataContext.get_current()
     # Ray uses a checkpoint only for a plan that starts with a read and ends with a write
@@ -112,6 +120,8 @@ def _segment(
             num_gpus=gpus,
         )
         rows.write_parquet(str(folder / "rows"))
+    except ray.exceptions.RayError as error:
+        raise _without_traceback(error, folder.parent) from error
     finally:
         context.checkpoint_config = None
         if options.address is None:
@@ -121,10 +131,36 @@ def _segment(
 def _connect(ray: Any, options: RayOptions) -> None:
     """Connect to the cluster, or start Ray with the processors of this machine."""
     if options.address is not None:
-        ray.init(address=options.address, log_to_driver=options.progress)
+        try:
+            _check_reachable(options.address)
+            ray.init(address=options.address, log_to_driver=options.progress)
+        except (OSError, ValueError, ray.exceptions.RayError) as error:  # such as a missing token
+            raise ConfigError(
+                f"no Ray cluster at {options.address!r} ({error}); see `ray status`, or start one with "
+                "`ray start --head`"
+            ) from error
         return
     cpus = max(os.cpu_count() or 1, (options.workers or 1) + _FREE_CPUS)
     ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=options.progress)
+
+
+def _check_reachable(address: str) -> None:
+    """Raise an OSError if nothing listens at HOST:PORT, which Ray would try for more than ten minutes."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if separator and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_CONNECTION_SECONDS).close()
+
+
+def _without_traceback(error: Any, folder: Path) -> OvrcoatError:
+    """Return the cause of an error of Ray, whose own text is the traceback of another process."""
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, OvrcoatError):
+        return cause
+    reason = getattr(cause, "strerror", None) or (str(cause).splitlines() or [""])[0][:_MAX_REASON]
+    return OutputError(
+        f"{folder}: Ray could not finish ({type(cause).__name__}: {reason}); its log has the details. "
+        "Finished parts are kept: repeat the command to continue"
+    )
 
 
 class _Actor:
