@@ -11,24 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from hostile import scenes
+from hostile import scenes, zeros
 from hostile.harness import Zygote
 
 GIB = 1 << 30
 
 
-@cache
 def packed_zeros(name: str, size: int, *, before: bytes = b"") -> bytes:
-    """A zip file whose member unpacks to `size` bytes."""
+    """A zip file whose member unpacks to `before` and `size` zeros."""
     with io.BytesIO() as file:
-        with (
-            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed,
-            packed.open(name, "w", force_zip64=True) as member,
-        ):
-            member.write(before)
-            block = bytes(1 << 24)
-            for _ in range(size >> 24):
-                member.write(block)
+        with zipfile.ZipFile(file, "w") as packed:
+            zeros.add_member(packed, name, size, before=before)
         return file.getvalue()
 
 
@@ -46,6 +39,7 @@ def lying_about_its_size(content: bytes) -> bytes:
     return content[: start + 24] + struct.pack("<I", 3) + content[start + 28 :]
 
 
+@cache
 def many_members(count: int) -> bytes:
     return with_members({f"labels/{n}.png": b"" for n in range(count)})
 
@@ -105,9 +99,7 @@ def test_a_zip_inside_a_zip_is_not_unpacked_without_a_limit(size: int, tmp_path:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
             packed.writestr(COCO, json.dumps(document))
             packed.writestr("val2017/1.png", b"")
-            with packed.open("annotations/panoptic_val2017.zip", "w", force_zip64=True) as member:
-                for _ in range(size >> 24):
-                    member.write(bytes(1 << 24))
+            zeros.add_member(packed, "annotations/panoptic_val2017.zip", size)
         (tmp_path / "coco.zip").write_bytes(file.getvalue())
     zygote.command("check-data", "coco", "--root", tmp_path / "coco.zip").assert_harmless()
 

@@ -1,7 +1,12 @@
 """The harness itself: it notices each bad ending, and does not take a good one for a bad one."""
 
+import io
+import zipfile
+import zlib
+
 import pytest
 
+from hostile import zeros
 from hostile.harness import Zygote, run_process
 
 
@@ -37,3 +42,17 @@ def test_commands_run_in_a_child_and_in_a_process(zygote: Zygote):
     for outcome in (zygote.command("segment", "none.jpg"), run_process("segment", "none.jpg")):
         assert outcome.assert_refused("none.jpg").value == 1
     assert zygote.command("vocabularies").assert_harmless().value == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, zeros.BLOCK - 1, 2 * zeros.BLOCK + 7])
+def test_compressed_zeros_are_valid(size: int):
+    assert zlib.decompress(zeros.zlib_stream(size)) == bytes(size)
+    with io.BytesIO() as file:
+        with zipfile.ZipFile(file, "w") as packed:
+            packed.writestr("first", "1")
+            zeros.add_member(packed, "zeros", size, before=b"{")
+            packed.writestr("last", "2")
+        with zipfile.ZipFile(file) as packed:
+            assert packed.namelist() == ["first", "zeros", "last"]
+            assert packed.read("last") == b"2"
+            assert packed.read("zeros") == b"{" + bytes(size)  # compares the checksum, too

@@ -5,48 +5,43 @@ import random
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from hostile import zeros
 from hostile.harness import Zygote
 from hostile.scenes import SCENES
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def png(
-    width: int, height: int, *, depth: int = 8, color: int = 0, extra: bytes = b"", rows: int = 64
+    width: int,
+    height: int,
+    *,
+    depth: int = 8,
+    color: int = 0,
+    extra: bytes = b"",
+    rows: int = 64,
+    most: int = 100_000_000,
 ) -> bytes:
-    """A PNG that states a size, with the compressed data of zeros for some of its rows."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
+    """A PNG that states a size, with zeros for some of its rows, of at most so many bytes."""
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
     line = 1 + (width * channels * depth + 7) // 8
-    zeros = zlib.compress(bytes(min(line * min(rows, height), 100_000_000)), 9)
     head = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     palette = chunk(b"PLTE", bytes(3)) if color == 3 else b""
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + palette + extra
-        + chunk(b"IDAT", zeros) + chunk(b"IEND", b"")
-    )  # fmt: skip
+    pixels = chunk(b"IDAT", zeros.zlib_stream(min(line * min(rows, height), most)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + palette + extra + pixels + chunk(b"IEND", b"")
 
 
-@cache
 def full_png(width: int, height: int, *, depth: int = 8, color: int = 0) -> bytes:
     """A complete PNG of zeros."""
-    packer = zlib.compressobj(1)
-    line = bytes(1 + (width * {0: 1, 2: 3, 4: 2, 6: 4}[color] * depth + 7) // 8)
-    count = max(1, (1 << 22) // len(line))
-    parts = [packer.compress(line * min(count, height - row)) for row in range(0, height, count)]
-    whole = png(width, height, depth=depth, color=color, rows=1)
-    start = whole.index(b"IDAT") - 4
-    data = b"".join([*parts, packer.flush()])
-    body = struct.pack(">I", len(data)) + b"IDAT" + data + struct.pack(">I", zlib.crc32(b"IDAT" + data))
-    return whole[:start] + body + whole[whole.index(b"IEND") - 4 :]
+    return png(width, height, depth=depth, color=color, rows=height, most=1 << 30)
 
 
 def webp_canvas(width: int, height: int, *, animated: bool) -> bytes:
@@ -196,9 +191,9 @@ def test_a_damaged_file(form: str, seed: int, tmp_path: Path, zygote: Zygote):
 
 
 TEXTS = {
-    "a long text": (b"iTXt", b"a\0\1\0\0\0" + zlib.compress(bytes(200_000_000), 9)),
-    "a long compressed text": (b"zTXt", b"a\0\0" + zlib.compress(bytes(200_000_000), 9)),
-    "a long profile": (b"iCCP", b"a\0\0" + zlib.compress(bytes(200_000_000), 9)),
+    "a long text": (b"iTXt", b"a\0\1\0\0\0" + zeros.zlib_stream(200_000_000)),
+    "a long compressed text": (b"zTXt", b"a\0\0" + zeros.zlib_stream(200_000_000)),
+    "a long profile": (b"iCCP", b"a\0\0" + zeros.zlib_stream(200_000_000)),
     "deep EXIF": (b"eXIf", b"MM\0*\0\0\0\x08" + b"\0\x01\x87\x69\0\x04\0\0\0\x01\0\0\0\x08" * 9),
     "much transparency": (b"tRNS", bytes(1_000_000)),
 }
@@ -207,9 +202,8 @@ TEXTS = {
 @pytest.mark.parametrize("kind", TEXTS)
 def test_metadata_of_a_png(kind: str, tmp_path: Path, zygote: Zygote):
     name, data = TEXTS[kind]
-    chunk = struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
     path = tmp_path / "image.png"
-    path.write_bytes(png(64, 64, extra=chunk))
+    path.write_bytes(png(64, 64, extra=chunk(name, data)))
     zygote.run("read_image", path=str(path)).assert_harmless()
 
 

@@ -1,6 +1,9 @@
 """Options and labels that ask for endless work."""
 
 import json
+from collections.abc import Callable
+from functools import cache, reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +22,35 @@ def test_categories_of_label_maps(categories: str, tmp_path: Path, zygote: Zygot
     ).assert_harmless()  # fmt: skip
 
 
-def segments(count: int) -> list[dict[str, Any]]:
-    return [
-        {"id": n, "category_id": 1, "area": 1, "iscrowd": 0, "bbox": [0, 0, 1, 1]}
-        for n in range(1, count + 1)
-    ]
+@cache
+def numbered(item: str, count: int) -> str:
+    """JSON of a list of items, with their number for "#". To encode a million dicts would take seconds."""
+    return f"[{','.join(item.replace('#', str(number)) for number in range(1, count + 1))}]"
 
 
-MANY: dict[str, Any] = {
-    "a million segments of one image": lambda document: document["annotations"][0].update(
-        segments_info=segments(1_000_000)
+def repeated(items: list[Any], count: int) -> str:
+    """JSON of a list that holds items again and again."""
+    return f"[{','.join([json.dumps(items)[1:-1]] * count)}]"
+
+
+SEGMENT = '{"id": #, "category_id": 1, "area": 1, "iscrowd": 0, "bbox": [0, 0, 1, 1]}'
+ANNOTATION = '{"image_id": #, "file_name": "#.png", "segments_info": []}'
+IMAGE = '{"id": #, "file_name": "#.png", "width": 4, "height": 3}'
+CATEGORY = '{"id": #, "name": "a#", "isthing": 1}'
+HUGE_IDS = [{"id": 2**70, "category_id": 2**70, "area": 2**70, "iscrowd": 0}]
+SEGMENTS = ("annotations", 0, "segments_info")
+# Where in a panoptic document, and the JSON that replaces the value there.
+MANY: dict[str, tuple[tuple[Any, ...], Callable[[dict[str, Any]], str]]] = {
+    "a million segments of one image": (SEGMENTS, lambda document: numbered(SEGMENT, 1_000_000)),
+    "equal segments": (SEGMENTS, lambda document: repeated([json.loads(SEGMENT.replace("#", "1"))], 200_000)),
+    "200,000 annotations": (("annotations",), lambda document: numbered(ANNOTATION, 200_000)),
+    "200,000 equal annotations": (
+        ("annotations",),
+        lambda document: repeated(document["annotations"], 100_000),
     ),
-    "equal segments": lambda document: document["annotations"][0].update(segments_info=segments(1) * 200_000),
-    "200,000 annotations": lambda document: document.update(
-        annotations=[{"image_id": n, "file_name": f"{n}.png", "segments_info": []} for n in range(200_000)]
-    ),
-    "200,000 equal annotations": lambda document: document.update(
-        annotations=document["annotations"] * 100_000
-    ),
-    "200,000 images": lambda document: document.update(
-        images=[{"id": n, "file_name": f"{n}.png", "width": 4, "height": 3} for n in range(200_000)]
-    ),
-    "50,000 categories": lambda document: document.update(
-        categories=[{"id": n, "name": f"a{n}", "isthing": 1} for n in range(50_000)]
-    ),
-    "huge ids": lambda document: document["annotations"][0].update(
-        segments_info=[{"id": 2**70, "category_id": 2**70, "area": 2**70, "iscrowd": 0}]
-    ),
+    "200,000 images": (("images",), lambda document: numbered(IMAGE, 200_000)),
+    "50,000 categories": (("categories",), lambda document: numbered(CATEGORY, 50_000)),
+    "huge ids": (SEGMENTS, lambda document: json.dumps(HUGE_IDS)),
 }
 
 
@@ -56,8 +61,10 @@ def test_many_segments(kind: str, name: str, tmp_path: Path, zygote: Zygote):
     victim = tmp_path / SCENES[name].victim
     document = json.loads(victim.read_text())
     document.setdefault("images", [])
-    MANY[kind](document)
-    victim.write_text(json.dumps(document))
+    (*path, last), replacement = MANY[kind]
+    many = replacement(document)
+    reduce(getitem, path, document)[last] = "MANY"
+    victim.write_text(json.dumps(document).replace('"MANY"', many))
     SCENES[name].run(zygote, victim).assert_harmless()
 
 

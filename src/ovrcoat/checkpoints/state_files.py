@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -66,16 +66,20 @@ def without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         CheckpointError: there are more than `MAX_TENSORS`.
     """
-    if len(state) > MAX_TENSORS:
-        raise CheckpointError(
-            f"the file holds {len(state):,} tensors, expected at most {MAX_TENSORS:,}; it is another model"
-        )
+    _check_count(len(state))
     state = {WRAPPER_PARTS.sub("", key): value for key, value in state.items()}
     while prefix := next((p for p in PREFIXES if all(key.startswith(p) for key in state)), None):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
         if not state:
             break
     return state
+
+
+def _check_count(tensors: int) -> None:
+    if tensors > MAX_TENSORS:
+        raise CheckpointError(
+            f"the file holds {tensors:,} tensors, expected at most {MAX_TENSORS:,}; it is another model"
+        )
 
 
 def _indexed_parts(path: Path) -> list[Path]:
@@ -107,6 +111,8 @@ def _read_parts(paths: list[Path], *, owner: Path) -> dict[str, Tensor]:
             raise CheckpointError(f"{path.name} cannot be read: it {reason}")
         try:
             check_input(path, WEIGHTS)
+            with safe_open(path, framework="pt") as file:  # reads the header only
+                _check_count(len(state) + len(file.keys()))
             state |= load_file(path)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path.name} cannot be read ({error}); download it again") from error

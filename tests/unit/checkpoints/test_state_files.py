@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ovrcoat.checkpoints import native
+from ovrcoat.checkpoints import native, state_files
 from ovrcoat.checkpoints.state_files import read_state, without_prefixes
 from ovrcoat.errors import CheckpointError
 
@@ -77,6 +77,23 @@ def test_all_parts_are_read(tmp_path: Path) -> None:
             read_state(path)
     with pytest.raises(CheckpointError, match=r"is one part of a checkpoint.*run: ovrcoat convert"):
         native.load(paths[0])
+
+
+def test_too_many_tensors_are_refused_before_they_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file({str(number): torch.ones(1) for number in range(4)}, tmp_path / "file.safetensors")
+    monkeypatch.setattr(state_files, "MAX_TENSORS", 3)
+    monkeypatch.setattr(state_files, "load_file", lambda path: pytest.fail("the tensors were loaded"))
+    with pytest.raises(CheckpointError, match="holds 4 tensors, expected at most 3"):
+        read_state(tmp_path / "file.safetensors")
+
+
+def test_the_tensors_of_all_parts_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = write_parts(tmp_path)
+    monkeypatch.setattr(state_files, "MAX_TENSORS", 1)
+    with pytest.raises(CheckpointError, match="holds 2 tensors, expected at most 1"):
+        read_state(paths[0])
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"weight_map": 3}', '{"weight_map": {"a": "../b"}}'])

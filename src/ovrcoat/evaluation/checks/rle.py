@@ -99,32 +99,56 @@ def _measure_polygons(polygons: list[Any], *, size: tuple[int, int] | None) -> M
     """
     pixels = border = 0.0
     for polygon in polygons:
-        if not isinstance(polygon, list) or not all(is_number(value) for value in polygon):
+        numbers = _as_numbers(polygon)
+        if numbers is None:
             return InvalidMask("damaged", "a polygon that is not a list of numbers [x, y, x, y, ...]")
-        if len(polygon) % 2:
-            return InvalidMask("damaged", f"a polygon of {len(polygon)} numbers, expected pairs x, y")
-        if len(polygon) < 2 * MIN_POINTS:
-            return InvalidMask("too-few-points", f"a polygon of {len(polygon) // 2} points")
-        x, y = np.asarray(polygon, dtype=np.float64).reshape(-1, 2).T
-        if (problem := _outline_problem(x, y, size=size)) is not None:
+        if len(numbers) % 2:
+            return InvalidMask("damaged", f"a polygon of {len(numbers)} numbers, expected pairs x, y")
+        if len(numbers) < 2 * MIN_POINTS:
+            return InvalidMask("too-few-points", f"a polygon of {len(numbers) // 2} points")
+        x, y = numbers.reshape(-1, 2).T
+        next_x, next_y = np.concatenate((numbers[2:], numbers[:2])).reshape(-1, 2).T
+        steps_x, steps_y = np.abs(next_x - x), np.abs(next_y - y)
+        if (problem := _outline_problem(x, y, np.maximum(steps_x, steps_y), size=size)) is not None:
             return InvalidMask("damaged", problem)
-        pixels += abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
-        border += float(np.hypot(x - np.roll(x, -1), y - np.roll(y, -1)).sum())
+        pixels += abs(float(x @ next_y - y @ next_x)) / 2
+        border += float(np.hypot(steps_x, steps_y).sum())
     return MaskArea(pixels, tolerance=border + 1.0)
 
 
+def _as_numbers(polygon: object) -> Float[np.ndarray, " number"] | None:
+    """Return the numbers of a polygon; None if a value is not a number as `is_number` defines it.
+
+    A polygon can have millions of numbers, so they are compared as an array.
+    """
+    if not isinstance(polygon, list) or not {int, float}.issuperset(map(type, polygon)):
+        return None
+    try:
+        numbers = np.array(polygon, dtype=np.float64)
+    except OverflowError:  # an integer of more than 308 digits
+        return None
+    return numbers if bool((np.abs(numbers) < MAX_NUMBER).all()) else None
+
+
 def _outline_problem(
-    x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"], *, size: tuple[int, int] | None
+    x: Float[np.ndarray, " point"],
+    y: Float[np.ndarray, " point"],
+    steps: Float[np.ndarray, " point"],
+    *,
+    size: tuple[int, int] | None,
 ) -> str | None:
-    """Return why a polygon must not be drawn, or None. It may exceed the image by one image size."""
+    """Return why a polygon must not be drawn, or None. It may exceed the image by one image size.
+
+    `steps` are the pixels between each point and the next.
+    """
     if size is not None:
         for values, side, axis in ((x, size[1], "x"), (y, size[0], "y")):
-            if values.min() < -side or values.max() > 2 * side:
-                extreme = values.min() if values.min() < -side else values.max()
+            low, high = values.min(), values.max()
+            if low < -side or high > 2 * side:
+                extreme = low if low < -side else high
                 return f"a polygon with {axis} = {extreme:g} in an image of {size[1]} × {size[0]} pixels"
-    steps = np.maximum(np.abs(x - np.roll(x, -1)), np.abs(y - np.roll(y, -1)))
-    if steps.sum() > MAX_OUTLINE:
-        return f"a polygon with an outline of {steps.sum():g} pixels, expected at most {MAX_OUTLINE}"
+    if (outline := steps.sum()) > MAX_OUTLINE:
+        return f"a polygon with an outline of {outline:g} pixels, expected at most {MAX_OUTLINE}"
     return None
 
 
