@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from ovrcoat.errors import CheckpointError
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs pip install 'ovrcoat[ray]'"),
@@ -98,3 +100,30 @@ def test_ray_and_local_rows_are_equal_after_a_worker_and_the_driver_were_killed(
     schemas = [pq.read_schema(next(photos.glob(f"{name}/images/*.parquet"))) for name in ("ray", "local")]
     assert schemas[0].equals(schemas[1])
     assert (photos / "ray" / "run.json").is_file()
+
+
+def test_a_wrong_address_is_one_line(photos: Path):
+    ray = [*COMMAND, "--output", "ray", "--engine", "ray", "--ray-address", "127.0.0.1:1"]
+    run = subprocess.run(ray, capture_output=True, text=True, check=False, timeout=120)
+    assert run.returncode == 2
+    assert "error: no Ray cluster at '127.0.0.1:1'" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("cause", "message"),
+    [
+        (
+            OSError(28, "No space left on device"),
+            "out: Ray could not finish (OSError: No space left on device)",
+        ),
+        (RuntimeError("one\ntwo"), "out: Ray could not finish (RuntimeError: one)"),
+        (CheckpointError("nano is damaged"), "nano is damaged"),
+    ],
+)
+def test_an_error_of_a_worker_is_shown_without_its_traceback(cause: Exception, message: str):
+    exceptions = pytest.importorskip("ray.exceptions")
+    from ovrcoat.batch.ray_engine import _without_traceback
+
+    error = exceptions.RayTaskError("f", "Traceback of another process", cause)
+    assert str(_without_traceback(error, Path("out"))).startswith(message)
