@@ -115,7 +115,9 @@ def _segment(
             fn_constructor_args=(settings,),
             batch_size=batch,
             batch_format="pyarrow",
-            compute=data.ActorPoolStrategy(min_size=1, max_size=options.workers),
+            compute=data.ActorPoolStrategy(
+                min_size=1, max_size=options.workers, initial_size=options.workers
+            ),
             num_cpus=1,
             num_gpus=gpus,
         )
