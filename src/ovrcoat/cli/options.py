@@ -65,8 +65,8 @@ class SourceOptions:
 
     masks: str | None = None
     """Where masks come from: a model as in --model; a Mask2Former (folder of Hugging Face or .pth of
-    Detectron2); or your own masks, a folder with NAME.json, .npz or .png per image, or one COCO file.
-    [default: --model]"""
+    Detectron2); or your own masks, a folder with NAME.json, .npz or .png per image, or one COCO file (not
+    for serve). [default: --model]"""
 
     names: str | None = None
     """Model whose CLIP encoder names the masks. [default: --model]"""

@@ -1,5 +1,7 @@
 """Load the segmenter that options describe: one model, or masks of one source and names of another."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ovrcoat.checkpoints.catalog import find_mask_source, find_model
@@ -9,8 +11,15 @@ from ovrcoat.results.writers import source_facts
 from ovrcoat.segmentation.segmenter import Segmenter
 
 
-def load_segmenter(model: ModelOptions | EvaluatedModelOptions, sources: SourceOptions) -> Segmenter:
+def load_segmenter(
+    model: ModelOptions | EvaluatedModelOptions, sources: SourceOptions, *, images: Sequence[Path] = ()
+) -> Segmenter:
     """Load the model and the source of masks that the options name.
+
+    Args:
+        model: the model, by default of masks and names.
+        sources: masks and names of other sources.
+        images: the images to segment, to check that no two would get the same masks of a file.
 
     Raises:
         OvrcoatError: a model, a source of masks or a setting cannot be used.
@@ -19,6 +28,8 @@ def load_segmenter(model: ModelOptions | EvaluatedModelOptions, sources: SourceO
     segmenter = Segmenter.load(
         names, masks=masks, device=model.device, dtype=model.dtype, compile=model.compile
     )
+    if segmenter.mask_files is not None:
+        segmenter.mask_files.check_names(images)
     return segmenter.with_settings(classify_by=sources.classify_by)
 
 
