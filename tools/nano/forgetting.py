@@ -77,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/forgetting"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--steps", type=int, default=100, help="of each variant")
+    parser.add_argument("--steps", type=int, default=60, help="of each variant")
     parser.add_argument("--decoder-steps", type=int, default=100, help="with the frozen encoder, before")
     parser.add_argument("--size", type=int, default=256, help="of the training crops, in pixels")
     arguments = parser.parse_args()
