@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 from pyarrow import parquet
 
+import tiny_clip
 from labelled_images import make_labelled_folder
+from ovrcoat.model.encoders.presets import CLIP_ENCODERS
 from ovrcoat.model.mixed_network import MixedNetwork
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.server.worker import Cancellation
@@ -153,6 +155,19 @@ def test_batch_with_masks_of_mask2former(ovrcoat, folder: Path, mask2former: str
     other = ovrcoat("batch", "photo.jpg", *VOCABULARY, "--output", "out")
     assert other.status == 2
     assert "holds a run with other model" in other.err
+
+
+def test_names_of_an_encoder_without_decoders(ovrcoat, folder: Path, masks: np.ndarray, monkeypatch):
+    monkeypatch.setitem(CLIP_ENCODERS, "tiny", tiny_clip.encoder_config("convnext"))
+    tiny_clip.write_encoder(folder / "clip.pt", "convnext")
+    names = ("--names", "openclip:tiny=clip.pt")
+    outcome = ovrcoat("segment", "photo.jpg", *VOCABULARY, "--masks", "masks", *names, "--json")
+    assert outcome.status == 0
+    assert outcome.document["model"] == "masks of masks, names of tiny"
+    assert outcome.document["images"][0]["segments"]
+    wrong = ovrcoat("segment", "photo.jpg", *VOCABULARY, "--model", "openclip:tiny=clip.pt")
+    assert wrong.status == 2
+    assert "the encoder tiny names masks and cannot propose them" in wrong.err
 
 
 class StoppedServer:

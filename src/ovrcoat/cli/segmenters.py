@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ovrcoat.checkpoints.catalog import find_mask_source, find_model
+from ovrcoat.checkpoints.catalog import find_mask_source, find_names
+from ovrcoat.checkpoints.encoder_file import EncoderFile
 from ovrcoat.cli.evaluate_options import ModelOptions as EvaluatedModelOptions
 from ovrcoat.cli.options import ModelOptions, SourceOptions
 from ovrcoat.results.writers import source_facts
@@ -36,9 +37,11 @@ def load_segmenter(
 def source_settings(model: str, sources: SourceOptions, segmenter: Segmenter) -> dict[str, Any]:
     """Return what identifies the models and masks that the results of a run depend on."""
     names, masks = sources.resolve(model)
-    files = segmenter.mask_files
+    found, files = find_names(names), segmenter.mask_files
     return {
-        "model": source_facts(find_model(names)),
+        "model": {"encoder": found.name, **source_facts(found.path)}
+        if isinstance(found, EncoderFile)
+        else source_facts(found),
         "masks": None if masks is None else source_facts(find_mask_source(masks)),
         "mask_files": None if files is None else files.fingerprint(),
         "classify_by": sources.classify_by,
