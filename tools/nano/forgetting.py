@@ -24,6 +24,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool
@@ -37,6 +38,7 @@ from ovrcoat.data.held_out import is_held_out
 from ovrcoat.model.encoders.nano import NanoEncoder
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.structures import CategoryEmbeddings
+from ovrcoat.system.atomic_write import write_atomically
 from ovrcoat.system.devices import choose_dtype
 from ovrcoat.training.accelerator import make_accelerator
 from ovrcoat.training.config import (
@@ -54,10 +56,11 @@ from ovrcoat.training.crops import Crop
 from ovrcoat.training.initialization import InitialModel, read_model
 from ovrcoat.training.losses import LossTerm
 from ovrcoat.training.objective import Objective
-from ovrcoat.training.run import MODEL_FILE, embed_vocabulary
+from ovrcoat.training.run import MODEL_FILE, SETTINGS_FILE, embed_vocabulary
 from ovrcoat.training.sources import expand_variables, open_source
 from ovrcoat.training.stage_data import DataOpener, StageData
 from ovrcoat.training.stages import stage_of
+from ovrcoat.training.state import check_settings
 from ovrcoat.training.trainer import RunOptions, StageTrainer
 from ovrcoat.vocabulary import Vocabulary
 from pooled_features import PooledSegments, Pooler
@@ -146,21 +149,20 @@ class Run:
 
     def start(self, aligned: Path, *, steps: int) -> Path:
         """Train nano's decoders with the encoder of `aligned`, which stays frozen; return the checkpoint."""
-        path = self.folder / "start" / MODEL_FILE
-        if path.is_file():
-            return path
-        model = read_model(embedded_path())
-        model.network.encoder.load_state_dict(read_model(aligned).network.encoder.state_dict())
-        return self._train(model, self._settings("start", steps, rate=START_RATE), path)
+        settings = self._settings("start", steps, rate=START_RATE)
+        if not self._is_finished(settings):
+            model = read_model(embedded_path())
+            model.network.encoder.load_state_dict(read_model(aligned).network.encoder.state_dict())
+            self._train(model, settings)
+        return self.folder / "start" / MODEL_FILE
 
     def train(self, variant: str, start: Path, *, steps: int) -> Path:
         """Train a variant from the checkpoint `start`; return its checkpoint."""
-        path = self.folder / variant / MODEL_FILE
-        if path.is_file():
-            return path
         ovr = OvrConfig(encoder_lr_multiplier=ENCODER_LR_MULTIPLIER)
         settings = self._settings(variant, steps, rate=RATE).model_copy(update={"ovr": ovr})
-        return self._train(read_model(start), settings, path)
+        if not self._is_finished(settings):
+            self._train(read_model(start), settings)
+        return self.folder / variant / MODEL_FILE
 
     def _settings(self, name: str, steps: int, *, rate: float) -> StageConfig:
         """Return the settings that all trainings share."""
@@ -179,8 +181,27 @@ class Run:
             loss=LossConfig(points=768),
         )
 
-    def _train(self, model: InitialModel, settings: StageConfig, path: Path) -> Path:
+    def _fingerprint(self, settings: StageConfig) -> dict[str, Any]:
+        """Return what a training depends on besides the initial model."""
+        return settings.model_dump(mode="json") | {"seed": self.seed}
+
+    def _is_finished(self, settings: StageConfig) -> bool:
+        """Return whether an earlier run did this training.
+
+        Raises:
+            TrainingError: it did so with other settings.
+        """
+        folder = self.folder / settings.name
+        if not (folder / MODEL_FILE).is_file():
+            return False
+        file = folder / SETTINGS_FILE
+        check_settings(file, json.loads(file.read_text(encoding="utf-8")), self._fingerprint(settings))
+        return True
+
+    def _train(self, model: InitialModel, settings: StageConfig) -> None:
         """Train a model in place, and write it."""
+        folder = self.folder / settings.name
+        folder.mkdir(parents=True, exist_ok=True)
         names = Vocabulary.read(HERE / "class-names.txt")
         data = DataOpener(HERE, names, is_main=True).open(settings, check=False)
         vocabulary = _trained_names(names, data)
@@ -197,7 +218,7 @@ class Run:
             objective = FullObjective(
                 network, settings, vocabulary=vocabulary, templates=templates, bfloat16=bfloat16
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
+        fingerprint = self._fingerprint(settings)
         trainer = StageTrainer(
             objective,
             stage,
@@ -206,22 +227,18 @@ class Run:
                 TrainConfig(start=StartConfig(model="-"), vocabulary="-", stages=(settings,))
             ),
             seed=self.seed,
-            options=RunOptions(
-                folder=path.parent,
-                save_every=50,
-                workers=0,
-                fingerprint=settings.model_dump(mode="json") | {"seed": self.seed},
-            ),
+            options=RunOptions(folder=folder, save_every=50, workers=0, fingerprint=fingerprint),
         )
         trainer.run()
+        text = json.dumps(fingerprint, indent=1).encode()
+        write_atomically(folder / SETTINGS_FILE, lambda file: file.write(text))
         native.save(
-            path,
+            folder / MODEL_FILE,
             network,
             config=model.config,
             training_vocabulary=vocabulary,
             provenance={"family": "nano", "variant": settings.name},
         )
-        return path
 
 
 def _trained_names(names: Vocabulary, data: StageData) -> Vocabulary:

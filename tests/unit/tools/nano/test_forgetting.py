@@ -5,6 +5,7 @@ import torch
 
 import forgetting
 from initial_model import InitialModelConfig
+from ovrcoat.errors import TrainingError
 from ovrcoat.training.initialization import read_model
 
 from .nano_images import class_image_folder, labeled_folder
@@ -34,8 +35,8 @@ def small(tmp_path: Path, towers: None, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
-def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = ("--seeds", "0", "--steps", "1", "--decoder-steps", "1", "--size", "64")
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, *, steps: int = 1) -> None:
+    options = ("--seeds", "0", "--steps", str(steps), "--decoder-steps", "1", "--size", "64")
     monkeypatch.setattr("sys.argv", ["forgetting.py", "--folder", str(folder), *options])
     forgetting.main()
 
@@ -70,6 +71,8 @@ def test_only_full_fine_tuning_trains_the_projection_and_the_text_tower(
     monkeypatch.setattr(forgetting.StageTrainer, "run", lambda self: pytest.fail("trained again"))
     run(folder, monkeypatch)
     assert capsys.readouterr().out == first
+    with pytest.raises(TrainingError, match="steps"):
+        run(folder, monkeypatch, steps=2)
 
 
 def test_without_the_datasets_it_stops_before_training(
