@@ -4,7 +4,7 @@ Such an encoder has no decoders, so it names masks and proposes none.
 """
 
 from dataclasses import dataclass
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 
 from ovrcoat.errors import ConfigError
@@ -15,7 +15,7 @@ PREFIX = "openclip:"
 
 def is_encoder_address(model: str | PathLike[str]) -> bool:
     """Return whether a model is given as an encoder and the file of its weights."""
-    return fspath(model).startswith(PREFIX)
+    return str(model).startswith(PREFIX)
 
 
 def encoder_name(address: str) -> str:
@@ -42,7 +42,7 @@ class EncoderFile:
         Raises:
             ConfigError: it has another form, or there is no such file.
         """
-        text = fspath(address)
+        text = str(address)
         name, file = encoder_name(text), text.partition("=")[2]
         if not name or not file:
             raise ConfigError(
