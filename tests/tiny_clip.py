@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -130,3 +131,12 @@ def released_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name = re.sub(f"^{pattern}$", theirs, key)
         released[name] = value[None] if name == "void_embedding.weight" else value
     return released
+
+
+def write_encoder(path: Path, family: str) -> None:
+    """Write the weights of the encoder alone, under OpenCLIP's names."""
+    released = released_state(make_network(family).state_dict())
+    encoder = {
+        key.removeprefix(OPENCLIP): value for key, value in released.items() if key.startswith(OPENCLIP)
+    }
+    torch.save(encoder, path)

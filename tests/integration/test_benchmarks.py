@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from labelled_images import make_labelled_folder
 from ovrcoat import Segmenter
 from ovrcoat.config import ClipTextConfig, ConvNextConfig
+from ovrcoat.data.catalog import open_dataset
+from ovrcoat.data.mask_files import MaskFiles
+from ovrcoat.evaluation.plan import EvaluationSettings, make_plan
 from ovrcoat.model.encoders.presets import CLIP_ENCODERS
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -211,6 +215,26 @@ def test_rates_and_numbers_are_formatted():
     assert (report.seconds(0.0123), report.seconds(12.345)) == ("12.3 ms", "12.35 s")
     assert (report.memory(2.5e9), report.memory(3e6)) == ("2.50 GB", "3 MB")
     assert (report.operations(1.33e12), report.operations(0)) == ("1.33 TFLOP", "0")
+
+
+@pytest.mark.parametrize("with_objectness", [True, False])
+def test_masks_in_files_are_those_of_the_network(tmp_path: Path, *, with_objectness: bool):
+    import coat
+    import models
+
+    nano = models.load("nano").with_settings(short_side=64)
+    dataset = open_dataset(make_labelled_folder(tmp_path / "data", nano, images=2, trust=1))
+    plan = make_plan(nano, dataset, settings=EvaluationSettings(trusts=(0.0,), protocol="model"))
+    (tmp_path / "masks").mkdir()
+    coat.write_masks(plan, dataset, tmp_path / "masks", with_objectness=with_objectness)
+    record = plan.records[0]
+    found = MaskFiles(tmp_path / "masks").read(record.image, dataset.panoptic(record).id_map.shape)
+    prompt = nano.prompt(plan.vocabulary, trust=0, background="none")
+    masks = nano.encode(dataset.image(record)).predict_explained(prompt).masks
+    kept = [mask for mask in sorted(masks, key=lambda mask: mask.query) if mask.area]
+    assert found.masks.sum(axis=(1, 2)).tolist() == [mask.area for mask in kept]
+    expected = [mask.objectness_before if with_objectness else 1.0 for mask in kept]
+    np.testing.assert_allclose(found.objectness, expected)
 
 
 def test_a_failed_measurement_reports_the_reason():

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ovrcoat._version import __version__
 from ovrcoat.batch.item import Item
 from ovrcoat.batch.rows import Quarantined, Row, predict_rows
-from ovrcoat.choices import DtypeName, Number, Task, Trust
+from ovrcoat.choices import ClassifyBy, DtypeName, Number, Task, Trust
 from ovrcoat.segmentation.segmenter import Segmenter
 from ovrcoat.system.fingerprints import module_fingerprint
 from ovrcoat.vocabulary import Vocabulary
@@ -20,7 +21,8 @@ class BatchSettings:
 
     Attributes:
         vocabulary: with its background classes.
-        model, device, dtype, compile: see `Segmenter.load`.
+        model, masks, device, dtype, compile: see `Segmenter.load`.
+        classify_by: see `InferenceConfig`.
         task, trust, object_mask_threshold, overlap_threshold, score_threshold: see `Segmenter.segment`.
         batch_size: maximum number of images per batch; does not change rows.
         embeddings, png: see `predict_rows`.
@@ -29,6 +31,8 @@ class BatchSettings:
 
     vocabulary: Vocabulary
     model: str = "nano"
+    masks: str | None = None
+    classify_by: ClassifyBy = "pooling"
     device: str | None = None
     dtype: DtypeName = "float32"
     compile: bool = False
@@ -60,8 +64,12 @@ class RowPredictor:
             torch.set_num_threads(settings.threads)
         self._settings = settings
         self._segmenter = Segmenter.load(
-            settings.model, device=settings.device, dtype=settings.dtype, compile=settings.compile
-        )
+            settings.model,
+            masks=settings.masks,
+            device=settings.device,
+            dtype=settings.dtype,
+            compile=settings.compile,
+        ).with_settings(classify_by=settings.classify_by)
         self.prompt = self._segmenter.prompt(
             settings.vocabulary,
             task=settings.task,
@@ -76,6 +84,11 @@ class RowPredictor:
             "model": module_fingerprint(self._segmenter.network, None),
             "vocabulary": hashlib.sha256(vocabulary).hexdigest(),
         }
+
+    def check_items(self, items: Sequence[Item]) -> None:
+        """Raise a `ConfigError` if masks come from files and two images would get the same ones."""
+        if self._segmenter.mask_files is not None:
+            self._segmenter.mask_files.check_names(item.path for item in items)
 
     def predict(self, items: list[Item]) -> tuple[list[Row], list[Quarantined]]:
         """Return the rows of readable images and the unreadable images, each in order."""
@@ -98,10 +111,12 @@ class RowPredictor:
 
     def facts(self) -> dict[str, Any]:
         """Return what the rows depend on, for the record of the run."""
-        prompt = self.prompt
+        prompt, files = self.prompt, self._segmenter.mask_files
         return {
             "ovrcoat": __version__,
             **self._hashes,
+            "mask_files": None if files is None else files.fingerprint(),
+            "classify_by": self._settings.classify_by,
             "dtype": self._settings.dtype,
             "embeddings": self._settings.embeddings,
             "png": self._settings.png,

@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 
 from ovrcoat.checkpoints import hub
+from ovrcoat.checkpoints.encoder_file import EncoderFile, is_encoder_address
 from ovrcoat.checkpoints.hub import HubAddress, is_hub_address
 from ovrcoat.errors import ConfigError
 from ovrcoat.system.paths import access_problem, expand_user, is_file, is_folder, printable
@@ -108,6 +109,11 @@ def list_models() -> tuple[ModelEntry, ...]:
     )
 
 
+def find_names(model: str | PathLike[str], *, download: bool = False) -> Path | EncoderFile:
+    """Return what names masks: the file of a model, or an encoder (openclip:NAME=FILE). See `find_model`."""
+    return EncoderFile.parse(model) if is_encoder_address(model) else find_model(model, download=download)
+
+
 def find_model(model: str | PathLike[str], *, download: bool = False) -> Path:
     """Return the file of a model.
 
@@ -120,6 +126,10 @@ def find_model(model: str | PathLike[str], *, download: bool = False) -> Path:
         ConfigError: there is no such model or file, or the model is not installed.
         CheckpointError: the download is damaged.
     """
+    if is_encoder_address(model):
+        raise ConfigError(
+            f"{printable(model)} names masks and cannot propose them; use --names, with --masks"
+        )
     if is_hub_address(str(model)):
         address = HubAddress.parse(str(model))
         return hub.download(address) if download else hub.cached(address)

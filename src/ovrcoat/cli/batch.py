@@ -7,7 +7,7 @@ from tqdm import tqdm
 from ovrcoat._version import __version__
 from ovrcoat.choices import Task
 from ovrcoat.cli.batch_options import BatchOutputOptions, WorkOptions
-from ovrcoat.cli.options import ModelOptions, PromptOptions
+from ovrcoat.cli.options import ModelOptions, PromptOptions, SourceOptions
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_error, print_json, print_note
 from ovrcoat.errors import ConfigError
@@ -28,6 +28,7 @@ def batch(
     *,
     prompt: PromptOptions = PromptOptions(),  # noqa: B008 - frozen
     model: ModelOptions = ModelOptions(),  # noqa: B008
+    parts: SourceOptions = SourceOptions(),  # noqa: B008
     work: WorkOptions = WorkOptions(),  # noqa: B008
     output: BatchOutputOptions,
 ) -> int:
@@ -49,26 +50,14 @@ def batch(
 
     items = list_items(sources)
     if not output.quiet:
-        print_note(f"images: {len(items)}, categories: {len(complete.categories)}, model: {model.model}")
+        source = parts.describe(model.model)
+        print_note(f"images: {len(items)}, categories: {len(complete.categories)}, model: {source}")
     with heavy_imports():
-        from ovrcoat.batch.settings import BatchSettings, RowPredictor
+        from ovrcoat.batch.settings import RowPredictor
 
-    settings = BatchSettings(
-        vocabulary=complete,
-        model=model.model,
-        device=model.device,
-        dtype=model.dtype,
-        compile=model.compile,
-        task=prompt.task,
-        trust=prompt.trust,
-        object_mask_threshold=prompt.object_mask_threshold,
-        overlap_threshold=prompt.overlap_threshold,
-        score_threshold=prompt.score_threshold,
-        batch_size=model.batch_size,
-        embeddings=output.embeddings,
-        png=output.png,
-    )
+    settings = _settings(complete, prompt=prompt, model=model, parts=parts, output=output)
     predictor = RowPredictor(settings)
+    predictor.check_items(items)
     for issue in predictor.prompt.issues:
         if issue.severity != "note" or not output.quiet:
             print_note(f"{issue.severity}: {issue}")
@@ -81,6 +70,37 @@ def batch(
         )
         return exit_status(error)
     return _report(read, counts, shard=shard, output=output)
+
+
+def _settings(
+    vocabulary: Vocabulary,
+    *,
+    prompt: PromptOptions,
+    model: ModelOptions,
+    parts: SourceOptions,
+    output: BatchOutputOptions,
+) -> "BatchSettings":
+    """Return the settings that the options describe."""
+    from ovrcoat.batch.settings import BatchSettings
+
+    names, masks = parts.resolve(model.model)
+    return BatchSettings(
+        vocabulary=vocabulary,
+        model=names,
+        masks=masks,
+        classify_by=parts.classify_by,
+        device=model.device,
+        dtype=model.dtype,
+        compile=model.compile,
+        task=prompt.task,
+        trust=prompt.trust,
+        object_mask_threshold=prompt.object_mask_threshold,
+        overlap_threshold=prompt.overlap_threshold,
+        score_threshold=prompt.score_threshold,
+        batch_size=model.batch_size,
+        embeddings=output.embeddings,
+        png=output.png,
+    )
 
 
 def _check_options(work: WorkOptions, output: BatchOutputOptions) -> Shard:

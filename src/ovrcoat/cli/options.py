@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from ovrcoat.checkpoints.encoder_file import encoder_name, is_encoder_address
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +67,12 @@ class SourceOptions:
 
     masks: str | None = None
     """Where masks come from: a model as in --model; a Mask2Former (folder of Hugging Face or .pth of
-    Detectron2); or your own masks, a folder with NAME.json, .npz or .png per image, or one COCO file.
-    [default: --model]"""
+    Detectron2); or your own masks, a folder with NAME.json, .npz or .png per image, or one COCO file (not
+    for serve). [default: --model]"""
 
     names: str | None = None
-    """Model whose CLIP encoder names the masks. [default: --model]"""
+    """Model whose CLIP encoder names the masks, or an encoder with OpenCLIP's weights:
+    openclip:ViT-B-16=FILE. [default: --model]"""
 
     classify_by: Literal["pooling", "crops", "masked-crops"] = "pooling"
     """What CLIP embeds of a mask: its features under the mask; or a crop of the image around it, with or
@@ -83,7 +86,10 @@ class SourceOptions:
     def describe(self, model: str) -> str:
         """Return the name of the model, or the names of both sources."""
         names, masks = self.resolve(model)
-        return names if masks is None else f"masks of {Path(masks).name}, names of {Path(names).name}"
+        if masks is None:
+            return names
+        short = encoder_name(names) if is_encoder_address(names) else Path(names).name
+        return f"masks of {Path(masks).name}, names of {short}"
 
 
 @Parameter(name="*")

@@ -54,7 +54,7 @@ def segment(
     run = Run(search, output, image=image)
     if not output.quiet:
         print_note(_summary(len(run.images), vocabulary, source=parts.describe(model.model)))
-    segmenter = load_segmenter(model, parts)
+    segmenter = load_segmenter(model, parts, images=run.images)
     encoded = encode_prompt(segmenter, complete, prompt)
     for issue in encoded.issues:
         if issue.severity != "note" or not output.quiet:

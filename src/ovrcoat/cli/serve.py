@@ -5,15 +5,19 @@ import threading
 import webbrowser
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from ovrcoat.cli.options import SourceOptions
 from ovrcoat.cli.startup import heavy_imports
 from ovrcoat.cli.terminal import print_line, print_note
 from ovrcoat.errors import ConfigError
 from ovrcoat.server.addresses import allowed_hosts, is_loopback
 from ovrcoat.system.optional_imports import import_optional
+
+if TYPE_CHECKING:
+    from ovrcoat.segmentation.segmenter import Segmenter
 
 TOKEN_VARIABLE = "OVRCOAT_TOKEN"
 
@@ -88,6 +92,7 @@ def serve(
     *,
     address: AddressOptions = AddressOptions(),
     model: ServedModelOptions = ServedModelOptions(),
+    parts: SourceOptions = SourceOptions(),  # noqa: B008 - frozen
     limits: LimitOptions = LimitOptions(),
 ) -> int:
     """Serve a web page and an API for segmentation, until Ctrl-C."""
@@ -95,7 +100,6 @@ def serve(
     token = _checked_token(address)
     _check_limits(limits)
     with heavy_imports():
-        from ovrcoat.segmentation.segmenter import Segmenter
         from ovrcoat.server.app import create_app
         from ovrcoat.server.listening import make_server, open_socket, url_of
         from ovrcoat.server.settings import ServerSettings
@@ -114,9 +118,9 @@ def serve(
     )
     with open_socket(address.host, address.port) as listener:
         url = url_of(listener, address.host)
-        segmenter = Segmenter.load(model.model, device=model.device, dtype=model.dtype)
-        name = Path(model.model).stem
-        app = create_app(segmenter, model=name, settings=settings)
+        names, masks = parts.resolve(model.model)
+        name = Path(names).stem if masks is None else parts.describe(model.model)
+        app = create_app(_load(model, parts), model=name, settings=settings)
 
         def report() -> None:
             print_line(f"ovrcoat serves {name} at {url} (Ctrl-C stops it)")
@@ -130,6 +134,24 @@ def serve(
         except KeyboardInterrupt:  # raised after the shutdown: this is how a server ends
             print_note("stopped")
     return 0
+
+
+def _load(model: ServedModelOptions, sources: SourceOptions) -> "Segmenter":
+    """Load the model and the source of masks.
+
+    Raises:
+        OvrcoatError: one of them cannot be used, or the masks are in files.
+    """
+    from ovrcoat.segmentation.segmenter import Segmenter
+
+    names, masks = sources.resolve(model.model)
+    segmenter = Segmenter.load(names, masks=masks, device=model.device, dtype=model.dtype)
+    if segmenter.mask_files is not None:
+        raise ConfigError(
+            f"--masks {masks} holds masks in files, which are found by the name of an image, but an uploaded "
+            "image has none; give a model, or use ovrcoat segment"
+        )
+    return segmenter.with_settings(classify_by=sources.classify_by)
 
 
 def _checked_token(address: AddressOptions) -> str | None:

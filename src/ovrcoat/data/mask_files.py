@@ -16,9 +16,10 @@ import hashlib
 import json
 import zipfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike, fspath
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -71,6 +72,25 @@ class MaskFiles:
                 f"{printable(self.path)} holds no masks; give a folder with NAME.json, NAME.npz, NAME.png or "
                 "a folder NAME of PNG files per image, or one COCO file (.json)"
             )
+
+    def check_names(self, images: Iterable[str | PathLike[str]]) -> None:
+        """Check that masks are found for one image at most: the names differ in more than the suffix.
+
+        Args:
+            images: paths of all images; the same path may occur repeatedly.
+
+        Raises:
+            ConfigError: two images would get the same masks.
+        """
+        paths: dict[str, str] = {}
+        for path in images:
+            image = fspath(path)
+            other = paths.setdefault(PurePosixPath(image).stem, image)
+            if other != image:
+                raise ConfigError(
+                    f"{printable(other)} and {printable(image)} would get the same masks of "
+                    f"{printable(self.path)}, which are found by the name of the image; use different names"
+                )
 
     def read(self, image_name: str | None, size: Size) -> UserMasks:
         """Return the masks of an image.

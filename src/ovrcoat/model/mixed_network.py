@@ -5,6 +5,7 @@ from torch import nn
 
 from ovrcoat.model.encoders.encoder import Encoder
 from ovrcoat.model.mask2former import Mask2Former
+from ovrcoat.model.naming_network import NamingNetwork
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.structures import CategoryEmbeddings, Encoding, MaskPredictions, Size
 
@@ -24,7 +25,7 @@ class MixedNetwork(nn.Module):
 
     compiled = False
 
-    def __init__(self, masks: MaskNetwork, names: SegmentationNetwork, *, names_test_size: Size) -> None:
+    def __init__(self, masks: MaskNetwork, names: NamingNetwork, *, names_test_size: Size) -> None:
         super().__init__()
         self.masks = masks
         self.names = names
@@ -45,14 +46,14 @@ class MixedNetwork(nn.Module):
         return self.names.classify(encoding, categories, in_vocab_classifier=self.masks.text_classifier)
 
 
-AnyNetwork = SegmentationNetwork | MixedNetwork
+AnyNetwork = NamingNetwork | MixedNetwork
 
 
-def names_network(network: AnyNetwork) -> SegmentationNetwork:
+def names_network(network: AnyNetwork) -> NamingNetwork:
     """Return the network whose encoder names the masks."""
     return network.names if isinstance(network, MixedNetwork) else network
 
 
-def mask_network(network: AnyNetwork) -> MaskNetwork:
-    """Return the network that proposes the masks."""
+def mask_network(network: AnyNetwork) -> NamingNetwork | Mask2Former:
+    """Return the network that proposes the masks, or names those of files."""
     return network.masks if isinstance(network, MixedNetwork) else network

@@ -127,6 +127,7 @@ class ImageEncoder:
             elif isinstance(self._network, MixedNetwork):
                 found = self._encode_mixed(images, self._network)
             else:
+                assert isinstance(self._network, SegmentationNetwork)  # an encoder alone needs other masks
                 found = self._encode_own(images, self._network)
             return [
                 EncodedImage(

@@ -9,12 +9,15 @@ import torch
 
 from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.catalog import SUFFIX, find_mask_source, is_mask2former_folder
+from ovrcoat.checkpoints.encoder_file import EncoderFile
 from ovrcoat.checkpoints.mask2former import INFERENCE, load_mask2former
 from ovrcoat.checkpoints.native import LoadedModel
 from ovrcoat.config import InferenceConfig, ModelConfig
 from ovrcoat.data.mask_files import MaskFiles
+from ovrcoat.errors import ConfigError
+from ovrcoat.model.compiling import compile_image_branch
 from ovrcoat.model.mixed_network import AnyNetwork, MaskNetwork, MixedNetwork
-from ovrcoat.model.network import SegmentationNetwork
+from ovrcoat.model.naming_network import NamingNetwork
 from ovrcoat.segmentation.mixed_embedder import Embedder, MixedEmbedder
 from ovrcoat.segmentation.prompt import TextEmbedder
 from ovrcoat.segmentation.text_cache import TextCache
@@ -58,36 +61,51 @@ class TextSettings:
 
 
 def load_parts(
-    names: Path,
+    names: Path | EncoderFile,
     masks: str | PathLike[str] | None,
     *,
     device: torch.device,
     image_dtype: torch.dtype,
     text: TextSettings,
+    compile: bool = False,
 ) -> LoadedParts:
     """Load the model that names masks, and the source of the masks.
 
     Args:
-        names: file of a model.
+        names: file of a model, or an encoder.
         masks: name or file of a model, folder or file of a Mask2Former, or folder or file of masks. None: the
             masks of `names`.
         device: where the networks are placed.
         image_dtype: dtype of masks and features.
         text: how class names are embedded.
+        compile: compile the image branch.
 
     Raises:
-        ConfigError: there is no such source of masks.
+        ConfigError: there is no such source of masks, there is none for an encoder, or the model cannot be
+            compiled.
         CheckpointError: a file is damaged, or does not fit its network.
     """
-    named = native.load(names, device=device, image_dtype=image_dtype)
-    parts = LoadedParts(
-        named.network,
-        config=named.config,
-        training_vocabulary=named.training_vocabulary,
-        provenance=named.provenance,
-        embedder=_embedder(named, text),
-    )
+    if compile and masks is not None:
+        raise ConfigError("a model with masks from elsewhere cannot be compiled; omit compile")
     source = None if masks is None else find_mask_source(masks)
+    if isinstance(names, EncoderFile):
+        if source is None:
+            raise ConfigError(
+                f"the encoder {names.name} names masks and cannot propose them; give a source of masks, too "
+                "(--masks)"
+            )
+        parts = _encoder(names, device=device, image_dtype=image_dtype, text=text)
+    else:
+        named = native.load(names, device=device, image_dtype=image_dtype)
+        if compile:
+            compile_image_branch(named.network)
+        parts = LoadedParts(
+            named.network,
+            config=named.config,
+            training_vocabulary=named.training_vocabulary,
+            provenance=named.provenance,
+            embedder=_embedder(named, text),
+        )
     if source is None:
         return parts
     if is_mask2former_folder(source) or source.suffix in PTH_SUFFIXES:
@@ -101,6 +119,23 @@ def load_parts(
             embedder=MixedEmbedder(_embedder(model, text), parts.embedder),
         )
     return replace(parts, mask_files=MaskFiles(source))
+
+
+def _encoder(
+    names: EncoderFile, *, device: torch.device, image_dtype: torch.dtype, text: TextSettings
+) -> LoadedParts:
+    from ovrcoat.checkpoints.encoder_weights import load_encoder  # no other model needs it
+
+    loaded = load_encoder(names)
+    loaded.network.set_image_dtype(image_dtype)
+    network = loaded.network.to(device).eval()
+    return LoadedParts(
+        network,
+        config=loaded.config,
+        training_vocabulary=Vocabulary(categories=()),  # no classifier was trained
+        provenance=loaded.provenance,
+        embedder=TextEmbedder(network, config=loaded.config, cache=text.cache, dtype=text.dtype),
+    )
 
 
 def _with_mask2former(
@@ -128,7 +163,7 @@ def _mixed(parts: LoadedParts, masks: MaskNetwork, *, inference: InferenceConfig
     """
     names = parts.config.inference
     inference = inference.model_copy(update={"ensemble_on_valid_mask": names.ensemble_on_valid_mask})
-    assert isinstance(parts.network, SegmentationNetwork)  # it comes from a file of one network
+    assert isinstance(parts.network, NamingNetwork)  # it comes from a file of one network
     test_size = (names.short_side, names.max_long_side)
     network = MixedNetwork(masks, parts.network, names_test_size=test_size)
     return replace(parts, network=network, config=parts.config.model_copy(update={"inference": inference}))

@@ -17,7 +17,7 @@ from ovrcoat.choices import TASKS, Number, Task, Trust
 from ovrcoat.config import InferenceConfig, ModelConfig
 from ovrcoat.errors import ConfigError
 from ovrcoat.issues import Issue
-from ovrcoat.model.network import SegmentationNetwork
+from ovrcoat.model.naming_network import NamingNetwork
 from ovrcoat.model.text_classifier import embed_categories
 from ovrcoat.segmentation.mixed_embedder import Embedder
 from ovrcoat.segmentation.text_cache import TextCache, fingerprint
@@ -92,7 +92,7 @@ class TextEmbedder:
 
     def __init__(
         self,
-        network: SegmentationNetwork,
+        network: NamingNetwork,
         *,
         config: ModelConfig,
         known: Mapping[str, Float[Tensor, " embedding"]] | None = None,

@@ -11,13 +11,12 @@ from typing import Literal, Unpack, overload
 
 import torch
 
-from ovrcoat.checkpoints.catalog import find_model
+from ovrcoat.checkpoints.catalog import find_names
 from ovrcoat.choices import DtypeName, Number, Task, Trust
 from ovrcoat.config import ModelConfig, with_inference_settings
 from ovrcoat.data.images import ImageInput, OnError
 from ovrcoat.data.mask_files import MaskFiles
-from ovrcoat.errors import ConfigError, ImageError
-from ovrcoat.model.compiling import compile_image_branch
+from ovrcoat.errors import ImageError
 from ovrcoat.model.mixed_network import AnyNetwork, names_network
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
 from ovrcoat.segmentation.encoded_image import EncodedImage
@@ -88,7 +87,8 @@ class Segmenter:
         """Load a model.
 
         Args:
-            model: name (`ovrcoat models` lists them), path, or address such as "hf://owner/repo".
+            model: name (`ovrcoat models` lists them), path, or address such as "hf://owner/repo"; with
+                `masks`, also an encoder with OpenCLIP's weights: "openclip:ViT-B-16=FILE".
             masks: another source of masks: a model, a Mask2Former (folder of Hugging Face, `.pth` of
                 Detectron2), or your own masks (`MaskFiles`). `model` then only names them.
             device: "cpu", "cuda", "cuda:1", 1 or "mps". None: the fastest available device.
@@ -104,17 +104,14 @@ class Segmenter:
             CheckpointError: the file is damaged, is not a checkpoint of ovrcoat, or does not fit the network.
         """
         chosen = choose_device(device)
-        if compile and masks is not None:
-            raise ConfigError("a model with masks from elsewhere cannot be compiled; omit compile")
         parts = load_parts(
-            find_model(model, download=download),
+            find_names(model, download=download),
             masks,
             device=chosen,
             image_dtype=choose_dtype(dtype, chosen),
             text=TextSettings(open_text_cache(text_cache), choose_dtype(text_dtype, chosen)),
+            compile=compile,
         )
-        if compile:
-            compile_image_branch(names_network(parts.network))
         return cls(
             parts.network,
             config=parts.config,

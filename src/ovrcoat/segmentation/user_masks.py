@@ -14,7 +14,7 @@ from ovrcoat.data.mask_files import UserMasks
 from ovrcoat.data.transforms import mask_coverage
 from ovrcoat.errors import ImageError
 from ovrcoat.model.encoders.encoder import Encoder
-from ovrcoat.model.network import SegmentationNetwork
+from ovrcoat.model.naming_network import NamingNetwork
 from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.segmentation.mask_crops import embed_crops
 from ovrcoat.structures import Encoding, MaskEmbeddings, MaskProposals, Size
@@ -67,7 +67,7 @@ def check_objectness(objectness: Any, count: int) -> Float[np.ndarray, " mask"]:
 
 
 def encode_user_masks(
-    network: SegmentationNetwork,
+    network: NamingNetwork,
     clip_features: Float[Tensor, "1 _ _ _"],
     user_masks: UserMasks,
     *,

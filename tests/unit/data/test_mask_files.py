@@ -163,3 +163,10 @@ def test_missing_masks(tmp_path: Path):
         MaskFiles(tmp_path).read(None, SIZE)
     with pytest.raises(ConfigError, match="holds no masks; give a folder"):
         MaskFiles(tmp_path / "nothing")
+
+
+def test_images_with_the_same_masks_are_refused(tmp_path: Path):
+    files = MaskFiles(tmp_path)
+    files.check_names(["a/cat.jpg", "a/dog.jpg", Path("a/cat.jpg")])
+    with pytest.raises(ConfigError, match=r"a/cat\.jpg and b/cat\.png would get the same masks"):
+        files.check_names(["a/cat.jpg", "b/cat.png"])

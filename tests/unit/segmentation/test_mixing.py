@@ -66,18 +66,20 @@ def test_a_network_mixed_with_itself_gives_its_own_results(
     assert_same(found, expected)
 
 
-def test_objectness_is_that_of_mask2former_for_any_vocabulary(
-    with_mask2former: Segmenter, image_pixels: np.ndarray
+@pytest.mark.parametrize("trust", [0.0, 0.5, 1.0])
+def test_coat_adjusts_the_objectness_of_mask2former_for_any_vocabulary(
+    with_mask2former: Segmenter, image_pixels: np.ndarray, trust: float
 ):
     encoded = with_mask2former.encode(image_pixels)
     class_logits = encoded.encoding.proposals.embeddings[0]
     expected = 1 - class_logits.softmax(-1)[:, -1]
     for vocabulary in ("cat; dog", "painting; water#stuff", "painting; vase"):
-        explanation = with_mask2former.explain(encoded, vocabulary, trust=0.5, **OPTIONS)
+        explanation = with_mask2former.explain(encoded, vocabulary, trust=trust, **OPTIONS)
         for mask in explanation.masks:
             assert mask.objectness_before == pytest.approx(float(expected[mask.query]), abs=1e-5)
-            adjusted = 1 - (1 - mask.objectness_before) * (1 - 0.5 * mask.clip_confidence)
-            assert mask.objectness == pytest.approx(adjusted, abs=1e-5)  # COAT
+            adjusted = 1 - (1 - mask.objectness_before) * (1 - trust * mask.clip_confidence)
+            assert mask.objectness == pytest.approx(adjusted, abs=1e-5)
+            assert (mask.objectness > mask.objectness_before) == (trust > 0)
 
 
 def test_without_clip_the_names_are_those_of_mask2former(

@@ -94,14 +94,17 @@ def test_clip_alone_decides_the_category_and_void_is_that_of_the_head(
         assert mask.category == names[int(clip[mask.query].argmax())]
 
 
-def test_coat_works_on_top_and_is_off_by_default(segmenter: Segmenter, image_pixels: np.ndarray):
+def test_coat_adjusts_the_objectness_and_is_off_by_default(segmenter: Segmenter, image_pixels: np.ndarray):
     encoded = segmenter.encode(image_pixels)
     plain, off, on = (
         encoded.explain(VOCABULARY, **NO_BACKGROUND, **options).masks
         for options in ({}, {"trust": 0}, {"trust": 1})
     )
     assert [mask.void for mask in plain] == [mask.void for mask in off]
-    assert all(adjusted.void < mask.void for adjusted, mask in zip(on, off, strict=True))
+    assert [mask.objectness for mask in off] == [mask.objectness_before for mask in off]
+    for adjusted, mask in zip(on, off, strict=True):
+        expected = 1 - (1 - mask.objectness) * (1 - mask.clip_confidence)
+        assert mask.objectness < adjusted.objectness == pytest.approx(expected, abs=1e-5)
     assert [mask.category for mask in on] == [mask.category for mask in off]
 
 
