@@ -2,18 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ovrcoat.checkpoints.catalog import find_mask_source, find_names
 from ovrcoat.checkpoints.encoder_file import EncoderFile
-from ovrcoat.cli.evaluate_options import ModelOptions as EvaluatedModelOptions
 from ovrcoat.cli.options import ModelOptions, SourceOptions
 from ovrcoat.results.writers import source_facts
 from ovrcoat.segmentation.segmenter import Segmenter
 
+if TYPE_CHECKING:
+    from ovrcoat.cli.evaluate_options import ModelOptions as EvaluatedModelOptions
+
 
 def load_segmenter(
-    model: ModelOptions | EvaluatedModelOptions, sources: SourceOptions, *, images: Sequence[Path] = ()
+    model: "ModelOptions | EvaluatedModelOptions", sources: SourceOptions, *, images: Sequence[Path] = ()
 ) -> Segmenter:
     """Load the model and the source of masks that the options name.
 

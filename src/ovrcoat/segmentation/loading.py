@@ -10,7 +10,6 @@ import torch
 from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.catalog import SUFFIX, find_mask_source, is_mask2former_folder
 from ovrcoat.checkpoints.encoder_file import EncoderFile
-from ovrcoat.checkpoints.mask2former import INFERENCE, load_mask2former
 from ovrcoat.checkpoints.native import LoadedModel
 from ovrcoat.config import InferenceConfig, ModelConfig
 from ovrcoat.data.mask_files import MaskFiles
@@ -141,6 +140,8 @@ def _encoder(
 def _with_mask2former(
     parts: LoadedParts, source: Path, *, device: torch.device, image_dtype: torch.dtype
 ) -> LoadedParts:
+    from ovrcoat.checkpoints.mask2former import INFERENCE, load_mask2former  # no other model needs it
+
     loaded = load_mask2former(source)
     loaded.network.set_image_dtype(image_dtype)
     return replace(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ovrcoat import Segmenter, Vocabulary
-from ovrcoat.checkpoints import native
+from ovrcoat.checkpoints import mask2former, native
 from ovrcoat.checkpoints.mask2former import INFERENCE, LoadedMask2Former
 from ovrcoat.config import ModelConfig
 from ovrcoat.errors import ConfigError
@@ -175,7 +175,7 @@ class TestLoad:
         folder.mkdir()
         (folder / "config.json").write_text("{}")
         loaded = LoadedMask2Former(make_mask2former(classes=4), make_config(classes=4), CLASSES, {})
-        monkeypatch.setattr(loading, "load_mask2former", lambda path: loaded)
+        monkeypatch.setattr(mask2former, "load_mask2former", lambda path: loaded)
         segmenter = Segmenter.load(checkpoint, masks=folder, device="cpu", dtype=dtype, text_cache=None)
         assert segmenter.training_vocabulary is CLASSES
         assert segmenter.config.inference.beta == 1.0
