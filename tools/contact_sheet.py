@@ -28,14 +28,19 @@ def main(folder: Path, target: Path) -> None:
         sheet.paste(image, (left, 0))
         left += image.width + 8
     target.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(target, quality=88, comment=f"{PREFIX}{file_sha256(embedded_path())}".encode())
+    sheet.save(target, quality=88, comment=comment())
+
+
+def comment() -> bytes:
+    """Return the comment for a picture that the weights in the package make."""
+    return f"{PREFIX}{file_sha256(embedded_path())}".encode()
 
 
 def weights_of(picture: Path) -> str | None:
     """Return the SHA-256 of the weights that made a picture; None if it does not say."""
     with Image.open(picture) as image:
-        comment = image.info.get("comment", b"").decode("ascii", "replace")
-    return comment.removeprefix(PREFIX) if comment.startswith(PREFIX) else None
+        text = image.info.get("comment", b"").decode("ascii", "replace")
+    return text.removeprefix(PREFIX) if text.startswith(PREFIX) else None
 
 
 if __name__ == "__main__":

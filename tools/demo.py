@@ -86,7 +86,7 @@ def main(folder: Path) -> None:
     overlays: list[Path] = []
     for example in EXAMPLES:
         image = images / Path(example.file).name
-        shutil.copyfile(_inside(example.package) / example.file, image)
+        shutil.copyfile(package_folder(example.package) / example.file, image)
         print(f'\novrcoat segment {image.name} --vocabulary "{example.vocabulary}"')
         result = segmenter.segment(image, example.vocabulary)
         print(result.summary())
@@ -98,7 +98,7 @@ def main(folder: Path) -> None:
         print(f"  {overlay}")
 
 
-def _inside(package: str) -> Path:
+def package_folder(package: str) -> Path:
     """Return the folder of an installed package without importing the package."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:

@@ -1,19 +1,24 @@
-"""The picture in the README is made by the weights that ship."""
+"""Pictures of nano's results are made by the weights that ship."""
 
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from ovrcoat.checkpoints.catalog import embedded_path
 from ovrcoat.system.fingerprints import file_sha256
 from tool_modules import load_tool
 
-PICTURE = Path(__file__).parents[2] / "docs" / "images" / "example.jpg"
+PICTURES = Path(__file__).parents[2] / "docs" / "images"
 
 
-def test_the_picture_is_made_by_the_weights_that_ship():
-    recorded = load_tool("contact_sheet").weights_of(PICTURE)
-    assert recorded == file_sha256(embedded_path()), "run ./demo and tools/contact_sheet.py again"
+@pytest.mark.parametrize(
+    ("picture", "tool"),
+    [("example.jpg", "./demo and contact_sheet.py"), ("nano-ten.jpg", "nano/ten_images.py")],
+)
+def test_the_pictures_are_made_by_the_weights_that_ship(picture: str, tool: str):
+    recorded = load_tool("contact_sheet").weights_of(PICTURES / picture)
+    assert recorded == file_sha256(embedded_path()), f"run {tool} again"
 
 
 def test_a_picture_without_a_record_is_noticed(tmp_path: Path):
