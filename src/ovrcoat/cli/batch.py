@@ -9,7 +9,7 @@ from ovrcoat.choices import Task
 from ovrcoat.cli.batch_options import BatchOutputOptions, WorkOptions
 from ovrcoat.cli.options import ModelOptions, PromptOptions, SourceOptions
 from ovrcoat.cli.startup import heavy_imports
-from ovrcoat.cli.terminal import print_error, print_json, print_note
+from ovrcoat.cli.terminal import print_error, print_issues, print_json, print_note
 from ovrcoat.errors import ConfigError
 from ovrcoat.system.optional_imports import import_optional
 from ovrcoat.system.shard import Shard
@@ -58,9 +58,7 @@ def batch(
     settings = _settings(complete, prompt=prompt, model=model, parts=parts, output=output)
     predictor = RowPredictor(settings)
     predictor.check_items(items)
-    for issue in predictor.prompt.issues:
-        if issue.severity != "note" or not output.quiet:
-            print_note(f"{issue.severity}: {issue}")
+    print_issues(predictor.prompt.issues, quiet=output.quiet)
     try:
         run = _run_ray if work.engine == "ray" else _run_local
         read, counts = run(items, settings, predictor, shard=shard, work=work, output=output)

@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 from ovrcoat._version import __version__
 from ovrcoat.cli.options import ModelOptions, PromptOptions, SourceOptions
 from ovrcoat.cli.startup import heavy_imports
-from ovrcoat.cli.terminal import print_json, print_line, print_note, print_table
+from ovrcoat.cli.terminal import print_issues, print_json, print_line, print_note, print_table
 from ovrcoat.cli.viewer import show_file
 from ovrcoat.errors import ConfigError
 from ovrcoat.system.paths import printable
@@ -79,8 +79,7 @@ def explain(
 
     segmenter = load_segmenter(model, parts)
     encoded = encode_prompt(segmenter, complete, prompt)
-    for issue in encoded.issues:
-        print_note(f"{issue.severity}: {issue}")
+    print_issues(encoded.issues)
     explanation = segmenter.encode(image).predict_explained(encoded)
     for note in explanation.result.notes:
         print_note(f"note: {note}")

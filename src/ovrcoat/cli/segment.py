@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ovrcoat._version import __version__
 from ovrcoat.cli.options import ModelOptions, OutputOptions, PromptOptions, SourceOptions
 from ovrcoat.cli.startup import heavy_imports
-from ovrcoat.cli.terminal import print_error, print_json, print_note
+from ovrcoat.cli.terminal import print_error, print_issues, print_json, print_note
 from ovrcoat.cli.usage import possible_class_names
 from ovrcoat.errors import ConfigError, ImageError
 
@@ -56,9 +56,7 @@ def segment(
         print_note(_summary(len(run.images), vocabulary, source=parts.describe(model.model)))
     segmenter = load_segmenter(model, parts, images=run.images)
     encoded = encode_prompt(segmenter, complete, prompt)
-    for issue in encoded.issues:
-        if issue.severity != "note" or not output.quiet:
-            print_note(f"{issue.severity}: {issue}")
+    print_issues(encoded.issues, quiet=output.quiet)
     used = source_settings(model.model, parts, segmenter)
     settings = run_settings(complete, prompt=prompt, model=model, output=output, sources=used)
     document_path = run.execute(segmenter, encoded, settings=settings, batch_size=model.batch_size)

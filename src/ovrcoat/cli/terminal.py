@@ -9,9 +9,12 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ovrcoat.system.visible_text import visible_lines
+
+if TYPE_CHECKING:
+    from ovrcoat.issues import Issue
 
 PACKAGE = str(Path(__file__).parents[1])
 
@@ -50,6 +53,13 @@ def print_error(message: str) -> None:
 def print_note(message: str) -> None:
     """Print text on stderr, so that stdout contains results only."""
     sys.stderr.write(f"{visible_lines(message)}\n")
+
+
+def print_issues(issues: "Iterable[Issue]", *, quiet: bool = False) -> None:
+    """Print issues of a vocabulary on stderr, one per line; with `quiet` only warnings and errors."""
+    for issue in issues:
+        if issue.severity != "note" or not quiet:
+            print_note(f"{issue.severity}: {issue}")
 
 
 def print_line(text: str) -> None:
