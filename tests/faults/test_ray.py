@@ -106,7 +106,7 @@ def test_a_wrong_address_is_one_line(photos: Path):
     ray = [*COMMAND, "--output", "ray", "--engine", "ray", "--ray-address", "127.0.0.1:1"]
     run = subprocess.run(ray, capture_output=True, text=True, check=False, timeout=120)
     assert run.returncode == 2
-    assert "error: no Ray cluster at '127.0.0.1:1'" in run.stderr
+    assert "error: cannot connect to Ray at '127.0.0.1:1'" in run.stderr
     assert "Traceback" not in run.stderr
 
 

@@ -138,7 +138,7 @@ def _connect(ray: Any, options: RayOptions) -> None:
             ray.init(address=options.address, log_to_driver=options.progress)
         except (OSError, ValueError, ray.exceptions.RayError) as error:  # such as a missing token
             raise ConfigError(
-                f"no Ray cluster at {options.address!r} ({error}); see `ray status`, or start one with "
+                f"cannot connect to Ray at {options.address!r} ({error}); see `ray status`, or start one with "
                 "`ray start --head`"
             ) from error
         return
