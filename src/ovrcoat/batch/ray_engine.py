@@ -138,8 +138,8 @@ def _connect(ray: Any, options: RayOptions) -> None:
             ray.init(address=options.address, log_to_driver=options.progress)
         except (OSError, ValueError, ray.exceptions.RayError) as error:  # such as a missing token
             raise ConfigError(
-                f"cannot connect to Ray at {options.address!r} ({error}); see `ray status`, or start one with "
-                "`ray start --head`"
+                f"cannot connect to Ray at {options.address!r} ({error}); see `ray status`, or start a "
+                "cluster with `ray start --head`"
             ) from error
         return
     cpus = max(os.cpu_count() or 1, (options.workers or 1) + _FREE_CPUS)
