@@ -43,6 +43,6 @@ def serve(segmenter: Any, **settings: object) -> Iterator[httpx.Client]:
 def wait_until(is_true: Callable[[], bool], *, seconds: float = 20) -> bool:
     """Wait until a condition holds; return whether it does."""
     end = time.monotonic() + seconds
-    while not is_true() and time.monotonic() < end:
+    while not (held := is_true()) and time.monotonic() < end:  # once is enough: it may change again at once
         time.sleep(0.01)
-    return is_true()
+    return held
