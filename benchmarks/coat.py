@@ -11,14 +11,13 @@ without background classes at each γ:
 * files, objectness 1: the same with objectness 1, as for a tool that does not predict it
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 import torch
-from crops import TRUSTS
+from crops import TRUSTS, dataset_parser
 from machine import describe
 from models import load
 
@@ -34,13 +33,7 @@ ROWS = MappingProxyType({"network": None, "files": True, "files, objectness 1": 
 
 def main() -> None:
     """Measure every source of masks and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("data")
-    parser.add_argument("--model", default="nano")
-    parser.add_argument("--held-out", type=float)
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
+    arguments = dataset_parser(__doc__).parse_args()
     torch.set_num_threads(arguments.threads)
     print("\n".join(f"{name}: {value}" for name, value in describe().items()))
     print(f"\n| masks | images | {' | '.join(f'PQ, γ {trust}' for trust in TRUSTS)} |")

@@ -31,15 +31,20 @@ TRUSTS: tuple[Trust, ...] = (0.0, 0.5, "adaptive")
 METHODS = ("pooling", "crops", "masked-crops")
 
 
-def main() -> None:
-    """Measure every method and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def dataset_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return the options of a benchmark that evaluates a model on a dataset."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("--model", default="nano")
     parser.add_argument("--held-out", type=float)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--threads", type=int, default=1)
-    arguments = vars(parser.parse_args())
+    return parser
+
+
+def main() -> None:
+    """Measure every method and print a table."""
+    arguments = vars(dataset_parser(__doc__).parse_args())
     print("\n".join(f"{name}: {value}" for name, value in describe().items()))
     pq_titles = " | ".join(f"PQ, γ {trust}" for trust in TRUSTS)
     print(f"\n| method | images | {pq_titles} | mIoU | accuracy | CPU seconds per image | peak memory |")
