@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ovrcoat.batch.destination import Counts, Destination, count_rows, write_durably
 from ovrcoat.batch.item import Item
@@ -148,9 +149,9 @@ def _connect(ray: Any, options: RayOptions) -> None:
 
 def _check_reachable(address: str) -> None:
     """Raise an OSError if nothing listens at HOST:PORT, which Ray would try for more than ten minutes."""
-    host, separator, port = address.removeprefix("ray://").rpartition(":")
-    if separator and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_CONNECTION_SECONDS).close()
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    if parts.hostname and parts.port:  # "auto" has no port
+        socket.create_connection((parts.hostname, parts.port), timeout=_CONNECTION_SECONDS).close()
 
 
 def _without_traceback(error: Any, folder: Path) -> OvrcoatError:

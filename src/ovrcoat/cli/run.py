@@ -124,7 +124,7 @@ class Run:
     def _predict(
         self, segmenter: Segmenter, prompt: SegmentationPrompt, *, batch_size: int
     ) -> ResultIterator:
-        images = self.remaining if self.image is None or not self.remaining else (self.image,)
+        images = (self.image,) if self.image is not None and self.remaining else self.remaining
         if not self.output.show_rejected:
             return segmenter.predict_many(images, prompt, batch_size=batch_size, on_error="yield")
         encoded = segmenter.encode_many(images, batch_size=batch_size)
