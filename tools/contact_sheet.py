@@ -39,7 +39,9 @@ def comment() -> bytes:
 def weights_of(picture: Path) -> str | None:
     """Return the SHA-256 of the weights that made a picture; None if it does not say."""
     with Image.open(picture) as image:
-        text = image.info.get("comment", b"").decode("ascii", "replace")
+        text = image.info.get("comment", b"")  # bytes in a JPEG, text in a PNG
+    if isinstance(text, bytes):
+        text = text.decode("ascii", "replace")
     return text.removeprefix(PREFIX) if text.startswith(PREFIX) else None
 
 

@@ -1,0 +1,90 @@
+"""Show for which segments a model has no matching mask, by their size: on training and on held-out images.
+
+Usage: python tools/nano/masks_by_size.py path/to/datasets/coco_things [--model nano] [--limit 60]
+
+A mask matches a segment if their IoU is above 0.5. Equal shares on training and held-out images mean that the
+model is not limited by the number of images: it does not fit those that it has.
+"""
+
+import argparse
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from ovrcoat import Segmenter
+from ovrcoat.data.catalog import open_dataset
+from ovrcoat.data.dataset import Dataset
+from ovrcoat.data.held_out import is_held_out
+from ovrcoat.evaluation.metrics.error_analysis import region_map
+from ovrcoat.evaluation.prefetch import Sample, load_sample
+from ovrcoat.formats.annotations import Record
+
+HELD_OUT = 0.1  # of nano's training
+SIZES = (0, 0.1, 0.3, 1, 3, 10, 30, 100)  # bounds, in percent of the image
+MATCH = 0.5  # IoU above which a mask matches a segment, as in panoptic quality
+
+
+def main() -> None:
+    """Read the arguments and print one table for the training images and one for those held out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("dataset", type=Path, help="folder with panoptic labels that nano was trained on")
+    parser.add_argument("--model", default="nano", help="name or path of the model")
+    parser.add_argument("--limit", type=int, default=60, help="number of images of each kind")
+    arguments = parser.parse_args()
+    segmenter, dataset = Segmenter.load(arguments.model), open_dataset(arguments.dataset)
+    for title, held_out in (("training images", False), ("held-out images", True)):
+        records = [record for record in dataset.records if is_held_out(record.image, HELD_OUT) == held_out]
+        step = max(1, len(records) // arguments.limit)
+        measured = best_masks(segmenter, dataset, records[::step][: arguments.limit])
+        print(f"{arguments.dataset.name}, {title}\n{table(measured)}\n")
+
+
+def best_masks(
+    segmenter: Segmenter, dataset: Dataset, records: Sequence[Record]
+) -> Float[np.ndarray, "segment 2"]:
+    """Return the size (percent of the image) of each segment and the IoU of the best mask for it, 0..1.
+
+    Crowds are left out.
+
+    Raises:
+        DatasetError: an image cannot be read.
+    """
+    rows = []
+    for record in records:
+        sample = load_sample(record, dataset=dataset, panoptic=True, semantic=False)
+        if not isinstance(sample, Sample):
+            raise sample
+        truth = sample.panoptic
+        assert truth is not None  # requested
+        encoded = segmenter.encode(sample.image)
+        overlaps = encoded.overlaps(region_map(truth), region_count=len(truth.segments))
+        sizes = 100 * overlaps.regions / truth.id_map.size
+        best = overlaps.ious().max(axis=0)
+        rows += [
+            (size, iou) for size, iou, s in zip(sizes, best, truth.segments, strict=True) if not s.is_crowd
+        ]
+    return np.array(rows).reshape(-1, 2)
+
+
+def table(measured: Float[np.ndarray, "segment 2"]) -> str:
+    """Format the sizes and IoUs of `best_masks` as a Markdown table."""
+    lines = [
+        "| size (% of the image) | segments | no mask | mean IoU of the best mask |",
+        "|---|---|---|---|",
+    ]
+    bounds = [*pairwise(SIZES), (0, SIZES[-1])]
+    for low, high in bounds:
+        inside = measured[(measured[:, 0] > low) & (measured[:, 0] <= high)]
+        if len(inside) == 0:
+            continue
+        without = 100 * (inside[:, 1] <= MATCH).mean()
+        name = "all" if (low, high) == bounds[-1] else f"{low:g} to {high:g}"
+        lines.append(f"| {name} | {len(inside)} | {without:.0f} % | {inside[:, 1].mean():.2f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Take the picture of the web page for the README: one image with COAT and without, and why a pixel is void.
+
+    pip install -e '.[serve,dev]'                  # and Chromium; Debian: apt install chromium
+    python tools/page_picture.py docs/images/page.png
+
+The picture records which weights made it, as those of contact_sheet.py do.
+"""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from playwright.sync_api import Page, sync_playwright
+
+from contact_sheet import comment
+
+SIZE = {"width": 1280, "height": 860}  # pixels
+EXAMPLE = "Rocket"
+CLASSES = "rocket#thing; tower#stuff; sky#stuff; ground#stuff"
+TRUSTS = {"A": 0.5, "B": 0}
+PLACE = (0.5, 0.3)  # of the pixel that is explained, in B: shares of width and height, on the rocket
+STARTUP = 60  # seconds that the server may take
+
+
+def main(target: Path) -> None:
+    """Start a server, use its page, and save the picture."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        sys.exit("error: no Chromium was found; Debian: apt install chromium")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen([sys.executable, "-m", "ovrcoat", "serve", "--port", str(port)])
+    try:
+        wait_for(f"http://127.0.0.1:{port}/", server)
+        with sync_playwright() as playwright, TemporaryDirectory() as folder:
+            running = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+            page = running.new_page(viewport=SIZE)
+            page.goto(f"http://127.0.0.1:{port}/")
+            use(page)
+            shot = Path(folder) / "page.png"
+            page.screenshot(path=shot)
+            running.close()
+            record = PngInfo()
+            record.add_text("comment", comment().decode())
+            with Image.open(shot) as image:
+                image.convert("RGB").quantize(256).save(target, optimize=True, pnginfo=record)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    """Wait until the server answers."""
+    end = time.monotonic() + STARTUP
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            httpx.get(url)
+        except httpx.TransportError:
+            time.sleep(0.2)
+        else:
+            return
+    sys.exit("error: the server did not start; its message is above")
+
+
+def use(page: Page) -> None:
+    """Segment the example at both trusts, without background classes, and click on the rocket in B."""
+    page.wait_for_selector("body[data-ready]")
+    page.click(f"#examples button:has-text('{EXAMPLE}')")
+    page.wait_for_selector("#view-A[data-painted]")
+    page.click("#clear-classes")
+    page.fill("#class-input", CLASSES)
+    page.click("#add-class")
+    page.check("#compare")
+    for side, trust in TRUSTS.items():
+        page.select_option(f"#background-{side}", "none")
+        page.eval_on_selector(
+            f"#trust-{side}",
+            "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input')); }",
+            trust,
+        )
+    for side, trust in TRUSTS.items():
+        page.wait_for_selector(f'#view-{side}[data-painted="{trust}"]')
+    box = page.locator("#canvas-B").bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + PLACE[0] * box["width"], box["y"] + PLACE[1] * box["height"])
+    page.wait_for_selector("#details .summary")
+    page.evaluate("window.scrollTo(0, 0)")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"error: expected the path of the picture\n\n{__doc__}")
+    main(Path(sys.argv[1]))
