@@ -82,7 +82,7 @@ def table(measured: Float[np.ndarray, "segment 2"]) -> str:
             continue
         without = 100 * (inside[:, 1] <= MATCH).mean()
         name = "all" if (low, high) == bounds[-1] else f"{low:g} to {high:g}"
-        lines.append(f"| {name} | {len(inside)} | {without:.0f} % | {inside[:, 1].mean():.2f} |")
+        lines.append(f"| {name} | {len(inside)} | {without:.1f} % | {inside[:, 1].mean():.2f} |")
     return "\n".join(lines)
 
 

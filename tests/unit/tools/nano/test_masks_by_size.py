@@ -15,9 +15,9 @@ def test_segments_without_a_mask_are_counted_by_size():
     tool = load_tool("nano/masks_by_size")
     measured = np.array([[0.05, 0.2], [0.05, 0.6], [20, 0.9], [20, 0.5]])
     assert tool.table(measured).splitlines()[2:] == [
-        "| 0 to 0.1 | 2 | 50 % | 0.40 |",
-        "| 10 to 30 | 2 | 50 % | 0.70 |",
-        "| all | 4 | 50 % | 0.55 |",
+        "| 0 to 0.1 | 2 | 50.0 % | 0.40 |",
+        "| 10 to 30 | 2 | 50.0 % | 0.70 |",
+        "| all | 4 | 50.0 % | 0.55 |",
     ]
 
 
