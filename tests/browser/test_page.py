@@ -122,6 +122,27 @@ def test_hovering_shows_name_score_objectness_and_alternatives(segmented: "Page"
     assert segmented.locator("#tooltip .ranking li").count() == 2
 
 
+def test_the_tooltip_of_a_rescued_segment_stays_inside_its_box(page: "Page") -> None:
+    page.click("#examples button:has-text('Rocket')")
+    page.wait_for_selector("#view-A[data-painted]")
+    page.click("#clear-classes")
+    add_classes(page, "rocket#thing; tower#stuff; sky#stuff; ground#stuff")
+    page.select_option("#background-A", "none")
+    set_trust(page, "A", 0.5)
+    box = page.locator("#canvas-A").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.505 * box["width"], box["y"] + 0.45 * box["height"])
+    page.wait_for_selector("#tooltip:not([hidden]) :text('rescued by COAT')")
+    outside = page.evaluate(
+        """() => {
+            const right = document.getElementById("tooltip").getBoundingClientRect().right;
+            return [...document.querySelectorAll("#tooltip *")].filter(
+                (part) => part.getBoundingClientRect().right > right).map((part) => part.textContent);
+        }"""
+    )
+    assert outside == []
+
+
 def test_clicking_a_segment_pins_it_and_explains_it(segmented: "Page") -> None:
     segmented.mouse.click(*place(segmented, "A", 200, 150))
     segmented.click("#details button:text-is('Why is this here?')")

@@ -14,7 +14,11 @@ PICTURES = Path(__file__).parents[2] / "docs" / "images"
 
 @pytest.mark.parametrize(
     ("picture", "tool"),
-    [("example.jpg", "./demo and contact_sheet.py"), ("nano-ten.jpg", "nano/ten_images.py")],
+    [
+        ("example.jpg", "./demo and contact_sheet.py"),
+        ("nano-ten.jpg", "nano/ten_images.py"),
+        ("page.png", "page_picture.py"),
+    ],
 )
 def test_the_pictures_are_made_by_the_weights_that_ship(picture: str, tool: str):
     recorded = load_tool("contact_sheet").weights_of(PICTURES / picture)
