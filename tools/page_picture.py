@@ -6,15 +6,15 @@
 The picture records which weights made it, as those of contact_sheet.py do.
 """
 
+import io
+import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import httpx
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Page, sync_playwright
@@ -26,7 +26,6 @@ EXAMPLE = "Rocket"
 CLASSES = "rocket#thing; tower#stuff; sky#stuff; ground#stuff"
 TRUSTS = {"A": 0.5, "B": 0}
 PLACE = (0.505, 0.45)  # of the pixel that is explained, in B: shares of width and height, on the rocket
-STARTUP = 60  # seconds that the server may take
 
 
 def main(target: Path) -> None:
@@ -34,40 +33,30 @@ def main(target: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         sys.exit("error: no Chromium was found; Debian: apt install chromium")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen([sys.executable, "-m", "ovrcoat", "serve", "--port", str(port)])
-    try:
-        wait_for(f"http://127.0.0.1:{port}/", server)
-        with sync_playwright() as playwright, TemporaryDirectory() as folder:
-            running = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-            page = running.new_page(viewport=SIZE)
-            page.goto(f"http://127.0.0.1:{port}/")
-            use(page)
-            shot = Path(folder) / "page.png"
-            page.screenshot(path=shot)
-            running.close()
-            record = PngInfo()
-            record.add_text("comment", comment().decode())
-            with Image.open(shot) as image:
-                image.convert("RGB").save(target, optimize=True, pnginfo=record)
-    finally:
-        server.terminate()
-        server.wait()
+    with _server() as url, sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = running.new_page(viewport=SIZE)
+        page.goto(url)
+        use(page)
+        shot = page.screenshot()
+        running.close()
+    record = PngInfo()
+    record.add_text("comment", comment().decode())
+    with Image.open(io.BytesIO(shot)) as image:
+        image.convert("RGB").save(target, optimize=True, pnginfo=record)
 
 
-def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
-    """Wait until the server answers."""
-    end = time.monotonic() + STARTUP
-    while time.monotonic() < end and server.poll() is None:
+@contextmanager
+def _server() -> Iterator[str]:
+    """Run a server with nano; the value is its address, which it prints once it is ready."""
+    command = [sys.executable, "-m", "ovrcoat", "serve", "--port", "0"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
-            httpx.get(url)
-        except httpx.TransportError:
-            time.sleep(0.2)
-        else:
-            return
-    sys.exit("error: the server did not start; its message is above")
+            assert process.stdout is not None
+            yield process.stdout.readline().split()[4]
+        finally:
+            process.terminate()
 
 
 def use(page: Page) -> None:

@@ -18,13 +18,12 @@ from ovrcoat import Segmenter
 from ovrcoat.data.catalog import open_dataset
 from ovrcoat.data.dataset import Dataset
 from ovrcoat.data.held_out import is_held_out
-from ovrcoat.evaluation.metrics.error_analysis import region_map
+from ovrcoat.evaluation.metrics.error_analysis import GOOD_IOU, region_map
 from ovrcoat.evaluation.prefetch import Sample, load_sample
 from ovrcoat.formats.annotations import Record
 
 HELD_OUT = 0.1  # of nano's training
 SIZES = (0, 0.1, 0.3, 1, 3, 10, 30, 100)  # bounds, in percent of the image
-MATCH = 0.5  # IoU above which a mask matches a segment, as in panoptic quality
 
 
 def main() -> None:
@@ -80,7 +79,7 @@ def table(measured: Float[np.ndarray, "segment 2"]) -> str:
         inside = measured[(measured[:, 0] > low) & (measured[:, 0] <= high)]
         if len(inside) == 0:
             continue
-        without = 100 * (inside[:, 1] <= MATCH).mean()
+        without = 100 * (inside[:, 1] <= GOOD_IOU).mean()
         name = "all" if (low, high) == bounds[-1] else f"{low:g} to {high:g}"
         lines.append(f"| {name} | {len(inside)} | {without:.1f} % | {inside[:, 1].mean():.2f} |")
     return "\n".join(lines)
