@@ -15,6 +15,11 @@ Then each variant trains on the objects of COCO and VOC, with the same samples, 
 The table gives the accuracy of the encoder alone: whole images among ImageNet's class names, and ground-truth
 masks of images that were not trained on among the names of their dataset. An interrupted call continues when
 it is repeated.
+
+    python tools/nano/forgetting.py --measure nano runs/nano/resolution/model.safetensors
+
+gives the same table for any models like nano, without training. Images of MSRC that nano was trained on are
+part of it.
 """
 
 import argparse
@@ -32,7 +37,7 @@ from torch import Tensor
 
 from initial_model import HELD_OUT_CLASSES, InitialModelConfig, make_initial_model
 from ovrcoat.checkpoints import native
-from ovrcoat.checkpoints.catalog import embedded_path
+from ovrcoat.checkpoints.catalog import embedded_path, find_model
 from ovrcoat.config import InferenceConfig
 from ovrcoat.data.held_out import is_held_out
 from ovrcoat.model.encoders.nano import NanoEncoder
@@ -83,17 +88,24 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="of each variant")
     parser.add_argument("--decoder-steps", type=int, default=100, help="with the frozen encoder, before")
     parser.add_argument("--size", type=int, default=256, help="of the training crops, in pixels")
+    parser.add_argument("--measure", nargs="+", metavar="MODEL", help="only measure these models")
     arguments = parser.parse_args()
     if not os.environ.get("OVRCOAT_DATASETS"):
         parser.error(
             "the environment variable OVRCOAT_DATASETS is not set; it names the folder of the datasets"
         )
     folder = arguments.folder
+    found: dict[str, list[dict[str, float]]] = {}
+    if arguments.measure:
+        for name in arguments.measure:
+            model = read_model(find_model(name))
+            found[name] = [measure(model, model.config.inference, folder / "features")]
+        print(table(found))
+        return
     initial = read_settings(HERE / "experiment-initial.yaml", InitialModelConfig)
     aligned = make_initial_model(
         initial, base=HERE, folder=folder / "initial", features=folder / "features", seed=0
     )
-    found: dict[str, list[dict[str, float]]] = {}
     start = Run(folder, seed=0, size=arguments.size).start(aligned, steps=arguments.decoder_steps)
     for seed in arguments.seeds:
         run = Run(folder / f"seed-{seed}", seed=seed, size=arguments.size)
@@ -315,7 +327,7 @@ def _data(name: str) -> DataConfig:
 
 def table(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """Return mean and standard deviation over the seeds as a Markdown table, one row per variant."""
-    groups = list(found["none"][0])
+    groups = list(next(iter(found.values()))[0])
     lines = [["", *groups], ["---"] * (1 + len(groups))]
     for variant, runs in found.items():
         lines.append([variant, *(_spread([run[group] for run in runs]) for group in groups)])

@@ -75,6 +75,27 @@ def test_only_full_fine_tuning_trains_the_projection_and_the_text_tower(
         run(folder, monkeypatch, steps=2)
 
 
+def test_models_are_measured_without_training(
+    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    model = forgetting.embedded_path()
+    folder = str(small / "run")
+    monkeypatch.setattr("sys.argv", ["forgetting.py", "--folder", folder, "--measure", str(model)])
+    forgetting.main()
+    header, _, row = capsys.readouterr().out.splitlines()
+    assert [cell.strip() for cell in header.strip("|").split("|")][:3] == [
+        "",
+        "ImageNet, aligned names",
+        "ImageNet, other names",
+    ]
+    name, *percentages = [cell.strip() for cell in row.strip("|").split("|")]
+    assert name == str(model)
+    assert len(percentages) == header.count("|") - 2
+    assert all(
+        0 <= float(percentage) <= 100 for percentage in percentages[:-1]
+    )  # MSRC has no unseen name here
+
+
 def test_without_the_datasets_it_stops_before_training(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
