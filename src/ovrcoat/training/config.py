@@ -128,6 +128,8 @@ class StageConfig(Settings):
     photometric: PhotometricConfig | None = None
     loss: LossConfig = LossConfig()
     ovr: OvrConfig | None = None
+    # Start with the image and text encoder of the run's initial model instead of the previous stage's.
+    restore_encoder: bool = False
     validation: ValidationConfig | None = None
 
 

@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -153,9 +154,12 @@ def _train(config: TrainConfig, base: Path, *, progress: bool, on_status: OnStat
             config, DataOpener(base, vocabulary, is_main=accelerator.is_main_process), output=output
         )
         model = load_initial_model(config.start, base=base, seed=config.seed)
+        encoder = deepcopy(model.network.encoder.state_dict())
         report = (on_status or _warn) if accelerator.is_main_process else None
         for settings in config.stages:
             folder = output / settings.name
+            if settings.restore_encoder:
+                model.network.encoder.load_state_dict(encoder)
             run = StageRun(
                 model, settings, config, vocabulary=vocabulary, base=base, data=data[settings.name]
             )

@@ -167,6 +167,28 @@ def test_a_run_can_be_given_as_a_file(tmp_path: Path):
     assert seen[1].finished
 
 
+def test_a_stage_can_restore_the_encoder(tmp_path: Path):
+    stages = [
+        tiny_training.stage("ovr", steps=1, ovr={}),
+        tiny_training.stage("decoders", steps=1, restore_encoder=True),
+    ]
+    values = tiny_training.settings(tmp_path, output=tmp_path / "run", stages=stages)
+    config = tiny_training.write(tmp_path / "run.yaml", values)
+
+    def encoder(path: Path) -> dict[str, torch.Tensor]:
+        return native.load(path).network.encoder.state_dict()
+
+    initial = encoder(tmp_path / "tiny.safetensors")
+    result = train(config)
+    trained = encoder(tmp_path / "run" / "ovr" / "model.safetensors")
+    assert any(not torch.equal(trained[key], value) for key, value in initial.items())
+    torch.testing.assert_close(encoder(result), initial, rtol=0, atol=0)
+
+    expected = result.read_bytes()
+    shutil.rmtree(tmp_path / "run" / "decoders")  # as if the second stage had not started yet
+    assert train(config).read_bytes() == expected
+
+
 def test_overrides_need_a_file(tmp_path: Path):
     with pytest.raises(ConfigError, match="overrides apply to a YAML file"):
         train(configure(tmp_path), base=tmp_path, overrides=["seed=1"])
