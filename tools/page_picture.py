@@ -22,10 +22,10 @@ from playwright.sync_api import Page, sync_playwright
 from contact_sheet import comment
 
 SIZE = {"width": 1280, "height": 860}  # pixels
-EXAMPLE = "Rocket"
-CLASSES = "rocket#thing; tower#stuff; sky#stuff; ground#stuff"
-TRUSTS = {"A": 0.5, "B": 0}
-PLACE = (0.505, 0.45)  # of the pixel that is explained, in B: shares of width and height, on the rocket
+EXAMPLE = "Coffee"
+CLASSES = "cup#thing; table#stuff"
+TRUSTS = {"A": "adaptive", "B": "0"}
+PLACE = (0.45, 0.45)  # of the pixel that is explained, in B: shares of width and height, on the cup
 
 
 def main(target: Path) -> None:
@@ -60,7 +60,7 @@ def _server() -> Iterator[str]:
 
 
 def use(page: Page) -> None:
-    """Segment the example at both trusts, without background classes, and click on the rocket in B."""
+    """Segment the example with both settings of γ, without background classes, and click on the cup in B."""
     page.wait_for_selector("body[data-ready]")
     page.click(f"#examples button:has-text('{EXAMPLE}')")
     page.wait_for_selector("#view-A[data-painted]")
@@ -70,11 +70,13 @@ def use(page: Page) -> None:
     page.check("#compare")
     for side, trust in TRUSTS.items():
         page.select_option(f"#background-{side}", "none")
-        page.eval_on_selector(
-            f"#trust-{side}",
-            "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input')); }",
-            trust,
-        )
+        page.set_checked(f"#adaptive-{side}", trust == "adaptive")
+        if trust != "adaptive":
+            page.eval_on_selector(
+                f"#trust-{side}",
+                "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input')); }",
+                trust,
+            )
     for side, trust in TRUSTS.items():
         page.wait_for_selector(f'#view-{side}[data-painted="{trust}"]')
     box = page.locator("#canvas-B").bounding_box()

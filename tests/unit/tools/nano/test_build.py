@@ -1,5 +1,7 @@
 """The whole recipe of nano with random towers: initial model, training, packing."""
 
+import hashlib
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
@@ -41,45 +43,92 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, towers: None) -> Modul
         "loss": {"points": 16},
         "schedule": {"steps": 1, "batch_size": 1},
     }
-    stages = [{**stage, "name": "segmentation"}, {**stage, "name": "ovr", "ovr": {}}]
     common = {"vocabulary": "cat#thing; sky#stuff", "precision": "float32", "workers": 0}
-    training = {"start": {"model": "missing.safetensors"}, **common, "stages": stages}
+    common["start"] = {"model": "missing.safetensors"}
+    scratch = {**common, "stages": [{**stage, "name": "segmentation"}]}
+    training = {**common, "stages": [{**stage, "name": "crops"}, {**stage, "name": "resolution", "ovr": {}}]}
     module = load_tool("nano/build")
-    for constant, settings in (("INITIAL_CONFIG", initial), ("TRAINING_CONFIG", training)):
+    for constant, settings in (
+        ("INITIAL_CONFIG", initial),
+        ("SCRATCH_CONFIG", scratch),
+        ("TRAINING_CONFIG", training),
+    ):
         path = tmp_path / f"{constant}.yaml"
         path.write_text(yaml.safe_dump(settings))
         monkeypatch.setattr(module, constant, path)
     return module
 
 
-def test_one_command_builds_nano_and_repeats_nothing(
+def test_the_build_from_scratch_resumes_and_repeats_nothing(
     tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
     output, target = Path("run"), Path("packed/nano.safetensors")
     target.parent.mkdir()
-    arguments = {"seed": 3, "overrides": ["stages.0.schedule.steps=2"], "target": target}
+
+    def build() -> None:
+        start = tool.initial_weights(output, seed=3)
+        tool.build(output, start=start, target=target, overrides=["stages.0.schedule.steps=2"])
+
     step = StageTrainer._step
 
     def interrupt(self: StageTrainer, number: int, crops: object) -> dict[str, float]:
-        if self.options.folder.name == "ovr":
+        if self.options.folder.name == "resolution":
             raise KeyboardInterrupt
         return step(self, number, crops)
 
     with monkeypatch.context() as patched:
         patched.setattr(StageTrainer, "_step", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            tool.build(output, **arguments)
+            build()
     assert not target.exists()
     monkeypatch.setattr(initial_model, "build_initial_model", None)  # the initial model is not built again
-    tool.build(output, **arguments)
-    packed, trained = native.load(target), native.load(output / "ovr" / "model.safetensors")
+    build()
+    packed, trained = native.load(target), native.load(output / "resolution" / "model.safetensors")
     for key, value in trained.network.state_dict().items():
         assert torch.equal(value.half().float(), packed.network.state_dict()[key]), key
-    assert len((output / "segmentation" / "log.jsonl").read_text().splitlines()) == 2
-    assert packed.provenance.keys() >= {"image_tower", "aligned_on", "stage_segmentation", "stage_ovr"}
+    assert len((output / "crops" / "log.jsonl").read_text().splitlines()) == 2
+    stages = {"stage_segmentation", "stage_crops", "stage_resolution"}
+    assert packed.provenance.keys() >= {"image_tower", "aligned_on"} | stages
     assert list(packed.text_embeddings) == ["cat", "sky"]
     weights = [path.stat().st_mtime_ns for path in sorted(output.rglob("model.safetensors"))]
     monkeypatch.setattr(StageTrainer, "_step", None)  # neither are the stages
-    tool.build(output, **arguments)
+    build()
     assert [path.stat().st_mtime_ns for path in sorted(output.rglob("model.safetensors"))] == weights
+
+
+def test_the_previous_weights_come_from_the_history(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    repository = tmp_path / "repository"
+    weights = repository / "src/ovrcoat/weights"
+    weights.mkdir(parents=True)
+    (weights / "nano.safetensors").write_bytes(b"previous")
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com"]
+    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "weights"]):
+        subprocess.run([*git, *command], cwd=repository, check=True)
+    monkeypatch.setattr(tool, "FOLDER", repository)
+    monkeypatch.setattr(tool, "PREVIOUS_COMMIT", "HEAD")
+    sha256 = hashlib.sha256(b"previous").hexdigest()
+    monkeypatch.setattr(tool, "PREVIOUS_WEIGHTS", {"nano.safetensors": sha256})
+    path = tool.previous_weights(tmp_path / "run")
+    assert path.read_bytes() == b"previous"
+    path.write_bytes(b"damaged")  # as by an interrupted copy: written again
+    assert tool.previous_weights(tmp_path / "run").read_bytes() == b"previous"
+    monkeypatch.setattr(tool, "PREVIOUS_WEIGHTS", {"nano.safetensors": "0" * 64})
+    with pytest.raises(SystemExit, match="another SHA-256"):
+        tool.previous_weights(tmp_path / "run")
+    monkeypatch.setattr(tool, "PREVIOUS_COMMIT", "missing")
+    with pytest.raises(SystemExit, match="--from-scratch"):
+        tool.previous_weights(tmp_path / "run")
+
+
+def test_several_processes_are_started_by_torchrun(tool: ModuleType, monkeypatch: pytest.MonkeyPatch):
+    commands = []
+    monkeypatch.setattr(tool.subprocess, "run", lambda command, check: commands.append(command))
+    tool.run_training(Path("nano.yaml"), ["output=runs", "seed=1"], processes=2)
+    (command,) = commands
+    assert command[1:] == [
+        *("-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "ovrcoat", "train", "nano.yaml"),
+        *("--set", "output=runs", "--set", "seed=1"),
+    ]
