@@ -123,15 +123,16 @@ def test_hovering_shows_name_score_objectness_and_alternatives(segmented: "Page"
 
 
 def test_the_tooltip_of_a_rescued_segment_stays_inside_its_box(page: "Page") -> None:
-    page.click("#examples button:has-text('Rocket')")
+    page.click("#examples button:has-text('Coffee')")
     page.wait_for_selector("#view-A[data-painted]")
     page.click("#clear-classes")
-    add_classes(page, "rocket#thing; tower#stuff; sky#stuff; ground#stuff")
+    add_classes(page, "cup#thing; table#stuff")
     page.select_option("#background-A", "none")
-    set_trust(page, "A", 0.5)
+    page.check("#adaptive-A")
+    wait_for_trust(page, "A", "adaptive")
     box = page.locator("#canvas-A").bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + 0.505 * box["width"], box["y"] + 0.45 * box["height"])
+    page.mouse.move(box["x"] + 0.45 * box["width"], box["y"] + 0.45 * box["height"])
     page.wait_for_selector("#tooltip:not([hidden]) :text('rescued by COAT')")
     outside = page.evaluate(
         """() => {
