@@ -326,7 +326,7 @@ def _data(name: str) -> DataConfig:
 
 
 def table(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Return mean and standard deviation over the seeds as a Markdown table, one row per variant."""
+    """Return mean and standard deviation over the seeds as a Markdown table, one row per variant or model."""
     groups = list(next(iter(found.values()))[0])
     lines = [["", *groups], ["---"] * (1 + len(groups))]
     for variant, runs in found.items():

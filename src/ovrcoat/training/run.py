@@ -5,7 +5,6 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -154,12 +153,9 @@ def _train(config: TrainConfig, base: Path, *, progress: bool, on_status: OnStat
             config, DataOpener(base, vocabulary, is_main=accelerator.is_main_process), output=output
         )
         model = load_initial_model(config.start, base=base, seed=config.seed)
-        encoder = deepcopy(model.network.encoder.state_dict())
         report = (on_status or _warn) if accelerator.is_main_process else None
         for settings in config.stages:
             folder = output / settings.name
-            if settings.restore_encoder:
-                model.network.encoder.load_state_dict(encoder)
             run = StageRun(
                 model, settings, config, vocabulary=vocabulary, base=base, data=data[settings.name]
             )
@@ -169,6 +165,9 @@ def _train(config: TrainConfig, base: Path, *, progress: bool, on_status: OnStat
                     steps = settings.schedule.steps
                     report(StageStatus(settings.name, steps, steps_done=steps, finished=True))
             else:
+                if settings.restore_encoder:  # read again, as most runs need no copy of it in memory
+                    initial = load_initial_model(config.start, base=base, seed=config.seed)
+                    model.network.encoder.load_state_dict(initial.network.encoder.state_dict())
                 if config.checkpoint_activations:
                     recompute_activations(model.network)
                 run.train(accelerator, folder=folder, progress=progress, on_status=report)
