@@ -78,6 +78,9 @@ class LossConfig(Settings):
     dice: Weight = 5.0
     void: Weight = 0.1
     points: Count = 12_544
+    # Queries that each segment is matched with, fewer if there are not enough for all segments. More than one
+    # trains duplicates, which the inference setting `duplicate_iou` removes.
+    queries_per_target: Count = 1
 
 
 class ScheduleConfig(Settings):

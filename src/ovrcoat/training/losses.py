@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovrcoat.training.matcher import Assignment, LossWeights, match, matching_cost
+from ovrcoat.training.matcher import Assignment, LossWeights, MatchingCost, match, matching_cost, queries_for
 from ovrcoat.training.points import PointSource, sample_masks, sample_points
 
 UNNAMED = -1  # category id of a target whose category is not in the training vocabulary
@@ -97,6 +97,7 @@ def segmentation_loss(
     weights: LossWeights,
     points: PointSource,
     point_count: int,
+    queries_per_target: int = 1,
 ) -> SegmentationLoss:
     """Match each prediction to the targets and compute the loss terms.
 
@@ -108,15 +109,20 @@ def segmentation_loss(
         weights: of the terms.
         points: chooses the points at which masks are compared.
         point_count: points per mask.
+        queries_per_target: maximum of the number of queries for each target, see `queries_for`.
     """
-    count = float(sum(len(target.category_ids) for target in targets))
+    queries = predictions[0].void_logits.shape[1]
+    sizes = [len(target.category_ids) for target in targets]
+    count = float(sum(n * queries_for(n, queries=queries, limit=queries_per_target) for n in sizes))
     log_probs_of = [
         torch.cat((prediction.category_logits, prediction.void_logits[..., None]), dim=-1).log_softmax(dim=-1)
         for prediction in predictions
     ]
-    assignments = _match_all(
+    costs = _matching_costs(
         predictions, log_probs_of, targets, weights=weights, points=points, point_count=point_count
     )
+    matched = iter(match(costs, queries_per_target=queries_per_target))
+    assignments = tuple(tuple(islice(matched, len(targets))) for _ in predictions)
     all_labeled = torch.stack([target.labeled.all() for target in targets]).tolist()
     category, mask, dice = [], [], []
     for number, (prediction, log_probs) in enumerate(zip(predictions, log_probs_of, strict=True)):
@@ -150,7 +156,7 @@ def segmentation_loss(
     return SegmentationLoss(terms, assignments)
 
 
-def _match_all(
+def _matching_costs(
     predictions: Sequence[LayerPrediction],
     log_probs_of: Sequence[Float[Tensor, "batch query class"]],
     targets: Sequence[Targets],
@@ -158,9 +164,9 @@ def _match_all(
     weights: LossWeights,
     points: PointSource,
     point_count: int,
-) -> tuple[tuple[Assignment, ...], ...]:
-    """Return the assignments of each prediction and image; the CPU waits for the device once."""
-    costs = [
+) -> list[MatchingCost]:
+    """Return the costs of each prediction and image."""
+    return [
         matching_cost(
             target_probabilities(log_probs[image], target.category_ids),
             prediction.mask_logits[image],
@@ -171,8 +177,6 @@ def _match_all(
         for number, (prediction, log_probs) in enumerate(zip(predictions, log_probs_of, strict=True))
         for image, target in enumerate(targets)
     ]
-    matched = iter(match(costs))
-    return tuple(tuple(islice(matched, len(targets))) for _ in predictions)
 
 
 @torch.no_grad()

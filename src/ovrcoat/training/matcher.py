@@ -68,11 +68,15 @@ def matching_cost(
     return MatchingCost(mask=mask, dice=dice, total=total)
 
 
-def match(costs: Sequence[MatchingCost]) -> list[Assignment]:
+def match(costs: Sequence[MatchingCost], *, queries_per_target: int = 1) -> list[Assignment]:
     """Find the assignment with the lowest total cost, for each of `costs`.
 
     SciPy runs on the CPU. The costs of all images and predictions are copied there together, because each
     copy waits until the device has computed everything before it.
+
+    Args:
+        costs: of images.
+        queries_per_target: maximum of the number of queries for each target, see `queries_for`.
     """
     if not costs:
         return []
@@ -81,7 +85,7 @@ def match(costs: Sequence[MatchingCost]) -> list[Assignment]:
     totals = totals.nan_to_num(nan=NOT_FINITE_COST, posinf=NOT_FINITE_COST, neginf=NOT_FINITE_COST)
     on_cpu = totals.cpu().split_with_sizes([cost.total.numel() for cost in costs])
     pairs = [
-        torch.from_numpy(np.stack(linear_sum_assignment(total.view_as(cost.total).numpy())).astype(np.int64))
+        torch.from_numpy(_pairs(total.view_as(cost.total).numpy(), queries_per_target))
         for total, cost in zip(on_cpu, costs, strict=True)
     ]
     on_device = torch.cat(pairs, dim=1).to(totals.device)
@@ -89,6 +93,20 @@ def match(costs: Sequence[MatchingCost]) -> list[Assignment]:
         Assignment(queries=queries, targets=targets)
         for queries, targets in on_device.split_with_sizes([part.shape[1] for part in pairs], dim=1)
     ]
+
+
+def queries_for(targets: int, *, queries: int, limit: int) -> int:
+    """Return how many queries each target of an image is matched with: at most `limit`, but the same number
+    for all targets, as long as there are enough queries for one each."""
+    return max(1, min(limit, queries // max(targets, 1)))
+
+
+def _pairs(cost: np.ndarray, queries_per_target: int) -> np.ndarray:
+    """Return the matched queries and, in a second row, their targets."""
+    queries, targets = cost.shape
+    repeated = np.tile(cost, queries_for(targets, queries=queries, limit=queries_per_target))
+    rows, columns = linear_sum_assignment(repeated)
+    return np.stack((rows, columns % max(targets, 1))).astype(np.int64)
 
 
 def pairwise_cross_entropy(

@@ -55,6 +55,7 @@ class Objective(nn.Module):
             weights=self.weights,
             points=RandomPoints([crop.seed for crop in crops], device=device),
             point_count=self.settings.loss.points,
+            queries_per_target=self.settings.loss.queries_per_target,
         )
         terms = dict(loss.terms)
         if ovr is not None and predictions.clip_logits is not None:

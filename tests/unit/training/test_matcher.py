@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ovrcoat.training.matcher import (
     Assignment,
     LossWeights,
+    MatchingCost,
     match,
     matching_cost,
     pairwise_cross_entropy,
@@ -131,3 +132,23 @@ def test_a_prediction_that_is_no_number_is_matched_last():
     assert pairs.queries.tolist() == [1, 2]
     broken = logits.fill_(torch.nan)
     assert len(matched(torch.zeros(3, 2), broken, masks, points=torch.rand(5, 2)).queries) == 2
+
+
+class TestSeveralQueriesPerTarget:
+    COST = torch.tensor([[0.1, 0.9], [0.2, 0.8], [0.3, 0.1], [0.9, 0.7], [0.8, 0.2]])
+
+    def pairs(self, cost: Tensor, count: int) -> list[tuple[int, int]]:
+        (found,) = match([MatchingCost(mask=cost, dice=cost, total=cost)], queries_per_target=count)
+        return list(zip(found.queries.tolist(), found.targets.tolist(), strict=True))
+
+    def test_each_target_has_its_cheapest_queries(self):
+        assert self.pairs(self.COST, 1) == [(0, 0), (2, 1)]
+        assert self.pairs(self.COST, 2) == [(0, 0), (1, 0), (2, 1), (4, 1)]
+
+    def test_all_targets_have_the_same_number_if_there_are_too_few_queries(self):
+        assert self.pairs(self.COST, 3) == self.pairs(self.COST, 2)
+        assert self.pairs(self.COST[:3], 3) == self.pairs(self.COST[:3], 1)
+        assert len(self.pairs(self.COST[:1], 3)) == 1
+
+    def test_no_targets(self):
+        assert self.pairs(self.COST[:, :0], 3) == []

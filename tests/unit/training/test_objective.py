@@ -19,12 +19,12 @@ from ovrcoat.training.stages import stage_of
 CATEGORIES = CategoryEmbeddings.shared(torch.eye(2, 16), torch.tensor([0, 1]), 2)
 
 
-def stage(ovr: OvrConfig | None = None) -> StageConfig:
+def stage(ovr: OvrConfig | None = None, *, queries_per_target: int = 1) -> StageConfig:
     return StageConfig(
         name="x",
         data=(DataConfig(path="x"),),
         schedule=ScheduleConfig(steps=1),
-        loss=LossConfig(points=40),
+        loss=LossConfig(points=40, queries_per_target=queries_per_target),
         ovr=ovr,
     )
 
@@ -73,6 +73,14 @@ def test_the_second_stage_adds_ovr_and_its_gradient_reaches_the_encoder_only():
     assert network.encoder.visual_trunk.stem[0].weight.grad is not None
     assert network.encoder.logit_scale.grad is not None
     assert network.encoder.head_projection[0].weight.grad is None
+
+
+def test_several_queries_per_target_are_part_of_the_losses():
+    _, one = make(stage())
+    _, two = make(stage(queries_per_target=2))
+    for name in ("mask", "dice"):
+        assert two([A])[name].denominators.tolist() == [2 * n for n in one([A])[name].denominators.tolist()]
+        assert two([A])[name].numerators.sum() > 1.5 * one([A])[name].numerators.sum()
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])
