@@ -17,6 +17,7 @@ PICTURES = Path(__file__).parents[2] / "docs" / "images"
     [
         ("example.jpg", "./demo and contact_sheet.py"),
         ("nano-ten.jpg", "nano/ten_images.py"),
+        ("nano-failures.jpg", "nano/ten_images.py"),
         ("page.png", "page_picture.py"),
     ],
 )

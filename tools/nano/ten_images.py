@@ -1,12 +1,13 @@
-"""Segment ten images that nano was not trained on, and put the overlays on one sheet, for docs/nano.md.
+"""Segment images that nano was not trained on, and put the overlays on sheets, for docs/nano.md.
 
-Usage: python tools/nano/ten_images.py docs/images/nano-ten.jpg
+Usage: python tools/nano/ten_images.py docs/images
 
-Six are the images of the demo. The others are images and crops from scikit-image and scikit-learn. Nothing is
-downloaded.
+It writes nano-ten.jpg and nano-failures.jpg. Six of the ten images are those of the demo. The others are
+images and crops from scikit-image and scikit-learn. Nothing is downloaded.
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +21,6 @@ from demo import EXAMPLES, package_folder
 from ovrcoat import Segmenter
 
 CELL = (300, 240)  # pixels
-COLUMNS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Crop:
     box: tuple[float, float, float, float] = (0, 0, 1, 1)
 
 
-IMAGES = (
+TEN = (
     *(Crop(example.package, example.file, example.vocabulary) for example in EXAMPLES),
     Crop("skimage", "data/astronaut.png", "person; flag"),
     Crop("skimage", "data/motorcycle_left.png", "motorcycle; wall#stuff; floor#stuff; bicycle"),
@@ -48,14 +48,26 @@ IMAGES = (
     Crop("skimage", "data/camera.png", "person; camera; sky", (0.2, 0, 0.8, 0.5)),
 )
 
+FAILURES = (
+    Crop("skimage", "data/coffee.png", "cup; spoon; saucer; table#stuff"),
+    Crop("sklearn", "datasets/images/flower.jpg", "flower#thing; leaf, leaves#stuff"),
+    Crop("skimage", "data/astronaut.png", "person; flag"),
+)
 
-def main(target: Path) -> None:
-    """Segment the images and write the sheet."""
+
+def main(folder: Path) -> None:
+    """Segment the images and write the sheets."""
     segmenter = Segmenter.load("nano")
-    rows = -(-len(IMAGES) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * (CELL[0] + 8) - 8, rows * (CELL[1] + 8) - 8), "white")
+    for name, crops, columns in (("nano-ten.jpg", TEN, 5), ("nano-failures.jpg", FAILURES, 3)):
+        write_sheet(folder / name, crops, columns=columns, segmenter=segmenter)
+
+
+def write_sheet(target: Path, crops: Sequence[Crop], *, columns: int, segmenter: Segmenter) -> None:
+    """Segment `crops` and write their overlays as one picture, in rows of `columns`."""
+    rows = -(-len(crops) // columns)
+    sheet = Image.new("RGB", (columns * (CELL[0] + 8) - 8, rows * (CELL[1] + 8) - 8), "white")
     with TemporaryDirectory() as folder:
-        for index, crop in enumerate(IMAGES):
+        for index, crop in enumerate(crops):
             with Image.open(package_folder(crop.package) / crop.file) as image:
                 left, top, right, bottom = crop.box
                 box = (left * image.width, top * image.height, right * image.width, bottom * image.height)
@@ -64,7 +76,7 @@ def main(target: Path) -> None:
             print(f"{crop.file}: {crop.vocabulary}\n{result.summary()}\n")
             paths = result.save(Path(folder) / str(index))
             overlay = next(path for path in paths if path.name.endswith(".overlay.jpg"))
-            row, column = divmod(index, COLUMNS)
+            row, column = divmod(index, columns)
             with Image.open(overlay) as picture:
                 cell = ImageOps.pad(picture, CELL, color="white")
             sheet.paste(cell, (column * (CELL[0] + 8), row * (CELL[1] + 8)))
@@ -73,5 +85,5 @@ def main(target: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit(f"error: expected the path of the sheet\n\n{__doc__}")
+        sys.exit(f"error: expected the folder of the sheets\n\n{__doc__}")
     main(Path(sys.argv[1]))
