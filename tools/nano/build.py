@@ -5,7 +5,7 @@
     python tools/nano/build.py --processes 2
 
 1. The weights to start from: those that were in the package before, from the history of this repository.
-2. `ovrcoat train` continues them in three stages (nano.yaml).
+2. `ovrcoat train` continues them (nano.yaml).
 3. pack.py writes the result into the package, in half precision.
 
 With --from-scratch, step 1 makes a first version of the weights from the pretrained towers instead:
@@ -34,9 +34,9 @@ FOLDER = Path(__file__).parent
 INITIAL_CONFIG = FOLDER / "initial.yaml"
 SCRATCH_CONFIG = FOLDER / "scratch.yaml"
 TRAINING_CONFIG = FOLDER / "nano.yaml"
-PREVIOUS_COMMIT = "14f8afd8e91a9ab65d87ebb5af793ed86c0863bd"
+PREVIOUS_COMMIT = "1e273733d05e07decfcbe7caeed27bd21506640a"
 PREVIOUS_WEIGHTS = {  # file below src/ovrcoat/weights → its SHA-256
-    "nano.safetensors": "abf4460a76edb097abb1e1bed61dde5fcdbea506b76e13585bbe49d07edbc7f5",
+    "nano.safetensors": "f13ed1388de6591df4567bde5431a4a7bdae22b1de21c21c597e13ace7b0328e",
     "nano-text.safetensors": "90b8fbb17ce0634ea0d63999026bc89a75e9a79bc7d9d8fd1656d18a96313619",
 }
 

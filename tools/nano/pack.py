@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from ovrcoat._version import __version__
 from ovrcoat.checkpoints import native
 from ovrcoat.checkpoints.catalog import embedded_path
-from ovrcoat.config import TrustSetting, with_inference_settings
+from ovrcoat.config import with_inference_settings
 from ovrcoat.system.fingerprints import file_sha256
 from ovrcoat.training.config_file import read_config
 from ovrcoat.training.run import MODEL_FILE, SETTINGS_FILE
@@ -26,6 +25,9 @@ from ovrcoat.vocabulary import Vocabulary
 
 CONFIG = Path(__file__).with_name("nano.yaml")
 LICENSE = "Apache-2.0; trained on images with terms of their own, see docs/nano.md"
+# Selected on held-out images (docs/nano-levers.md). The training matches several queries with each segment,
+# so duplicates are removed at a low IoU.
+INFERENCE = {"trust": "adaptive", "duplicate_iou": 0.3}
 TEXT_PART = {"nano-text.safetensors": ("encoder.text_tower.",)}
 
 
@@ -35,31 +37,13 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="output folder of the training")
     parser.add_argument("--config", type=Path, default=CONFIG, help="its configuration")
     parser.add_argument("--target", type=Path, default=embedded_path(), help="file to write")
-    parser.add_argument(
-        "--average-with", type=Path, help="a checkpoint: the mean of both is written (WiSE-FT's average)"
-    )
-    parser.add_argument("--trust", choices=("adaptive",), help="default of the inference setting `trust`")
     arguments = parser.parse_args()
-    pack(
-        arguments.run,
-        arguments.config,
-        target=arguments.target,
-        average_with=arguments.average_with,
-        trust=arguments.trust,
-    )
+    pack(arguments.run, arguments.config, target=arguments.target)
     for file in sorted(arguments.target.parent.glob("*.safetensors")):
         print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
 
 
-def pack(
-    run: Path,
-    config: Path,
-    *,
-    target: Path,
-    overrides: Sequence[str] = (),
-    average_with: Path | None = None,
-    trust: TrustSetting | None = None,
-) -> None:
+def pack(run: Path, config: Path, *, target: Path, overrides: Sequence[str] = ()) -> None:
     """Write the checkpoint of the last stage, with the text embeddings of common class names.
 
     Args:
@@ -67,8 +51,6 @@ def pack(
         config: its YAML file.
         target: file to write.
         overrides: changes of settings that the training was run with.
-        average_with: a checkpoint of the same network; the mean of both is written.
-        trust: replaces the inference setting of the run, if given.
 
     Raises:
         TrainingError: `run` was trained with other settings.
@@ -78,11 +60,6 @@ def pack(
         trained = json.loads(settings_file.read_text(encoding="utf-8"))
         check_settings(settings_file, trained, stage.model_dump(mode="json"))
     model = native.load(run / stage.name / MODEL_FILE)
-    provenance = dict(model.provenance)
-    if average_with is not None:
-        average(model.network, native.load(average_with).network)
-        provenance["averaged_with_sha256"] = file_sha256(average_with)
-    settings = {} if trust is None else {"trust": trust}
     with torch.no_grad():
         for parameter in model.network.parameters():  # embed names with the weights as they will be stored
             parameter.copy_(parameter.half())
@@ -91,9 +68,9 @@ def pack(
     native.save(
         target,
         model.network,
-        config=with_inference_settings(model.config, settings),
+        config=with_inference_settings(model.config, INFERENCE),
         training_vocabulary=model.training_vocabulary,
-        provenance=provenance
+        provenance=model.provenance
         | {
             "made_by": f"tools/nano/pack.py of ovrcoat {__version__}",
             "config": config.name,
@@ -104,15 +81,6 @@ def pack(
         shards=TEXT_PART,
         text_embeddings=dict(zip(names, embeddings, strict=True)),
     )
-
-
-@torch.no_grad()
-def average(network: nn.Module, other: nn.Module) -> None:
-    """Replace the parameters of a network by the mean of its own and those of another one."""
-    others = dict(other.named_parameters())
-    for name, parameter in network.named_parameters():
-        if not torch.equal(parameter, others[name]):  # else -0.0 would become 0.0, and the file another one
-            parameter.lerp_(others[name], 0.5)
 
 
 def common_names() -> list[str]:
