@@ -79,7 +79,7 @@ def use(page: Page) -> None:
             )
     for side, trust in TRUSTS.items():
         page.wait_for_selector(f'#view-{side}[data-painted="{trust}"]')
-    page.wait_for_timeout(2000)  # γ = 0 may be painted with background classes first; a new result closes details
+    page.wait_for_timeout(2000)  # γ = 0 is painted with background classes first; a new result closes details
     box = page.locator("#canvas-B").bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + PLACE[0] * box["width"], box["y"] + PLACE[1] * box["height"])
