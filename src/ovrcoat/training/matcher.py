@@ -96,8 +96,10 @@ def match(costs: Sequence[MatchingCost], *, queries_per_target: int = 1) -> list
 
 
 def queries_for(targets: int, *, queries: int, limit: int) -> int:
-    """Return how many queries each target of an image is matched with: at most `limit`, but the same number
-    for all targets, as long as there are enough queries for one each."""
+    """Return the number of queries for each target of an image, at least one.
+
+    It is lower than `limit` if there are not enough queries, so that no target takes those of another.
+    """
     return max(1, min(limit, queries // max(targets, 1)))
 
 
