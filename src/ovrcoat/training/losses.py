@@ -10,7 +10,6 @@ denominators. Their gradients then equal those of one process with all images.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -121,18 +120,13 @@ def segmentation_loss(
     costs = _matching_costs(
         predictions, log_probs_of, targets, weights=weights, points=points, point_count=point_count
     )
-    matched = iter(match(costs, queries_per_target=queries_per_target))
-    assignments = tuple(tuple(islice(matched, len(targets))) for _ in predictions)
+    assignments = _by_prediction(match(costs, queries_per_target=queries_per_target), images=len(targets))
     all_labeled = torch.stack([target.labeled.all() for target in targets]).tolist()
+    known = [None if done else target.labeled for target, done in zip(targets, all_labeled, strict=True)]
     category, mask, dice = [], [], []
     for number, (prediction, log_probs) in enumerate(zip(predictions, log_probs_of, strict=True)):
         pairs = assignments[number]
-        shares = [
-            labeled_share(logits, None if is_all_labeled else target.labeled)
-            for logits, target, is_all_labeled in zip(
-                prediction.mask_logits, targets, all_labeled, strict=True
-            )
-        ]
+        shares = [labeled_share(*image) for image in zip(prediction.mask_logits, known, strict=True)]
         category.append(
             category_loss(
                 log_probs, targets, assignments=pairs, void_weights=weights.void * torch.stack(shares)
@@ -177,6 +171,11 @@ def _matching_costs(
         for number, (prediction, log_probs) in enumerate(zip(predictions, log_probs_of, strict=True))
         for image, target in enumerate(targets)
     ]
+
+
+def _by_prediction(assignments: Sequence[Assignment], *, images: int) -> tuple[tuple[Assignment, ...], ...]:
+    """Group the assignments of all images by the prediction that they belong to."""
+    return tuple(tuple(assignments[first : first + images]) for first in range(0, len(assignments), images))
 
 
 @torch.no_grad()
