@@ -10,13 +10,14 @@ denominators. Their gradients then equal those of one process with all images.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovrcoat.training.matcher import Assignment, LossWeights, MatchingCost, match, matching_cost, queries_for
+from ovrcoat.training.matcher import Assignment, LossWeights, match, matching_cost, queries_for
 from ovrcoat.training.points import PointSource, sample_masks, sample_points
 
 UNNAMED = -1  # category id of a target whose category is not in the training vocabulary
@@ -110,17 +111,12 @@ def segmentation_loss(
         point_count: points per mask.
         queries_per_target: maximum of the number of queries for each target, see `queries_for`.
     """
-    queries = predictions[0].void_logits.shape[1]
-    sizes = [len(target.category_ids) for target in targets]
-    count = float(sum(n * queries_for(n, queries=queries, limit=queries_per_target) for n in sizes))
     log_probs_of = [
         torch.cat((prediction.category_logits, prediction.void_logits[..., None]), dim=-1).log_softmax(dim=-1)
         for prediction in predictions
     ]
-    costs = _matching_costs(
-        predictions, log_probs_of, targets, weights=weights, points=points, point_count=point_count
-    )
-    assignments = _by_prediction(match(costs, queries_per_target=queries_per_target), images=len(targets))
+    find = partial(_match_all, weights=weights, points=points, point_count=point_count)
+    assignments = find(predictions, log_probs_of, targets, queries_per_target=queries_per_target)
     all_labeled = torch.stack([target.labeled.all() for target in targets]).tolist()
     known = [None if done else target.labeled for target, done in zip(targets, all_labeled, strict=True)]
     category, mask, dice = [], [], []
@@ -140,6 +136,7 @@ def segmentation_loss(
         )
         mask.append(cross_entropy)
         dice.append(overlap)
+    count = _pair_count(targets, queries=log_probs.shape[1], limit=queries_per_target)
     counts = log_probs.new_full((len(predictions),), count)
     numerators, denominators = (torch.stack(parts) for parts in zip(*category, strict=True))
     terms = {
@@ -150,7 +147,13 @@ def segmentation_loss(
     return SegmentationLoss(terms, assignments)
 
 
-def _matching_costs(
+def _pair_count(targets: Sequence[Targets], *, queries: int, limit: int) -> float:
+    """Return the denominator of the mask losses: the targets, times the queries for each of them."""
+    sizes = [len(target.category_ids) for target in targets]
+    return float(sum(size * queries_for(size, queries=queries, limit=limit) for size in sizes))
+
+
+def _match_all(
     predictions: Sequence[LayerPrediction],
     log_probs_of: Sequence[Float[Tensor, "batch query class"]],
     targets: Sequence[Targets],
@@ -158,9 +161,10 @@ def _matching_costs(
     weights: LossWeights,
     points: PointSource,
     point_count: int,
-) -> list[MatchingCost]:
-    """Return the costs of each prediction and image."""
-    return [
+    queries_per_target: int,
+) -> tuple[tuple[Assignment, ...], ...]:
+    """Return the assignments of each prediction and image; the CPU waits for the device once."""
+    costs = [
         matching_cost(
             target_probabilities(log_probs[image], target.category_ids),
             prediction.mask_logits[image],
@@ -171,11 +175,8 @@ def _matching_costs(
         for number, (prediction, log_probs) in enumerate(zip(predictions, log_probs_of, strict=True))
         for image, target in enumerate(targets)
     ]
-
-
-def _by_prediction(assignments: Sequence[Assignment], *, images: int) -> tuple[tuple[Assignment, ...], ...]:
-    """Group the assignments of all images by the prediction that they belong to."""
-    return tuple(tuple(assignments[first : first + images]) for first in range(0, len(assignments), images))
+    matched = iter(match(costs, queries_per_target=queries_per_target))
+    return tuple(tuple(islice(matched, len(targets))) for _ in predictions)
 
 
 @torch.no_grad()
