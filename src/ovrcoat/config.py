@@ -193,13 +193,24 @@ class PixelDecoderConfig(Settings):
 
 
 class MaskDecoderConfig(Settings):
-    """Masked transformer decoder (FC-CLIP's values)."""
+    """Masked transformer decoder (FC-CLIP's values).
+
+    Attributes:
+        channels: of queries and features.
+        queries: learned queries.
+        layers: number of layers.
+        heads: of the attention.
+        feed_forward: hidden channels of the feed-forward layers.
+        selected_queries: further queries, which start at the centers of objects
+            (`model/query_selection.py`). The published models have none.
+    """
 
     channels: Count = 256
     queries: Annotated[int, Field(ge=1, le=2_000)] = 250
     layers: Depth = 9
     heads: Count = 8
     feed_forward: Count = 2048
+    selected_queries: Annotated[int, Field(ge=0, le=2_000)] = 0
 
     @model_validator(mode="after")
     def _fits(self) -> "MaskDecoderConfig":

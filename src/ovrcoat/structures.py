@@ -72,6 +72,23 @@ class PixelFeatures:
 
 
 @dataclass(frozen=True, slots=True)
+class QuerySelection:
+    """Queries that start at cells of a feature map (`model/query_selection.py`).
+
+    Attributes:
+        center_logits: of every cell, that the center of an object is there; in float32.
+        cells: row-major index of each query's cell, ascending.
+        features: of each query before the first decoder layer.
+        positions: position embedding of each query.
+    """
+
+    center_logits: Float[Tensor, "batch height width"]
+    cells: Int[Tensor, "batch query"]
+    features: Float[Tensor, "batch query channel"]
+    positions: Float[Tensor, "batch query channel"]
+
+
+@dataclass(frozen=True, slots=True)
 class MaskProposals:
     """Class-agnostic masks. They do not depend on the vocabulary.
 
@@ -80,11 +97,13 @@ class MaskProposals:
         embeddings: of each mask in text space, not normalized.
         query_embeddings: output of the mask decoder for each query, after its last norm. Similar objects of
             neighboring video frames have similar query embeddings.
+        selection: the selected queries, which are the last ones. Only in training; None without any.
     """
 
     mask_logits: Float[Tensor, "batch query height width"]
     embeddings: Float[Tensor, "batch query embedding"]
     query_embeddings: Float[Tensor, "batch query channel"]
+    selection: QuerySelection | None = None
 
     def select(self, index: int) -> "MaskProposals":
         """Return copies of the masks of one image, as a batch of one."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovrcoat.model.mask_pooling import mask_pool
+from ovrcoat.model.query_selection import QuerySelector
 from ovrcoat.model.transformer import (
     NORM_EPSILON,
     CrossAttentionLayer,
@@ -24,7 +25,8 @@ from ovrcoat.structures import MaskProposals, PixelFeatures
 class MaskDecoder(nn.Module):
     """Transformer decoder that predicts before its first layer and after each layer.
 
-    Layer i attends to level i mod 3 of the multi-scale features, coarse first.
+    Layer i attends to level i mod 3 of the multi-scale features, coarse first. With `selected_queries`, further
+    queries follow the learned ones; see `query_selection.py`.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class MaskDecoder(nn.Module):
         feed_forward: int,
         embedding_dim: int,
         levels: int = 3,
+        selected_queries: int = 0,
     ) -> None:
         super().__init__()
         self.query_features = nn.Parameter(torch.empty(queries, channels))
@@ -45,6 +48,7 @@ class MaskDecoder(nn.Module):
         self.level_embedding = nn.Parameter(torch.empty(levels, channels))
         for embedding in (self.query_features, self.query_positions, self.level_embedding):
             nn.init.normal_(embedding)
+        self.selector = QuerySelector(channels, count=selected_queries) if selected_queries else None
         self.cross_attention = nn.ModuleList(
             CrossAttentionLayer(channels, heads=heads) for _ in range(layers)
         )
@@ -76,25 +80,32 @@ class MaskDecoder(nn.Module):
         # Resizing is linear: masks at the size of a level are products with features resized to that level.
         resized = () if every_layer else tuple(_resize(features, like=level) for level in levels)
         queries = self.query_features.expand(features.shape[0], -1, -1)
+        query_positions = self.query_positions
+        selection = None if self.selector is None else self.selector(levels[-1])
+        if selection is not None:
+            query_positions = torch.cat((query_positions.expand_as(queries), selection.positions), dim=1)
+            queries = torch.cat((queries, selection.features), dim=1)
         proposals = []
         for index in range(len(self.cross_attention)):
             level = index % len(keys)
             normed = self.norm(queries)
             mask_logits = self.masks(normed, features if every_layer else resized[level])
             if every_layer:
-                proposals.append(MaskProposals(mask_logits, self.embed(normed, mask_logits, pixels), normed))
+                embeddings = self.embed(normed, mask_logits, pixels)
+                proposals.append(MaskProposals(mask_logits, embeddings, normed, selection))
             queries = self.cross_attention[index](
                 queries,
                 keys[level],
-                query_positions=self.query_positions,
+                query_positions=query_positions,
                 key_positions=key_positions[level],
                 allowed=attention_mask(mask_logits, levels[level]),
             )
-            queries = self.self_attention[index](queries, query_positions=self.query_positions)
+            queries = self.self_attention[index](queries, query_positions=query_positions)
             queries = self.feed_forward[index](queries)
         normed = self.norm(queries)
         mask_logits = self.masks(normed, features)
-        proposals.append(MaskProposals(mask_logits, self.embed(normed, mask_logits, pixels), normed))
+        embeddings = self.embed(normed, mask_logits, pixels)
+        proposals.append(MaskProposals(mask_logits, embeddings, normed, selection if every_layer else None))
         return tuple(proposals)
 
     def masks(

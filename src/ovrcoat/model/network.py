@@ -167,6 +167,7 @@ def build_network(config: ModelConfig) -> SegmentationNetwork:
             channels=mask.channels,
             mask_channels=pixel.mask_channels,
             queries=mask.queries,
+            selected_queries=mask.selected_queries,
             layers=mask.layers,
             heads=mask.heads,
             feed_forward=mask.feed_forward,

@@ -100,7 +100,7 @@ class CrossAttentionLayer(nn.Module):
         queries: Float[Tensor, "batch query channel"],
         pixel_features: Float[Tensor, "batch key channel"],
         *,
-        query_positions: Float[Tensor, "query channel"],
+        query_positions: Float[Tensor, "*batch query channel"],
         key_positions: Float[Tensor, "1 key channel"],
         allowed: Bool[Tensor, "batch query key"],
     ) -> Float[Tensor, "batch query channel"]:
@@ -123,7 +123,7 @@ class SelfAttentionLayer(nn.Module):
         self,
         queries: Float[Tensor, "batch query channel"],
         *,
-        query_positions: Float[Tensor, "query channel"],
+        query_positions: Float[Tensor, "*batch query channel"],
     ) -> Float[Tensor, "batch query channel"]:
         """Update the queries. Positions are added to queries and keys, but not to values."""
         positioned = queries + query_positions

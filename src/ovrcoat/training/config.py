@@ -81,6 +81,7 @@ class LossConfig(Settings):
     # Queries that each segment is matched with, fewer if there are not enough for all segments. More than one
     # trains duplicates, which the inference setting `duplicate_iou` removes.
     queries_per_target: Count = 1
+    center: Weight = 2.0  # of the heatmap of centers, for models with selected queries
 
 
 class ScheduleConfig(Settings):
@@ -140,6 +141,7 @@ class StartConfig(Settings):
     """The initial weights: either `model` or `clip`. The other settings are for new decoders."""
 
     model: str | None = None  # name or file of a model; its architecture is kept
+    selected_queries: Annotated[int, Field(ge=0, le=2_000)] = 0  # to add to `model`, which has none
     clip: str | None = None  # OpenCLIP name of an encoder, such as convnext_large_d_320; decoders are random
     clip_file: str | None = None  # local file with its weights, instead of a download
     pixel_decoder: PixelDecoderConfig = PixelDecoderConfig()

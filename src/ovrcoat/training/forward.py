@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ovrcoat.model.encoders.encoder import Encoder
 from ovrcoat.model.network import SegmentationNetwork
-from ovrcoat.structures import CategoryEmbeddings, EncoderFeatures, ImageBatch
+from ovrcoat.structures import CategoryEmbeddings, EncoderFeatures, ImageBatch, QuerySelection
 from ovrcoat.training.losses import LayerPrediction
 
 
@@ -19,10 +19,12 @@ class Predictions:
     Attributes:
         layers: one prediction for each layer of the mask decoder.
         clip_logits: CLIP's logits for the masks of the last layer, only if requested.
+        selection: the selected queries; None without any.
     """
 
     layers: tuple[LayerPrediction, ...]
     clip_logits: Float[Tensor, "batch query category"] | None
+    selection: QuerySelection | None = None
 
 
 def predict(
@@ -48,7 +50,7 @@ def predict(
     clip_logits = None
     if with_clip:
         clip_logits = classify_masks(network.encoder, features, proposals[-1].mask_logits, categories)
-    return Predictions(tuple(layers), clip_logits)
+    return Predictions(tuple(layers), clip_logits, proposals[-1].selection)
 
 
 def classify_masks(

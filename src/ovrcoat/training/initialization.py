@@ -44,8 +44,34 @@ def load_initial_model(settings: StartConfig, *, base: Path, seed: int) -> Initi
                 f"{settings.model} is a MAFT+ model, which can be used but not trained: its losses are not "
                 "implemented. Start from an FC-CLIP, OVRCOAT or nano model, or from start.clip"
             )
-        return model
+        return add_selected_queries(model, settings.selected_queries, seed=seed)
     return _clip_with_new_decoders(settings, base=base, seed=seed)
+
+
+def add_selected_queries(model: InitialModel, count: int, *, seed: int) -> InitialModel:
+    """Return the model with `count` selected queries (`model/query_selection.py`), if it has none yet.
+
+    Args:
+        model: is not changed.
+        count: 0 returns the model itself.
+        seed: of the random weights of the query selection.
+
+    Raises:
+        ConfigError: the model has another number of selected queries.
+    """
+    present = model.config.mask_decoder.selected_queries
+    if count in (0, present):
+        return model
+    if present:
+        raise ConfigError(
+            f"start.selected_queries is {count}, but the model has {present}; remove the setting"
+        )
+    decoder = model.config.mask_decoder.model_copy(update={"selected_queries": count})
+    config = model.config.model_copy(update={"mask_decoder": decoder})
+    torch.manual_seed(seed)
+    network = build_network(config)
+    network.load_state_dict(network.state_dict() | model.network.state_dict())
+    return InitialModel(network, config, model.provenance)
 
 
 def read_model(path: Path) -> InitialModel:

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovrcoat.training.matcher import Assignment, LossWeights, match, matching_cost, queries_for
+from ovrcoat.training.matcher import Assignment, LossWeights, forbid, match, matching_cost, queries_for
 from ovrcoat.training.points import PointSource, sample_masks, sample_points
 
 UNNAMED = -1  # category id of a target whose category is not in the training vocabulary
@@ -98,6 +98,7 @@ def segmentation_loss(
     points: PointSource,
     point_count: int,
     queries_per_target: int = 1,
+    inside: Sequence[Bool[Tensor, "selected target"]] = (),
 ) -> SegmentationLoss:
     """Match each prediction to the targets and compute the loss terms.
 
@@ -110,13 +111,17 @@ def segmentation_loss(
         points: chooses the points at which masks are compared.
         point_count: points per mask.
         queries_per_target: maximum of the number of queries for each target, see `queries_for`.
+        inside: for each image, which targets each selected query may be matched with; the selected queries are
+            the last ones. Empty: there are none.
     """
     log_probs_of = [
         torch.cat((prediction.category_logits, prediction.void_logits[..., None]), dim=-1).log_softmax(dim=-1)
         for prediction in predictions
     ]
     find = partial(_match_all, weights=weights, points=points, point_count=point_count)
-    assignments = find(predictions, log_probs_of, targets, queries_per_target=queries_per_target)
+    assignments = find(
+        predictions, log_probs_of, targets, queries_per_target=queries_per_target, inside=inside
+    )
     all_labeled = torch.stack([target.labeled.all() for target in targets]).tolist()
     known = [None if done else target.labeled for target, done in zip(targets, all_labeled, strict=True)]
     category, mask, dice = [], [], []
@@ -136,8 +141,9 @@ def segmentation_loss(
         )
         mask.append(cross_entropy)
         dice.append(overlap)
-    count = _pair_count(targets, queries=log_probs.shape[1], limit=queries_per_target)
-    counts = log_probs.new_full((len(predictions),), count)
+    learned = log_probs.shape[1] - (len(inside[0]) if inside else 0)
+    sizes = [_pair_count(targets, pairs, learned=learned, limit=queries_per_target) for pairs in assignments]
+    counts = log_probs.new_tensor(sizes)
     numerators, denominators = (torch.stack(parts) for parts in zip(*category, strict=True))
     terms = {
         "category": LossTerm(numerators, denominators, weights.category, floor=1e-6),
@@ -147,10 +153,20 @@ def segmentation_loss(
     return SegmentationLoss(terms, assignments)
 
 
-def _pair_count(targets: Sequence[Targets], *, queries: int, limit: int) -> float:
-    """Return the denominator of the mask losses: the targets, times the queries for each of them."""
-    sizes = [len(target.category_ids) for target in targets]
-    return float(sum(size * queries_for(size, queries=queries, limit=limit) for size in sizes))
+def _pair_count(
+    targets: Sequence[Targets], assignments: Sequence[Assignment], *, learned: int, limit: int
+) -> float:
+    """Return the denominator of the mask losses: the targets, times the learned queries for each of them.
+
+    Targets without a learned query count, too, as in the published losses. Selected queries only count if they
+    are matched.
+    """
+    count = 0
+    for target, pairs in zip(targets, assignments, strict=True):
+        wanted = len(target.category_ids)
+        wanted *= queries_for(wanted, queries=learned, limit=limit)
+        count += wanted + len(pairs.queries) - min(wanted, learned)
+    return float(count)
 
 
 def _match_all(
@@ -162,6 +178,7 @@ def _match_all(
     points: PointSource,
     point_count: int,
     queries_per_target: int,
+    inside: Sequence[Bool[Tensor, "selected target"]],
 ) -> tuple[tuple[Assignment, ...], ...]:
     """Return the assignments of each prediction and image; the CPU waits for the device once."""
     costs = [
@@ -175,7 +192,10 @@ def _match_all(
         for number, (prediction, log_probs) in enumerate(zip(predictions, log_probs_of, strict=True))
         for image, target in enumerate(targets)
     ]
-    matched = iter(match(costs, queries_per_target=queries_per_target))
+    selected = len(inside[0]) if inside else 0
+    if inside:
+        costs = [forbid(cost, ~inside[number % len(targets)]) for number, cost in enumerate(costs)]
+    matched = iter(match(costs, queries_per_target=queries_per_target, selected=selected))
     return tuple(tuple(islice(matched, len(targets))) for _ in predictions)
 
 

@@ -1,7 +1,7 @@
 """Hungarian matching of queries to targets on sampled points (Mask2Former, section 3.3)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ovrcoat.training.points import sample_masks, sample_shared_points
 
 NOT_FINITE_COST = 1e6  # replaces NaN and infinite costs; far above any finite one
+FORBIDDEN_COST = 1e5  # of a selected query and a target that does not contain its cell; above any other cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,15 @@ def matching_cost(
     return MatchingCost(mask=mask, dice=dice, total=total)
 
 
-def match(costs: Sequence[MatchingCost], *, queries_per_target: int = 1) -> list[Assignment]:
+def forbid(cost: MatchingCost, forbidden: Bool[Tensor, "selected target"]) -> MatchingCost:
+    """Return the cost without the pairs that are forbidden for the last queries, the selected ones."""
+    rows = F.pad(forbidden, (0, 0, len(cost.total) - len(forbidden), 0))
+    return replace(cost, total=cost.total.masked_fill(rows, FORBIDDEN_COST))
+
+
+def match(
+    costs: Sequence[MatchingCost], *, queries_per_target: int = 1, selected: int = 0
+) -> list[Assignment]:
     """Find the assignment with the lowest total cost, for each of `costs`.
 
     SciPy runs on the CPU. The costs of all images and predictions are copied there together, because each
@@ -77,6 +86,8 @@ def match(costs: Sequence[MatchingCost], *, queries_per_target: int = 1) -> list
     Args:
         costs: of images.
         queries_per_target: maximum of the number of queries for each target, see `queries_for`.
+        selected: number of selected queries, the last ones. They and the learned queries are matched separately:
+            otherwise those that predict better, and only they, would be trained.
     """
     if not costs:
         return []
@@ -85,7 +96,7 @@ def match(costs: Sequence[MatchingCost], *, queries_per_target: int = 1) -> list
     totals = totals.nan_to_num(nan=NOT_FINITE_COST, posinf=NOT_FINITE_COST, neginf=NOT_FINITE_COST)
     on_cpu = totals.cpu().split_with_sizes([cost.total.numel() for cost in costs])
     pairs = [
-        torch.from_numpy(_pairs(total.view_as(cost.total).numpy(), queries_per_target))
+        torch.from_numpy(_pairs(total.view_as(cost.total).numpy(), queries_per_target, selected))
         for total, cost in zip(on_cpu, costs, strict=True)
     ]
     on_device = torch.cat(pairs, dim=1).to(totals.device)
@@ -103,8 +114,19 @@ def queries_for(targets: int, *, queries: int, limit: int) -> int:
     return max(1, min(limit, queries // max(targets, 1)))
 
 
-def _pairs(cost: np.ndarray, queries_per_target: int) -> np.ndarray:
+def _pairs(cost: np.ndarray, queries_per_target: int, selected: int) -> np.ndarray:
     """Return the matched queries and, in a second row, their targets."""
+    learned = len(cost) - selected
+    pairs = _group_pairs(cost[:learned], queries_per_target)
+    if not selected:
+        return pairs
+    rows, targets = _group_pairs(cost[learned:], queries_per_target)
+    allowed = cost[learned + rows, targets] < FORBIDDEN_COST / 2
+    return np.concatenate((pairs, np.stack((learned + rows, targets))[:, allowed]), axis=1)
+
+
+def _group_pairs(cost: np.ndarray, queries_per_target: int) -> np.ndarray:
+    """Return the pairs with the lowest total cost."""
     queries, targets = cost.shape
     repeated = np.tile(cost, queries_for(targets, queries=queries, limit=queries_per_target))
     rows, columns = linear_sum_assignment(repeated)

@@ -7,6 +7,7 @@ from torch import nn
 
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.structures import CategoryEmbeddings
+from ovrcoat.training.centers import cells_inside, center_loss
 from ovrcoat.training.config import StageConfig
 from ovrcoat.training.crops import Crop, collate
 from ovrcoat.training.forward import predict
@@ -43,12 +44,17 @@ class Objective(nn.Module):
         self.weights = LossWeights(loss.category, loss.mask, loss.dice, loss.void)
 
     def forward(self, crops: Sequence[Crop]) -> dict[str, LossTerm]:
-        """Return the terms `category`, `mask` and `dice`, and `ovr` in a stage that trains the encoder."""
+        """Return the loss terms.
+
+        They are `category`, `mask` and `dice`, `center` with selected queries, and `ovr` in a stage that
+        trains the encoder.
+        """
         device = self.network.encoder.device
         images, targets = collate(crops, device=device)
         ovr = self.settings.ovr
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.use_bfloat16):
             predictions = predict(self.network, images, self.categories, with_clip=ovr is not None)
+        selection = predictions.selection
         loss = segmentation_loss(
             predictions.layers,
             targets,
@@ -56,8 +62,11 @@ class Objective(nn.Module):
             points=RandomPoints([crop.seed for crop in crops], device=device),
             point_count=self.settings.loss.points,
             queries_per_target=self.settings.loss.queries_per_target,
+            inside=() if selection is None else cells_inside(selection, targets),
         )
         terms = dict(loss.terms)
+        if selection is not None:
+            terms["center"] = center_loss(selection, targets, weight=self.settings.loss.center)
         if ovr is not None and predictions.clip_logits is not None:
             terms["ovr"] = ovr_loss(
                 predictions.clip_logits,

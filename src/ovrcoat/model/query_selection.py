@@ -1,0 +1,76 @@
+"""Query selection: queries that start at the centers of objects in the image.
+
+Learned queries start the same in every image, so separating neighboring objects takes a long training. A
+selected query starts from the features and the position of a pixel that looks like the center of an object,
+as in Mask DINO (Li et al. 2023) and FastInst (He et al. 2023). The centers are peaks of a heatmap, as in
+CenterNet (Zhou et al. 2019). The published models have none of this.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ovrcoat.model.linear import linear
+from ovrcoat.model.transformer import sine_positions
+from ovrcoat.structures import QuerySelection
+
+PEAK_SIZE = 3  # a peak is the maximum of this many cells in each direction (CenterNet)
+PRIOR = 0.01  # probability of a center before training (focal loss, Lin et al. 2017)
+
+
+class QuerySelector(nn.Module):
+    """Selects the cells of a feature map that become queries.
+
+    Args:
+        channels: of the feature map and of the queries.
+        count: number of queries.
+    """
+
+    def __init__(self, channels: int, *, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.center_head = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, 1, 1)
+        )
+        self.feature_projection = nn.Linear(channels, channels)
+        self.position_projection = nn.Linear(channels, channels)
+        bias = self.center_head[-1].bias
+        assert isinstance(bias, Tensor)
+        nn.init.constant_(bias, math.log(PRIOR / (1 - PRIOR)))
+
+    def forward(self, level: Float[Tensor, "batch channel height width"]) -> QuerySelection:
+        """Select queries on a level of the multi-scale features."""
+        logits = self.center_head(level)[:, 0].float()
+        cells = highest_peaks(logits.detach(), count=self.count)
+        height, width = level.shape[-2:]
+        sine = sine_positions(height, width, channels=level.shape[1], like=level).expand_as(level)
+        return QuerySelection(
+            center_logits=logits,
+            cells=cells,
+            features=linear(_at(level, cells), self.feature_projection),
+            positions=linear(_at(sine, cells), self.position_projection),
+        )
+
+
+def highest_peaks(logits: Float[Tensor, "batch height width"], *, count: int) -> Int[Tensor, "batch {count}"]:
+    """Return the row-major indices of the highest peaks, in ascending order.
+
+    If there are fewer peaks than `count`, other cells follow, and some repeat if there are fewer cells.
+    """
+    pooled = F.max_pool2d(logits[:, None], PEAK_SIZE, stride=1, padding=PEAK_SIZE // 2)[:, 0]
+    # All peaks come first, then the other cells, then repeated ones.
+    scores = torch.where(logits == pooled, logits, logits.sigmoid() - 1e4).flatten(1)
+    scores = F.pad(scores, (0, count), value=-torch.inf)
+    cells = scores.topk(count, dim=1).indices % (logits.shape[-2] * logits.shape[-1])
+    return cells.sort(dim=1).values
+
+
+def _at(
+    maps: Float[Tensor, "batch channel height width"], cells: Int[Tensor, "batch query"]
+) -> Float[Tensor, "batch query channel"]:
+    """Return the vectors of `maps` at `cells`."""
+    tokens = maps.flatten(2).mT
+    return tokens.gather(1, cells[..., None].expand(-1, -1, tokens.shape[-1]))
