@@ -106,21 +106,29 @@ def encoder_config(family: str) -> EncoderConfig:
     )
 
 
-def make_config(family: str, *, transfer: TextTransferConfig | None = None) -> ModelConfig:
+def make_config(
+    family: str, *, transfer: TextTransferConfig | None = None, selected_queries: int = 0
+) -> ModelConfig:
     """A whole network with a few hundred thousand weights, mostly CLIP's token embeddings."""
+    mask_decoder = MaskDecoderConfig(
+        channels=32, queries=5, layers=3, feed_forward=16, selected_queries=selected_queries
+    )
     return ModelConfig(
         encoder=encoder_config(family),
         pixel_decoder=PixelDecoderConfig(channels=32, mask_channels=32, layers=1, feed_forward=16),
-        mask_decoder=MaskDecoderConfig(channels=32, queries=5, layers=3, feed_forward=16),
+        mask_decoder=mask_decoder,
         text_transfer=transfer,
     )
 
 
-def make_network(family: str, *, transfer: TextTransferConfig | None = None) -> SegmentationNetwork:
+def make_network(
+    family: str, *, transfer: TextTransferConfig | None = None, selected_queries: int = 0
+) -> SegmentationNetwork:
     """Return the same network at every call, in eval mode."""
+    config = make_config(family, transfer=transfer, selected_queries=selected_queries)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return build_network(make_config(family, transfer=transfer)).eval()
+        return build_network(config).eval()
 
 
 def released_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -72,7 +72,7 @@ class TinyEncoder(Encoder):
         return len(text.split()), 12
 
 
-def make_network() -> SegmentationNetwork:
+def make_network(*, selected_queries: int = 0) -> SegmentationNetwork:
     """Return the same network at every call."""
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
@@ -95,6 +95,7 @@ def make_network() -> SegmentationNetwork:
                 layers=3,
                 heads=2,
                 feed_forward=32,
+                selected_queries=selected_queries,
                 embedding_dim=EMBEDDING,
             ),
             text_classifier=TextClassifier(EMBEDDING),

@@ -21,12 +21,14 @@ from ovrcoat.model.transformer import (
 )
 from ovrcoat.structures import MaskProposals, PixelFeatures
 
+LEVELS = 3  # of the multi-scale features: strides 32, 16 and 8 (Mask2Former)
+
 
 class MaskDecoder(nn.Module):
     """Transformer decoder that predicts before its first layer and after each layer.
 
-    Layer i attends to level i mod 3 of the multi-scale features, coarse first. With `selected_queries`, further
-    queries follow the learned ones; see `query_selection.py`.
+    Layer i attends to level i mod 3 of the multi-scale features, coarse first. Selected queries
+    (`query_selection.py`), if there are any, follow the learned ones.
     """
 
     def __init__(
@@ -39,13 +41,12 @@ class MaskDecoder(nn.Module):
         heads: int,
         feed_forward: int,
         embedding_dim: int,
-        levels: int = 3,
         selected_queries: int = 0,
     ) -> None:
         super().__init__()
         self.query_features = nn.Parameter(torch.empty(queries, channels))
         self.query_positions = nn.Parameter(torch.empty(queries, channels))
-        self.level_embedding = nn.Parameter(torch.empty(levels, channels))
+        self.level_embedding = nn.Parameter(torch.empty(LEVELS, channels))
         for embedding in (self.query_features, self.query_positions, self.level_embedding):
             nn.init.normal_(embedding)
         self.selector = QuerySelector(channels, count=selected_queries) if selected_queries else None
@@ -80,7 +81,7 @@ class MaskDecoder(nn.Module):
         # Resizing is linear: masks at the size of a level are products with features resized to that level.
         resized = () if every_layer else tuple(_resize(features, like=level) for level in levels)
         queries = self.query_features.expand(features.shape[0], -1, -1)
-        query_positions = self.query_positions
+        query_positions: Tensor = self.query_positions
         selection = None if self.selector is None else self.selector(levels[-1])
         if selection is not None:
             query_positions = torch.cat((query_positions.expand_as(queries), selection.positions), dim=1)

@@ -1,4 +1,4 @@
-"""Training of query selection: the heatmap of centers, and which targets a selected query may be matched with."""
+"""Training of selected queries: the heatmap of centers, and the targets that contain a query's cell."""
 
 from collections.abc import Sequence
 
@@ -65,7 +65,7 @@ def _shares(
 def _heatmap(
     target: Targets, *, height: int, width: int
 ) -> tuple[Float[Tensor, "{height} {width}"], Float[Tensor, "{height} {width}"]]:
-    """Return the heatmap, with a Gaussian of height 1 at the center of each target, and the cells' weights."""
+    """Return the heatmap, with a Gaussian of height 1 at each target's center, and weights of the cells."""
     device = target.masks.device
     labeled = _shares(target.labeled[None], height=height, width=width)[0]
     weights = labeled + UNKNOWN_WEIGHT * (1 - labeled)

@@ -140,8 +140,8 @@ class StageConfig(Settings):
 class StartConfig(Settings):
     """The initial weights: either `model` or `clip`. The other settings are for new decoders."""
 
-    model: str | None = None  # name or file of a model; its architecture is kept
-    selected_queries: Annotated[int, Field(ge=0, le=2_000)] = 0  # to add to `model`, which has none
+    model: str | None = None  # name or file of a model; its architecture is kept, up to the next setting
+    selected_queries: Annotated[int, Field(ge=0, le=2_000)] = 0  # to add to a model that has none
     clip: str | None = None  # OpenCLIP name of an encoder, such as convnext_large_d_320; decoders are random
     clip_file: str | None = None  # local file with its weights, instead of a download
     pixel_decoder: PixelDecoderConfig = PixelDecoderConfig()
@@ -154,6 +154,10 @@ class StartConfig(Settings):
         given = [name for name in ("model", "clip") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"start has {' and '.join(given) or 'neither'}, expected either model or clip")
+        if self.clip is not None and self.selected_queries:
+            raise ValueError(
+                "selected_queries is for start.model; with clip, use start.mask_decoder.selected_queries"
+            )
         return self
 
 

@@ -111,8 +111,8 @@ def segmentation_loss(
         points: chooses the points at which masks are compared.
         point_count: points per mask.
         queries_per_target: maximum of the number of queries for each target, see `queries_for`.
-        inside: for each image, which targets each selected query may be matched with; the selected queries are
-            the last ones. Empty: there are none.
+        inside: for each image, which targets contain the cell of each selected query, and may be matched with
+            it. The selected queries are the last ones. Empty: there are none.
     """
     log_probs_of = [
         torch.cat((prediction.category_logits, prediction.void_logits[..., None]), dim=-1).log_softmax(dim=-1)
@@ -158,8 +158,8 @@ def _pair_count(
 ) -> float:
     """Return the denominator of the mask losses: the targets, times the learned queries for each of them.
 
-    Targets without a learned query count, too, as in the published losses. Selected queries only count if they
-    are matched.
+    Targets without a learned query count, too, as in the published losses. Selected queries only count if
+    they are matched.
     """
     count = 0
     for target, pairs in zip(targets, assignments, strict=True):

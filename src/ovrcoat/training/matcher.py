@@ -86,8 +86,8 @@ def match(
     Args:
         costs: of images.
         queries_per_target: maximum of the number of queries for each target, see `queries_for`.
-        selected: number of selected queries, the last ones. They and the learned queries are matched separately:
-            otherwise those that predict better, and only they, would be trained.
+        selected: number of selected queries, the last ones. They and the learned queries are matched
+            separately: otherwise those that predict better, and only they, would be trained.
     """
     if not costs:
         return []

@@ -100,6 +100,10 @@ def test_an_unknown_key_names_the_nearest_one(path: Path, override: str, message
         ("stages=[]", "stages: Tuple should have at least 1 item"),
         ("start={}", "start has neither, expected either model or clip"),
         ("start.clip=x", "start has model and clip, expected either model or clip"),
+        (
+            "start={clip: x, selected_queries: 4}",
+            "selected_queries is for start.model; with clip, use start.mask_decoder.selected_queries",
+        ),
         ("precision=half", "precision: Input should be 'auto', 'float32' or 'bfloat16'"),
     ],
 )

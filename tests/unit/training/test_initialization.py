@@ -33,6 +33,36 @@ def test_a_model_next_to_the_configuration(tmp_path: Path):
     assert found.provenance == {"source": "random"}
 
 
+def test_selected_queries_are_added_to_a_model(tmp_path: Path):
+    tiny_training.make_model(tmp_path / "tiny.safetensors")
+    before = begin(tmp_path, model="tiny.safetensors")
+    found = begin(tmp_path, model="tiny.safetensors", selected_queries=4)
+    again = begin(tmp_path, model="tiny.safetensors", selected_queries=4)
+    assert before.config.mask_decoder.selected_queries == 0
+    assert found.config.mask_decoder == before.config.mask_decoder.model_copy(update={"selected_queries": 4})
+    state, expected = found.network.state_dict(), before.network.state_dict()
+    assert {key.split(".")[1] for key in state.keys() - expected.keys()} == {"selector"}
+    for key, value in expected.items():
+        assert torch.equal(state[key], value), key
+    for key, value in again.network.state_dict().items():
+        assert torch.equal(state[key], value), key
+
+
+def test_a_model_that_has_selected_queries_keeps_them(tmp_path: Path):
+    native.save(
+        tmp_path / "selected.safetensors",
+        tiny_clip.make_network("convnext", selected_queries=4),
+        config=tiny_clip.make_config("convnext", selected_queries=4),
+        training_vocabulary=Vocabulary.parse("cat"),
+        provenance={},
+    )
+    for count in (0, 4):
+        found = begin(tmp_path, model="selected.safetensors", selected_queries=count)
+        assert found.config.mask_decoder.selected_queries == 4
+    with pytest.raises(ConfigError, match=r"selected_queries is 7, but the model has 4"):
+        begin(tmp_path, model="selected.safetensors", selected_queries=7)
+
+
 def test_a_maft_plus_model_cannot_be_trained(tmp_path: Path):
     transfer = TextTransferConfig()
     native.save(

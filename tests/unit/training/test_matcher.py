@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovrcoat.training.matcher import (
+    FORBIDDEN_COST,
     Assignment,
     LossWeights,
     MatchingCost,
+    forbid,
     match,
     matching_cost,
     pairwise_cross_entropy,
@@ -152,3 +154,31 @@ class TestSeveralQueriesPerTarget:
 
     def test_no_targets(self):
         assert self.pairs(self.COST[:, :0], 3) == []
+
+
+class TestSelectedQueries:
+    COST = torch.tensor([[0.1, 0.9], [0.2, 0.8], [0.3, 0.1], [0.9, 0.7], [0.8, 0.2]])
+
+    def pairs(self, inside: list[list[bool]], count: int = 1) -> list[tuple[int, int]]:
+        cost = MatchingCost(mask=self.COST, dice=self.COST, total=self.COST)
+        allowed = torch.tensor(inside)
+        (found,) = match([forbid(cost, ~allowed)], queries_per_target=count, selected=len(allowed))
+        return list(zip(found.queries.tolist(), found.targets.tolist(), strict=True))
+
+    def test_they_are_matched_separately(self):
+        assert self.pairs([[True, True], [True, True]]) == [(0, 0), (2, 1), (3, 0), (4, 1)]
+
+    def test_only_with_targets_that_contain_their_cell(self):
+        assert self.pairs([[False, True], [True, False]]) == [(0, 0), (2, 1), (3, 1), (4, 0)]
+        assert self.pairs([[False, True], [False, True]]) == [(0, 0), (2, 1), (4, 1)]
+        assert self.pairs([[False, False], [False, False]]) == [(0, 0), (2, 1)]
+
+    def test_several_for_each_target(self):
+        inside = [[True, False], [True, False], [True, True]]
+        assert self.pairs(inside, count=2) == [(0, 0), (1, 1), (2, 0), (4, 1)]
+
+    def test_costs_of_other_queries_stay(self):
+        cost = MatchingCost(mask=self.COST, dice=self.COST, total=self.COST)
+        changed = forbid(cost, torch.tensor([[True, False]]))
+        assert torch.equal(changed.total[:4], self.COST[:4])
+        assert changed.total[4].tolist() == pytest.approx([FORBIDDEN_COST, 0.2])

@@ -41,8 +41,10 @@ def crop(seed: int, *category_ids: int) -> Crop:
     return Crop(f"{seed}.png", pixels, (64, 64), labels, seed=seed)
 
 
-def make(settings: StageConfig, *, bfloat16: bool = False) -> tuple[SegmentationNetwork, Objective]:
-    network = tiny_clip.make_network("convnext")
+def make(
+    settings: StageConfig, *, bfloat16: bool = False, selected_queries: int = 0
+) -> tuple[SegmentationNetwork, Objective]:
+    network = tiny_clip.make_network("convnext", selected_queries=selected_queries)
     objective = Objective(network, settings, categories=CATEGORIES, bfloat16=bfloat16)
     stage_of(settings).prepare(network)
     network.encoder.visual_trunk.eval()  # no stochastic depth here
@@ -73,6 +75,32 @@ def test_the_second_stage_adds_ovr_and_its_gradient_reaches_the_encoder_only():
     assert network.encoder.visual_trunk.stem[0].weight.grad is not None
     assert network.encoder.logit_scale.grad is not None
     assert network.encoder.head_projection[0].weight.grad is None
+
+
+def test_selected_queries_add_a_term_and_all_their_weights_are_trained():
+    network, objective = make(stage(), selected_queries=8)
+    terms = objective([crop(0, 0, 1), crop(1, 1, UNNAMED, 0)])
+    assert set(terms) == {"category", "mask", "dice", "center"}
+    torch.stack([term.value() for term in terms.values()]).sum().backward()
+    for name, parameter in network.mask_decoder.selector.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
+
+
+def test_selected_queries_have_matched_masks_of_their_own():
+    _, learned = make(stage())
+    _, selected = make(stage(), selected_queries=8)
+    crops = [crop(0, 0, 1)]  # strips of 20 columns, so some of the 64 cells are inside
+    assert learned(crops)["mask"].denominators.tolist() == [2.0] * 4
+    counts = selected(crops)["mask"].denominators.tolist()
+    assert all(3.0 <= count <= 4.0 for count in counts)
+
+
+def test_crops_without_targets_train_the_heatmap():
+    _, objective = make(stage(), selected_queries=8)
+    terms = values(objective([crop(0)]))
+    assert terms["mask"] == terms["dice"] == 0
+    assert terms["center"] > 0
 
 
 def test_several_queries_per_target_are_part_of_the_losses():

@@ -1,0 +1,100 @@
+import pytest
+import torch
+
+from ovrcoat.model.mask_decoder import MaskDecoder
+from ovrcoat.model.query_selection import PRIOR, QuerySelector, highest_peaks
+from ovrcoat.structures import PixelFeatures
+
+CHANNELS = 32
+
+
+def decoder(selected_queries: int) -> MaskDecoder:
+    torch.manual_seed(0)
+    return MaskDecoder(
+        channels=CHANNELS,
+        mask_channels=8,
+        queries=5,
+        layers=3,
+        heads=2,
+        feed_forward=16,
+        embedding_dim=6,
+        selected_queries=selected_queries,
+    ).eval()
+
+
+def pixel_features(batch: int) -> PixelFeatures:
+    """Output of the pixel decoder for 64 × 96 pixels."""
+    torch.manual_seed(1)
+    levels = tuple(torch.randn(batch, CHANNELS, 2 * scale, 3 * scale) for scale in (1, 2, 4))
+    return PixelFeatures(mask_features=torch.randn(batch, 8, 16, 24), multi_scale_features=levels)
+
+
+def test_peaks_are_chosen_by_height_and_returned_by_position():
+    logits = torch.full((1, 6, 8), -3.0)
+    logits[0, 1, 1], logits[0, 4, 6], logits[0, 1, 6] = 1.0, 3.0, 2.0
+    assert highest_peaks(logits, count=2).tolist() == [[1 * 8 + 6, 4 * 8 + 6]]
+    assert highest_peaks(logits, count=3).tolist() == [[1 * 8 + 1, 1 * 8 + 6, 4 * 8 + 6]]
+
+
+def test_a_neighbor_of_a_peak_is_chosen_after_all_peaks():
+    logits = torch.arange(-25.0, 0.0).view(1, 5, 5) / 10
+    logits[0, 4, 4], logits[0, 4, 3] = 5.0, 4.0  # one object
+    logits[0, 0, 0] = 1.0
+    assert highest_peaks(logits, count=2).tolist() == [[0, 24]]
+    assert 23 in highest_peaks(logits, count=10)[0]
+
+
+def test_a_map_with_fewer_cells_than_queries():
+    cells = highest_peaks(torch.randn(2, 2, 3), count=10)
+    assert cells.shape == (2, 10)
+    assert all(set(row) == set(range(6)) for row in cells.tolist())
+
+
+def test_features_and_positions_are_those_of_the_cells():
+    torch.manual_seed(0)
+    selector, level = QuerySelector(CHANNELS, count=4), torch.randn(2, CHANNELS, 5, 7)
+    selection = selector(level)
+    assert selection.center_logits.shape == (2, 5, 7)
+    for image, cells in enumerate(selection.cells.tolist()):
+        for query, cell in enumerate(cells):
+            expected = selector.feature_projection(level[image, :, cell // 7, cell % 7])
+            torch.testing.assert_close(selection.features[image, query], expected)
+    moved = selector(torch.zeros_like(level))  # the same features everywhere: only positions differ
+    assert torch.equal(moved.features[0, 0], moved.features[0, 1])
+    assert not torch.allclose(moved.positions[0, 0], moved.positions[0, 1])
+
+
+def test_before_training_centers_are_rare():
+    logits = QuerySelector(CHANNELS, count=1)(torch.zeros(1, CHANNELS, 4, 4)).center_logits
+    assert logits.sigmoid().mean().item() == pytest.approx(PRIOR, rel=0.5)
+
+
+@torch.no_grad()
+def test_the_decoder_predicts_masks_of_learned_and_then_of_selected_queries():
+    module, pixels = decoder(4), pixel_features(2)
+    (final,) = module(pixels)
+    every = module(pixels, every_layer=True)
+    assert final.mask_logits.shape == (2, 9, 16, 24)
+    assert final.selection is None
+    assert all(proposals.selection is every[0].selection for proposals in every)
+    assert every[0].selection.cells.shape == (2, 4)
+    torch.testing.assert_close(every[-1].mask_logits, final.mask_logits, atol=0, rtol=0)
+    first = torch.einsum(
+        "bqc,bchw->bqhw", module.mask_head(module.norm(every[0].selection.features)), pixels.mask_features
+    )
+    torch.testing.assert_close(every[0].mask_logits[:, 5:], first)
+
+
+@torch.no_grad()
+def test_each_image_of_a_batch_has_queries_of_its_own():
+    module, pixels = decoder(4), pixel_features(2)
+    both = module(pixels)[0].mask_logits
+    second = PixelFeatures(pixels.mask_features[1:], tuple(x[1:] for x in pixels.multi_scale_features))
+    torch.testing.assert_close(both[1:], module(second)[0].mask_logits)
+
+
+def test_without_selected_queries_there_are_no_further_weights():
+    names = {name for name, _ in decoder(0).named_parameters()}
+    further = {name for name, _ in decoder(4).named_parameters()} - names
+    assert further
+    assert all(name.startswith("selector.") for name in further)
