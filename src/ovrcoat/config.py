@@ -205,6 +205,8 @@ class MaskDecoderConfig(Settings):
             (`model/query_selection.py`). The published models have none.
     """
 
+    added_later = frozenset({"selected_queries"})
+
     channels: Count = 256
     queries: Annotated[int, Field(ge=1, le=2_000)] = 250
     layers: Depth = 9

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ovrcoat.config import ModelConfig, NanoConfig, TextTransferConfig
+from ovrcoat.config import MaskDecoderConfig, ModelConfig, NanoConfig, TextTransferConfig
 from ovrcoat.model.encoders.presets import CLIP_ENCODERS
 from ovrcoat.model.network import SegmentationNetwork, build_network
 from ovrcoat.postprocessing.coat import adjust_void, clip_confidence
@@ -23,7 +23,7 @@ from ovrcoat.training.forward import predict
 pytestmark = pytest.mark.slow
 CATEGORIES, NAMES = 133, 254
 CONFIGS = {
-    "nano": ModelConfig(encoder=NanoConfig()),
+    "nano": ModelConfig(encoder=NanoConfig(), mask_decoder=MaskDecoderConfig(selected_queries=60)),
     "convnext_large": ModelConfig(encoder=CLIP_ENCODERS["convnext_large_d_320"]),
     "resnet50": ModelConfig(encoder=CLIP_ENCODERS["RN50"]),
     "maft+": ModelConfig(encoder=CLIP_ENCODERS["convnext_large_d_320"], text_transfer=TextTransferConfig()),
@@ -79,7 +79,8 @@ def test_the_image_branch_and_the_classifiers_stay_on_the_device(name: str, dtyp
         predictions = network.classify(encoding, categories(network))
         confidence = clip_confidence(predictions.out_vocab_logits[0].float())
         void = adjust_void(predictions.void_logits[0].float().sigmoid(), confidence, trust=0.5)
-    queries = CONFIGS[name].mask_decoder.queries
+    decoder = CONFIGS[name].mask_decoder
+    queries = decoder.queries + decoder.selected_queries
     assert encoding.proposals.mask_logits.shape == (2, queries, 160, 240)
     assert encoding.proposals.mask_logits.dtype == dtype
     assert predictions.in_vocab_logits.shape == (2, queries, CATEGORIES)

@@ -152,8 +152,11 @@ def cases(tmp_path: Path) -> dict[str, Path]:
             tiny_training.stage("one", steps=5, data="rare", schedule=few, ovr={"form": "probabilities"})
         ],
     }
+    more = {"part": {"start": {"model": "tiny.safetensors", "selected_queries": 8}}}
     values = {
-        name: tiny_training.settings(tmp_path, output=tmp_path / "single" / name, stages=stages[name])
+        name: tiny_training.settings(
+            tmp_path, output=tmp_path / "single" / name, stages=stages[name], **more.get(name, {})
+        )
         for name in stages
     }
     return {name: tiny_training.write(tmp_path / f"{name}.yaml", value) for name, value in values.items()}

@@ -52,14 +52,17 @@ def test_settings_of_newer_families_are_stored_only_where_they_are_used():
     assert "text_transfer" not in config.model_dump()
     assert "semantic_at_input_size" not in config.model_dump(mode="json")["inference"]
     assert "trust" not in config.inference.model_dump(exclude={"trust"})
+    assert "selected_queries" not in config.model_dump()["mask_decoder"]
     used = ModelConfig(
         encoder=CONVNEXT,
         text_transfer=TextTransferConfig(arrangement="semantic"),
         inference=InferenceConfig(semantic_at_input_size=True),
+        mask_decoder=MaskDecoderConfig(selected_queries=4),
     )
     stored = used.model_dump(mode="json")
     assert stored["text_transfer"] == {"heads": 8, "arrangement": "semantic"}
     assert stored["inference"]["semantic_at_input_size"] is True
+    assert stored["mask_decoder"]["selected_queries"] == 4
     assert ModelConfig.model_validate(stored) == used
 
 

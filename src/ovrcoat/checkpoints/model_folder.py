@@ -11,6 +11,7 @@ import yaml
 from ovrcoat._version import __version__
 from ovrcoat.checkpoints.hub import DEFAULT_FILE
 from ovrcoat.checkpoints.native import Header, read_header
+from ovrcoat.config import MaskDecoderConfig
 from ovrcoat.errors import CheckpointError
 from ovrcoat.system.atomic_write import check_replaceable, make_folder, write_atomically
 from ovrcoat.system.input_files import WEIGHTS, open_input
@@ -104,7 +105,7 @@ ovrcoat segment photo.jpg --model hf://OWNER/REPO --vocabulary "cat; sofa; wall#
 | | |
 |---|---|
 | image encoder | {header.config.encoder.family} |
-| queries | {header.config.mask_decoder.queries} |
+| queries | {_queries(header.config.mask_decoder)} |
 | size of images | short side {inference.short_side}, long side at most {inference.max_long_side} pixels |
 | trust in CLIP (γ) | {inference.trust} |
 | training vocabulary | {len(names)} categories: {_cell(", ".join(names[:_NAMES_SHOWN]))}{more} |
@@ -120,6 +121,11 @@ ovrcoat segment photo.jpg --model hf://OWNER/REPO --vocabulary "cat; sofa; wall#
 Please describe the training data with its terms, measured results with the command that gave them, and known
 limits.
 """
+
+
+def _queries(decoder: MaskDecoderConfig) -> str:
+    selected = decoder.selected_queries
+    return f"{decoder.queries} learned, {selected} selected" if selected else str(decoder.queries)
 
 
 def _cell(text: str) -> str:

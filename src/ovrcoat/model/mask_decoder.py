@@ -49,7 +49,6 @@ class MaskDecoder(nn.Module):
         self.level_embedding = nn.Parameter(torch.empty(LEVELS, channels))
         for embedding in (self.query_features, self.query_positions, self.level_embedding):
             nn.init.normal_(embedding)
-        self.selector = QuerySelector(channels, count=selected_queries) if selected_queries else None
         self.cross_attention = nn.ModuleList(
             CrossAttentionLayer(channels, heads=heads) for _ in range(layers)
         )
@@ -63,6 +62,7 @@ class MaskDecoder(nn.Module):
             nn.LayerNorm(mask_channels, eps=NORM_EPSILON), nn.Linear(mask_channels, channels)
         )
         self.embedding_head: nn.Module = MultiLayerPerceptron(channels, channels, embedding_dim)
+        self.selector = QuerySelector(channels, count=selected_queries) if selected_queries else None
 
     def forward(self, pixels: PixelFeatures, *, every_layer: bool = False) -> tuple[MaskProposals, ...]:
         """Predict masks.

@@ -37,13 +37,11 @@ class QuerySelector(nn.Module):
         )
         self.feature_projection = nn.Linear(channels, channels)
         self.position_projection = nn.Linear(channels, channels)
-        bias = self.center_head[-1].bias
-        assert isinstance(bias, Tensor)
-        nn.init.constant_(bias, math.log(PRIOR / (1 - PRIOR)))
+        nn.init.constant_(self.center_head[-1].bias, math.log(PRIOR / (1 - PRIOR)))  # type: ignore[arg-type]
 
     def forward(self, level: Float[Tensor, "batch channel height width"]) -> QuerySelection:
         """Select queries on a level of the multi-scale features."""
-        logits = self.center_head(level)[:, 0].float()
+        logits = self._center_logits(level)
         cells = highest_peaks(logits.detach(), count=self.count)
         height, width = level.shape[-2:]
         sine = sine_positions(height, width, channels=level.shape[1], like=level).expand_as(level)
@@ -54,6 +52,18 @@ class QuerySelector(nn.Module):
             positions=linear(_at(sine, cells), self.position_projection),
         )
 
+    def _center_logits(
+        self, level: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch height width"]:
+        """Return the heatmap in float32. In bfloat16, equal neighbors are frequent, and each is a peak."""
+        *hidden, last = self.center_head
+        for layer in hidden:
+            level = layer(level)
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        with torch.autocast(level.device.type, enabled=False):
+            return F.conv2d(level.float(), last.weight.float(), last.bias.float())[:, 0]
+
 
 def highest_peaks(logits: Float[Tensor, "batch height width"], *, count: int) -> Int[Tensor, "batch {count}"]:
     """Return the row-major indices of the highest peaks, in ascending order.
@@ -62,7 +72,8 @@ def highest_peaks(logits: Float[Tensor, "batch height width"], *, count: int) ->
     """
     pooled = F.max_pool2d(logits[:, None], PEAK_SIZE, stride=1, padding=PEAK_SIZE // 2)[:, 0]
     # All peaks come first, then the other cells, then repeated ones.
-    scores = torch.where(logits == pooled, logits, logits.sigmoid() - 1e4).flatten(1)
+    lowest, highest = logits.amin(dim=(1, 2), keepdim=True), logits.amax(dim=(1, 2), keepdim=True)
+    scores = torch.where(logits == pooled, logits, logits - (highest - lowest) - 1).flatten(1)
     scores = F.pad(scores, (0, count), value=-torch.inf)
     cells = scores.topk(count, dim=1).indices % (logits.shape[-2] * logits.shape[-1])
     return cells.sort(dim=1).values

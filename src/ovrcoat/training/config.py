@@ -73,13 +73,16 @@ class OvrConfig(Settings):
 class LossConfig(Settings):
     """Weights of the segmentation loss terms and the number of sampled points (released configuration)."""
 
+    added_later = frozenset({"queries_per_target", "center"})
+
     category: Weight = 2.0
     mask: Weight = 6.0  # 5 in FC-CLIP
     dice: Weight = 5.0
     void: Weight = 0.1
     points: Count = 12_544
     # Queries that each segment is matched with, fewer if there are not enough for all segments. More than one
-    # trains duplicates, which the inference setting `duplicate_iou` removes.
+    # trains duplicates, which the inference setting `duplicate_iou` removes. Selected queries are counted
+    # separately.
     queries_per_target: Count = 1
     center: Weight = 2.0  # of the heatmap of centers, for models with selected queries
 
@@ -138,9 +141,14 @@ class StageConfig(Settings):
 
 
 class StartConfig(Settings):
-    """The initial weights: either `model` or `clip`. The other settings are for new decoders."""
+    """The initial weights: either `model` or `clip`.
 
-    model: str | None = None  # name or file of a model; its architecture is kept, up to the next setting
+    `selected_queries` is for `model`. The settings from `pixel_decoder` on are for new decoders with `clip`.
+    """
+
+    added_later = frozenset({"selected_queries"})
+
+    model: str | None = None  # name or file of a model; its architecture is kept, apart from selected_queries
     selected_queries: Annotated[int, Field(ge=0, le=2_000)] = 0  # to add to a model that has none
     clip: str | None = None  # OpenCLIP name of an encoder, such as convnext_large_d_320; decoders are random
     clip_file: str | None = None  # local file with its weights, instead of a download

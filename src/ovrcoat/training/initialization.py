@@ -1,6 +1,6 @@
 """Initial weights of a training run: those of a model, or of a CLIP encoder with new decoders."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from ovrcoat.config import ModelConfig
 from ovrcoat.errors import CheckpointError, ConfigError
 from ovrcoat.model.encoders.presets import encoder_presets
 from ovrcoat.model.network import SegmentationNetwork, build_network
+from ovrcoat.model.query_selection import QuerySelector
 from ovrcoat.training.config import StartConfig
 
 
@@ -30,10 +31,11 @@ def load_initial_model(settings: StartConfig, *, base: Path, seed: int) -> Initi
     Args:
         settings: the source of the weights.
         base: folder that relative paths refer to.
-        seed: of the random weights of new decoders.
+        seed: of the random weights of new decoders and of the query selection.
 
     Raises:
-        ConfigError: there is no such model or encoder, or the model cannot be trained.
+        ConfigError: there is no such model or encoder, or the model cannot be trained, or has another number
+            of selected queries.
         CheckpointError: the weights are damaged or do not fit the architecture.
     """
     if settings.model is not None:
@@ -49,11 +51,11 @@ def load_initial_model(settings: StartConfig, *, base: Path, seed: int) -> Initi
 
 
 def add_selected_queries(model: InitialModel, count: int, *, seed: int) -> InitialModel:
-    """Return the model with `count` selected queries (`model/query_selection.py`), if it has none yet.
+    """Add `count` selected queries (`model/query_selection.py`) to the model, if it has none yet.
 
     Args:
-        model: is not changed.
-        count: 0 returns the model itself.
+        model: its network is changed in place.
+        count: 0 changes nothing.
         seed: of the random weights of the query selection.
 
     Raises:
@@ -69,9 +71,8 @@ def add_selected_queries(model: InitialModel, count: int, *, seed: int) -> Initi
     decoder = model.config.mask_decoder.model_copy(update={"selected_queries": count})
     config = model.config.model_copy(update={"mask_decoder": decoder})
     torch.manual_seed(seed)
-    network = build_network(config)
-    network.load_state_dict(network.state_dict() | model.network.state_dict())
-    return InitialModel(network, config, model.provenance)
+    model.network.mask_decoder.selector = QuerySelector(decoder.channels, count=count)
+    return replace(model, config=config)
 
 
 def read_model(path: Path) -> InitialModel:

@@ -98,7 +98,7 @@ def segmentation_loss(
     points: PointSource,
     point_count: int,
     queries_per_target: int = 1,
-    inside: Sequence[Bool[Tensor, "selected target"]] = (),
+    inside: Sequence[Bool[Tensor, "selected _"]] = (),
 ) -> SegmentationLoss:
     """Match each prediction to the targets and compute the loss terms.
 
@@ -118,10 +118,8 @@ def segmentation_loss(
         torch.cat((prediction.category_logits, prediction.void_logits[..., None]), dim=-1).log_softmax(dim=-1)
         for prediction in predictions
     ]
-    find = partial(_match_all, weights=weights, points=points, point_count=point_count)
-    assignments = find(
-        predictions, log_probs_of, targets, queries_per_target=queries_per_target, inside=inside
-    )
+    find = partial(_match_all, weights=weights, points=points, point_count=point_count, inside=inside)
+    assignments = find(predictions, log_probs_of, targets, queries_per_target=queries_per_target)
     all_labeled = torch.stack([target.labeled.all() for target in targets]).tolist()
     known = [None if done else target.labeled for target, done in zip(targets, all_labeled, strict=True)]
     category, mask, dice = [], [], []
@@ -142,8 +140,8 @@ def segmentation_loss(
         mask.append(cross_entropy)
         dice.append(overlap)
     learned = log_probs.shape[1] - (len(inside[0]) if inside else 0)
-    sizes = [_pair_count(targets, pairs, learned=learned, limit=queries_per_target) for pairs in assignments]
-    counts = log_probs.new_tensor(sizes)
+    count_pairs = partial(_pair_count, targets, learned=learned, limit=queries_per_target)
+    counts = log_probs.new_tensor([count_pairs(pairs) for pairs in assignments])
     numerators, denominators = (torch.stack(parts) for parts in zip(*category, strict=True))
     terms = {
         "category": LossTerm(numerators, denominators, weights.category, floor=1e-6),
@@ -178,7 +176,7 @@ def _match_all(
     points: PointSource,
     point_count: int,
     queries_per_target: int,
-    inside: Sequence[Bool[Tensor, "selected target"]],
+    inside: Sequence[Bool[Tensor, "selected _"]],
 ) -> tuple[tuple[Assignment, ...], ...]:
     """Return the assignments of each prediction and image; the CPU waits for the device once."""
     costs = [

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ovrcoat.training.points import sample_masks, sample_shared_points
 
 NOT_FINITE_COST = 1e6  # replaces NaN and infinite costs; far above any finite one
-FORBIDDEN_COST = 1e5  # of a selected query and a target that does not contain its cell; above any other cost
+FORBIDDEN_COST = 1e5  # of a selected query and a target that does not contain its cell; above any finite cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def _pairs(cost: np.ndarray, queries_per_target: int, selected: int) -> np.ndarr
     if not selected:
         return pairs
     rows, targets = _group_pairs(cost[learned:], queries_per_target)
-    allowed = cost[learned + rows, targets] < FORBIDDEN_COST / 2
+    allowed = cost[learned + rows, targets] != FORBIDDEN_COST
     return np.concatenate((pairs, np.stack((learned + rows, targets))[:, allowed]), axis=1)
 
 

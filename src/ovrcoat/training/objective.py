@@ -7,7 +7,7 @@ from torch import nn
 
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.structures import CategoryEmbeddings
-from ovrcoat.training.centers import cells_inside, center_loss
+from ovrcoat.training.centers import cell_shares, cells_inside, center_loss
 from ovrcoat.training.config import StageConfig
 from ovrcoat.training.crops import Crop, collate
 from ovrcoat.training.forward import predict
@@ -55,6 +55,7 @@ class Objective(nn.Module):
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.use_bfloat16):
             predictions = predict(self.network, images, self.categories, with_clip=ovr is not None)
         selection = predictions.selection
+        shares = [] if selection is None else cell_shares(selection, targets)
         loss = segmentation_loss(
             predictions.layers,
             targets,
@@ -62,11 +63,11 @@ class Objective(nn.Module):
             points=RandomPoints([crop.seed for crop in crops], device=device),
             point_count=self.settings.loss.points,
             queries_per_target=self.settings.loss.queries_per_target,
-            inside=() if selection is None else cells_inside(selection, targets),
+            inside=[] if selection is None else cells_inside(selection, shares),
         )
         terms = dict(loss.terms)
         if selection is not None:
-            terms["center"] = center_loss(selection, targets, weight=self.settings.loss.center)
+            terms["center"] = center_loss(selection, shares, weight=self.settings.loss.center)
         if ovr is not None and predictions.clip_logits is not None:
             terms["ovr"] = ovr_loss(
                 predictions.clip_logits,

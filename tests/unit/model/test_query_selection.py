@@ -36,12 +36,28 @@ def test_peaks_are_chosen_by_height_and_returned_by_position():
     assert highest_peaks(logits, count=3).tolist() == [[1 * 8 + 1, 1 * 8 + 6, 4 * 8 + 6]]
 
 
-def test_a_neighbor_of_a_peak_is_chosen_after_all_peaks():
-    logits = torch.arange(-25.0, 0.0).view(1, 5, 5) / 10
+def test_cells_that_are_no_peaks_follow_by_height():
+    logits = torch.full((1, 5, 5), -12.0) + torch.arange(25.0).view(1, 5, 5) / 1000
     logits[0, 4, 4], logits[0, 4, 3] = 5.0, 4.0  # one object
-    logits[0, 0, 0] = 1.0
+    logits[0, 0, 0] = -11.0
     assert highest_peaks(logits, count=2).tolist() == [[0, 24]]
-    assert 23 in highest_peaks(logits, count=10)[0]
+    assert highest_peaks(logits, count=3).tolist() == [[0, 23, 24]]
+    # the highest cells of the background, although they are no peaks, in order
+    assert highest_peaks(logits, count=5).tolist() == [[0, 21, 22, 23, 24]]
+
+
+def test_the_heatmap_is_not_rounded_in_half_precision():
+    torch.manual_seed(0)
+    selector, level = QuerySelector(CHANNELS, count=4), torch.randn(1, CHANNELS, 16, 16) / 20
+    with torch.no_grad():
+        exact = selector(level).center_logits
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = selector(level).center_logits
+        half = selector.bfloat16()(level.bfloat16()).center_logits
+    for logits in (mixed, half):
+        assert logits.dtype == torch.float32
+        torch.testing.assert_close(logits, exact, atol=0.05, rtol=0)
+        assert len(logits.unique()) > 250  # of 256
 
 
 def test_a_map_with_fewer_cells_than_queries():

@@ -27,9 +27,11 @@ def run(network: SegmentationNetwork) -> Predictions:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("family", tiny_clip.FAMILIES)
-def test_losses_and_gradients_are_those_of_the_plain_network(family: str, stage: str):
-    plain = tiny_clip.make_network(family)
+@pytest.mark.parametrize(
+    ("family", "selected_queries"), [*((family, 0) for family in tiny_clip.FAMILIES), ("convnext", 4)]
+)
+def test_losses_and_gradients_are_those_of_the_plain_network(family: str, stage: str, selected_queries: int):
+    plain = tiny_clip.make_network(family, selected_queries=selected_queries)
     saving = copy.deepcopy(plain)
     recompute_activations(saving)
     gradients = []

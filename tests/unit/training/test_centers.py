@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ovrcoat.structures import QuerySelection
-from ovrcoat.training.centers import cells_inside, center_loss
+from ovrcoat.training.centers import cell_shares, cells_inside, center_loss, heatmap
 from ovrcoat.training.losses import Targets
 
 SIZE = 8  # cells per side, of 8 pixels each
@@ -25,7 +25,8 @@ def boxes(*corners: tuple[int, int, int, int], labeled: bool = True) -> Targets:
 
 
 def loss_of(logits: torch.Tensor, targets: Targets) -> float:
-    return center_loss(selection(logits, []), [targets], weight=1.0).value().item()
+    chosen = selection(logits, [])
+    return center_loss(chosen, cell_shares(chosen, [targets]), weight=1.0).value().item()
 
 
 def with_peak(row: int, column: int) -> torch.Tensor:
@@ -61,7 +62,7 @@ def test_the_loss_is_the_mean_over_the_targets_of_all_images():
     first, second = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)
     unused = torch.zeros(2, 0, 4)
     both = QuerySelection(torch.stack((first, second)), torch.zeros(2, 0, dtype=torch.long), unused, unused)
-    together = center_loss(both, [one, two], weight=2.0)
+    together = center_loss(both, cell_shares(both, [one, two]), weight=2.0)
     assert together.value().item() == pytest.approx(
         2 * (loss_of(first, one) + 2 * loss_of(second, two)) / 3, rel=1e-5
     )
@@ -82,14 +83,35 @@ def test_an_image_without_targets():
     empty = boxes()
     assert loss_of(torch.full((SIZE, SIZE), -30.0), empty) == pytest.approx(0, abs=1e-6)
     assert loss_of(with_peak(1, 1), empty) > 1
-    (inside,) = cells_inside(selection(torch.zeros(SIZE, SIZE), [0, 9]), [empty])
+    chosen = selection(torch.zeros(SIZE, SIZE), [0, 9])
+    (inside,) = cells_inside(chosen, cell_shares(chosen, [empty]))
     assert inside.shape == (2, 0)
+
+
+def test_shares_of_cells_that_are_not_square():
+    targets = boxes((0, 0, 4, 16), (60, 62, 64, 64))
+    chosen = QuerySelection(
+        torch.zeros(1, 4, 8), torch.zeros(1, 0, dtype=torch.long), *[torch.zeros(1, 0, 4)] * 2
+    )
+    (shares,) = cell_shares(chosen, [targets])  # cells of 16 × 8 pixels
+    assert shares.masks[0].nonzero().tolist() == [[0, 0], [0, 1]]
+    assert shares.masks[0, 0, :2].tolist() == [0.25, 0.25]
+    assert shares.masks[1].nonzero().tolist() == [[3, 7]]
+    assert shares.masks[1, 3, 7].item() == pytest.approx(8 / 128)
+    assert shares.labeled.eq(1).all()
+
+
+def test_larger_objects_have_wider_peaks():
+    chosen = selection(torch.zeros(SIZE, SIZE), [])
+    wide, narrow = (heatmap(cell_shares(chosen, [boxes((0, 0, size, size))])[0].masks) for size in (64, 8))
+    assert wide.max() == narrow.max() == 1
+    assert (wide > 0.5).sum() > (narrow > 0.5).sum() == 1
 
 
 def test_cells_inside_targets():
     targets = boxes((8, 8, 24, 24), (0, 0, 64, 12), (34, 34, 36, 36))
-    cells = [0, 9, 18, 36]  # (0, 0), (1, 1), (2, 2), (4, 4)
-    (inside,) = cells_inside(selection(torch.zeros(SIZE, SIZE), cells), [targets])
+    chosen = selection(torch.zeros(SIZE, SIZE), [0, 9, 18, 36])  # (0, 0), (1, 1), (2, 2), (4, 4)
+    (inside,) = cells_inside(chosen, cell_shares(chosen, [targets]))
     assert inside.tolist() == [
         [False, True, False],
         [True, True, False],  # half of the cell belongs to the strip

@@ -6,7 +6,7 @@ import yaml
 
 import tiny_training
 from ovrcoat.errors import ConfigError
-from ovrcoat.training.config import OvrConfig, TrainConfig
+from ovrcoat.training.config import LossConfig, OvrConfig, StartConfig, TrainConfig
 from ovrcoat.training.config_file import REMOVED_KEYS, RENAMED_KEYS, read_config, with_current_keys
 
 ROOT = Path(__file__).parents[3]
@@ -217,3 +217,11 @@ def test_the_published_configurations_hold_the_published_numbers():
 def test_a_stage_cannot_have_its_folder_elsewhere(path: Path, name: str):
     with pytest.raises(ConfigError, match="expected a plain name: it is the stage's folder"):
         changed(path, f'stages.0.name="{name}"')
+
+
+def test_settings_of_later_versions_are_stored_only_where_they_are_used():
+    """A run of an earlier version can be resumed, because its settings still look the same."""
+    assert {"queries_per_target", "center"}.isdisjoint(LossConfig().model_dump())
+    assert "selected_queries" not in StartConfig(model="nano").model_dump()
+    assert LossConfig(center=1.0).model_dump()["center"] == 1.0
+    assert StartConfig(model="nano", selected_queries=4).model_dump()["selected_queries"] == 4

@@ -97,10 +97,18 @@ def test_selected_queries_have_matched_masks_of_their_own():
 
 
 def test_crops_without_targets_train_the_heatmap():
-    _, objective = make(stage(), selected_queries=8)
-    terms = values(objective([crop(0)]))
-    assert terms["mask"] == terms["dice"] == 0
-    assert terms["center"] > 0
+    network, objective = make(stage(), selected_queries=8)
+    terms = objective([crop(0)])
+    assert terms["mask"].value() == terms["dice"].value() == 0
+    terms["center"].value().backward()
+    assert network.mask_decoder.selector.center_head[0].weight.grad.any()
+
+
+def test_selected_queries_under_autocast():
+    _, exact = make(stage(), selected_queries=8)
+    _, mixed = make(stage(), selected_queries=8, bfloat16=True)
+    expected, found = (values(objective([crop(0, 0, 1)])) for objective in (exact, mixed))
+    assert found["center"] == pytest.approx(expected["center"], rel=0.05)
 
 
 def test_several_queries_per_target_are_part_of_the_losses():
