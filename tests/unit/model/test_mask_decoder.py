@@ -8,7 +8,7 @@ from ovrcoat.model.mask_decoder import MaskDecoder, attention_mask
 from ovrcoat.structures import PixelFeatures
 
 
-def decoder(*, layers: int = 4, queries: int = 5) -> MaskDecoder:
+def decoder(*, layers: int = 4, queries: int = 5, selected_queries: int = 0) -> MaskDecoder:
     torch.manual_seed(0)
     return MaskDecoder(
         channels=32,
@@ -18,6 +18,7 @@ def decoder(*, layers: int = 4, queries: int = 5) -> MaskDecoder:
         heads=2,
         feed_forward=16,
         embedding_dim=6,
+        selected_queries=selected_queries,
     ).eval()
 
 
@@ -146,3 +147,34 @@ def test_a_mask_that_vanishes_on_a_coarse_level_attends_everywhere():
     mask_logits, level = torch.full((1, 1, 8, 8), -1.0), torch.zeros(1, 1, 2, 2)
     mask_logits[0, 0, 0, 0] = 1
     assert attention_mask(mask_logits, level).all()
+
+
+@torch.no_grad()
+def test_the_decoder_predicts_masks_of_learned_and_then_of_selected_queries():
+    module, pixels = decoder(layers=3, selected_queries=4), pixel_features(2)
+    (final,) = module(pixels)
+    every = module(pixels, every_layer=True)
+    assert final.mask_logits.shape == (2, 9, 16, 24)
+    assert final.selection is None
+    assert all(proposals.selection is every[0].selection for proposals in every)
+    assert every[0].selection.cells.shape == (2, 4)
+    torch.testing.assert_close(every[-1].mask_logits, final.mask_logits, atol=0, rtol=0)
+    first = torch.einsum(
+        "bqc,bchw->bqhw", module.mask_head(module.norm(every[0].selection.features)), pixels.mask_features
+    )
+    torch.testing.assert_close(every[0].mask_logits[:, 5:], first)
+
+
+@torch.no_grad()
+def test_each_image_of_a_batch_has_queries_of_its_own():
+    module, pixels = decoder(layers=3, selected_queries=4), pixel_features(2)
+    both = module(pixels)[0].mask_logits
+    second = PixelFeatures(pixels.mask_features[1:], tuple(x[1:] for x in pixels.multi_scale_features))
+    torch.testing.assert_close(both[1:], module(second)[0].mask_logits)
+
+
+def test_without_selected_queries_there_are_no_further_weights():
+    names = {name for name, _ in decoder().named_parameters()}
+    further = {name for name, _ in decoder(selected_queries=4).named_parameters()} - names
+    assert further
+    assert all(name.startswith("selector.") for name in further)

@@ -1,32 +1,9 @@
 import pytest
 import torch
 
-from ovrcoat.model.mask_decoder import MaskDecoder
 from ovrcoat.model.query_selection import PRIOR, QuerySelector, highest_peaks
-from ovrcoat.structures import PixelFeatures
 
 CHANNELS = 32
-
-
-def decoder(selected_queries: int) -> MaskDecoder:
-    torch.manual_seed(0)
-    return MaskDecoder(
-        channels=CHANNELS,
-        mask_channels=8,
-        queries=5,
-        layers=3,
-        heads=2,
-        feed_forward=16,
-        embedding_dim=6,
-        selected_queries=selected_queries,
-    ).eval()
-
-
-def pixel_features(batch: int) -> PixelFeatures:
-    """Output of the pixel decoder for 64 × 96 pixels."""
-    torch.manual_seed(1)
-    levels = tuple(torch.randn(batch, CHANNELS, 2 * scale, 3 * scale) for scale in (1, 2, 4))
-    return PixelFeatures(mask_features=torch.randn(batch, 8, 16, 24), multi_scale_features=levels)
 
 
 def test_peaks_are_chosen_by_height_and_returned_by_position():
@@ -83,34 +60,3 @@ def test_features_and_positions_are_those_of_the_cells():
 def test_before_training_centers_are_rare():
     logits = QuerySelector(CHANNELS, count=1)(torch.zeros(1, CHANNELS, 4, 4)).center_logits
     assert logits.sigmoid().mean().item() == pytest.approx(PRIOR, rel=0.5)
-
-
-@torch.no_grad()
-def test_the_decoder_predicts_masks_of_learned_and_then_of_selected_queries():
-    module, pixels = decoder(4), pixel_features(2)
-    (final,) = module(pixels)
-    every = module(pixels, every_layer=True)
-    assert final.mask_logits.shape == (2, 9, 16, 24)
-    assert final.selection is None
-    assert all(proposals.selection is every[0].selection for proposals in every)
-    assert every[0].selection.cells.shape == (2, 4)
-    torch.testing.assert_close(every[-1].mask_logits, final.mask_logits, atol=0, rtol=0)
-    first = torch.einsum(
-        "bqc,bchw->bqhw", module.mask_head(module.norm(every[0].selection.features)), pixels.mask_features
-    )
-    torch.testing.assert_close(every[0].mask_logits[:, 5:], first)
-
-
-@torch.no_grad()
-def test_each_image_of_a_batch_has_queries_of_its_own():
-    module, pixels = decoder(4), pixel_features(2)
-    both = module(pixels)[0].mask_logits
-    second = PixelFeatures(pixels.mask_features[1:], tuple(x[1:] for x in pixels.multi_scale_features))
-    torch.testing.assert_close(both[1:], module(second)[0].mask_logits)
-
-
-def test_without_selected_queries_there_are_no_further_weights():
-    names = {name for name, _ in decoder(0).named_parameters()}
-    further = {name for name, _ in decoder(4).named_parameters()} - names
-    assert further
-    assert all(name.startswith("selector.") for name in further)
