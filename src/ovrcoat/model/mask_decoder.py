@@ -82,7 +82,7 @@ class MaskDecoder(nn.Module):
         resized = () if every_layer else tuple(_resize(features, like=level) for level in levels)
         queries = self.query_features.expand(features.shape[0], -1, -1)
         query_positions: Tensor = self.query_positions
-        selection = None if self.selector is None else self.selector(levels[-1])
+        selection = None if self.selector is None else self.selector(levels[-1], key_positions[-1])
         if selection is not None:
             query_positions = torch.cat((query_positions.expand_as(queries), selection.positions), dim=1)
             queries = torch.cat((queries, selection.features), dim=1)

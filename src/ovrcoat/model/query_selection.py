@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovrcoat.model.linear import linear
-from ovrcoat.model.transformer import sine_positions
 from ovrcoat.structures import QuerySelection
 
 PEAK_SIZE = 3  # a peak is the maximum of this many cells in each direction (CenterNet)
@@ -39,17 +38,23 @@ class QuerySelector(nn.Module):
         self.position_projection = nn.Linear(channels, channels)
         nn.init.constant_(self.center_head[-1].bias, math.log(PRIOR / (1 - PRIOR)))  # type: ignore[arg-type]
 
-    def forward(self, level: Float[Tensor, "batch channel height width"]) -> QuerySelection:
-        """Select queries on a level of the multi-scale features."""
+    def forward(
+        self, level: Float[Tensor, "batch channel height width"], positions: Float[Tensor, "1 cell channel"]
+    ) -> QuerySelection:
+        """Select queries on a level of the multi-scale features.
+
+        Args:
+            level: its features.
+            positions: position encoding of its cells, row-major.
+        """
         logits = self._center_logits(level)
         cells = highest_peaks(logits.detach(), count=self.count)
-        height, width = level.shape[-2:]
-        sine = sine_positions(height, width, channels=level.shape[1], like=level).expand_as(level)
+        tokens = level.flatten(2).mT
         return QuerySelection(
             center_logits=logits,
             cells=cells,
-            features=linear(_at(level, cells), self.feature_projection),
-            positions=linear(_at(sine, cells), self.position_projection),
+            features=linear(_at(tokens, cells), self.feature_projection),
+            positions=linear(_at(positions.expand_as(tokens), cells), self.position_projection),
         )
 
     def _center_logits(
@@ -80,8 +85,7 @@ def highest_peaks(logits: Float[Tensor, "batch height width"], *, count: int) ->
 
 
 def _at(
-    maps: Float[Tensor, "batch channel height width"], cells: Int[Tensor, "batch query"]
+    tokens: Float[Tensor, "batch cell channel"], cells: Int[Tensor, "batch query"]
 ) -> Float[Tensor, "batch query channel"]:
-    """Return the vectors of `maps` at `cells`."""
-    tokens = maps.flatten(2).mT
+    """Return the tokens of `cells`."""
     return tokens.gather(1, cells[..., None].expand(-1, -1, tokens.shape[-1]))

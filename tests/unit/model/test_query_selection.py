@@ -1,9 +1,16 @@
 import pytest
 import torch
+from torch import Tensor
 
 from ovrcoat.model.query_selection import PRIOR, QuerySelector, highest_peaks
+from ovrcoat.model.transformer import sine_positions
 
 CHANNELS = 32
+
+
+def positions(level: Tensor) -> Tensor:
+    """The position encoding of a level's cells."""
+    return sine_positions(*level.shape[-2:], channels=CHANNELS, like=level).flatten(2).mT
 
 
 def test_peaks_are_chosen_by_height_and_returned_by_position():
@@ -27,10 +34,10 @@ def test_the_heatmap_is_not_rounded_in_half_precision():
     torch.manual_seed(0)
     selector, level = QuerySelector(CHANNELS, count=4), torch.randn(1, CHANNELS, 16, 16) / 20
     with torch.no_grad():
-        exact = selector(level).center_logits
+        exact = selector(level, positions(level)).center_logits
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            mixed = selector(level).center_logits
-        half = selector.bfloat16()(level.bfloat16()).center_logits
+            mixed = selector(level, positions(level)).center_logits
+        half = selector.bfloat16()(level.bfloat16(), positions(level.bfloat16())).center_logits
     for logits in (mixed, half):
         assert logits.dtype == torch.float32
         torch.testing.assert_close(logits, exact, atol=0.05, rtol=0)
@@ -46,17 +53,20 @@ def test_a_map_with_fewer_cells_than_queries():
 def test_features_and_positions_are_those_of_the_cells():
     torch.manual_seed(0)
     selector, level = QuerySelector(CHANNELS, count=4), torch.randn(2, CHANNELS, 5, 7)
-    selection = selector(level)
+    selection = selector(level, positions(level))
     assert selection.center_logits.shape == (2, 5, 7)
     for image, cells in enumerate(selection.cells.tolist()):
         for query, cell in enumerate(cells):
             expected = selector.feature_projection(level[image, :, cell // 7, cell % 7])
             torch.testing.assert_close(selection.features[image, query], expected)
-    moved = selector(torch.zeros_like(level))  # the same features everywhere: only positions differ
+    moved = selector(
+        torch.zeros_like(level), positions(level)
+    )  # the same features everywhere: only positions differ
     assert torch.equal(moved.features[0, 0], moved.features[0, 1])
     assert not torch.allclose(moved.positions[0, 0], moved.positions[0, 1])
 
 
 def test_before_training_centers_are_rare():
-    logits = QuerySelector(CHANNELS, count=1)(torch.zeros(1, CHANNELS, 4, 4)).center_logits
+    level = torch.zeros(1, CHANNELS, 4, 4)
+    logits = QuerySelector(CHANNELS, count=1)(level, positions(level)).center_logits
     assert logits.sigmoid().mean().item() == pytest.approx(PRIOR, rel=0.5)
