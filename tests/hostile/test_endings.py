@@ -270,6 +270,30 @@ def test_further_signals_do_not_disturb_the_cleaning_up(number: signal.Signals):
     assert (process.returncode, output, errors) == (128 + number, "cleaned\n", "")
 
 
+INTERRUPTED_EXIT = """
+import os, signal
+from ovrcoat.system.signals import handle_signals
+
+write = os.write
+
+def write_and_interrupt(stream, text):
+    written = write(stream, text)
+    signal.raise_signal(signal.SIGTERM)
+    return written
+
+os.write = write_and_interrupt
+handle_signals()
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_a_signal_that_interrupts_the_exit_prints_no_second_line():
+    """Without work to complete, the first signal ends the process; the second one arrives before it has."""
+    process = start("-c", INTERRUPTED_EXIT)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (143, "error: interrupted\n")
+
+
 def test_an_interrupt_in_a_destructor_is_not_lost():
     """Python would print a traceback, drop it and go on."""
     process = start("-c", WORK, "destructor")

@@ -49,8 +49,8 @@ class _Handler:
 
     Attributes:
         phase: "off" before `handle_signals`; "idle": nothing to complete; "working": the next signal raises;
-            "ending": a signal was raised.
-        received: that signal.
+            "ending": a signal was raised; "exiting": a signal ends the process at once.
+        received: the signal that was raised.
     """
 
     def __init__(self) -> None:
@@ -76,12 +76,22 @@ class _Handler:
             if number != signal.SIGINT:
                 os._exit(128 + number)
         elif self.phase == "idle":
-            _exit_at_once(number)
+            self._exit_at_once(number)
         elif self.phase == "working":
             self.phase, self.received, self._ending_since = "ending", number, time.monotonic()
             raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
-        elif number == signal.SIGINT and time.monotonic() - self._ending_since > PATIENCE:
-            _exit_at_once(self.received or number)
+        elif self.phase == "ending" and number == signal.SIGINT and self._is_impatient():
+            self._exit_at_once(self.received or number)
+
+    def _is_impatient(self) -> bool:
+        return time.monotonic() - self._ending_since > PATIENCE
+
+    def _exit_at_once(self, number: int) -> None:
+        """End the process without cleaning up, with one line on stderr."""
+        self.phase = "exiting"  # a further signal interrupts this function, and must not print the line again
+        with suppress(OSError):
+            os.write(2, b"error: interrupted\n")
+        os._exit(128 + number)
 
     def _ignore_interrupts(self) -> None:
         if os.getpid() == self._process and signal.getsignal(signal.SIGINT) == self._handle:
@@ -143,10 +153,3 @@ def _interrupt_main_thread(number: int) -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, number)
     else:  # Windows
         _thread.interrupt_main(signal.Signals(number))
-
-
-def _exit_at_once(number: int) -> None:
-    """End the process without cleaning up, with one line on stderr."""
-    with suppress(OSError):
-        os.write(2, b"error: interrupted\n")
-    os._exit(128 + number)
