@@ -13,6 +13,7 @@ from ovrcoat.model.mask_decoder import MaskDecoder
 from ovrcoat.model.mask_pooling import mask_pool
 from ovrcoat.model.network import SegmentationNetwork
 from ovrcoat.model.pixel_decoder import PixelDecoder
+from ovrcoat.model.query_selection import QuerySelector
 from ovrcoat.model.text_classifier import TextClassifier
 from ovrcoat.structures import EncoderFeatures, MaskEmbeddings
 
@@ -72,11 +73,16 @@ class TinyEncoder(Encoder):
         return len(text.split()), 12
 
 
-def make_network(*, selected_queries: int = 0) -> SegmentationNetwork:
+def make_network(*, selected_queries: int = 0, local_masks: bool = False) -> SegmentationNetwork:
     """Return the same network at every call."""
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
         encoder = TinyEncoder()
+        selector = (
+            QuerySelector(CHANNELS, count=selected_queries, local_masks=local_masks)
+            if selected_queries
+            else None
+        )
         network = SegmentationNetwork(
             encoder,
             PixelDecoder(
@@ -95,7 +101,7 @@ def make_network(*, selected_queries: int = 0) -> SegmentationNetwork:
                 layers=3,
                 heads=2,
                 feed_forward=32,
-                selected_queries=selected_queries,
+                selector=selector,
                 embedding_dim=EMBEDDING,
             ),
             text_classifier=TextClassifier(EMBEDDING),

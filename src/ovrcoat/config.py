@@ -203,9 +203,11 @@ class MaskDecoderConfig(Settings):
         feed_forward: hidden channels of the feed-forward layers.
         selected_queries: further queries, which start at the centers of objects
             (`model/query_selection.py`). The published models have none.
+        local_masks: whether the masks of selected queries are limited to an extent around their center, which
+            they predict (`model/mask_extent.py`).
     """
 
-    added_later = frozenset({"selected_queries"})
+    added_later = frozenset({"selected_queries", "local_masks"})
 
     channels: Count = 256
     queries: Annotated[int, Field(ge=1, le=2_000)] = 250
@@ -213,10 +215,13 @@ class MaskDecoderConfig(Settings):
     heads: Count = 8
     feed_forward: Count = 2048
     selected_queries: Annotated[int, Field(ge=0, le=2_000)] = 0
+    local_masks: bool = False
 
     @model_validator(mode="after")
     def _fits(self) -> "MaskDecoderConfig":
         divisible("channels of the mask decoder", self.channels, by=self.heads)
+        if self.local_masks and not self.selected_queries:
+            raise ValueError("local_masks is for selected queries, but selected_queries is 0")
         return self
 
 

@@ -34,9 +34,9 @@ FOLDER = Path(__file__).parent
 INITIAL_CONFIG = FOLDER / "initial.yaml"
 SCRATCH_CONFIG = FOLDER / "scratch.yaml"
 TRAINING_CONFIG = FOLDER / "nano.yaml"
-PREVIOUS_COMMIT = "3b57844851f9cd4026eaac8a170ce5c62b47d4dc"
+PREVIOUS_COMMIT = "7d6bb2fd98e18feae95bb485a8ed208343989e74"
 PREVIOUS_WEIGHTS = {  # file below src/ovrcoat/weights → its SHA-256
-    "nano.safetensors": "0fe2d9f2fb5d82de023e1206c901918f51865b30fff32e6a41d45ff83fbab802",
+    "nano.safetensors": "93dd692be95c7caf377017eeb089b5c2c0dd4f4c7e494ee3cdc86b64842f3535",
     "nano-text.safetensors": "90b8fbb17ce0634ea0d63999026bc89a75e9a79bc7d9d8fd1656d18a96313619",
 }
 

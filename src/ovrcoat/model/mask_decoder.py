@@ -4,13 +4,17 @@ This is Mask2Former's masked transformer decoder with FC-CLIP's category head. I
 vocabulary: the head returns an embedding, which `text_classifier.py` compares with any vocabulary.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ovrcoat.model.mask_extent import add_extent
 from ovrcoat.model.mask_pooling import mask_pool
-from ovrcoat.model.query_selection import QuerySelector
+from ovrcoat.model.query_selection import QuerySelector, start_cells
 from ovrcoat.model.transformer import (
     NORM_EPSILON,
     CrossAttentionLayer,
@@ -19,7 +23,7 @@ from ovrcoat.model.transformer import (
     SelfAttentionLayer,
     sine_positions,
 )
-from ovrcoat.structures import MaskProposals, PixelFeatures
+from ovrcoat.structures import MaskProposals, PixelFeatures, QuerySelection
 
 LEVELS = 3  # of the multi-scale features: strides 32, 16 and 8 (Mask2Former)
 
@@ -28,7 +32,8 @@ class MaskDecoder(nn.Module):
     """Transformer decoder that predicts before its first layer and after each layer.
 
     Layer i attends to level i mod 3 of the multi-scale features, coarse first. Selected queries
-    (`query_selection.py`), if there are any, follow the learned ones.
+    (`query_selection.py`), if there are any, follow the learned ones. If their masks are limited to an extent
+    (`mask_extent.py`), each can always attend to the cell where it starts.
     """
 
     def __init__(
@@ -41,7 +46,7 @@ class MaskDecoder(nn.Module):
         heads: int,
         feed_forward: int,
         embedding_dim: int,
-        selected_queries: int = 0,
+        selector: QuerySelector | None = None,
     ) -> None:
         super().__init__()
         self.query_features = nn.Parameter(torch.empty(queries, channels))
@@ -62,7 +67,7 @@ class MaskDecoder(nn.Module):
             nn.LayerNorm(mask_channels, eps=NORM_EPSILON), nn.Linear(mask_channels, channels)
         )
         self.embedding_head: nn.Module = MultiLayerPerceptron(channels, channels, embedding_dim)
-        self.selector = QuerySelector(channels, count=selected_queries) if selected_queries else None
+        self.selector = selector
 
     def forward(self, pixels: PixelFeatures, *, every_layer: bool = False) -> tuple[MaskProposals, ...]:
         """Predict masks.
@@ -86,37 +91,62 @@ class MaskDecoder(nn.Module):
         if selection is not None:
             query_positions = torch.cat((query_positions.expand_as(queries), selection.positions), dim=1)
             queries = torch.cat((queries, selection.features), dim=1)
+        starts = [self._starts(selection, level) for level in levels]
         proposals = []
         for index in range(len(self.cross_attention)):
             level = index % len(keys)
             normed = self.norm(queries)
-            mask_logits = self.masks(normed, features if every_layer else resized[level])
             if every_layer:
-                embeddings = self.embed(normed, mask_logits, pixels)
-                proposals.append(MaskProposals(mask_logits, embeddings, normed, selection))
+                proposals.append(self.predict(normed, pixels, selection))
+                mask_logits = proposals[-1].mask_logits
+            else:
+                mask_logits = self.masks(normed, resized[level], selection, size=features.shape[-2:])
             queries = self.cross_attention[index](
                 queries,
                 keys[level],
                 query_positions=query_positions,
                 key_positions=key_positions[level],
-                allowed=attention_mask(mask_logits, levels[level]),
+                allowed=attention_mask(mask_logits, levels[level], starts=starts[level]),
             )
             queries = self.self_attention[index](queries, query_positions=query_positions)
             queries = self.feed_forward[index](queries)
-        normed = self.norm(queries)
-        mask_logits = self.masks(normed, features)
-        embeddings = self.embed(normed, mask_logits, pixels)
-        proposals.append(MaskProposals(mask_logits, embeddings, normed, selection if every_layer else None))
+        final = self.predict(self.norm(queries), pixels, selection)
+        proposals.append(final if every_layer else replace(final, selection=None))
         return tuple(proposals)
+
+    def predict(
+        self,
+        normed: Float[Tensor, "batch query channel"],
+        pixels: PixelFeatures,
+        selection: QuerySelection | None,
+    ) -> MaskProposals:
+        """Predict masks and embeddings from the queries after a layer and its norm."""
+        mask_logits = self.masks(normed, pixels.mask_features, selection)
+        return MaskProposals(mask_logits, self.embed(normed, mask_logits, pixels), normed, selection)
 
     def masks(
         self,
         normed: Float[Tensor, "batch query channel"],
         mask_features: Float[Tensor, "batch mask_channel height width"],
+        selection: QuerySelection | None = None,
+        *,
+        size: Sequence[int] | None = None,
     ) -> Float[Tensor, "batch query height width"]:
-        """Return mask logits: the product of each query's mask embedding with the features of every pixel."""
+        """Return mask logits: the product of each query's mask embedding with the features of every pixel.
+
+        Args:
+            normed: queries after a layer and its norm.
+            mask_features: of the pixel decoder, or resized.
+            selection: where the selected queries start. Their masks are limited to their extent.
+            size: height and width of the mask features before they were resized.
+        """
         products = torch.matmul(self.mask_head(normed), mask_features.flatten(2))
-        return torch.unflatten(products, 2, mask_features.shape[-2:])
+        products = torch.unflatten(products, 2, mask_features.shape[-2:])
+        if self.selector is None or self.selector.extent is None or selection is None:
+            return products
+        height, width = size or mask_features.shape[-2:]
+        selected = normed[:, -selection.cells.shape[1] :]
+        return add_extent(products, self.selector.extent(selected, selection, height=height, width=width))
 
     def embed(
         self,
@@ -145,15 +175,29 @@ class MaskDecoder(nn.Module):
             positions.append(sine.flatten(2).transpose(1, 2))
         return keys, positions
 
+    def _starts(
+        self, selection: QuerySelection | None, level: Float[Tensor, "batch channel height width"]
+    ) -> Int[Tensor, "batch selected"] | None:
+        """Return the cell of `level` in which each selected query starts, if its mask has an extent."""
+        if self.selector is None or self.selector.extent is None or selection is None:
+            return None
+        return start_cells(selection, height=level.shape[-2], width=level.shape[-1])
+
 
 def attention_mask(
-    mask_logits: Float[Tensor, "batch query _ _"], level: Float[Tensor, "batch channel height width"]
+    mask_logits: Float[Tensor, "batch query _ _"],
+    level: Float[Tensor, "batch channel height width"],
+    *,
+    starts: Int[Tensor, "batch selected"] | None = None,
 ) -> Bool[Tensor, "batch query key"]:
     """Return which cells of `level` each query may attend to.
 
-    These are the cells inside its mask, or all cells if the mask is empty at this resolution.
+    These are the cells inside its mask, or all cells if the mask is empty at this resolution. The last
+    queries can always attend to their cell in `starts`: small masks, which vanish on coarse levels, keep it.
     """
     inside = _resize(mask_logits.detach(), like=level).flatten(2) >= 0
+    if starts is not None:
+        inside[:, -starts.shape[1] :].scatter_(2, starts[..., None], True)
     return inside | ~inside.any(dim=-1, keepdim=True)
 
 

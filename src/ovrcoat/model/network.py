@@ -13,6 +13,7 @@ from ovrcoat.model.encoders.open_clip_models import OPEN_CLIP_MODELS
 from ovrcoat.model.mask_decoder import MaskDecoder
 from ovrcoat.model.naming_network import NamingNetwork
 from ovrcoat.model.pixel_decoder import PixelDecoder
+from ovrcoat.model.query_selection import QuerySelector
 from ovrcoat.model.text_classifier import TextClassifier
 from ovrcoat.model.text_transfer import TextTransfer
 from ovrcoat.structures import (
@@ -167,7 +168,9 @@ def build_network(config: ModelConfig) -> SegmentationNetwork:
             channels=mask.channels,
             mask_channels=pixel.mask_channels,
             queries=mask.queries,
-            selected_queries=mask.selected_queries,
+            selector=QuerySelector(mask.channels, count=mask.selected_queries, local_masks=mask.local_masks)
+            if mask.selected_queries
+            else None,
             layers=mask.layers,
             heads=mask.heads,
             feed_forward=mask.feed_forward,

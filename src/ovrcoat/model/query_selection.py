@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovrcoat.model.linear import linear
+from ovrcoat.model.mask_extent import MaskExtent
 from ovrcoat.structures import QuerySelection
 
 PEAK_SIZE = 3  # a peak is the maximum of this many cells in each direction (CenterNet)
@@ -26,9 +27,10 @@ class QuerySelector(nn.Module):
     Args:
         channels: of the feature map and of the queries.
         count: number of queries.
+        local_masks: whether the masks of the queries are limited to an extent.
     """
 
-    def __init__(self, channels: int, *, count: int) -> None:
+    def __init__(self, channels: int, *, count: int, local_masks: bool = False) -> None:
         super().__init__()
         self.count = count
         self.center_head = nn.Sequential(
@@ -36,6 +38,7 @@ class QuerySelector(nn.Module):
         )
         self.feature_projection = nn.Linear(channels, channels)
         self.position_projection = nn.Linear(channels, channels)
+        self.extent = MaskExtent(channels) if local_masks else None
         nn.init.constant_(self.center_head[-1].bias, math.log(PRIOR / (1 - PRIOR)))  # type: ignore[arg-type]
 
     def forward(
@@ -82,6 +85,17 @@ def highest_peaks(logits: Float[Tensor, "batch height width"], *, count: int) ->
     scores = F.pad(scores, (0, count), value=-torch.inf)
     cells = scores.topk(count, dim=1).indices % (logits.shape[-2] * logits.shape[-1])
     return cells.sort(dim=1).values
+
+
+def start_cells(selection: QuerySelection, *, height: int, width: int) -> Int[Tensor, "batch query"]:
+    """Return the row-major index of the cell of a map of another size in which each query starts."""
+    rows, columns = selection.center_logits.shape[-2:]
+    y = torch.div(selection.cells, columns, rounding_mode="floor")
+    x = selection.cells % columns
+    # where the center of the query's cell lies: (2 y + 1) / (2 rows) of the height
+    y = torch.div((2 * y + 1) * height, 2 * rows, rounding_mode="floor")
+    x = torch.div((2 * x + 1) * width, 2 * columns, rounding_mode="floor")
+    return y * width + x
 
 
 def _at(

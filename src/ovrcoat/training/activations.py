@@ -4,13 +4,10 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ovrcoat.model.mask_decoder import MaskDecoder
 from ovrcoat.model.network import SegmentationNetwork
-from ovrcoat.structures import PixelFeatures
 
 
 def recompute_activations(network: SegmentationNetwork) -> None:
@@ -20,7 +17,9 @@ def recompute_activations(network: SegmentationNetwork) -> None:
     """
     for part in _parts(network):
         part.forward = partial(_checkpointed, part, part.forward)
-    network.mask_decoder.embed = partial(_embed, network.mask_decoder, network.mask_decoder.embed)  # type: ignore[method-assign]
+    decoder = network.mask_decoder
+    # also the masks of every layer: a product of queries and pixels
+    decoder.predict = partial(_checkpointed, decoder, decoder.predict)  # type: ignore[method-assign]
 
 
 def _parts(network: SegmentationNetwork) -> Iterator[nn.Module]:
@@ -38,21 +37,3 @@ def _checkpointed(part: nn.Module, forward, *args, **kwargs):  # type: ignore[no
     if not (trains and torch.is_grad_enabled()):
         return forward(*args, **kwargs)
     return checkpoint(forward, *args, use_reentrant=False, **kwargs)
-
-
-def _embed(  # type: ignore[no-untyped-def]
-    decoder: MaskDecoder,
-    embed,
-    normed: Float[Tensor, "batch query channel"],
-    mask_logits: Float[Tensor, "batch query height width"],
-    pixels: PixelFeatures,
-) -> Float[Tensor, "batch query embedding"]:
-    """The category head, without keeping the masks of every layer: their logits are recomputed, too."""
-    if not (decoder.training and torch.is_grad_enabled()):
-        return embed(normed, mask_logits, pixels)
-
-    def recompute(normed: Tensor, mask_features: Tensor) -> Tensor:
-        logits = decoder.masks(normed.detach(), mask_features.detach())
-        return embed(normed, logits.detach(), PixelFeatures(mask_features, pixels.multi_scale_features))
-
-    return checkpoint(recompute, normed, pixels.mask_features, use_reentrant=False)

@@ -143,13 +143,18 @@ class StageConfig(Settings):
 class StartConfig(Settings):
     """The initial weights: either `model` or `clip`.
 
-    `selected_queries` is for `model`. The settings from `pixel_decoder` on are for new decoders with `clip`.
+    `selected_queries` and `local_masks` are for `model`. The settings from `pixel_decoder` on are for new
+    decoders with `clip`.
     """
 
-    added_later = frozenset({"selected_queries"})
+    added_later = frozenset({"selected_queries", "local_masks"})
 
-    model: str | None = None  # name or file of a model; its architecture is kept, apart from selected_queries
+    # Name or file of a model. Its architecture is kept, apart from selected_queries and local_masks.
+    model: str | None = None
     selected_queries: Annotated[int, Field(ge=0, le=2_000)] = 0  # to add to a model that has none
+    local_masks: bool = (
+        False  # limit the masks of the model's selected queries to an extent that they predict
+    )
     clip: str | None = None  # OpenCLIP name of an encoder, such as convnext_large_d_320; decoders are random
     clip_file: str | None = None  # local file with its weights, instead of a download
     pixel_decoder: PixelDecoderConfig = PixelDecoderConfig()
@@ -162,10 +167,9 @@ class StartConfig(Settings):
         given = [name for name in ("model", "clip") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"start has {' and '.join(given) or 'neither'}, expected either model or clip")
-        if self.clip is not None and self.selected_queries:
-            raise ValueError(
-                "selected_queries is for start.model; with clip, use start.mask_decoder.selected_queries"
-            )
+        added = [name for name in ("selected_queries", "local_masks") if getattr(self, name)]
+        if self.clip is not None and added:
+            raise ValueError(f"{added[0]} is for start.model; with clip, use start.mask_decoder.{added[0]}")
         return self
 
 

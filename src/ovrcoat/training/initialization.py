@@ -11,6 +11,7 @@ from ovrcoat.checkpoints.foreign import clip_encoder_state
 from ovrcoat.config import ModelConfig
 from ovrcoat.errors import CheckpointError, ConfigError
 from ovrcoat.model.encoders.presets import encoder_presets
+from ovrcoat.model.mask_extent import MaskExtent
 from ovrcoat.model.network import SegmentationNetwork, build_network
 from ovrcoat.model.query_selection import QuerySelector
 from ovrcoat.training.config import StartConfig
@@ -46,7 +47,8 @@ def load_initial_model(settings: StartConfig, *, base: Path, seed: int) -> Initi
                 f"{settings.model} is a MAFT+ model, which can be used but not trained: its losses are not "
                 "implemented. Start from an FC-CLIP, OVRCOAT or nano model, or from start.clip"
             )
-        return add_selected_queries(model, settings.selected_queries, seed=seed)
+        model = add_selected_queries(model, settings.selected_queries, seed=seed)
+        return add_mask_extent(model, seed=seed) if settings.local_masks else model
     return _clip_with_new_decoders(settings, base=base, seed=seed)
 
 
@@ -72,6 +74,31 @@ def add_selected_queries(model: InitialModel, count: int, *, seed: int) -> Initi
     config = model.config.model_copy(update={"mask_decoder": decoder})
     torch.manual_seed(seed)
     model.network.mask_decoder.selector = QuerySelector(decoder.channels, count=count)
+    return replace(model, config=config)
+
+
+def add_mask_extent(model: InitialModel, *, seed: int) -> InitialModel:
+    """Limit the masks of selected queries to an extent (`model/mask_extent.py`), if they are not yet.
+
+    Args:
+        model: its network is changed in place.
+        seed: of the random weights that predict the extent.
+
+    Raises:
+        ConfigError: the model has no selected queries.
+    """
+    decoder = model.config.mask_decoder
+    if decoder.local_masks:
+        return model
+    if not decoder.selected_queries:
+        raise ConfigError("start.local_masks needs selected queries; set start.selected_queries")
+    config = model.config.model_copy(
+        update={"mask_decoder": decoder.model_copy(update={"local_masks": True})}
+    )
+    torch.manual_seed(seed)
+    selector = model.network.mask_decoder.selector
+    assert selector is not None
+    selector.extent = MaskExtent(decoder.channels)
     return replace(model, config=config)
 
 

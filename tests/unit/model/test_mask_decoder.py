@@ -5,11 +5,17 @@ import torch
 from torch.nn import functional as F
 
 from ovrcoat.model.mask_decoder import MaskDecoder, attention_mask
+from ovrcoat.model.query_selection import QuerySelector
 from ovrcoat.structures import PixelFeatures
 
 
-def decoder(*, layers: int = 4, queries: int = 5, selected_queries: int = 0) -> MaskDecoder:
+def decoder(
+    *, layers: int = 4, queries: int = 5, selected_queries: int = 0, local_masks: bool = False
+) -> MaskDecoder:
     torch.manual_seed(0)
+    selector = (
+        QuerySelector(32, count=selected_queries, local_masks=local_masks) if selected_queries else None
+    )
     return MaskDecoder(
         channels=32,
         mask_channels=8,
@@ -18,7 +24,7 @@ def decoder(*, layers: int = 4, queries: int = 5, selected_queries: int = 0) -> 
         heads=2,
         feed_forward=16,
         embedding_dim=6,
-        selected_queries=selected_queries,
+        selector=selector,
     ).eval()
 
 
