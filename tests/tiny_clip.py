@@ -107,11 +107,20 @@ def encoder_config(family: str) -> EncoderConfig:
 
 
 def make_config(
-    family: str, *, transfer: TextTransferConfig | None = None, selected_queries: int = 0
+    family: str,
+    *,
+    transfer: TextTransferConfig | None = None,
+    selected_queries: int = 0,
+    local_masks: bool = False,
 ) -> ModelConfig:
     """A whole network with a few hundred thousand weights, mostly CLIP's token embeddings."""
     mask_decoder = MaskDecoderConfig(
-        channels=32, queries=5, layers=3, feed_forward=16, selected_queries=selected_queries
+        channels=32,
+        queries=5,
+        layers=3,
+        feed_forward=16,
+        selected_queries=selected_queries,
+        local_masks=local_masks,
     )
     return ModelConfig(
         encoder=encoder_config(family),
@@ -122,10 +131,16 @@ def make_config(
 
 
 def make_network(
-    family: str, *, transfer: TextTransferConfig | None = None, selected_queries: int = 0
+    family: str,
+    *,
+    transfer: TextTransferConfig | None = None,
+    selected_queries: int = 0,
+    local_masks: bool = False,
 ) -> SegmentationNetwork:
     """Return the same network at every call, in eval mode."""
-    config = make_config(family, transfer=transfer, selected_queries=selected_queries)
+    config = make_config(
+        family, transfer=transfer, selected_queries=selected_queries, local_masks=local_masks
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return build_network(config).eval()

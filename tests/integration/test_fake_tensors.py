@@ -23,7 +23,9 @@ from ovrcoat.training.forward import predict
 pytestmark = pytest.mark.slow
 CATEGORIES, NAMES = 133, 254
 CONFIGS = {
-    "nano": ModelConfig(encoder=NanoConfig(), mask_decoder=MaskDecoderConfig(selected_queries=60)),
+    "nano": ModelConfig(
+        encoder=NanoConfig(), mask_decoder=MaskDecoderConfig(selected_queries=60, local_masks=True)
+    ),
     "convnext_large": ModelConfig(encoder=CLIP_ENCODERS["convnext_large_d_320"]),
     "resnet50": ModelConfig(encoder=CLIP_ENCODERS["RN50"]),
     "maft+": ModelConfig(encoder=CLIP_ENCODERS["convnext_large_d_320"], text_transfer=TextTransferConfig()),

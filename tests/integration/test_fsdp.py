@@ -54,7 +54,7 @@ def config(folder: Path, output: str, **more: object) -> Path:
         "ema": 0.8,
     }
     stage = tiny_training.stage("one", steps=STEPS, schedule=schedule, ovr={})
-    start = {"model": "tiny.safetensors", "selected_queries": 8}
+    start = {"model": "tiny.safetensors", "selected_queries": 8, "local_masks": True}
     values = tiny_training.settings(folder, output=folder / output, stages=[stage], start=start, **more)
     return tiny_training.write(folder / f"{output}.yaml", values)
 

@@ -152,7 +152,7 @@ def cases(tmp_path: Path) -> dict[str, Path]:
             tiny_training.stage("one", steps=5, data="rare", schedule=few, ovr={"form": "probabilities"})
         ],
     }
-    more = {"part": {"start": {"model": "tiny.safetensors", "selected_queries": 8}}}
+    more = {"part": {"start": {"model": "tiny.safetensors", "selected_queries": 8, "local_masks": True}}}
     values = {
         name: tiny_training.settings(
             tmp_path, output=tmp_path / "single" / name, stages=stages[name], **more.get(name, {})

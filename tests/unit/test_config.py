@@ -52,18 +52,24 @@ def test_settings_of_newer_families_are_stored_only_where_they_are_used():
     assert "text_transfer" not in config.model_dump()
     assert "semantic_at_input_size" not in config.model_dump(mode="json")["inference"]
     assert "trust" not in config.inference.model_dump(exclude={"trust"})
-    assert "selected_queries" not in config.model_dump()["mask_decoder"]
+    assert {"selected_queries", "local_masks"}.isdisjoint(config.model_dump()["mask_decoder"])
     used = ModelConfig(
         encoder=CONVNEXT,
         text_transfer=TextTransferConfig(arrangement="semantic"),
         inference=InferenceConfig(semantic_at_input_size=True),
-        mask_decoder=MaskDecoderConfig(selected_queries=4),
+        mask_decoder=MaskDecoderConfig(selected_queries=4, local_masks=True),
     )
     stored = used.model_dump(mode="json")
     assert stored["text_transfer"] == {"heads": 8, "arrangement": "semantic"}
     assert stored["inference"]["semantic_at_input_size"] is True
     assert stored["mask_decoder"]["selected_queries"] == 4
+    assert stored["mask_decoder"]["local_masks"] is True
     assert ModelConfig.model_validate(stored) == used
+
+
+def test_local_masks_need_selected_queries():
+    with pytest.raises(ValueError, match="local_masks is for selected queries, but selected_queries is 0"):
+        MaskDecoderConfig(local_masks=True)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from ovrcoat.model.compiling import compile_image_branch
 from ovrcoat.structures import ImageBatch
 from tiny_network import make_network
 
-plain, compiled = make_network(SELECTED).eval(), make_network(SELECTED).eval()
+plain, compiled = make_network(ARGUMENTS).eval(), make_network(ARGUMENTS).eval()
 compile_image_branch(compiled)
 assert compiled.compiled and not plain.compiled
 assert compiled.state_dict().keys() == plain.state_dict().keys()
@@ -37,9 +37,9 @@ print("equal")
 """
 
 
-@pytest.mark.parametrize("selected_queries", [0, 4])
-def test_results_are_equal(selected_queries: int):
-    script = COMPARE.replace("SELECTED", f"selected_queries={selected_queries}")
+@pytest.mark.parametrize("arguments", ["", "selected_queries=4", "selected_queries=4, local_masks=True"])
+def test_results_are_equal(arguments: str):
+    script = COMPARE.replace("ARGUMENTS", arguments)
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=TESTS, capture_output=True, text=True, check=False
     )

@@ -155,9 +155,18 @@ def test_a_mask_that_vanishes_on_a_coarse_level_attends_everywhere():
     assert attention_mask(mask_logits, level).all()
 
 
+def test_a_selected_query_can_always_attend_to_the_cell_where_it_starts():
+    mask_logits, level = torch.full((1, 3, 8, 8), -1.0), torch.zeros(1, 1, 2, 2)
+    mask_logits[0, 2, :4, :4] = 1
+    assert attention_mask(mask_logits, level, starts=torch.tensor([[3, 1]])).tolist() == [
+        [[True, True, True, True], [False, False, False, True], [True, True, False, False]]
+    ]
+
+
 @torch.no_grad()
-def test_the_decoder_predicts_masks_of_learned_and_then_of_selected_queries():
-    module, pixels = decoder(layers=3, selected_queries=4), pixel_features(2)
+@pytest.mark.parametrize("local_masks", [False, True])
+def test_the_decoder_predicts_masks_of_learned_and_then_of_selected_queries(local_masks: bool):
+    module, pixels = decoder(layers=3, selected_queries=4, local_masks=local_masks), pixel_features(2)
     (final,) = module(pixels)
     every = module(pixels, every_layer=True)
     assert final.mask_logits.shape == (2, 9, 16, 24)
@@ -168,7 +177,24 @@ def test_the_decoder_predicts_masks_of_learned_and_then_of_selected_queries():
     first = torch.einsum(
         "bqc,bchw->bqhw", module.mask_head(module.norm(every[0].selection.features)), pixels.mask_features
     )
-    torch.testing.assert_close(every[0].mask_logits[:, 5:], first)
+    # before training, an extent changes little
+    close = {"atol": 0.1, "rtol": 0} if local_masks else {}
+    torch.testing.assert_close(every[0].mask_logits[:, 5:], first, **close)
+
+
+@torch.no_grad()
+def test_masks_of_selected_queries_are_limited_to_their_extent():
+    module, pixels = decoder(layers=3, selected_queries=4, local_masks=True), pixel_features()
+    before = module(pixels, every_layer=True)[0].mask_logits
+    module.selector.extent.head.layers[-1].bias[2:] = -4  # half a cell
+    first = module(pixels, every_layer=True)[0]
+    assert torch.equal(first.mask_logits[:, :5], before[:, :5])
+    for mask, cell in zip(first.mask_logits[0, 5:], first.selection.cells[0], strict=True):
+        y, x = divmod(int(mask.argmax()), 24)
+        row, column = divmod(int(cell), 12)  # at stride 8
+        assert abs(y / 2 - row) <= 3
+        assert abs(x / 2 - column) <= 3
+    assert first.mask_logits[:, 5:].mean() < before[:, 5:].mean() - 10
 
 
 @torch.no_grad()
@@ -184,3 +210,5 @@ def test_without_selected_queries_there_are_no_further_weights():
     further = {name for name, _ in decoder(selected_queries=4).named_parameters()} - names
     assert further
     assert all(name.startswith("selector.") for name in further)
+    local = {name for name, _ in decoder(selected_queries=4, local_masks=True).named_parameters()}
+    assert {name.split(".")[1] for name in local - names - further} == {"extent"}

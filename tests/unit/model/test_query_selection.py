@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ovrcoat.model.query_selection import PRIOR, QuerySelector, highest_peaks
+from ovrcoat.model.query_selection import PRIOR, QuerySelector, highest_peaks, start_cells
 from ovrcoat.model.transformer import sine_positions
 
 CHANNELS = 32
@@ -64,6 +64,18 @@ def test_features_and_positions_are_those_of_the_cells():
     )  # the same features everywhere: only positions differ
     assert torch.equal(moved.features[0, 0], moved.features[0, 1])
     assert not torch.allclose(moved.positions[0, 0], moved.positions[0, 1])
+
+
+def test_the_cell_of_a_start_on_other_maps():
+    selector, level = QuerySelector(CHANNELS, count=4), torch.randn(2, CHANNELS, 5, 7)
+    selection = selector(level, positions(level))
+    assert torch.equal(start_cells(selection, height=5, width=7), selection.cells)
+    finer = start_cells(selection, height=15, width=21)
+    rows, columns = selection.cells // 7, selection.cells % 7
+    assert torch.equal(finer, (3 * rows + 1) * 21 + 3 * columns + 1)
+    coarse = start_cells(selection, height=2, width=3)
+    expected = ((rows + 0.5) * 2 / 5).long() * 3 + ((columns + 0.5) * 3 / 7).long()
+    assert torch.equal(coarse, expected)
 
 
 def test_before_training_centers_are_rare():

@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -28,10 +29,17 @@ def run(network: SegmentationNetwork) -> Predictions:
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize(
-    ("family", "selected_queries"), [*((family, 0) for family in tiny_clip.FAMILIES), ("convnext", 4)]
+    ("family", "selected"),
+    [
+        *((family, {}) for family in tiny_clip.FAMILIES),
+        ("convnext", {"selected_queries": 4}),
+        ("convnext", {"selected_queries": 4, "local_masks": True}),
+    ],
 )
-def test_losses_and_gradients_are_those_of_the_plain_network(family: str, stage: str, selected_queries: int):
-    plain = tiny_clip.make_network(family, selected_queries=selected_queries)
+def test_losses_and_gradients_are_those_of_the_plain_network(
+    family: str, stage: str, selected: dict[str, Any]
+):
+    plain = tiny_clip.make_network(family, **selected)
     saving = copy.deepcopy(plain)
     recompute_activations(saving)
     gradients = []

@@ -104,6 +104,10 @@ def test_an_unknown_key_names_the_nearest_one(path: Path, override: str, message
             "start={clip: x, selected_queries: 4}",
             "selected_queries is for start.model; with clip, use start.mask_decoder.selected_queries",
         ),
+        (
+            "start={clip: x, local_masks: true}",
+            "local_masks is for start.model; with clip, use start.mask_decoder.local_masks",
+        ),
         ("precision=half", "precision: Input should be 'auto', 'float32' or 'bfloat16'"),
     ],
 )
@@ -222,6 +226,7 @@ def test_a_stage_cannot_have_its_folder_elsewhere(path: Path, name: str):
 def test_settings_of_later_versions_are_stored_only_where_they_are_used():
     """A run of an earlier version can be resumed, because its settings still look the same."""
     assert {"queries_per_target", "center"}.isdisjoint(LossConfig().model_dump())
-    assert "selected_queries" not in StartConfig(model="nano").model_dump()
+    assert {"selected_queries", "local_masks"}.isdisjoint(StartConfig(model="nano").model_dump())
     assert LossConfig(center=1.0).model_dump()["center"] == 1.0
     assert StartConfig(model="nano", selected_queries=4).model_dump()["selected_queries"] == 4
+    assert StartConfig(model="nano", local_masks=True).model_dump()["local_masks"] is True

@@ -63,6 +63,40 @@ def test_a_model_that_has_selected_queries_keeps_them(tmp_path: Path):
         begin(tmp_path, model="selected.safetensors", selected_queries=7)
 
 
+def test_masks_of_selected_queries_get_an_extent(tmp_path: Path):
+    tiny_training.make_model(tmp_path / "tiny.safetensors")
+    before = begin(tmp_path, model="tiny.safetensors", selected_queries=4)
+    found = begin(tmp_path, model="tiny.safetensors", selected_queries=4, local_masks=True)
+    assert found.config.mask_decoder == before.config.mask_decoder.model_copy(update={"local_masks": True})
+    state, expected = found.network.state_dict(), before.network.state_dict()
+    assert all("selector.extent." in key for key in state.keys() - expected.keys())
+    for key, value in expected.items():
+        assert torch.equal(state[key], value), key
+
+
+def test_masks_that_have_an_extent_keep_it(tmp_path: Path):
+    settings = {"selected_queries": 4, "local_masks": True}
+    network = tiny_clip.make_network("convnext", **settings)
+    native.save(
+        tmp_path / "local.safetensors",
+        network,
+        config=tiny_clip.make_config("convnext", **settings),
+        training_vocabulary=Vocabulary.parse("cat"),
+        provenance={},
+    )
+    for local in (False, True):
+        found = begin(tmp_path, model="local.safetensors", local_masks=local)
+        assert found.config.mask_decoder.local_masks
+        for key, value in found.network.state_dict().items():
+            assert torch.equal(network.state_dict()[key], value), key
+
+
+def test_without_selected_queries_masks_get_no_extent(tmp_path: Path):
+    tiny_training.make_model(tmp_path / "tiny.safetensors")
+    with pytest.raises(ConfigError, match=r"local_masks needs selected queries; set start.selected_queries"):
+        begin(tmp_path, model="tiny.safetensors", local_masks=True)
+
+
 def test_a_maft_plus_model_cannot_be_trained(tmp_path: Path):
     transfer = TextTransferConfig()
     native.save(

@@ -42,9 +42,9 @@ def crop(seed: int, *category_ids: int) -> Crop:
 
 
 def make(
-    settings: StageConfig, *, bfloat16: bool = False, selected_queries: int = 0
+    settings: StageConfig, *, bfloat16: bool = False, selected_queries: int = 0, local_masks: bool = False
 ) -> tuple[SegmentationNetwork, Objective]:
-    network = tiny_clip.make_network("convnext", selected_queries=selected_queries)
+    network = tiny_clip.make_network("convnext", selected_queries=selected_queries, local_masks=local_masks)
     objective = Objective(network, settings, categories=CATEGORIES, bfloat16=bfloat16)
     stage_of(settings).prepare(network)
     network.encoder.visual_trunk.eval()  # no stochastic depth here
@@ -78,7 +78,8 @@ def test_the_second_stage_adds_ovr_and_its_gradient_reaches_the_encoder_only():
 
 
 def test_selected_queries_add_a_term_and_all_their_weights_are_trained():
-    network, objective = make(stage(), selected_queries=8)
+    network, objective = make(stage(), selected_queries=8, local_masks=True)
+    torch.nn.init.normal_(network.mask_decoder.selector.extent.head.layers[-1].weight)  # zero before training
     terms = objective([crop(0, 0, 1), crop(1, 1, UNNAMED, 0)])
     assert set(terms) == {"category", "mask", "dice", "center"}
     torch.stack([term.value() for term in terms.values()]).sum().backward()
@@ -105,10 +106,11 @@ def test_crops_without_targets_train_the_heatmap():
 
 
 def test_selected_queries_under_autocast():
-    _, exact = make(stage(), selected_queries=8)
-    _, mixed = make(stage(), selected_queries=8, bfloat16=True)
+    _, exact = make(stage(), selected_queries=8, local_masks=True)
+    _, mixed = make(stage(), selected_queries=8, local_masks=True, bfloat16=True)
     expected, found = (values(objective([crop(0, 0, 1)])) for objective in (exact, mixed))
     assert found["center"] == pytest.approx(expected["center"], rel=0.05)
+    assert found["mask"] == pytest.approx(expected["mask"], rel=0.05)
 
 
 def test_several_queries_per_target_are_part_of_the_losses():
