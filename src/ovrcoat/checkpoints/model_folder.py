@@ -124,8 +124,10 @@ limits.
 
 
 def _queries(decoder: MaskDecoderConfig) -> str:
-    selected = decoder.selected_queries
-    return f"{decoder.queries} learned, {selected} selected" if selected else str(decoder.queries)
+    if not decoder.selected_queries:
+        return str(decoder.queries)
+    local = " with local masks" if decoder.local_masks else ""
+    return f"{decoder.queries} learned, {decoder.selected_queries} selected{local}"
 
 
 def _cell(text: str) -> str:
