@@ -89,6 +89,21 @@ class QuerySelection:
 
 
 @dataclass(frozen=True, slots=True)
+class MaskExtents:
+    """Where the masks of selected queries lie (`model/mask_extent.py`); in float32.
+
+    Attributes:
+        centers: row and column of the mean of a mask's pixels, in cells of the map of selected queries.
+        log_deviations: natural logarithm of their standard deviations in both directions, in cells.
+        cells: rows and columns of that map.
+    """
+
+    centers: Float[Tensor, "batch query 2"]
+    log_deviations: Float[Tensor, "batch query 2"]
+    cells: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class MaskProposals:
     """Class-agnostic masks. They do not depend on the vocabulary.
 
@@ -98,12 +113,14 @@ class MaskProposals:
         query_embeddings: output of the mask decoder for each query, after its last norm. Similar objects of
             neighboring video frames have similar query embeddings.
         selection: the selected queries, which are the last ones. Only in training; None without any.
+        extents: of the masks of the selected queries. Only in training; None if they have none.
     """
 
     mask_logits: Float[Tensor, "batch query height width"]
     embeddings: Float[Tensor, "batch query embedding"]
     query_embeddings: Float[Tensor, "batch query channel"]
     selection: QuerySelection | None = None
+    extents: MaskExtents | None = None
 
     def select(self, index: int) -> "MaskProposals":
         """Return copies of the masks of one image, as a batch of one."""

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovrcoat.model.mask_extent import add_extent
+from ovrcoat.model.mask_extent import add_extents
 from ovrcoat.model.mask_pooling import mask_pool
 from ovrcoat.model.query_selection import QuerySelector, start_cells
 from ovrcoat.model.transformer import (
@@ -23,7 +23,7 @@ from ovrcoat.model.transformer import (
     SelfAttentionLayer,
     sine_positions,
 )
-from ovrcoat.structures import MaskProposals, PixelFeatures, QuerySelection
+from ovrcoat.structures import MaskExtents, MaskProposals, PixelFeatures, QuerySelection
 
 LEVELS = 3  # of the multi-scale features: strides 32, 16 and 8 (Mask2Former)
 
@@ -91,7 +91,7 @@ class MaskDecoder(nn.Module):
         if selection is not None:
             query_positions = torch.cat((query_positions.expand_as(queries), selection.positions), dim=1)
             queries = torch.cat((queries, selection.features), dim=1)
-        starts = [self._starts(selection, level) for level in levels]
+        starts = self._starts(selection, levels)
         proposals = []
         for index in range(len(self.cross_attention)):
             level = index % len(keys)
@@ -100,7 +100,8 @@ class MaskDecoder(nn.Module):
                 proposals.append(self.predict(normed, pixels, selection))
                 mask_logits = proposals[-1].mask_logits
             else:
-                mask_logits = self.masks(normed, resized[level], selection, size=features.shape[-2:])
+                extents = self._extents(normed, selection)
+                mask_logits = self.masks(normed, resized[level], extents, size=features.shape[-2:])
             queries = self.cross_attention[index](
                 queries,
                 keys[level],
@@ -111,7 +112,7 @@ class MaskDecoder(nn.Module):
             queries = self.self_attention[index](queries, query_positions=query_positions)
             queries = self.feed_forward[index](queries)
         final = self.predict(self.norm(queries), pixels, selection)
-        proposals.append(final if every_layer else replace(final, selection=None))
+        proposals.append(final if every_layer else replace(final, selection=None, extents=None))
         return tuple(proposals)
 
     def predict(
@@ -121,14 +122,16 @@ class MaskDecoder(nn.Module):
         selection: QuerySelection | None,
     ) -> MaskProposals:
         """Predict masks and embeddings from the queries after a layer and its norm."""
-        mask_logits = self.masks(normed, pixels.mask_features, selection)
-        return MaskProposals(mask_logits, self.embed(normed, mask_logits, pixels), normed, selection)
+        extents = self._extents(normed, selection)
+        mask_logits = self.masks(normed, pixels.mask_features, extents)
+        embeddings = self.embed(normed, mask_logits, pixels)
+        return MaskProposals(mask_logits, embeddings, normed, selection, extents)
 
     def masks(
         self,
         normed: Float[Tensor, "batch query channel"],
         mask_features: Float[Tensor, "batch mask_channel height width"],
-        selection: QuerySelection | None = None,
+        extents: MaskExtents | None = None,
         *,
         size: Sequence[int] | None = None,
     ) -> Float[Tensor, "batch query height width"]:
@@ -137,16 +140,14 @@ class MaskDecoder(nn.Module):
         Args:
             normed: queries after a layer and its norm.
             mask_features: of the pixel decoder, or resized.
-            selection: where the selected queries start. Their masks are limited to their extent.
+            extents: of the masks of the selected queries.
             size: height and width of the mask features before they were resized.
         """
         products = torch.matmul(self.mask_head(normed), mask_features.flatten(2))
         products = torch.unflatten(products, 2, mask_features.shape[-2:])
-        if self.selector is None or self.selector.extent is None or selection is None:
+        if extents is None:
             return products
-        height, width = size or mask_features.shape[-2:]
-        selected = normed[:, -selection.cells.shape[1] :]
-        return add_extent(products, self.selector.extent(selected, selection, height=height, width=width))
+        return add_extents(products, extents, size=size or mask_features.shape[-2:])
 
     def embed(
         self,
@@ -175,13 +176,21 @@ class MaskDecoder(nn.Module):
             positions.append(sine.flatten(2).transpose(1, 2))
         return keys, positions
 
-    def _starts(
-        self, selection: QuerySelection | None, level: Float[Tensor, "batch channel height width"]
-    ) -> Int[Tensor, "batch selected"] | None:
-        """Return the cell of `level` in which each selected query starts, if its mask has an extent."""
+    def _extents(
+        self, normed: Float[Tensor, "batch query channel"], selection: QuerySelection | None
+    ) -> MaskExtents | None:
+        """Predict the extents of the masks of the selected queries, if they have extents."""
         if self.selector is None or self.selector.extent is None or selection is None:
             return None
-        return start_cells(selection, height=level.shape[-2], width=level.shape[-1])
+        return self.selector.extent(normed[:, -selection.cells.shape[1] :], selection)
+
+    def _starts(
+        self, selection: QuerySelection | None, levels: Sequence[Float[Tensor, "batch channel _ _"]]
+    ) -> list[Int[Tensor, "batch selected"] | None]:
+        """Return the cell of each level in which each selected query starts, if masks have extents."""
+        if self.selector is None or self.selector.extent is None or selection is None:
+            return [None] * len(levels)
+        return [start_cells(selection, height=level.shape[-2], width=level.shape[-1]) for level in levels]
 
 
 def attention_mask(

@@ -1,4 +1,4 @@
-"""Mask extent: where the mask of a selected query may lie.
+"""Mask extent: where the mask of a selected query lies.
 
 A mask is the product of a query with the features of every pixel. Neighbors of one class have similar
 features, so with few training images their masks merge. A selected query knows where it starts
@@ -8,6 +8,7 @@ al. 2020) gives masks the coordinates relative to a center. The published models
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -15,18 +16,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovrcoat.model.transformer import MultiLayerPerceptron
-from ovrcoat.structures import QuerySelection
+from ovrcoat.structures import MaskExtents, QuerySelection
 
-# Before training, masks are hardly limited. In cells of the map on which queries are selected (8 pixels).
-INITIAL_DEVIATION = 32.0
-LOG_DEVIATIONS = (math.log(1 / 64), math.log(64))  # limits, relative to it: deviations of half a cell or more
-# Distance, in deviations, from which the penalty grows linearly instead of quadratically: far pixels would
+INITIAL_DEVIATION = 32.0  # cells (of 8 pixels): before training, masks are hardly limited
+LOG_DEVIATIONS = (math.log(0.5), math.log(2_000))
+# Half the exponent of a Gaussian. Pixels of a mask can be far from its center, and the features of the pixels
+# have to outweigh this.
+STRENGTH = 0.25
+# Distance, in deviations, from which logits decrease linearly instead of quadratically: far pixels would
 # overflow float16, and have large gradients.
 LINEAR_FROM = 4.0
 
 
 class MaskExtent(nn.Module):
-    """Predicts how much the logits of a mask decrease with the distance from its center.
+    """Predicts the center and the size of masks.
 
     Args:
         channels: of the queries.
@@ -38,55 +41,50 @@ class MaskExtent(nn.Module):
         for parameter in self.head.layers[-1].parameters():
             nn.init.zeros_(parameter)
 
-    def forward(
-        self,
-        normed: Float[Tensor, "batch query channel"],
-        selection: QuerySelection,
-        *,
-        height: int,
-        width: int,
-    ) -> tuple[Float[Tensor, "batch query {height}"], Float[Tensor, "batch query {width}"]]:
-        """Return the logits to add to each row and to each column of the masks, at most 0, in float32.
+    def forward(self, normed: Float[Tensor, "batch query channel"], selection: QuerySelection) -> MaskExtents:
+        """Predict the extents of the masks of selected queries.
 
         Args:
-            normed: the selected queries.
+            normed: the queries after a layer and its norm.
             selection: where they start.
-            height: of the masks.
-            width: of the masks.
         """
         rows, columns = selection.center_logits.shape[-2:]
-        y, x, log_y, log_x = self.head(normed).float().unbind(-1)
-        y = y + torch.div(selection.cells, columns, rounding_mode="floor") + 0.5
-        x = x + selection.cells % columns + 0.5
-        return _penalty(y, log_y, size=height, cells=rows), _penalty(x, log_x, size=width, cells=columns)
+        y = torch.div(selection.cells, columns, rounding_mode="floor")
+        x = selection.cells % columns
+        offsets, log_scales = self.head(normed).float().split(2, dim=-1)
+        return MaskExtents(
+            centers=torch.stack((y, x), dim=-1) + 0.5 + offsets,
+            log_deviations=math.log(INITIAL_DEVIATION) + log_scales,
+            cells=(rows, columns),
+        )
 
 
-def _penalty(
-    centers: Float[Tensor, "batch query"],
-    log_deviations: Float[Tensor, "batch query"],
-    *,
-    size: int,
-    cells: int,
-) -> Float[Tensor, "batch query {size}"]:
-    """Return the logits along one side of the masks, which has `size` pixels and `cells` cells."""
-    places = (torch.arange(size, device=centers.device) + 0.5) * (cells / size)
-    deviations = INITIAL_DEVIATION * log_deviations.clamp(*LOG_DEVIATIONS).exp()
-    distances = (places - centers[..., None]) / deviations[..., None]
-    return LINEAR_FROM**2 * (1 - (1 + (distances / LINEAR_FROM) ** 2).sqrt())
+def add_extents(
+    mask_logits: Float[Tensor, "batch query _ _"], extents: MaskExtents, *, size: Sequence[int]
+) -> Float[Tensor, "batch query _ _"]:
+    """Lower the mask logits of the last queries, the selected ones, with the distance from their centers.
 
-
-def add_extent(
-    mask_logits: Float[Tensor, "batch query height width"],
-    extent: tuple[Float[Tensor, "batch selected _"], Float[Tensor, "batch selected _"]],
-) -> Float[Tensor, "batch query height width"]:
-    """Add the extent of the last queries, the selected ones, to their mask logits.
-
-    Resizing is linear, so this is the same before and after bilinear resizing.
+    Args:
+        mask_logits: at full size, or resized. Resizing is linear, so the result is the same.
+        extents: of the selected queries.
+        size: height and width of the masks at full size.
     """
-    rows, columns = (
-        side if side.shape[-1] == size else F.interpolate(side, size=size, mode="linear", align_corners=False)
-        for side, size in zip(extent, mask_logits.shape[-2:], strict=True)
-    )
+    deviations = extents.log_deviations.clamp(*LOG_DEVIATIONS).exp()
+    sides = []
+    for axis, (full, cells, wanted) in enumerate(
+        zip(size, extents.cells, mask_logits.shape[-2:], strict=True)
+    ):
+        places = (torch.arange(full, device=mask_logits.device) + 0.5) * (cells / full)
+        distances = (places - extents.centers[..., axis, None]) / deviations[..., axis, None]
+        side = -STRENGTH * _linear_far_away(distances)
+        if wanted != full:
+            side = F.interpolate(side, size=wanted, mode="linear", align_corners=False)
+        sides.append(side.to(mask_logits.dtype))
+    rows, columns = sides
     learned, selected = mask_logits[:, : -rows.shape[1]], mask_logits[:, -rows.shape[1] :]
-    selected = selected + rows[..., :, None].to(selected.dtype) + columns[..., None, :].to(selected.dtype)
-    return torch.cat((learned, selected), dim=1)
+    return torch.cat((learned, selected + rows[..., :, None] + columns[..., None, :]), dim=1)
+
+
+def _linear_far_away(distances: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return the square, but with linear growth from `LINEAR_FROM` on (pseudo-Huber loss)."""
+    return 2 * LINEAR_FROM**2 * ((1 + (distances / LINEAR_FROM) ** 2).sqrt() - 1)

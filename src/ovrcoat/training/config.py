@@ -73,7 +73,7 @@ class OvrConfig(Settings):
 class LossConfig(Settings):
     """Weights of the segmentation loss terms and the number of sampled points (released configuration)."""
 
-    added_later = frozenset({"queries_per_target", "center"})
+    added_later = frozenset({"queries_per_target", "center", "extent"})
 
     category: Weight = 2.0
     mask: Weight = 6.0  # 5 in FC-CLIP
@@ -85,6 +85,7 @@ class LossConfig(Settings):
     # separately.
     queries_per_target: Count = 1
     center: Weight = 2.0  # of the heatmap of centers, for models with selected queries
+    extent: Weight = 1.0  # of center and size of masks, for models with local masks
 
 
 class ScheduleConfig(Settings):

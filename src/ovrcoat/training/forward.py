@@ -8,7 +8,13 @@ from torch import Tensor
 
 from ovrcoat.model.encoders.encoder import Encoder
 from ovrcoat.model.network import SegmentationNetwork
-from ovrcoat.structures import CategoryEmbeddings, EncoderFeatures, ImageBatch, QuerySelection
+from ovrcoat.structures import (
+    CategoryEmbeddings,
+    EncoderFeatures,
+    ImageBatch,
+    MaskExtents,
+    QuerySelection,
+)
 from ovrcoat.training.losses import LayerPrediction
 
 
@@ -20,11 +26,13 @@ class Predictions:
         layers: one prediction for each layer of the mask decoder.
         clip_logits: CLIP's logits for the masks of the last layer, only if requested.
         selection: the selected queries; None without any.
+        extents: of the masks of the selected queries, for each layer; empty if they have none.
     """
 
     layers: tuple[LayerPrediction, ...]
     clip_logits: Float[Tensor, "batch query category"] | None
     selection: QuerySelection | None = None
+    extents: tuple[MaskExtents, ...] = ()
 
 
 def predict(
@@ -50,7 +58,8 @@ def predict(
     clip_logits = None
     if with_clip:
         clip_logits = classify_masks(network.encoder, features, proposals[-1].mask_logits, categories)
-    return Predictions(tuple(layers), clip_logits, proposals[-1].selection)
+    extents = tuple(proposal.extents for proposal in proposals if proposal.extents is not None)
+    return Predictions(tuple(layers), clip_logits, proposals[-1].selection, extents)
 
 
 def classify_masks(

@@ -10,6 +10,7 @@ from ovrcoat.structures import CategoryEmbeddings
 from ovrcoat.training.centers import cell_shares, cells_inside, center_loss
 from ovrcoat.training.config import StageConfig
 from ovrcoat.training.crops import Crop, collate
+from ovrcoat.training.extents import extent_loss
 from ovrcoat.training.forward import predict
 from ovrcoat.training.losses import LossTerm, segmentation_loss
 from ovrcoat.training.matcher import LossWeights
@@ -46,8 +47,8 @@ class Objective(nn.Module):
     def forward(self, crops: Sequence[Crop]) -> dict[str, LossTerm]:
         """Return the loss terms.
 
-        They are `category`, `mask` and `dice`, `center` with selected queries, and `ovr` in a stage that
-        trains the encoder.
+        They are `category`, `mask` and `dice`, `center` with selected queries, `extent` with local masks, and
+        `ovr` in a stage that trains the encoder.
         """
         device = self.network.encoder.device
         images, targets = collate(crops, device=device)
@@ -68,6 +69,10 @@ class Objective(nn.Module):
         terms = dict(loss.terms)
         if selection is not None:
             terms["center"] = center_loss(selection, shares, weight=self.settings.loss.center)
+            if predictions.extents:
+                terms["extent"] = extent_loss(
+                    predictions.extents, selection, shares, weight=self.settings.loss.extent
+                )
         if ovr is not None and predictions.clip_logits is not None:
             terms["ovr"] = ovr_loss(
                 predictions.clip_logits,

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovrcoat.model.mask_extent import INITIAL_DEVIATION, MaskExtent, add_extent
+from ovrcoat.model.mask_extent import INITIAL_DEVIATION, STRENGTH, MaskExtent, add_extents
 from ovrcoat.structures import QuerySelection
 
 CHANNELS = 8
@@ -30,8 +30,8 @@ def maps(module: MaskExtent, start: QuerySelection, *, height: int, width: int) 
     """The logits that are added to empty masks."""
     count = start.cells.shape[1]
     queries = torch.randn(1, count, CHANNELS, generator=torch.Generator().manual_seed(0))
-    found = module(queries, start, height=height, width=width)
-    return add_extent(torch.zeros(1, count, height, width), found)[0].detach()
+    empty = torch.zeros(1, count, height, width)
+    return add_extents(empty, module(queries, start), size=(height, width))[0].detach()
 
 
 def test_before_training_masks_are_hardly_limited():
@@ -61,9 +61,9 @@ def test_the_predicted_center_and_size_are_in_cells():
     found = maps(extent(down, -left, -2, 0), selection(8), height=4, width=6)[0]
     assert found.argmax() == 3 * 6 + 1
     above = found[2, 1].item()  # one cell above the center
-    assert above == pytest.approx(-0.5 / deviation**2, rel=0.01)
+    assert above == pytest.approx(-STRENGTH / deviation**2, rel=0.01)
     aside = found[3, 2].item()
-    assert aside == pytest.approx(-0.5 / INITIAL_DEVIATION**2, rel=0.01)
+    assert aside == pytest.approx(-STRENGTH / INITIAL_DEVIATION**2, rel=0.01)
 
 
 def test_far_from_a_small_mask_logits_are_finite_in_float16():
@@ -75,20 +75,19 @@ def test_far_from_a_small_mask_logits_are_finite_in_float16():
 def test_extents_are_the_same_before_and_after_resizing():
     module, start = extent(0.3, -0.2, -2, -3), selection(3, 8, 20)
     queries, mask_logits = torch.randn(1, 3, CHANNELS), torch.randn(1, 5, 16, 24)
-    found = module(queries, start, height=16, width=24)
+    extents = module(queries, start)
 
     def resized(logits: Tensor) -> Tensor:
         return F.interpolate(logits, size=(5, 7), mode="bilinear", align_corners=False)
 
-    torch.testing.assert_close(
-        add_extent(resized(mask_logits), found), resized(add_extent(mask_logits, found))
-    )
+    after = add_extents(resized(mask_logits), extents, size=(16, 24))
+    torch.testing.assert_close(after, resized(add_extents(mask_logits, extents, size=(16, 24))))
 
 
 def test_only_the_last_masks_have_an_extent():
     module, start = extent(0, 0, -2, -2), selection(3, 8)
     mask_logits = torch.randn(1, 5, 8, 12)
-    found = add_extent(mask_logits, module(torch.randn(1, 2, CHANNELS), start, height=8, width=12))
+    found = add_extents(mask_logits, module(torch.randn(1, 2, CHANNELS), start), size=(8, 12))
     assert torch.equal(found[:, :3], mask_logits[:, :3])
     assert (found[:, 3:] <= mask_logits[:, 3:]).all()
     assert not torch.equal(found[:, 3:], mask_logits[:, 3:])

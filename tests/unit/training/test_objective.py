@@ -81,7 +81,7 @@ def test_selected_queries_add_a_term_and_all_their_weights_are_trained():
     network, objective = make(stage(), selected_queries=8, local_masks=True)
     torch.nn.init.normal_(network.mask_decoder.selector.extent.head.layers[-1].weight)  # zero before training
     terms = objective([crop(0, 0, 1), crop(1, 1, UNNAMED, 0)])
-    assert set(terms) == {"category", "mask", "dice", "center"}
+    assert set(terms) == {"category", "mask", "dice", "center", "extent"}
     torch.stack([term.value() for term in terms.values()]).sum().backward()
     for name, parameter in network.mask_decoder.selector.named_parameters():
         assert parameter.grad is not None, name
