@@ -254,6 +254,8 @@ class InferenceConfig(Settings):
             release; FC-CLIP has 0.8).
         duplicate_iou: IoU above which a mask is removed as a duplicate of a better one, 0..1. Ours
             (`postprocessing/duplicates.py`). None: off.
+        weight_by_stability: whether the score of a mask is multiplied by its stability
+            (`postprocessing/stability.py`) where masks compete: for pixels, and as duplicates. Ours.
         min_component_share: smallest disconnected part of a segment that is kept, as a share of the image.
             Ours (`postprocessing/specks.py`). 0: all parts are kept.
         semantic_at_input_size: whether semantic output sums the masks at the size of the network's input and
@@ -266,7 +268,7 @@ class InferenceConfig(Settings):
         max_long_side: in pixels; takes precedence over `short_side`.
     """
 
-    added_later = frozenset({"semantic_at_input_size", "classify_by"})
+    added_later = frozenset({"semantic_at_input_size", "classify_by", "weight_by_stability"})
 
     alpha: Fraction = 0.4
     beta: Fraction = 0.8
@@ -275,6 +277,7 @@ class InferenceConfig(Settings):
     object_mask_threshold: Fraction = 0.0
     overlap_threshold: Annotated[float, Field(ge=0)] = 0.7
     duplicate_iou: Annotated[float, Field(gt=0, le=1)] | None = None
+    weight_by_stability: bool = False
     min_component_share: Fraction = 0.0
     semantic_at_input_size: bool = False
     classify_by: ClassifyBy = "pooling"

@@ -255,6 +255,8 @@ class ScoredMasks:
             the encoder defines instead.
         in_vocab_probs: category probabilities of the learned classifier, only if requested.
         out_vocab_probs: category probabilities of CLIP's classifier, only if requested.
+        weights: factors of the scores where masks compete (`postprocessing/panoptic.py`). None: the scores
+            alone count.
     """
 
     mask_logits: Float[Tensor, "query height width"]
@@ -264,3 +266,4 @@ class ScoredMasks:
     clip_confidence: Float[Tensor, " query"]
     in_vocab_probs: Float[Tensor, "query category"] | None = None
     out_vocab_probs: Float[Tensor, "query category"] | None = None
+    weights: Float[Tensor, " query"] | None = None

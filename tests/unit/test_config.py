@@ -50,18 +50,20 @@ def test_a_config_can_be_restored_from_json(encoder: ConvNextConfig | ResNetConf
 def test_settings_of_newer_families_are_stored_only_where_they_are_used():
     config = ModelConfig(encoder=CONVNEXT)
     assert "text_transfer" not in config.model_dump()
-    assert "semantic_at_input_size" not in config.model_dump(mode="json")["inference"]
+    later = {"semantic_at_input_size", "weight_by_stability"}
+    assert later.isdisjoint(config.model_dump(mode="json")["inference"])
     assert "trust" not in config.inference.model_dump(exclude={"trust"})
     assert {"selected_queries", "local_masks"}.isdisjoint(config.model_dump()["mask_decoder"])
     used = ModelConfig(
         encoder=CONVNEXT,
         text_transfer=TextTransferConfig(arrangement="semantic"),
-        inference=InferenceConfig(semantic_at_input_size=True),
+        inference=InferenceConfig(semantic_at_input_size=True, weight_by_stability=True),
         mask_decoder=MaskDecoderConfig(selected_queries=4, local_masks=True),
     )
     stored = used.model_dump(mode="json")
     assert stored["text_transfer"] == {"heads": 8, "arrangement": "semantic"}
     assert stored["inference"]["semantic_at_input_size"] is True
+    assert stored["inference"]["weight_by_stability"] is True
     assert stored["mask_decoder"]["selected_queries"] == 4
     assert stored["mask_decoder"]["local_masks"] is True
     assert ModelConfig.model_validate(stored) == used

@@ -27,7 +27,7 @@ CONFIG = Path(__file__).with_name("nano.yaml")
 LICENSE = "Apache-2.0; trained on images with terms of their own, see docs/nano.md"
 # Selected on held-out images (docs/nano-levers.md). The training matches several queries with each segment,
 # so duplicates are removed at a low IoU.
-INFERENCE = {"trust": "adaptive", "duplicate_iou": 0.4}
+INFERENCE = {"trust": "adaptive", "duplicate_iou": 0.2, "weight_by_stability": True}
 TEXT_PART = {"nano-text.safetensors": ("encoder.text_tower.",)}
 
 

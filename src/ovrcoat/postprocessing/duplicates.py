@@ -1,4 +1,4 @@
-"""Mask non-maximum suppression: of several queries with nearly the same mask, keep the best.
+"""Mask non-maximum suppression: of several queries whose masks overlap strongly, keep the best.
 
 Not part of the paper. A decoder with little training proposes the same object many times, and COAT raises the
 objectness of all copies at once. They then share the object's pixels, each loses most of its mask, and the

@@ -1,6 +1,7 @@
 """Panoptic post-processing: from scored masks to an id map.
 
 The steps follow Mask2Former. Steps 2 and 6 are additions, and have no effect with the published settings.
+Neither have weights, which are multiplied with the scores in steps 2 and 3.
 
 1. Discard masks whose most likely class is void, and masks whose score is too low. COAT has already changed
    the void probabilities at this point.
@@ -95,11 +96,12 @@ def panoptic(
     candidates = (beats_void & (scores > object_mask_threshold)).nonzero()[:, 0]
     # a mask that beats void but is no candidate is below the threshold; candidates get their status later
     statuses = [MaskStatus.BELOW_THRESHOLD if beats else MaskStatus.VOID for beats in beats_void.tolist()]
-    candidates, duplicate_of = _without_duplicates(scored, scores, candidates, duplicate_iou=duplicate_iou)
+    weighted = scores if scored.weights is None else scores * scored.weights
+    candidates, duplicate_of = _without_duplicates(scored, weighted, candidates, duplicate_iou=duplicate_iou)
     for query in duplicate_of:
         statuses[query] = MaskStatus.DUPLICATE
 
-    assignment = assign_pixels(scored.mask_logits[candidates], scores[candidates], sizes=sizes)
+    assignment = assign_pixels(scored.mask_logits[candidates], weighted[candidates], sizes=sizes)
     queries, candidate_labels = candidates.tolist(), labels[candidates].tolist()
     candidate_statuses = _candidate_statuses(
         assignment, candidate_labels, num_categories=len(categories), overlap_threshold=overlap_threshold
@@ -131,7 +133,10 @@ def _without_duplicates(
     *,
     duplicate_iou: float | None,
 ) -> tuple[Int64[Tensor, " kept"], dict[int, int]]:
-    """Return the candidates to keep, and for the others the query of the better mask."""
+    """Return the candidates to keep, and for the others the query of the better mask.
+
+    `scores` are weighted, if the masks have weights.
+    """
     if duplicate_iou is None:
         return candidates, {}
     better = mask_nms(scored.mask_logits[candidates], scores[candidates], duplicate_iou=duplicate_iou)

@@ -18,12 +18,19 @@ class ExplanationSettings:
         object_mask_threshold: minimum score of a mask, 0..1.
         overlap_threshold: minimum ratio of a mask's argmax area to its own area.
         duplicate_iou: masks that overlap more strongly are duplicates, 0..1; None: duplicates are kept.
+        weight_by_stability: whether scores were multiplied by the stability of the masks where they compete.
     """
 
     trust: float | Literal["adaptive"]
     object_mask_threshold: float
     overlap_threshold: float
     duplicate_iou: float | None
+    weight_by_stability: bool = False
+
+    @property
+    def compared(self) -> str:
+        """What is compared where masks compete."""
+        return "product of score and stability" if self.weight_by_stability else "score"
 
     def to_dict(self) -> dict[str, Any]:
         """Return a form that JSON can hold."""
@@ -32,6 +39,7 @@ class ExplanationSettings:
             "object_mask_threshold": self.object_mask_threshold,
             "overlap_threshold": self.overlap_threshold,
             "duplicate_iou": self.duplicate_iou,
+            "weight_by_stability": self.weight_by_stability,
         }
 
 
@@ -66,8 +74,8 @@ def reason_at(mask: ExplainedMask, region: Region, settings: ExplanationSettings
         "void": "a mask that does not include this pixel has",
     }[region.kind]
     return (
-        f"is segment {mask.segment_id} ({mask.category}), but {winner} a larger product of score and mask "
-        "probability at this pixel"
+        f"is segment {mask.segment_id} ({mask.category}), but {winner} a larger product of score"
+        f"{', stability' if settings.weight_by_stability else ''} and mask probability at this pixel"
     )
 
 
@@ -106,7 +114,7 @@ def _rejection(mask: ExplainedMask, settings: ExplanationSettings) -> str:
             f"mask threshold, {settings.object_mask_threshold:g}"
         )
     if mask.status is MaskStatus.DUPLICATE:
-        return _duplicate(mask)
+        return _duplicate(mask, settings)
     if mask.status is MaskStatus.BACKGROUND:
         return f"void, because its best category, {mask.category} ({mask.score:.2f}), is a background class"
     if mask.status is MaskStatus.EMPTY:
@@ -118,7 +126,7 @@ def _rejection(mask: ExplainedMask, settings: ExplanationSettings) -> str:
     )
 
 
-def _duplicate(mask: ExplainedMask) -> str:
+def _duplicate(mask: ExplainedMask, settings: ExplanationSettings) -> str:
     """Say which mask it duplicates, and what happened to that one: it need not be visible."""
     original = mask.original
     assert original is not None
@@ -128,10 +136,14 @@ def _duplicate(mask: ExplainedMask) -> str:
         MaskStatus.EMPTY: "was rejected in turn, because it is empty",
         MaskStatus.OVERLAP: "was rejected in turn, for overlaps",
     }[original.status]
-    higher, lower = _distinct(original.score, mask.score)
+    numbers = ""
+    if not settings.weight_by_stability:
+        higher, lower = _distinct(original.score, mask.score)
+        numbers = f", {higher} against {lower}"
     return (
-        f"rejected as a duplicate of query {original.query}, which has nearly the same mask and a higher "
-        f"score, {higher} against {lower}; query {original.query} {outcome}"
+        f"rejected as a duplicate of query {original.query}, whose mask overlaps it with an IoU of at least "
+        f"{settings.duplicate_iou:g} and has a higher {settings.compared}{numbers}; query {original.query} "
+        f"{outcome}"
     )
 
 

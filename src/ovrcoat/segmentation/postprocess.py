@@ -1,5 +1,7 @@
 """From mask predictions to a result: scoring with COAT, then panoptic, semantic or instance output."""
 
+from dataclasses import replace
+
 from ovrcoat.data.images import LoadedImage
 from ovrcoat.postprocessing.background import resolve_background
 from ovrcoat.postprocessing.explained_masks import explain_masks
@@ -9,6 +11,7 @@ from ovrcoat.postprocessing.panoptic import PanopticOutput, panoptic
 from ovrcoat.postprocessing.scoring import score_masks
 from ovrcoat.postprocessing.semantic import semantic
 from ovrcoat.postprocessing.specks import without_specks
+from ovrcoat.postprocessing.stability import stability
 from ovrcoat.postprocessing.upsampling import ImageSizes
 from ovrcoat.results import InstanceResult, PanopticResult, SemanticResult
 from ovrcoat.results.background import background_shares
@@ -88,6 +91,7 @@ def explain(
             object_mask_threshold=prompt.object_mask_threshold,
             overlap_threshold=prompt.overlap_threshold,
             duplicate_iou=prompt.settings.duplicate_iou,
+            weight_by_stability=prompt.settings.weight_by_stability,
         ),
     )
 
@@ -138,4 +142,6 @@ def _score(
         ensemble_on_valid_mask=settings.ensemble_on_valid_mask,
         keep_classifier_probs=keep_classifier_probs,
     )
+    if settings.weight_by_stability:
+        scored = replace(scored, weights=stability(scored.mask_logits).cpu())
     return resolve_background(scored, visible=len(prompt.vocabulary.categories))

@@ -34,7 +34,7 @@ def test_the_card_starts_with_valid_metadata(tmp_path: Path):
     assert body.strip().startswith("# Tiny")
     assert "EfficientNet-Lite2" in body
     assert " categories: " in body
-    assert "| queries | 100 learned, 60 selected |" in body
+    assert "| queries | 100 learned, 60 selected with local masks |" in body
 
 
 def test_files_are_not_replaced_without_permission(tmp_path: Path):

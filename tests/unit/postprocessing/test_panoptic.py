@@ -21,7 +21,7 @@ from .scenes import Scene, make_categories, make_scene, plain_class_probs, plain
 
 
 def run(
-    scene: Scene, *, objects: float = 0.0, overlap: float = 0.7
+    scene: Scene, *, objects: float = 0.0, overlap: float = 0.7, duplicate_iou: float | None = None
 ) -> tuple[np.ndarray, tuple[Segment, ...]]:
     output = panoptic(
         scene.scored,
@@ -29,6 +29,7 @@ def run(
         categories=scene.categories,
         object_mask_threshold=objects,
         overlap_threshold=overlap,
+        duplicate_iou=duplicate_iou,
     )
     return output.id_map, output.segments
 
@@ -120,6 +121,20 @@ def test_stuff_merges_and_the_larger_part_speaks_for_it():
     assert wall.score == pytest.approx(0.8 * 0.8, abs=1e-6)
     assert (wall.objectness, wall.objectness_before, wall.clip_confidence) == pytest.approx((0.8, 0.4, 0.2))
     assert (thing.category, thing.bbox, thing.query) == ("name0", (3, 0, 1, 1), 2)
+
+
+@pytest.mark.parametrize("duplicate_iou", [None, 0.2])
+def test_weights_decide_between_masks_that_compete(duplicate_iou: float | None):
+    """The second mask has the lower score, but the larger product with its weight. Scores stay the same."""
+    scene = flat_scene(
+        [[[9, 9, -9]], [[-9, 9, 9]]], probs=[[0.9, 0.1], [0.8, 0.2]], objectness=[0.9, 0.9], things=2
+    )
+    weighted = replace(scene, scored=replace(scene.scored, weights=torch.tensor([0.5, 0.9])))
+    plain, other = (run(each, overlap=0.4, duplicate_iou=duplicate_iou) for each in (scene, weighted))
+    assert plain[0].tolist() == ([[1, 1, 2]] if duplicate_iou is None else [[1, 1, 0]])
+    assert other[0].tolist() == ([[1, 2, 2]] if duplicate_iou is None else [[0, 1, 1]])
+    scores = {segment.query: segment.score for segment in (*plain[1], *other[1])}
+    assert scores == pytest.approx({0: 0.81, 1: 0.72}, abs=1e-6)
 
 
 def test_two_things_of_one_category_stay_apart():

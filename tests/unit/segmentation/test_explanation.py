@@ -11,6 +11,13 @@ from ovrcoat.segmentation.explanation import Explanation
 from ovrcoat.segmentation.mask_reasons import ExplanationSettings, reason, reason_at, shown_at
 from ovrcoat.segmentation.segmenter import Segmenter
 
+WEIGHTED = ExplanationSettings(
+    trust=0.5,
+    object_mask_threshold=0.8,
+    overlap_threshold=0.5,
+    duplicate_iou=0.2,
+    weight_by_stability=True,
+)
 SETTINGS = ExplanationSettings(trust=0.5, object_mask_threshold=0.8, overlap_threshold=0.5, duplicate_iou=0.7)
 CAT = CategoryChoice("cat", 0.9, is_background=False)
 SEGMENT = Region("segment", category="sofa", segment_id=4)
@@ -55,6 +62,14 @@ def explanation(tiny_segmenter: Segmenter, image_pixels: np.ndarray) -> Explanat
     return tiny_segmenter.explain(image_pixels, "cat; sky#stuff", background="tree", overlap_threshold=0.3)
 
 
+def test_reasons_name_the_stability_if_it_counts():
+    duplicate = make_duplicate(MaskStatus.SEGMENT, segment_id=1)
+    assert reason(duplicate, WEIGHTED) == (
+        "rejected as a duplicate of query 2, whose mask overlaps it with an IoU of at least 0.2 and has a "
+        "higher product of score and stability; query 2 is segment 1 (dog)"
+    )
+
+
 @pytest.mark.parametrize(
     ("mask", "text"),
     [
@@ -84,17 +99,20 @@ def explanation(tiny_segmenter: Segmenter, image_pixels: np.ndarray) -> Explanat
         ),
         (
             make_duplicate(MaskStatus.SEGMENT, segment_id=1),
-            "rejected as a duplicate of query 2, which has nearly the same mask and a higher score, 0.303 "
+            "rejected as a duplicate of query 2, whose mask overlaps it with an IoU of at least 0.7 "
+            "and has a higher score, 0.303 "
             "against 0.300; query 2 is segment 1 (dog)",
         ),
         (
             make_duplicate(MaskStatus.OVERLAP, score=0.5),
-            "rejected as a duplicate of query 2, which has nearly the same mask and a higher score, 0.50 "
+            "rejected as a duplicate of query 2, whose mask overlaps it with an IoU of at least 0.7 "
+            "and has a higher score, 0.50 "
             "against 0.30; query 2 was rejected in turn, for overlaps",
         ),
         (
             make_duplicate(MaskStatus.BACKGROUND, score=0.5),
-            "rejected as a duplicate of query 2, which has nearly the same mask and a higher score, 0.50 "
+            "rejected as a duplicate of query 2, whose mask overlaps it with an IoU of at least 0.7 "
+            "and has a higher score, 0.50 "
             "against 0.30; query 2 belongs to the background class dog",
         ),
         (
@@ -188,6 +206,7 @@ def test_the_document_is_json_and_complete(explanation: Explanation):
         "object_mask_threshold": explanation.settings.object_mask_threshold,
         "overlap_threshold": 0.3,
         "duplicate_iou": explanation.settings.duplicate_iou,
+        "weight_by_stability": explanation.settings.weight_by_stability,
     }
     assert [segment["rescued"] for segment in document["segments"]] == [
         segment.rescued for segment in explanation.result.segments

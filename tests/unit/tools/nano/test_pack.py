@@ -53,7 +53,9 @@ def test_the_last_stage_is_packed_in_half_precision_with_provenance(
     assert packed.provenance["config_sha256"] == hashlib.sha256(CONFIG.read_bytes()).hexdigest()
     assert packed.training_vocabulary == shipped.training_vocabulary
     assert packed.config == shipped.config
-    assert (packed.config.inference.trust, packed.config.inference.duplicate_iou) == ("adaptive", 0.4)
+    inference = packed.config.inference
+    assert (inference.trust, inference.duplicate_iou) == ("adaptive", 0.2)
+    assert inference.weight_by_stability
     assert list(packed.text_embeddings) == ["cat", "grass"]
     for name, row in packed.text_embeddings.items():
         torch.testing.assert_close(row, shipped.text_embeddings[name], atol=1e-5, rtol=1e-4)
