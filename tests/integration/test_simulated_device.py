@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -166,8 +167,8 @@ def plant(monkeypatch: pytest.MonkeyPatch, mistake: Callable[[Tensor], object]) 
     """Make a mistake wherever mask logits are computed."""
     masks = MaskDecoder.masks
 
-    def wrong(decoder: MaskDecoder, normed: Tensor, mask_features: Tensor) -> Tensor:
-        logits = masks(decoder, normed, mask_features)
+    def wrong(decoder: MaskDecoder, *arguments: Any, **options: Any) -> Tensor:
+        logits = masks(decoder, *arguments, **options)
         mistake(logits)
         return logits
 

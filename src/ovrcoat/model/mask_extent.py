@@ -19,7 +19,7 @@ from ovrcoat.model.transformer import MultiLayerPerceptron
 from ovrcoat.structures import MaskExtents, QuerySelection
 
 INITIAL_DEVIATION = 32.0  # cells (of 8 pixels): before training, masks are hardly limited
-LOG_DEVIATIONS = (math.log(0.5), math.log(2_000))
+SMALLEST_DEVIATION, LARGEST_DEVIATION = 0.5, 2_000.0  # cells
 # Half the exponent of a Gaussian. Pixels of a mask can be far from its center, and the features of the pixels
 # have to outweigh this.
 STRENGTH = 0.25
@@ -69,7 +69,8 @@ def add_extents(
         extents: of the selected queries.
         size: height and width of the masks at full size.
     """
-    deviations = extents.log_deviations.clamp(*LOG_DEVIATIONS).exp()
+    limits = math.log(SMALLEST_DEVIATION), math.log(LARGEST_DEVIATION)
+    deviations = extents.log_deviations.clamp(*limits).exp()
     sides = []
     for axis, (full, cells, wanted) in enumerate(
         zip(size, extents.cells, mask_logits.shape[-2:], strict=True)

@@ -153,9 +153,7 @@ class StartConfig(Settings):
     # Name or file of a model. Its architecture is kept, apart from selected_queries and local_masks.
     model: str | None = None
     selected_queries: Annotated[int, Field(ge=0, le=2_000)] = 0  # to add to a model that has none
-    local_masks: bool = (
-        False  # limit the masks of the model's selected queries to an extent that they predict
-    )
+    local_masks: bool = False  # limit the masks of selected queries to an extent that they predict
     clip: str | None = None  # OpenCLIP name of an encoder, such as convnext_large_d_320; decoders are random
     clip_file: str | None = None  # local file with its weights, instead of a download
     pixel_decoder: PixelDecoderConfig = PixelDecoderConfig()

@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ovrcoat.model.mask_extent import SMALLEST_DEVIATION
 from ovrcoat.structures import MaskExtents, QuerySelection
 from ovrcoat.training.centers import CellShares, cells_inside
 from ovrcoat.training.losses import LossTerm
 
 CELL_VARIANCE = 1 / 12  # of the pixels within a cell, in each direction
-SMALLEST_DEVIATION = 0.5  # cells, as in `model/mask_extent.py`
 
 
 def extent_loss(
