@@ -21,7 +21,7 @@ def score_masks(
     seen: Bool[Tensor, " category"],
     alpha: float,
     beta: float,
-    trust: float | Literal["adaptive"],
+    trust: float | Literal["adaptive"] | Float[Tensor, " query"],
     ensemble_on_valid_mask: bool,
     keep_classifier_probs: bool = False,
 ) -> ScoredMasks:
@@ -33,7 +33,7 @@ def score_masks(
         seen: which categories are seen, for the whole category axis, background classes included.
         alpha: CLIP's weight in the ensemble for seen categories, 0..1.
         beta: CLIP's weight for unseen categories, 0..1.
-        trust: COAT's γ, 0..1, or "adaptive" for each mask's own stability.
+        trust: COAT's γ, 0..1, one for each mask, or "adaptive" for each mask's own stability.
         ensemble_on_valid_mask: see `ensemble`.
         keep_classifier_probs: also return the category probabilities of each classifier.
 
@@ -48,7 +48,7 @@ def score_masks(
     void_probs = torch.sigmoid(void_logits - in_vocab_logits.logsumexp(-1))
     confidence = mask_confidence(predictions, image)
     mask_logits = predictions.mask_logits[image]
-    mask_trust = stability(mask_logits) if trust == "adaptive" else trust
+    mask_trust = stability(mask_logits) if isinstance(trust, str) else trust
     category_probs = ensemble(
         in_vocab_logits,
         out_vocab_logits,

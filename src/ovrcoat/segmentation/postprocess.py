@@ -132,16 +132,17 @@ def _score(
 ) -> ScoredMasks:
     """Return the final probabilities of all masks."""
     settings = prompt.settings
+    weights = stability(predictions.mask_logits[0]) if settings.weight_by_stability else None
     scored = score_masks(
         predictions,
         0,
         seen=prompt.seen,
         alpha=settings.alpha,
         beta=settings.beta,
-        trust=prompt.trust,
+        trust=weights if weights is not None and prompt.trust == "adaptive" else prompt.trust,
         ensemble_on_valid_mask=settings.ensemble_on_valid_mask,
         keep_classifier_probs=keep_classifier_probs,
     )
-    if settings.weight_by_stability:
-        scored = replace(scored, weights=stability(scored.mask_logits).cpu())
+    if weights is not None:
+        scored = replace(scored, weights=weights.cpu())
     return resolve_background(scored, visible=len(prompt.vocabulary.categories))
