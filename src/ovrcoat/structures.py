@@ -87,6 +87,11 @@ class QuerySelection:
     features: Float[Tensor, "batch query channel"]
     positions: Float[Tensor, "batch query channel"]
 
+    def rows_and_columns(self) -> tuple[Int[Tensor, "batch query"], Int[Tensor, "batch query"]]:
+        """Return row and column of each query's cell."""
+        columns = self.center_logits.shape[-1]
+        return torch.div(self.cells, columns, rounding_mode="floor"), self.cells % columns
+
 
 @dataclass(frozen=True, slots=True)
 class MaskExtents:

@@ -49,11 +49,9 @@ class MaskExtent(nn.Module):
             selection: where they start.
         """
         rows, columns = selection.center_logits.shape[-2:]
-        y = torch.div(selection.cells, columns, rounding_mode="floor")
-        x = selection.cells % columns
         offsets, log_scales = self.head(normed).float().split(2, dim=-1)
         return MaskExtents(
-            centers=torch.stack((y, x), dim=-1) + 0.5 + offsets,
+            centers=torch.stack(selection.rows_and_columns(), dim=-1) + 0.5 + offsets,
             log_deviations=math.log(INITIAL_DEVIATION) + log_scales,
             cells=(rows, columns),
         )

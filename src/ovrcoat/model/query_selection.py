@@ -90,8 +90,7 @@ def highest_peaks(logits: Float[Tensor, "batch height width"], *, count: int) ->
 def start_cells(selection: QuerySelection, *, height: int, width: int) -> Int[Tensor, "batch query"]:
     """Return the row-major index of the cell of a map of another size in which each query starts."""
     rows, columns = selection.center_logits.shape[-2:]
-    y = torch.div(selection.cells, columns, rounding_mode="floor")
-    x = selection.cells % columns
+    y, x = selection.rows_and_columns()
     # where the center of the query's cell lies: (2 y + 1) / (2 rows) of the height
     y = torch.div((2 * y + 1) * height, 2 * rows, rounding_mode="floor")
     x = torch.div((2 * x + 1) * width, 2 * columns, rounding_mode="floor")

@@ -27,11 +27,6 @@ class ExplanationSettings:
     duplicate_iou: float | None
     weight_by_stability: bool = False
 
-    @property
-    def compared(self) -> str:
-        """What is compared where masks compete."""
-        return "product of score and stability" if self.weight_by_stability else "score"
-
     def to_dict(self) -> dict[str, Any]:
         """Return a form that JSON can hold."""
         return {
@@ -136,14 +131,13 @@ def _duplicate(mask: ExplainedMask, settings: ExplanationSettings) -> str:
         MaskStatus.EMPTY: "was rejected in turn, because it is empty",
         MaskStatus.OVERLAP: "was rejected in turn, for overlaps",
     }[original.status]
-    numbers = ""
-    if not settings.weight_by_stability:
-        higher, lower = _distinct(original.score, mask.score)
-        numbers = f", {higher} against {lower}"
+    higher, lower = _distinct(original.score, mask.score)
+    compared = f"score, {higher} against {lower}"
+    if settings.weight_by_stability:
+        compared = "product of score and stability"
     return (
         f"rejected as a duplicate of query {original.query}, whose mask overlaps it with an IoU of at least "
-        f"{settings.duplicate_iou:g} and has a higher {settings.compared}{numbers}; query {original.query} "
-        f"{outcome}"
+        f"{settings.duplicate_iou:g} and has a higher {compared}; query {original.query} {outcome}"
     )
 
 

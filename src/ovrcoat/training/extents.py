@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ovrcoat.model.mask_extent import SMALLEST_DEVIATION
-from ovrcoat.structures import MaskExtents, QuerySelection
-from ovrcoat.training.centers import CellShares, cells_inside
+from ovrcoat.structures import MaskExtents
+from ovrcoat.training.centers import CellShares
 from ovrcoat.training.losses import LossTerm
 
 CELL_VARIANCE = 1 / 12  # of the pixels within a cell, in each direction
@@ -16,8 +16,8 @@ CELL_VARIANCE = 1 / 12  # of the pixels within a cell, in each direction
 
 def extent_loss(
     extents: Sequence[MaskExtents],
-    selection: QuerySelection,
     shares: Sequence[CellShares],
+    inside: Sequence[Bool[Tensor, "selected _"]],
     *,
     weight: float,
 ) -> LossTerm:
@@ -28,19 +28,15 @@ def extent_loss(
 
     Args:
         extents: one for each prediction of the mask decoder.
-        selection: of a batch.
-        shares: of the same images.
+        shares: of the cells of each image.
+        inside: for each image, which targets contain the cell of each selected query (`cells_inside`).
         weight: of the term.
     """
     with torch.no_grad():
         true_centers, true_deviations, known = (
             torch.stack(parts)
             for parts in zip(
-                *(
-                    _extents_at(image, inside)
-                    for image, inside in zip(shares, cells_inside(selection, shares), strict=True)
-                ),
-                strict=True,
+                *(_extents_at(*image) for image in zip(shares, inside, strict=True)), strict=True
             )
         )
     losses = []

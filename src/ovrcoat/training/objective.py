@@ -57,6 +57,7 @@ class Objective(nn.Module):
             predictions = predict(self.network, images, self.categories, with_clip=ovr is not None)
         selection = predictions.selection
         shares = [] if selection is None else cell_shares(selection, targets)
+        inside = [] if selection is None else cells_inside(selection, shares)
         loss = segmentation_loss(
             predictions.layers,
             targets,
@@ -64,14 +65,14 @@ class Objective(nn.Module):
             points=RandomPoints([crop.seed for crop in crops], device=device),
             point_count=self.settings.loss.points,
             queries_per_target=self.settings.loss.queries_per_target,
-            inside=[] if selection is None else cells_inside(selection, shares),
+            inside=inside,
         )
         terms = dict(loss.terms)
         if selection is not None:
             terms["center"] = center_loss(selection, shares, weight=self.settings.loss.center)
             if predictions.extents:
                 terms["extent"] = extent_loss(
-                    predictions.extents, selection, shares, weight=self.settings.loss.extent
+                    predictions.extents, shares, inside, weight=self.settings.loss.extent
                 )
         if ovr is not None and predictions.clip_logits is not None:
             terms["ovr"] = ovr_loss(

@@ -11,14 +11,8 @@ from ovrcoat.segmentation.explanation import Explanation
 from ovrcoat.segmentation.mask_reasons import ExplanationSettings, reason, reason_at, shown_at
 from ovrcoat.segmentation.segmenter import Segmenter
 
-WEIGHTED = ExplanationSettings(
-    trust=0.5,
-    object_mask_threshold=0.8,
-    overlap_threshold=0.5,
-    duplicate_iou=0.2,
-    weight_by_stability=True,
-)
 SETTINGS = ExplanationSettings(trust=0.5, object_mask_threshold=0.8, overlap_threshold=0.5, duplicate_iou=0.7)
+WEIGHTED = replace(SETTINGS, duplicate_iou=0.2, weight_by_stability=True)
 CAT = CategoryChoice("cat", 0.9, is_background=False)
 SEGMENT = Region("segment", category="sofa", segment_id=4)
 

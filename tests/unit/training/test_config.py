@@ -225,7 +225,7 @@ def test_a_stage_cannot_have_its_folder_elsewhere(path: Path, name: str):
 
 def test_settings_of_later_versions_are_stored_only_where_they_are_used():
     """A run of an earlier version can be resumed, because its settings still look the same."""
-    assert {"queries_per_target", "center"}.isdisjoint(LossConfig().model_dump())
+    assert {"queries_per_target", "center", "extent"}.isdisjoint(LossConfig().model_dump())
     assert {"selected_queries", "local_masks"}.isdisjoint(StartConfig(model="nano").model_dump())
     assert LossConfig(center=1.0).model_dump()["center"] == 1.0
     assert StartConfig(model="nano", selected_queries=4).model_dump()["selected_queries"] == 4

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ovrcoat.structures import MaskExtents, QuerySelection
-from ovrcoat.training.centers import cell_shares
+from ovrcoat.training.centers import cell_shares, cells_inside
 from ovrcoat.training.extents import extent_loss
 from ovrcoat.training.losses import LossTerm, Targets
 
@@ -35,7 +35,8 @@ def extents(centers: list[tuple[float, float]], deviations: list[tuple[float, fl
 
 
 def loss(predicted: MaskExtents, starts: QuerySelection, target: Targets) -> LossTerm:
-    return extent_loss([predicted], starts, cell_shares(starts, [target]), weight=1.0)
+    shares = cell_shares(starts, [target])
+    return extent_loss([predicted], shares, cells_inside(starts, shares), weight=1.0)
 
 
 def test_center_and_deviation_of_the_object_are_exact():
@@ -77,6 +78,7 @@ def test_each_layer_has_a_loss_of_its_own():
     starts, shares = selection(CELL[WIDE]), cell_shares(selection(CELL[WIDE]), [targets(WIDE)])
     exact = extents([CENTERS[WIDE]], [DEVIATIONS[WIDE]])
     other = extents([CENTERS[WIDE]], [(10, 10)])
-    numerators = extent_loss([other, exact], starts, shares, weight=2.0).numerators
+    inside = cells_inside(starts, shares)
+    numerators = extent_loss([other, exact], shares, inside, weight=2.0).numerators
     assert numerators[0] > 0.5
     assert numerators[1].item() == pytest.approx(0, abs=1e-5)
