@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovrcoat.model.mask_extent import add_extents
-from ovrcoat.model.mask_pooling import mask_pool
+from ovrcoat.model.mask_pooling import inside_masks, mask_pool
 from ovrcoat.model.query_selection import QuerySelector, start_cells
+from ovrcoat.model.tiles import may_tile
 from ovrcoat.model.transformer import (
     NORM_EPSILON,
     CrossAttentionLayer,
@@ -143,8 +144,7 @@ class MaskDecoder(nn.Module):
             extents: of the masks of the selected queries.
             size: height and width of the mask features before they were resized.
         """
-        products = torch.matmul(self.mask_head(normed), mask_features.flatten(2))
-        products = torch.unflatten(products, 2, mask_features.shape[-2:])
+        products = _products(self.mask_head(normed), mask_features)
         if extents is None:
             return products
         return add_extents(products, extents, size=size or mask_features.shape[-2:])
@@ -160,7 +160,7 @@ class MaskDecoder(nn.Module):
         Returns:
             Embeddings in text space, not normalized.
         """
-        masks = (mask_logits.detach() > 0).to(pixels.mask_features.dtype)
+        masks = inside_masks(mask_logits, dtype=pixels.mask_features.dtype)
         pooled = mask_pool(pixels.mask_features, masks)
         return self.embedding_head(self.pooled_projection(pooled) + normed)
 
@@ -191,6 +191,19 @@ class MaskDecoder(nn.Module):
         if self.selector is None or self.selector.extent is None or selection is None:
             return [None] * len(levels)
         return [start_cells(selection, height=level.shape[-2], width=level.shape[-1]) for level in levels]
+
+
+def _products(
+    embeddings: Float[Tensor, "batch query channel"], features: Float[Tensor, "batch channel height width"]
+) -> Float[Tensor, "batch query height width"]:
+    """Return the product of each mask embedding with the features of every pixel."""
+    pixels = features.flatten(2)
+    if len(features) == 1 and may_tile(features):
+        # channels-last features: `matmul` would first copy them to another layout, which takes as long
+        products = F.linear(embeddings[0], pixels[0].mT)[None]
+    else:
+        products = torch.matmul(embeddings, pixels)
+    return torch.unflatten(products, 2, features.shape[-2:])
 
 
 def attention_mask(

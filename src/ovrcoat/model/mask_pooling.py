@@ -1,4 +1,4 @@
-"""Mean of a feature map under each mask."""
+"""Mean of a feature map under each mask, and the masks for it."""
 
 import torch
 from jaxtyping import Float
@@ -16,3 +16,11 @@ def mask_pool(
     flat = masks.flatten(2)
     total = flat @ features.flatten(2).transpose(1, 2)
     return total / (flat.sum(dim=-1, keepdim=True) + EPSILON)
+
+
+def inside_masks(
+    mask_logits: Float[Tensor, "batch query height width"], *, dtype: torch.dtype
+) -> Float[Tensor, "batch query height width"]:
+    """Return 1 where a logit is positive, and 0 elsewhere. No gradient flows into the masks."""
+    # In place, the comparison keeps the dtype. On a CPU, the detour through bool takes ten times as long.
+    return mask_logits.detach().clone().gt_(0).to(dtype)

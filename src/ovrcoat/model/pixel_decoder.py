@@ -105,7 +105,9 @@ class PixelDecoder(nn.Module):
             projection(level) for projection, level in zip(self.input_projections, coarser[::-1], strict=True)
         ]
         mixed = self.mix(maps)
-        finest = mixed[-1]
+        # The levels are views, whose memory format F.interpolate does not recognize. On a CPU it takes three
+        # times as long as with a copy, and so does the sum.
+        finest = mixed[-1].clone(memory_format=torch.channels_last)
         upsampled = F.interpolate(finest, size=stride4.shape[-2:], mode="bilinear", align_corners=False)
         mask_features = self.mask_projection(self.output(self.lateral(stride4) + upsampled))
         return PixelFeatures(mask_features=mask_features, multi_scale_features=mixed)

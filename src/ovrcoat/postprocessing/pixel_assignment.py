@@ -83,15 +83,17 @@ def assign_pixels(
             inside = mask_probs >= 0.5
             original[rivals] += _count(inside).where(undecided[rivals], 0)
             winner = _argmax(mask_probs.mul_(scores[rivals, None, None]))
-            is_owned = inside.gather(0, winner[None])[0]
             argmax[rivals] += torch.bincount(winner.flatten(), minlength=len(rivals))
-            counts = torch.bincount(winner[is_owned], minlength=len(rivals))
+            owned_by_none = len(rivals)
+            owner_here = winner.where(inside.gather(0, winner[None])[0], owned_by_none)
+            counts = torch.bincount(owner_here.flatten(), minlength=owned_by_none + 1)[:-1]
             final[rivals] += counts
             owners = counts.nonzero()[:, 0]
-            owned_by = is_owned & (winner == owners[:, None, None])
+            owned_by = owner_here == owners[:, None, None]
             in_row[rivals[owners], rows] |= owned_by.any(2)
             in_column[rivals[owners], columns] |= owned_by.any(1)
-            owner[rows, columns] = rivals[winner].where(is_owned, NO_OWNER).cpu().numpy()
+            masks = np.array([*rivals.tolist(), NO_OWNER], dtype=np.int32)
+            owner[rows, columns] = masks[owner_here.cpu().numpy()]
     bboxes = [bbox_of(*lines) for lines in zip(in_row.cpu().numpy(), in_column.cpu().numpy(), strict=True)]
     return PixelAssignment(owner, argmax.tolist(), original.tolist(), final.tolist(), bboxes)
 

@@ -16,6 +16,7 @@ OFFSET = 1.0  # added to and subtracted from the logit threshold (Segment Anythi
 def stability(mask_logits: Float[Tensor, "query height width"]) -> Float[Tensor, " query"]:
     """Return the IoU of each mask at the logit thresholds -1 and 1, in 0..1; 0 for an empty mask."""
     flat = mask_logits.flatten(1)
-    # int32: twice as fast on a CPU as the default, int64
-    inner, outer = ((flat > limit).sum(dim=1, dtype=torch.int32) for limit in (OFFSET, -OFFSET))
-    return inner.to(torch.float32) / outer.clamp(min=1)
+    # In place, the comparison keeps the dtype: without bool, a CPU counts more than twice as fast. A mask has
+    # fewer than 2²⁴ pixels, so the sums are exact.
+    inner, outer = (flat.clone().gt_(limit).sum(dim=1, dtype=torch.float32) for limit in (OFFSET, -OFFSET))
+    return inner / outer.clamp(min=1)

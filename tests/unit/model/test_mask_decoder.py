@@ -79,6 +79,15 @@ def test_images_of_a_batch_do_not_influence_each_other():
         torch.testing.assert_close(together.embeddings[index, None], alone.embeddings, **close)
 
 
+@torch.inference_mode()
+def test_one_channels_last_image_gives_the_masks_of_a_batch():
+    module = decoder()
+    normed, features = torch.randn(2, 5, 32), torch.randn(2, 8, 6, 4).to(memory_format=torch.channels_last)
+    both = module.masks(normed, features)
+    for image in (slice(0, 1), slice(1, 2)):
+        torch.testing.assert_close(module.masks(normed[image], features[image]), both[image])
+
+
 @torch.no_grad()
 @pytest.mark.parametrize(("layers", "seen"), [(1, {0}), (2, {0, 1}), (3, {0, 1, 2}), (4, {0, 1, 2})])
 def test_layers_attend_to_the_levels_in_turn_coarse_first(layers: int, seen: set[int]):

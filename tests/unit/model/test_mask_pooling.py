@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovrcoat.model.mask_pooling import mask_pool
+from ovrcoat.model.mask_pooling import inside_masks, mask_pool
 
 
 @settings(max_examples=20, deadline=None)
@@ -48,3 +48,13 @@ def test_a_mask_of_one_pixel_gives_that_pixel(pixel: tuple[int, int]):
     features, masks = torch.randn(1, 3, 4, 4), torch.zeros(1, 1, 4, 4)
     masks[0, 0, pixel[0], pixel[1]] = 1
     torch.testing.assert_close(mask_pool(features, masks)[0, 0], features[0, :, pixel[0], pixel[1]])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_inside_masks_are_one_where_the_logit_is_positive(dtype: torch.dtype):
+    logits = torch.tensor([[[[-3.0, -0.0, 0.0, 1e-3, 80.0]]]], dtype=dtype, requires_grad=True)
+    inside = inside_masks(logits, dtype=torch.float32)
+    assert inside.dtype == torch.float32
+    assert not inside.requires_grad
+    assert inside.tolist() == [[[[0, 0, 0, 1, 1]]]]
+    assert logits.min() == -3  # the logits themselves stay

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ovrcoat.model.encoders.encoder import Encoder
 from ovrcoat.model.encoders.text_batches import embed_in_batches
-from ovrcoat.model.mask_pooling import mask_pool
+from ovrcoat.model.mask_pooling import inside_masks, mask_pool
 from ovrcoat.structures import EncoderFeatures, MaskEmbeddings
 
 if TYPE_CHECKING:
@@ -182,12 +182,13 @@ class NanoEncoder(Encoder):
         CLIP's rule resizes the mask to the coarse map and binarises it. This rule loses no small mask.
         """
         features = clip_features.to(self.logit_scale.dtype)  # small, and classification needs precision
-        inside = (mask_logits.detach() > 0).to(features.dtype)
         height, width = features.shape[-2:]
-        coverage = F.adaptive_avg_pool2d(inside, (height, width))
+        # exact in 16 bits, too: a cell has 8 × 8 pixels of the mask
+        inside = inside_masks(mask_logits, dtype=mask_logits.dtype)
+        coverage = F.adaptive_avg_pool2d(inside, (height, width)).to(features.dtype)
         pooled = F.normalize(mask_pool(features, coverage), dim=-1)
         embeddings = self.projection(pooled)
-        return MaskEmbeddings(embeddings=embeddings, valid_mask=inside.flatten(2).any(dim=-1))
+        return MaskEmbeddings(embeddings=embeddings, valid_mask=coverage.amax(dim=(2, 3)) > 0)
 
     def embed_texts(self, texts: Sequence[str]) -> Float[Tensor, "text embedding"]:
         """Embed sentences, not normalized. Long texts are truncated."""
