@@ -146,7 +146,7 @@ class Donor:
 
 
 class CopyPaste:
-    """Pastes things of `donors` into crops."""
+    """Pastes things of `donors` into crops: unrelated ones, or a group."""
 
     def __init__(self, settings: CopyPasteConfig, donors: Sequence[Donor]) -> None:
         self.settings = settings
@@ -186,23 +186,24 @@ class CopyPaste:
         """
         donor, candidate = self._draw_candidate()
         candidates = donor.of_one_class(candidate)
-        area, pasted = None, list[Box]()
+        pasted: list[Box] = []
+        first_area, area = 0, None
         for _ in range(count):
             cutout = donor.cut(candidate, self.settings, edge=crop.pixels.shape[-1], area=area)
             candidate = candidates[int(torch.randint(len(candidates), ()))]
             if cutout is None or any(cutout.fixed):
                 continue
-            if not pasted:
-                base = int(cutout.mask.sum())
-                position = random_position(cutout, crop.valid_size)
-            else:
+            if pasted:
                 neighbor = pasted[int(torch.randint(len(pasted), ()))]
                 position = position_beside(neighbor, cutout, crop.valid_size)
+            else:
+                first_area = int(cutout.mask.sum())
+                position = random_position(cutout, crop.valid_size)
             if position is None:
                 continue
             crop = paste_at(crop, cutout, position, self.settings)
             pasted.append((position, (cutout.mask.shape[0], cutout.mask.shape[1])))
-            area = base * math.exp(SIZE_SPREAD * torch.randn(()).item())
+            area = first_area * math.exp(SIZE_SPREAD * torch.randn(()).item())
         return crop
 
 
