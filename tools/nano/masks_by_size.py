@@ -1,4 +1,4 @@
-"""Show for which segments a model has no matching mask, by their size: on training and on held-out images.
+"""Show which segments have no matching mask, by size and image: on training and on held-out images.
 
 Usage: python tools/nano/masks_by_size.py path/to/datasets/coco_things [--model nano] [--limit 60]
 
@@ -7,7 +7,7 @@ model is not limited by the number of images: it does not fit those that it has.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ovrcoat.evaluation.prefetch import Sample, load_sample
 from ovrcoat.formats.annotations import Record
 
 HELD_OUT = 0.1  # of nano's training
+WORST = 3  # number of images that are listed
 SIZES = (0, 0.1, 0.3, 1, 3, 10, 30, 100)  # bounds, in percent of the image
 
 
@@ -38,20 +39,20 @@ def main() -> None:
         records = [record for record in dataset.records if is_held_out(record.image, HELD_OUT) == held_out]
         step = max(1, len(records) // arguments.limit)
         measured = best_masks(segmenter, dataset, records[::step][: arguments.limit])
-        print(f"{arguments.dataset.name}, {title}\n{table(measured)}\n")
+        print(f"{arguments.dataset.name}, {title}\n{table(measured)}\n\n{worst_images(measured)}\n")
 
 
 def best_masks(
     segmenter: Segmenter, dataset: Dataset, records: Sequence[Record]
-) -> Float[np.ndarray, "segment 2"]:
-    """Return the size (percent of the image) of each segment and the IoU of the best mask for it, 0..1.
+) -> dict[str, Float[np.ndarray, "segment 2"]]:
+    """Return for each image the size (in percent of it) of its segments and the IoU of the best mask, 0..1.
 
     Crowds are left out.
 
     Raises:
         DatasetError: an image cannot be read.
     """
-    rows = []
+    measured = {}
     for record in records:
         sample = load_sample(record, dataset=dataset, panoptic=True, semantic=False)
         if not isinstance(sample, Sample):
@@ -62,26 +63,38 @@ def best_masks(
         overlaps = encoded.overlaps(region_map(truth), region_count=len(truth.segments))
         sizes = 100 * overlaps.regions / truth.id_map.size
         best = overlaps.ious().max(axis=0)
-        rows += [
-            (size, iou) for size, iou, s in zip(sizes, best, truth.segments, strict=True) if not s.is_crowd
-        ]
-    return np.array(rows).reshape(-1, 2)
+        is_crowd = np.array([segment.is_crowd for segment in truth.segments], dtype=bool)
+        measured[record.image] = np.stack((sizes, best), axis=1)[~is_crowd]
+    return measured
 
 
-def table(measured: Float[np.ndarray, "segment 2"]) -> str:
+def table(measured: Mapping[str, Float[np.ndarray, "segment 2"]]) -> str:
     """Format the sizes and IoUs of `best_masks` as a Markdown table."""
+    segments = np.concatenate([np.empty((0, 2)), *measured.values()])
     lines = [
         "| size (% of the image) | segments | no mask | mean IoU of the best mask |",
         "|---|---|---|---|",
     ]
     bounds = [*pairwise(SIZES), (0, SIZES[-1])]
     for low, high in bounds:
-        inside = measured[(measured[:, 0] > low) & (measured[:, 0] <= high)]
+        inside = segments[(segments[:, 0] > low) & (segments[:, 0] <= high)]
         if len(inside) == 0:
             continue
         without = 100 * (inside[:, 1] <= GOOD_IOU).mean()
         name = "all" if (low, high) == bounds[-1] else f"{low:g} to {high:g}"
         lines.append(f"| {name} | {len(inside)} | {without:.1f} % | {inside[:, 1].mean():.2f} |")
+    return "\n".join(lines)
+
+
+def worst_images(measured: Mapping[str, Float[np.ndarray, "segment 2"]]) -> str:
+    """Format the images with the most segments without a mask, and the sum of the others, as a table."""
+    counts = {image: int((segments[:, 1] <= GOOD_IOU).sum()) for image, segments in measured.items()}
+    order = sorted(counts, key=counts.__getitem__, reverse=True)
+    lines = ["| image | segments | no mask |", "|---|---|---|"]
+    lines += [f"| {image} | {len(measured[image])} | {counts[image]} |" for image in order[:WORST]]
+    others = order[WORST:]
+    total = sum(len(measured[image]) for image in others)
+    lines.append(f"| {len(others)} others | {total} | {sum(counts[image] for image in others)} |")
     return "\n".join(lines)
 
 
