@@ -34,9 +34,9 @@ FOLDER = Path(__file__).parent
 INITIAL_CONFIG = FOLDER / "initial.yaml"
 SCRATCH_CONFIG = FOLDER / "scratch.yaml"
 TRAINING_CONFIG = FOLDER / "nano.yaml"
-PREVIOUS_COMMIT = "5ce050bc812375d95928ec0ef6992a7118969e40"
+PREVIOUS_COMMIT = "7d6bb2fd98e18feae95bb485a8ed208343989e74"
 PREVIOUS_WEIGHTS = {  # file below src/ovrcoat/weights → its SHA-256
-    "nano.safetensors": "907968ad2e9400c1f6a0c889fd0ba9c596fd9b38a7903cf60f1cf5cac223ae56",
+    "nano.safetensors": "93dd692be95c7caf377017eeb089b5c2c0dd4f4c7e494ee3cdc86b64842f3535",
     "nano-text.safetensors": "90b8fbb17ce0634ea0d63999026bc89a75e9a79bc7d9d8fd1656d18a96313619",
 }
 

@@ -12,13 +12,8 @@ Positive = Annotated[float, Field(gt=0)]
 class CopyPasteConfig(Settings):
     """Copy-paste augmentation (Ghiasi et al., CVPR 2021): things of other images are pasted into a crop."""
 
-    added_later = frozenset({"groups"})
-
     probability: Fraction = 0.5  # of pasting into a crop
     instances: Count = 4  # largest number of things per crop; each number from 1 on is equally likely
-    groups: Fraction = (
-        0.0  # of these crops, those that get a group of one class instead; it has one thing more
-    )
     # Resize factors, log-uniform; at 1 the short side of the thing's image has the size of the crop.
     scales: tuple[Positive, Positive] = (0.3, 1.5)
     largest: Fraction = 0.4  # a pasted thing covers at most this share of the crop

@@ -7,9 +7,6 @@ What happens to the labels:
 - Covered masks lose the covered pixels. A mask of which too little is left becomes unknown.
 
 A thing that its image cuts off is pasted at the same side of the crop, so no straight cut shows inside.
-
-A group is several things of one class and of similar size, next to one another, like a flock of sheep. Masks
-of such neighbors merge most easily, and crops with them are rare.
 """
 
 import math
@@ -32,12 +29,6 @@ from ovrcoat.training.sources import ImageSource
 MIN_THING_AREA = 400  # pixels in its own image
 MIN_PASTED_AREA = 36  # pixels after resizing
 MAX_DRAWS = 3  # things that are drawn until one can be pasted
-# Groups: chosen so that most members touch or cover another one.
-SIZE_SPREAD = 0.3  # standard deviation of the logarithm of the areas of the members
-CLOSEST, FARTHEST = 0.6, 1.1  # distance of neighbors; at 1 their boxes touch
-
-
-Box = tuple[Size, Size]  # (top, left) and (height, width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,22 +82,13 @@ class Donor:
             if segment.category_id in things and not segment.is_crowd and segment.area >= MIN_THING_AREA
         ]
 
-    def of_one_class(self, candidate: Candidate) -> list[Candidate]:
-        """Return all things of its class: at least the thing itself, which may have no known class."""
-        if candidate.category_index == UNNAMED:
-            return [candidate]
-        return [other for other in self.candidates if other.category_index == candidate.category_index]
-
-    def cut(
-        self, candidate: Candidate, settings: CopyPasteConfig, *, edge: int, area: float | None = None
-    ) -> Cutout | None:
+    def cut(self, candidate: Candidate, settings: CopyPasteConfig, *, edge: int) -> Cutout | None:
         """Cut a thing at a random scale and flip it half of the time.
 
         Args:
             candidate: the thing.
             settings: range of scales and largest area.
             edge: side of the crop in pixels.
-            area: pixels that the thing shall have, instead of a random scale.
 
         Returns:
             The cutout, or None if the thing cannot be used.
@@ -130,11 +112,8 @@ class Donor:
         fixed = (top == 0, bottom == height, left == 0, right == width)
         pixels = torch.from_numpy(image.pixels[top:bottom, left:right].copy()).permute(2, 0, 1).float()
         mask = mask[top:bottom, left:right]
-        if area is None:
-            low, high = map(math.log, settings.scales)
-            factor = math.exp(low + (high - low) * torch.rand(()).item()) * edge / min(height, width)
-        else:
-            factor = math.sqrt(area / int(mask.sum()))
+        low, high = map(math.log, settings.scales)
+        factor = math.exp(low + (high - low) * torch.rand(()).item()) * edge / min(height, width)
         factor = min(factor, math.sqrt(settings.largest * edge**2 / int(mask.sum())))
         resized = resize_thing(pixels, mask, factor=min(factor, edge / max(mask.shape)))
         if torch.rand(()) < 0.5:
@@ -146,7 +125,7 @@ class Donor:
 
 
 class CopyPaste:
-    """Pastes things of `donors` into crops: unrelated ones, or a group."""
+    """Pastes things of `donors` into crops."""
 
     def __init__(self, settings: CopyPasteConfig, donors: Sequence[Donor]) -> None:
         self.settings = settings
@@ -158,8 +137,6 @@ class CopyPaste:
         drawn, count = torch.rand(()).item(), int(torch.randint(self.settings.instances, ())) + 1
         if drawn >= self.settings.probability or not self.donors:
             return crop
-        if self.settings.groups > 0 and torch.rand(()).item() < self.settings.groups:
-            return self._with_group(crop, count + 1)
         for _ in range(count):
             cutout = self._draw(edge=crop.pixels.shape[-1])
             if cutout is not None:
@@ -169,42 +146,12 @@ class CopyPaste:
     def _draw(self, *, edge: int) -> Cutout | None:
         """Return a random thing of a random donor."""
         for _ in range(MAX_DRAWS):
-            donor, candidate = self._draw_candidate()
+            donor = self.donors[int(torch.multinomial(self._weights, 1))]
+            candidate = donor.candidates[int(torch.randint(len(donor.candidates), ()))]
             cutout = donor.cut(candidate, self.settings, edge=edge)
             if cutout is not None:
                 return cutout
         return None
-
-    def _draw_candidate(self) -> tuple[Donor, Candidate]:
-        donor = self.donors[int(torch.multinomial(self._weights, 1))]
-        return donor, donor.candidates[int(torch.randint(len(donor.candidates), ()))]
-
-    def _with_group(self, crop: Crop, count: int) -> Crop:
-        """Paste up to `count` things of one class next to one another, the later ones in front.
-
-        Things that their image cuts off are left out: they fit at a border only.
-        """
-        donor, candidate = self._draw_candidate()
-        candidates = donor.of_one_class(candidate)
-        pasted: list[Box] = []
-        first_area, area = 0, None
-        for _ in range(count):
-            cutout = donor.cut(candidate, self.settings, edge=crop.pixels.shape[-1], area=area)
-            candidate = candidates[int(torch.randint(len(candidates), ()))]
-            if cutout is None or any(cutout.fixed):
-                continue
-            if pasted:
-                neighbor = pasted[int(torch.randint(len(pasted), ()))]
-                position = position_beside(neighbor, cutout, crop.valid_size)
-            else:
-                first_area = int(cutout.mask.sum())
-                position = random_position(cutout, crop.valid_size)
-            if position is None:
-                continue
-            crop = paste_at(crop, cutout, position, self.settings)
-            pasted.append((position, (cutout.mask.shape[0], cutout.mask.shape[1])))
-            area = first_area * math.exp(SIZE_SPREAD * torch.randn(()).item())
-        return crop
 
 
 def resize_thing(
@@ -220,11 +167,8 @@ def resize_thing(
 def paste(crop: Crop, cutout: Cutout, settings: CopyPasteConfig) -> Crop:
     """Paste one thing at a random position. Without room for it, the crop is returned unchanged."""
     position = random_position(cutout, crop.valid_size)
-    return crop if position is None else paste_at(crop, cutout, position, settings)
-
-
-def paste_at(crop: Crop, cutout: Cutout, position: Size, settings: CopyPasteConfig) -> Crop:
-    """Paste one thing; `position` is its top and left."""
+    if position is None:
+        return crop
     top, left = position
     height, width = cutout.mask.shape
     region = (slice(top, top + height), slice(left, left + width))
@@ -256,21 +200,6 @@ def random_position(cutout: Cutout, room: Size) -> Size | None:
             return None
         positions.append(0 if near else free if far else anywhere)
     return positions[0], positions[1]
-
-
-def position_beside(neighbor: Box, cutout: Cutout, room: Size) -> Size | None:
-    """Return top and left of a thing next to another one, in a random direction, inside `room`."""
-    angle = 2 * math.pi * torch.rand(()).item()
-    distance = CLOSEST + (FARTHEST - CLOSEST) * torch.rand(()).item()
-    place = []
-    for near, beside, side, available, step in zip(
-        *neighbor, cutout.mask.shape, room, (math.sin(angle), math.cos(angle)), strict=True
-    ):
-        if side > available:
-            return None
-        center = near + beside / 2 + distance * step * (beside + side) / 2
-        place.append(min(max(round(center - side / 2), 0), available - side))
-    return place[0], place[1]
 
 
 def soft_edge(mask: Bool[Tensor, "height width"], *, sigma: float) -> Float[Tensor, "height width"]:

@@ -19,7 +19,6 @@ from ovrcoat.training.copy_paste import (
     Donor,
     covered_targets,
     paste,
-    position_beside,
     random_position,
     resize_thing,
     soft_edge,
@@ -246,63 +245,6 @@ def test_several_things_are_pasted(tmp_path: Path):
     augment = CopyPaste(settings, [found])
     counts = {len(augment(crop()).targets.masks) - 2 for _ in range(30)}
     assert counts == {1, 2, 3}
-
-
-def test_a_group_has_one_class_and_similar_sizes_and_its_members_are_close(tmp_path: Path):
-    boxes = [(CAT, (slice(10, 30), slice(10, 40))), (ZEBRA, (slice(35, 55), slice(10, 40)))]
-    found = donor(tmp_path / "a", boxes)
-    settings = HARD.model_copy(update={"instances": 6, "scales": (0.45, 0.5), "groups": 1.0, "visible": 0.0})
-    augment = CopyPaste(settings, [found])
-    empty = crop(labeled=False)
-    empty = dataclasses.replace(
-        empty, targets=Targets(empty.targets.masks[:0], empty.targets.category_ids[:0], empty.targets.labeled)
-    )
-    sizes = set()
-    for _ in range(40):
-        targets = augment(empty).targets
-        sizes.add(len(targets.masks))
-        assert len(set(targets.category_ids.tolist())) == 1
-        full = [area for area in areas(targets.masks) if area > 0]
-        assert max(full[-1] / full[0], full[0] / full[-1]) < 8
-        rows, columns = targets.masks.any(dim=0).nonzero().unbind(dim=1)
-        # each member is next to another one, so all of them span less than their widths together
-        assert int(columns.max() - columns.min()) < 1.1 * 20 * len(targets.masks)
-        assert int(rows.max()) < 40, "inside the image, not in its padding"
-    assert 5 <= max(sizes) <= 7, "some are covered by others"
-
-
-def test_without_groups_the_random_numbers_are_those_of_earlier_versions(tmp_path: Path):
-    assert "groups" not in HARD.model_dump()
-    found = donor(tmp_path / "a", [(CAT, (slice(10, 40), slice(10, 40)))])
-    torch.manual_seed(3)
-    CopyPaste(HARD, [found])(crop())
-    after = torch.rand(())
-    torch.manual_seed(3)
-    torch.rand(()), torch.randint(1, ()), torch.multinomial(torch.ones(1), 1), torch.randint(1, ())
-    torch.rand(()), torch.rand(())  # scale and flip
-    torch.randint(2, ()), torch.randint(2, ())  # position
-    assert torch.equal(after, torch.rand(()))
-
-
-def test_a_group_in_a_thing_without_a_class_name_repeats_that_thing(tmp_path: Path):
-    found = donor(
-        tmp_path / "a", [(ZEBRA, (slice(10, 30), slice(10, 40))), (CAT, (slice(40, 55), slice(10, 40)))]
-    )
-    unnamed, named = sorted(found.candidates, key=lambda one: one.category_index)
-    assert found.of_one_class(unnamed) == [unnamed]
-    assert found.of_one_class(named) == [named]
-
-
-def test_a_neighbor_is_close_and_inside_the_image():
-    box = ((15, 20), (10, 12))
-    for _ in range(50):
-        place = position_beside(box, cutout(), (40, EDGE))
-        assert place is not None
-        assert 0 <= place[0] <= 30
-        assert 0 <= place[1] <= EDGE - 12
-        steps = ((place[0] - 15) / 10, (place[1] - 20) / 12)
-        assert 0.5 < np.hypot(*steps) < 1.2
-    assert position_beside(box, cutout(41), (40, EDGE)) is None
 
 
 def test_without_things_nothing_is_pasted(tmp_path: Path):

@@ -46,8 +46,13 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, towers: None) -> Modul
     common = {"vocabulary": "cat#thing; sky#stuff", "precision": "float32", "workers": 0}
     common["start"] = {"model": "missing.safetensors"}
     scratch = {**common, "stages": [{**stage, "name": "segmentation"}]}
-    training = {**common, "stages": [{**stage, "name": "crops"}, {**stage, "name": "resolution", "ovr": {}}]}
     module = load_tool("nano/build")
+    start = yaml.safe_load(module.TRAINING_CONFIG.read_text(encoding="utf-8"))["start"]
+    training = {
+        **common,
+        "start": {**start, "model": "missing.safetensors"},
+        "stages": [{**stage, "name": "crops"}, {**stage, "name": "resolution", "ovr": {}}],
+    }
     for constant, settings in (
         ("INITIAL_CONFIG", initial),
         ("SCRATCH_CONFIG", scratch),
