@@ -78,7 +78,7 @@ class DeformableAttention(nn.Module):
         for tile in tiles(queries.shape[1], width=width, like=table.entries):
             offsets, weights = self._sampling_locations(queries[:, tile])
             gathered = table.gather(
-                offsets.flatten(2, 4), weights.flatten(2).float(), reference_points=reference_points[tile]
+                offsets.flatten(2, 4), weights.flatten(2), reference_points=reference_points[tile]
             )
             attended[:, tile] = project(gathered.to(projected.dtype))
         return attended
@@ -88,7 +88,10 @@ class DeformableAttention(nn.Module):
     ) -> tuple[
         Float[Tensor, "batch query head level point 2"], Float[Tensor, "batch query head level point"]
     ]:
-        """Return each query's sampling offsets, as (x, y) in pixels of the level, and their weights."""
+        """Return each query's sampling offsets, as (x, y) in pixels of the level, and their weights.
+
+        The weights are in float32 where tiles are used, as `ValueTable.gather` needs them.
+        """
         shape = (*queries.shape[:2], self.heads, self.levels, self.points)
         offsets = linear(queries, self.sampling_offsets).view(*shape, 2)
         logits = linear(queries, self.attention_weights).view(*shape[:3], -1)
